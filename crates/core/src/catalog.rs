@@ -1,0 +1,161 @@
+//! The tools a plan may use: what validation checks calls against.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jsonschema::Validator;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::document::reader::{Field, Reader, plain};
+use crate::finding::Finding;
+
+/// What a tool says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToolSpec {
+    /// Its name: `fs.read`, `mcp:server/tool`.
+    pub name: String,
+    /// What it does, in a sentence.
+    pub description: String,
+    /// JSON Schema of its inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Value>,
+    /// JSON Schema of its outputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Coarse types it takes, for tools without schemas.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepts: Vec<String>,
+    /// Coarse types it gives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub produces: Vec<String>,
+    /// Whether calling it twice is the same as once.
+    pub idempotent: bool,
+    /// Whether it may destroy what was there.
+    pub destructive: bool,
+    /// What an agent needs to run it, beside the tool itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+}
+
+/// In a property's schema: the value must stand in the plan as it is. Inputs that are programs of
+/// some kind (SQL, text templates) carry it, so that no output is ever spliced into one.
+pub const LITERAL_KEYWORD: &str = "x-l05-literal";
+
+/// A tool with its schemas compiled.
+pub struct Tool {
+    /// What it says of itself.
+    pub spec: ToolSpec,
+    /// Checks inputs.
+    pub inputs: Option<Validator>,
+    /// Checks outputs.
+    pub outputs: Option<Validator>,
+}
+
+/// All tools, by name. Compiled once; plans are checked against it any number of times.
+#[derive(Default)]
+pub struct Catalog {
+    tools: BTreeMap<String, Tool>,
+}
+
+/// A tool whose schema is no schema.
+#[derive(Debug, thiserror::Error)]
+#[error("the {which} schema of tool `{tool}` is not a JSON Schema: {why}")]
+pub struct SchemaError {
+    tool: String,
+    which: &'static str,
+    why: String,
+}
+
+impl Catalog {
+    /// Compiles the schemas of all tools. A name given twice keeps the later tool.
+    pub fn new(specs: impl IntoIterator<Item = ToolSpec>) -> Result<Catalog, SchemaError> {
+        let mut tools = BTreeMap::new();
+        for spec in specs {
+            let compile = |schema: Option<&Value>, which| {
+                schema.map(compile_schema).transpose().map_err(|why| SchemaError {
+                    tool: spec.name.clone(),
+                    which,
+                    why,
+                })
+            };
+            let inputs = compile(spec.input_schema.as_ref(), "input")?;
+            let outputs = compile(spec.output_schema.as_ref(), "output")?;
+            tools.insert(spec.name.clone(), Tool { spec, inputs, outputs });
+        }
+        Ok(Catalog { tools })
+    }
+
+    /// One tool.
+    pub fn get(&self, name: &str) -> Option<&Tool> {
+        self.tools.get(name)
+    }
+
+    /// All tools, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Tool> {
+        self.tools.values()
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tools.keys().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// Compiles a schema; no reference leads out of the document.
+pub fn compile_schema(schema: &Value) -> Result<Validator, String> {
+    jsonschema::options().build(schema).map_err(|e| e.to_string())
+}
+
+static CATALOG_FIELDS: &[Field] = &[plain("tools")];
+static TOOL_FIELDS: &[Field] = &[
+    plain("name"),
+    plain("description"),
+    plain("input_schema"),
+    plain("output_schema"),
+    plain("accepts"),
+    plain("produces"),
+    plain("idempotent"),
+    plain("destructive"),
+    plain("capabilities"),
+];
+
+/// Reads a catalogue document (`--catalog FILE`).
+pub fn read_catalog(value: &Value) -> Result<Vec<ToolSpec>, Vec<Finding>> {
+    let reader = Reader::default();
+    let mut specs = Vec::new();
+    if let Some(object) = reader.object(value, "", CATALOG_FIELDS) {
+        if object.value("tools").is_none() {
+            object.problem("tools", "is missing; a catalogue has a list of tools");
+        }
+        for (i, tool) in object.list("tools").iter().enumerate() {
+            specs.extend(read_tool(&reader, tool, i));
+        }
+    }
+    let findings = reader.into_findings();
+    if findings.is_empty() { Ok(specs) } else { Err(findings) }
+}
+
+fn read_tool(reader: &Reader, value: &Value, i: usize) -> Option<ToolSpec> {
+    let object = reader.object(value, format!("tools[{i}]"), TOOL_FIELDS)?;
+    if object.value("name").is_none() {
+        object.problem("name", "is missing; a tool has a name");
+    }
+    Some(ToolSpec {
+        name: object.text("name")?,
+        description: object.text("description").unwrap_or_default(),
+        input_schema: object.value("input_schema").cloned(),
+        output_schema: object.value("output_schema").cloned(),
+        accepts: object.texts("accepts"),
+        produces: object.texts("produces"),
+        idempotent: object.boolean("idempotent").unwrap_or(false),
+        destructive: object.boolean("destructive").unwrap_or(false),
+        capabilities: object.texts("capabilities"),
+    })
+}

@@ -1,0 +1,282 @@
+//! Text to value: JSON as it is, YAML by the JSON-like schema that plan files promise.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::Spanned;
+
+use crate::error::{Error, ErrorCode};
+
+/// What a document is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 8259.
+    Json,
+    /// YAML 1.2, where only `true` and `false` are booleans and only plain decimals are numbers.
+    Yaml,
+}
+
+impl Format {
+    /// JSON when the name ends in `.json` or the text begins like JSON, else YAML.
+    pub fn detect(name: &str, text: &str) -> Format {
+        let begins_like_json = text.trim_start().starts_with(['{', '[']);
+        let named_json = name.to_ascii_lowercase().ends_with(".json");
+        if named_json || begins_like_json { Format::Json } else { Format::Yaml }
+    }
+}
+
+/// Bounds on what is parsed at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest text, in bytes.
+    pub bytes_max: usize,
+}
+
+impl Default for Limits {
+    /// 64 MiB: a plan of 1,000,000 small tasks fits, a disk image does not.
+    fn default() -> Limits {
+        Limits { bytes_max: 64 << 20 }
+    }
+}
+
+/// Why a text is not a document.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Longer than allowed.
+    #[error("the document is {bytes} bytes long; at most {bytes_max} are read")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Nothing in it.
+    #[error("the document is empty")]
+    Empty,
+    /// Not of the format.
+    #[error("line {line}, column {column}: {message}")]
+    Syntax {
+        /// From 1.
+        line: u64,
+        /// From 1.
+        column: u64,
+        /// What the parser says.
+        message: String,
+    },
+}
+
+impl DocumentError {
+    /// As a coded error about the document called `name`.
+    pub fn into_error(self, name: &str) -> Error {
+        let code = match self {
+            DocumentError::TooLong { .. } => ErrorCode::REQUEST_TOO_LARGE,
+            DocumentError::Empty | DocumentError::Syntax { .. } => ErrorCode::PLAN_MALFORMED,
+        };
+        let error = Error::new(code, format!("{name}: {self}")).detail("document", name);
+        match self {
+            DocumentError::TooLong { bytes_max, .. } => {
+                error.suggest(format!("split it, or raise input.max_document_mb (now {} MiB)", bytes_max >> 20))
+            }
+            DocumentError::Empty => error.suggest("`l05 schema plan` shows what a plan file holds"),
+            DocumentError::Syntax { line, column, message } => {
+                let tabs = message.contains("tab");
+                let error = error.detail("line", line).detail("column", column);
+                if tabs {
+                    error.suggest("indent with spaces: YAML allows no tabs there")
+                } else {
+                    error.suggest("correct the text at that place")
+                }
+            }
+        }
+    }
+}
+
+/// Parses a document within limits.
+pub fn parse(text: &str, format: Format, limits: Limits) -> Result<Value, DocumentError> {
+    if text.len() > limits.bytes_max {
+        return Err(DocumentError::TooLong { bytes: text.len(), bytes_max: limits.bytes_max });
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err(DocumentError::Empty);
+    }
+    match format {
+        Format::Json => serde_json::from_str(text).map_err(|e| DocumentError::Syntax {
+            line: e.line() as u64,
+            column: e.column() as u64,
+            message: json_message(&e),
+        }),
+        Format::Yaml => parse_yaml(text),
+    }
+}
+
+/// serde_json appends the place, which the error has already.
+fn json_message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
+    let mut options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    // The length is bounded already; counts are bounded by it. Depth and alias limits stay.
+    if let Some(budget) = &mut options.budget {
+        budget.max_events = text.len().saturating_add(64);
+        budget.max_nodes = text.len().saturating_add(64);
+        budget.max_total_scalar_bytes = text.len().saturating_add(64);
+    }
+    let root: Spanned<Node> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            let message = error.to_string();
+            let first = message.lines().next().unwrap_or_default();
+            let prefix = format!("error: line {line} column {column}: ");
+            let message = first.strip_prefix(&prefix).unwrap_or(first).to_owned();
+            DocumentError::Syntax { line, column, message }
+        })?;
+    match root.value.into_value(text, raw(text, &root.defined)) {
+        Value::Null => Err(DocumentError::Empty),
+        value => Ok(value),
+    }
+}
+
+/// A YAML node as the parser resolves it, its children with their places, so that a number can be
+/// taken back to the text that was written.
+enum Node {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(String, Spanned<Node>)>),
+}
+
+impl Node {
+    fn into_value(self, text: &str, raw: Option<&str>) -> Value {
+        match self {
+            Node::Null => Value::Null,
+            Node::Bool(b) => Value::Bool(b),
+            Node::Number(number) => match raw {
+                Some(raw) if !is_plain_decimal(raw) => Value::String(raw.to_owned()),
+                _ => Value::Number(number),
+            },
+            Node::Text(s) => Value::String(s),
+            Node::List(items) => items
+                .into_iter()
+                .map(|item| item.value.into_value(text, self::raw(text, &item.defined)))
+                .collect(),
+            Node::Map(entries) => Value::Object(
+                entries
+                    .into_iter()
+                    .map(|(key, item)| {
+                        let value = item.value.into_value(text, self::raw(text, &item.defined));
+                        (key, value)
+                    })
+                    .collect::<Map<_, _>>(),
+            ),
+        }
+    }
+}
+
+fn raw<'t>(text: &'t str, at: &serde_saphyr::Location) -> Option<&'t str> {
+    let span = at.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+    text.get(start..end).map(str::trim)
+}
+
+/// `-?(0|[1-9]\d*)(\.\d+)?`: what stays a number. `012`, `1e3`, `0x1f`, `1_000` stay text.
+fn is_plain_decimal(raw: &str) -> bool {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(w, f)| (w, Some(f)));
+    let all_digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    all_digits(whole) && (whole == "0" || !whole.starts_with('0')) && fraction.is_none_or(all_digits)
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+    fn visit_bool<E>(self, b: bool) -> Result<Node, E> {
+        Ok(Node::Bool(b))
+    }
+    fn visit_i64<E>(self, n: i64) -> Result<Node, E> {
+        Ok(Node::Number(n.into()))
+    }
+    fn visit_u64<E>(self, n: u64) -> Result<Node, E> {
+        Ok(Node::Number(n.into()))
+    }
+    fn visit_f64<E>(self, n: f64) -> Result<Node, E> {
+        Ok(Number::from_f64(n).map_or(Node::Null, Node::Number))
+    }
+    fn visit_str<E>(self, s: &str) -> Result<Node, E> {
+        Ok(Node::Text(s.to_owned()))
+    }
+    fn visit_string<E>(self, s: String) -> Result<Node, E> {
+        Ok(Node::Text(s))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Node::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Node::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(text: &str, expected: &Value) {
+        let value = parse(text, Format::Yaml, Limits::default()).expect(text);
+        assert_eq!(&value, expected, "{text}");
+    }
+
+    #[test]
+    fn yaml_scalars_stay_what_they_are_written_as() {
+        check(
+            "a: no\nb: 012\nc: 1e3\nd: 2026-11-22\ne: 1_000\nf: 0x1f\ng: yes",
+            &json!({"a": "no", "b": "012", "c": "1e3", "d": "2026-11-22", "e": "1_000",
+                    "f": "0x1f", "g": "yes"}),
+        );
+        check("a: [1, -2, 1.50, true, ~, '3']", &json!({"a": [1, -2, 1.5, true, null, "3"]}));
+        check("a: &x {k: 7}\nb: *x", &json!({"a": {"k": 7}, "b": {"k": 7}}));
+    }
+
+    #[test]
+    fn errors_name_line_and_column() {
+        let syntax = |text| match parse(text, Format::Yaml, Limits::default()) {
+            Err(DocumentError::Syntax { line, column, .. }) => (line, column),
+            other => panic!("{text:?} gave {other:?}"),
+        };
+        assert_eq!(syntax("a:\n\tb: 1"), (2, 2));
+        assert_eq!(syntax("a: 1\na: 2"), (2, 1));
+        assert!(matches!(parse(" \n", Format::Yaml, Limits::default()), Err(DocumentError::Empty)));
+        assert!(matches!(parse("~", Format::Yaml, Limits::default()), Err(DocumentError::Empty)));
+        let deep = "[".repeat(100_000);
+        assert!(parse(&deep, Format::Yaml, Limits::default()).is_err());
+        assert!(parse(&deep, Format::Json, Limits::default()).is_err());
+    }
+}

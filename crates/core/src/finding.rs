@@ -1,0 +1,110 @@
+//! One problem in a document, and where it is. Readers and validators collect all of them.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, ErrorCode};
+
+/// Which of the four validation levels found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Form: ids, names, ranges, types, sizes.
+    Syntax,
+    /// Meaning: dependencies, references, tools, schemas.
+    Semantic,
+    /// Whether it can be done: agents, budgets, deadlines, secrets.
+    Feasibility,
+    /// Whether it may be done: signatures, forbidden tools, scopes.
+    Security,
+}
+
+/// A problem of a document, named by task and field.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// Which check found it.
+    pub level: Level,
+    /// The task, where it belongs to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// The field's path: `tasks[2].inputs.path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub suggestion: String,
+    /// The same as data.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
+}
+
+impl Finding {
+    /// A finding with the code's own suggestion.
+    pub fn new(code: ErrorCode, level: Level, message: impl Into<String>) -> Finding {
+        Finding {
+            code,
+            level,
+            task: None,
+            field: None,
+            message: message.into(),
+            suggestion: code.info().suggestion.to_owned(),
+            details: Map::new(),
+        }
+    }
+
+    /// Names the task.
+    #[must_use]
+    pub fn task(mut self, task: impl Into<String>) -> Finding {
+        self.task = Some(task.into());
+        self
+    }
+
+    /// Names the field.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Finding {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Says what to do in this case.
+    #[must_use]
+    pub fn suggest(mut self, suggestion: impl Into<String>) -> Finding {
+        self.suggestion = suggestion.into();
+        self
+    }
+
+    /// Adds one detail.
+    #[must_use]
+    pub fn detail(mut self, key: &str, value: impl Into<Value>) -> Finding {
+        self.details.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+/// All findings as one error: the code of the only one, else `umbrella`, with the whole list in
+/// the details.
+pub fn findings_error(umbrella: ErrorCode, findings: &[Finding]) -> Error {
+    let list = serde_json::to_value(findings).expect("findings are plain data");
+    match findings {
+        [only] => Error::new(only.code, place(only))
+            .suggest(only.suggestion.clone())
+            .detail("findings", list),
+        many => {
+            let first = many.first().map(place).unwrap_or_default();
+            let message = format!("{} problems; the first: {first}", many.len());
+            Error::new(umbrella, message).detail("findings", list)
+        }
+    }
+}
+
+fn place(finding: &Finding) -> String {
+    match (&finding.task, &finding.field) {
+        (Some(task), Some(field)) => format!("task `{task}`, {field}: {}", finding.message),
+        (Some(task), None) => format!("task `{task}`: {}", finding.message),
+        (None, Some(field)) => format!("{field}: {}", finding.message),
+        (None, None) => finding.message.clone(),
+    }
+}

@@ -1,0 +1,28 @@
+//! The pure core of L05: goals, tasks, plans and what follows from them.
+//!
+//! No async, no clock, no randomness, no I/O: times, ids and seeds come in as arguments, so the
+//! same input always gives the same output. `engine` drives it; everything else reads its types.
+//!
+//! Reading order: [`goal`], [`task`], [`plan`], [`graph`], [`validate`], [`run`].
+
+pub mod error;
+pub mod finding;
+pub mod id;
+pub mod time;
+
+pub mod document;
+pub mod goal;
+pub mod task;
+
+pub mod condition;
+pub mod reference;
+pub mod suggest;
+
+pub mod graph;
+pub mod catalog;
+pub mod estimate;
+pub mod plan;
+pub mod validate;
+pub mod run;
+
+pub use error::{Error, ErrorCode};

@@ -1,0 +1,328 @@
+//! The plan as a document: what files hold, the API returns and signatures cover.
+//!
+//! A document proves nothing; [`super::Plan`] does. Reading refuses unknown fields by path, but
+//! takes both spellings of spec 08 and leaves aside what a run added.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::document::choice::choices;
+use crate::document::reader::{Field, Object, Reader, aliased, plain};
+use crate::finding::Finding;
+use crate::goal::{CONSTRAINT_FIELDS, GoalConstraints, PRIORITY_DEFAULT, read_constraints};
+use crate::id::{AgentDid, GoalId, PlanId};
+use crate::task::{Task, read_task};
+use crate::time::Timestamp;
+
+choices! {
+    /// Where a plan stands.
+    pub enum PlanStatus {
+        /// Written, not proven.
+        Draft = "DRAFT",
+        /// Passed validation and signed.
+        Validated = "VALIDATED",
+        /// Waits for a person.
+        PendingApproval = "PENDING_APPROVAL",
+        /// May be executed.
+        Approved = "APPROVED",
+        /// Being executed.
+        Executing = "EXECUTING",
+        /// Every task that must succeed did.
+        Completed = "COMPLETED",
+        /// At least one did not.
+        Failed = "FAILED",
+        /// Ended on request.
+        Cancelled = "CANCELLED",
+    }
+}
+
+choices! {
+    /// What a failed task means for the rest of the plan.
+    pub enum OnFailure {
+        /// Independent branches go on.
+        Continue = "CONTINUE",
+        /// Everything that has not ended is cancelled.
+        FailFast = "FAIL_FAST",
+    }
+}
+
+choices! {
+    /// What happens when the next task would break the budget.
+    pub enum OnBudget {
+        /// The plan fails.
+        Fail = "FAIL",
+        /// A person is asked.
+        Ask = "ASK",
+    }
+}
+
+choices! {
+    /// How a plan came to be. Lower case in documents, as spec 08 has it.
+    pub enum Strategy {
+        /// By a model.
+        Llm = "llm",
+        /// From a template.
+        Template = "template",
+        /// The best template, else a model.
+        Hybrid = "hybrid",
+        /// From the plan cache.
+        Cached = "cached",
+        /// Handed in as a file.
+        Manual = "manual",
+    }
+}
+
+/// How a plan came to be, and what is known of it beside its tasks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct PlanMetadata {
+    /// How it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// The template, where one was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_id: Option<String>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_version: Option<String>,
+    /// How well it fits the goal, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What was repaired or could not be decided when the plan was made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The author's own data.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub custom: Map<String, Value>,
+}
+
+/// A keyed signature over a plan (see [`super::sign`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Signature {
+    /// Which key.
+    pub key_id: String,
+    /// Base64 of the HMAC-SHA256.
+    pub value: String,
+}
+
+/// The document's format; raised when a field changes its meaning.
+pub const PLAN_VERSION: u32 = 1;
+
+/// A plan as it is written down.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct PlanDocument {
+    /// Ours; absent in a file that a person wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<PlanId>,
+    /// The goal's identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal_id: Option<GoalId>,
+    /// Who asked.
+    pub agent_did: AgentDid,
+    /// What the plan is for, in words.
+    pub goal: String,
+    /// 1 (low) to 10 (high).
+    pub priority: u8,
+    /// Values that tasks read as `$[inputs].name`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub inputs: Map<String, Value>,
+    /// The steps.
+    pub tasks: Vec<Task>,
+    /// Where it stands.
+    pub status: PlanStatus,
+    /// Limits that came with the goal.
+    pub constraints: GoalConstraints,
+    /// The same as maxima of resources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_budget: Option<Value>,
+    /// Agents to be used where they can.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preferred_agents: Vec<String>,
+    /// How it came to be.
+    pub metadata: PlanMetadata,
+    /// What a failed task means for the rest.
+    pub on_failure: OnFailure,
+    /// What a spent budget means.
+    pub on_budget: OnBudget,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// When it passed validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validated_at: Option<Timestamp>,
+    /// The signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// The document's format.
+    pub version: u32,
+}
+
+impl PlanDocument {
+    /// A draft with nothing but a goal and tasks.
+    pub fn draft(goal: impl Into<String>, tasks: Vec<Task>) -> PlanDocument {
+        PlanDocument {
+            plan_id: None,
+            goal_id: None,
+            agent_did: AgentDid::local(),
+            goal: goal.into(),
+            priority: PRIORITY_DEFAULT,
+            inputs: Map::new(),
+            tasks,
+            status: PlanStatus::Draft,
+            constraints: GoalConstraints::default(),
+            resource_budget: None,
+            preferred_agents: Vec::new(),
+            metadata: PlanMetadata::default(),
+            on_failure: OnFailure::Continue,
+            on_budget: OnBudget::Fail,
+            created_at: None,
+            validated_at: None,
+            signature: None,
+            version: PLAN_VERSION,
+        }
+    }
+
+    /// Reads a parsed document; all problems at once.
+    pub fn read(value: &Value) -> Result<PlanDocument, Vec<Finding>> {
+        let reader = Reader::default();
+        let document = read_plan(&reader, value);
+        let findings = reader.into_findings();
+        match document {
+            Some(document) if findings.is_empty() => Ok(document),
+            _ => Err(findings),
+        }
+    }
+}
+
+pub(crate) static PLAN_FIELDS: &[Field] = &[
+    plain("plan_id"),
+    plain("goal_id"),
+    plain("agent_did"),
+    aliased("goal", &["goal_text", "name"]),
+    plain("priority"),
+    plain("inputs"),
+    plain("tasks"),
+    plain("constraints"),
+    plain("resource_budget"),
+    plain("preferred_agents"),
+    plain("metadata"),
+    plain("on_failure"),
+    plain("on_budget"),
+    plain("created_at"),
+    plain("validated_at"),
+    plain("signature"),
+    plain("version"),
+    // Derived, or added by a run: read and left aside.
+    plain("dependency_graph"),
+    plain("status"),
+    plain("approval_status"),
+    plain("approval_rationale"),
+    plain("execution_started_at"),
+    plain("execution_completed_at"),
+    plain("estimated_duration_ms"),
+    plain("outputs"),
+    plain("partial"),
+    plain("interrupted"),
+];
+
+pub(crate) static METADATA_FIELDS: &[Field] = &[
+    plain("strategy"),
+    plain("template_id"),
+    plain("template_version"),
+    plain("confidence"),
+    plain("tags"),
+    plain("warnings"),
+    plain("custom"),
+];
+
+pub(crate) static SIGNATURE_FIELDS: &[Field] = &[plain("key_id"), plain("value")];
+
+/// A label's limits: what a goal may be long.
+pub const GOAL_MAX_CHARS: usize = 100_000;
+
+fn read_plan(reader: &Reader, value: &Value) -> Option<PlanDocument> {
+    let object = reader.object(value, "", PLAN_FIELDS)?;
+    let goal = object.text("goal").unwrap_or_default();
+    if object.value("goal").is_none() {
+        object.problem("goal", "is missing; a plan says what it is for (`goal:` or `name:`)");
+    }
+    if object.value("tasks").is_none() {
+        object.problem("tasks", "is missing; a plan has a list of tasks");
+    }
+    let mut tasks = Vec::new();
+    for (i, task) in object.list("tasks").iter().enumerate() {
+        tasks.extend(read_task(reader, task, &format!("tasks[{i}]")));
+    }
+    let constraints = object
+        .value("constraints")
+        .and_then(|v| reader.object(v, "constraints", CONSTRAINT_FIELDS))
+        .map(|constraints| read_constraints(&constraints))
+        .unwrap_or_default();
+    if object.value("version").is_some() {
+        object.integer("version", 1..=u64::from(PLAN_VERSION));
+    }
+    Some(PlanDocument {
+        plan_id: read_parsed(&object, "plan_id", "a UUID", |s| s.parse().ok()),
+        goal_id: read_parsed(&object, "goal_id", "a URL-safe id of at most 128 characters", |s| {
+            GoalId::new(s)
+        }),
+        agent_did: read_parsed(&object, "agent_did", "a DID or a URL-safe id", |s| AgentDid::new(s))
+            .unwrap_or_else(AgentDid::local),
+        priority: object
+            .integer("priority", 1..=10)
+            .and_then(|n| u8::try_from(n).ok())
+            .unwrap_or(PRIORITY_DEFAULT),
+        inputs: object.map("inputs"),
+        constraints,
+        resource_budget: object.value("resource_budget").cloned(),
+        preferred_agents: object.texts("preferred_agents"),
+        metadata: read_metadata(reader, &object),
+        on_failure: object.choice("on_failure").unwrap_or(OnFailure::Continue),
+        on_budget: object.choice("on_budget").unwrap_or(OnBudget::Fail),
+        created_at: read_parsed(&object, "created_at", "an RFC 3339 time", |s| s.parse().ok()),
+        validated_at: read_parsed(&object, "validated_at", "an RFC 3339 time", |s| s.parse().ok()),
+        signature: read_signature(reader, &object),
+        ..PlanDocument::draft(goal, tasks)
+    })
+}
+
+fn read_parsed<T>(
+    object: &Object<'_>,
+    name: &str,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
+    let text = object.text(name)?;
+    let parsed = parse(&text);
+    if parsed.is_none() {
+        object.problem(name, format!("must be {what}, not `{text}`"));
+    }
+    parsed
+}
+
+fn read_metadata(reader: &Reader, plan: &Object<'_>) -> PlanMetadata {
+    let read = plan.value("metadata").and_then(|v| reader.object(v, "metadata", METADATA_FIELDS));
+    let Some(object) = read else { return PlanMetadata::default() };
+    PlanMetadata {
+        strategy: object.choice("strategy"),
+        template_id: object.text("template_id"),
+        template_version: object.text("template_version"),
+        confidence: object.number("confidence", 0.0..=1.0),
+        tags: object.texts("tags"),
+        warnings: object.texts("warnings"),
+        custom: object.map("custom"),
+    }
+}
+
+fn read_signature(reader: &Reader, plan: &Object<'_>) -> Option<Signature> {
+    let object = reader.object(plan.value("signature")?, "signature", SIGNATURE_FIELDS)?;
+    for name in ["key_id", "value"] {
+        if object.value(name).is_none() {
+            object.problem(name, "is missing from the signature");
+        }
+    }
+    Some(Signature { key_id: object.text("key_id")?, value: object.text("value")? })
+}

@@ -1,0 +1,111 @@
+//! What a signature covers, and opening what was signed (spec 04, 4.5).
+//!
+//! The content digest is SHA-256 over the canonical JSON (RFC 8785) of everything but identity,
+//! status, times and the signature itself; the signature is a keyed hash over some 120 bytes that
+//! bind the digest to the identity. Keys live in the engine: here are only the bytes.
+
+use aws_lc_rs::digest;
+use serde_json::Value;
+
+use super::{Identity, Plan, PlanDocument, Signature, Structure};
+use crate::error::{Error, ErrorCode};
+use crate::finding::findings_error;
+
+/// A SHA-256 hash.
+pub type Digest = [u8; 32];
+
+/// Fields that the content digest leaves out.
+const NOT_COVERED: [&str; 6] =
+    ["plan_id", "goal_id", "status", "created_at", "validated_at", "signature"];
+
+/// The digest of a document's content.
+pub(super) fn content_digest(document: &PlanDocument) -> Digest {
+    let mut value = serde_json::to_value(document).expect("a plan document is plain data");
+    if let Value::Object(map) = &mut value {
+        for field in NOT_COVERED {
+            map.shift_remove(field);
+        }
+    }
+    let canonical = serde_json_canonicalizer::to_vec(&value)
+        .expect("a JSON value has a canonical form: its keys are text, its numbers finite");
+    let hash = digest::digest(&digest::SHA256, &canonical);
+    hash.as_ref().try_into().expect("SHA-256 gives 32 bytes")
+}
+
+/// Lower-case hexadecimal.
+pub fn digest_hex(digest: &[u8]) -> String {
+    use std::fmt::Write as _;
+    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+impl Plan {
+    /// The bytes to sign with the key called `key_id`.
+    pub fn signing_text(&self, key_id: &str) -> String {
+        signing_text(&self.identity, &self.digest, key_id)
+    }
+
+    /// Puts the signature into the document.
+    #[must_use]
+    pub fn signed(mut self, signature: Signature) -> Plan {
+        self.document.signature = Some(signature);
+        self
+    }
+}
+
+fn signing_text(identity: &Identity, digest: &Digest, key_id: &str) -> String {
+    format!(
+        "l05-plan-1|{key_id}|{}|{}|{}|{}",
+        identity.plan_id,
+        identity.goal_id.as_str(),
+        identity.created_at.0,
+        digest_hex(digest)
+    )
+}
+
+/// A document that claims to have passed validation.
+#[derive(Debug)]
+pub struct SignedPlan {
+    document: PlanDocument,
+}
+
+impl SignedPlan {
+    /// Takes a document as read; says what it lacks to be one that was signed.
+    pub fn new(document: PlanDocument) -> Result<SignedPlan, Error> {
+        if document.signature.is_none() {
+            return Err(Error::new(ErrorCode::SIGNATURE_MISSING, "the plan has no signature"));
+        }
+        let has_identity =
+            document.plan_id.is_some() && document.goal_id.is_some() && document.created_at.is_some();
+        if !has_identity {
+            let message = "the plan has a signature but lacks plan_id, goal_id or created_at";
+            return Err(Error::new(ErrorCode::SIGNATURE_INVALID, message));
+        }
+        Ok(SignedPlan { document })
+    }
+
+    /// Checks the signature with `verify(signing text, signature)` and opens the plan.
+    pub fn open(
+        self,
+        verify: impl FnOnce(&str, &Signature) -> Result<(), Error>,
+    ) -> Result<Plan, Error> {
+        let document = self.document;
+        let (Some(signature), Some(plan_id), Some(goal_id), Some(created_at)) =
+            (&document.signature, document.plan_id, document.goal_id.clone(), document.created_at)
+        else {
+            unreachable!("`new` checked that these are there");
+        };
+        let identity = Identity { plan_id, goal_id, created_at };
+        let text = signing_text(&identity, &content_digest(&document), &signature.key_id);
+        verify(&text, signature)?;
+        let mut findings = Vec::new();
+        match Structure::build(&document, &mut findings) {
+            Some(structure) if findings.is_empty() => {
+                Ok(Plan::assemble(document, structure, identity))
+            }
+            _ => Err(findings_error(ErrorCode::PLAN_INVALID, &findings)),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a document's tasks say once parsed: ids, bindings, conditions and the graph.
+//!
+//! Built once per plan, by validation and by opening a signed plan; the run machine and the
+//! executors only ever see the result.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::condition::Condition;
+use crate::error::ErrorCode;
+use crate::finding::{Finding, Level};
+use crate::graph::{Cycle, DependencyGraph, Edge, EdgeIndex};
+use crate::id::TaskIndex;
+use crate::plan::PlanDocument;
+use crate::reference::{Binding, Source};
+use crate::suggest::{did_you_mean, nearest};
+use crate::task::Task;
+
+/// The parsed form of a plan's tasks.
+#[derive(Debug)]
+pub struct Structure {
+    ids: HashMap<String, TaskIndex>,
+    bindings: Vec<TaskBindings>,
+    conditions: BTreeMap<EdgeIndex, Vec<Condition>>,
+    graph: DependencyGraph,
+}
+
+/// A task's values with their references parsed.
+#[derive(Debug, Default)]
+pub struct TaskBindings {
+    /// The task's inputs, by name.
+    pub inputs: Vec<(String, Binding)>,
+    /// The prompt of an LLM_CALL.
+    pub prompt: Option<Binding>,
+}
+
+impl TaskBindings {
+    /// All bindings of the task.
+    pub fn all(&self) -> impl Iterator<Item = &Binding> {
+        self.inputs.iter().map(|(_, binding)| binding).chain(self.prompt.as_ref())
+    }
+}
+
+/// Suggestions cost a comparison with every id: only the first few missing ones get them.
+const SUGGESTIONS_MAX: usize = 20;
+
+impl Structure {
+    /// Parses all tasks. Every missing and duplicate id, bad reference, bad condition and cycle is
+    /// a finding; with any of those that leave no graph the answer is `None`.
+    pub fn build(document: &PlanDocument, findings: &mut Vec<Finding>) -> Option<Structure> {
+        let ids = index_ids(&document.tasks, findings);
+        let mut bindings = Vec::with_capacity(document.tasks.len());
+        let mut edges = Vec::with_capacity(document.tasks.len());
+        let mut conditions = BTreeMap::new();
+        let mut resolver = Resolver { ids: &ids, suggestions: 0, findings };
+        for (i, task) in document.tasks.iter().enumerate() {
+            let parsed = resolver.bindings(task, i);
+            let to = TaskIndex(i as u32);
+            let wanted = resolver.edges_into(task, i, &parsed);
+            for (from, texts) in wanted {
+                let index = EdgeIndex(edges.len() as u32);
+                edges.push(Edge { from, to });
+                let compiled = resolver.conditions(task, i, &texts);
+                if !compiled.is_empty() {
+                    conditions.insert(index, compiled);
+                }
+            }
+            bindings.push(parsed);
+        }
+        match DependencyGraph::build(document.tasks.len(), edges) {
+            Ok(graph) => Some(Structure { ids, bindings, conditions, graph }),
+            Err(cycles) => {
+                findings.extend(cycles.iter().map(|cycle| cycle_finding(document, cycle)));
+                None
+            }
+        }
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &DependencyGraph {
+        &self.graph
+    }
+
+    /// A task's place by its id.
+    pub fn index_of(&self, task_id: &str) -> Option<TaskIndex> {
+        self.ids.get(task_id).copied()
+    }
+
+    /// A task's parsed values.
+    pub fn bindings(&self, task: TaskIndex) -> &TaskBindings {
+        &self.bindings[task.at()]
+    }
+
+    /// The conditions of one edge; all must hold.
+    pub fn conditions(&self, edge: EdgeIndex) -> &[Condition] {
+        self.conditions.get(&edge).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an edge has a condition.
+    pub fn is_conditional(&self, edge: EdgeIndex) -> bool {
+        !self.conditions.is_empty() && self.conditions.contains_key(&edge)
+    }
+}
+
+fn index_ids(tasks: &[Task], findings: &mut Vec<Finding>) -> HashMap<String, TaskIndex> {
+    let mut ids = HashMap::with_capacity(tasks.len());
+    for (i, task) in tasks.iter().enumerate() {
+        let index = TaskIndex(i as u32);
+        match ids.entry(task.task_id.clone()) {
+            std::collections::hash_map::Entry::Vacant(slot) => {
+                slot.insert(index);
+            }
+            std::collections::hash_map::Entry::Occupied(first) => {
+                let first: &TaskIndex = first.get();
+                let message =
+                    format!("the id `{}` is used by tasks[{}] already", task.task_id, first.0);
+                findings.push(
+                    Finding::new(ErrorCode::DUPLICATE_TASK_ID, Level::Semantic, message)
+                        .task(&task.task_id)
+                        .field(format!("tasks[{i}].task_id")),
+                );
+            }
+        }
+    }
+    ids
+}
+
+fn cycle_finding(document: &PlanDocument, cycle: &Cycle) -> Finding {
+    let names: Vec<&str> =
+        cycle.0.iter().map(|task| document.tasks[task.at()].task_id.as_str()).collect();
+    // A long circle is shown by its ends; the details hold all of it.
+    let shown = if names.len() > CYCLE_SHOWN_MAX {
+        let half = CYCLE_SHOWN_MAX / 2;
+        let (head, tail) = (&names[..half], &names[names.len() - half..]);
+        format!("{} -> … -> {}", head.join(" -> "), tail.join(" -> "))
+    } else {
+        names.join(" -> ")
+    };
+    let message = format!("{} tasks depend on each other in a circle: {shown}", names.len() - 1);
+    let task = names.first().copied().unwrap_or_default().to_owned();
+    Finding::new(ErrorCode::CIRCULAR_DEPENDENCY, Level::Semantic, message)
+        .task(task)
+        .detail("cycle", names)
+}
+
+/// How many ids of a circle a message shows.
+const CYCLE_SHOWN_MAX: usize = 12;
+
+struct Resolver<'a> {
+    ids: &'a HashMap<String, TaskIndex>,
+    suggestions: usize,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Resolver<'_> {
+    fn bindings(&mut self, task: &Task, i: usize) -> TaskBindings {
+        let mut errors = Vec::new();
+        let inputs = task
+            .inputs
+            .iter()
+            .map(|(name, value)| {
+                let path = format!("inputs.{name}");
+                (name.clone(), Binding::parse(value, &path, &mut errors))
+            })
+            .collect();
+        let prompt = task.prompt.as_ref().map(|prompt| {
+            Binding::parse(&serde_json::Value::String(prompt.clone()), "prompt", &mut errors)
+        });
+        for (path, error) in errors {
+            self.findings.push(
+                Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, error.to_string())
+                    .task(&task.task_id)
+                    .field(format!("tasks[{i}].{path}"))
+                    .suggest("write `$[task].output.path`, or `$$[` for the text itself"),
+            );
+        }
+        TaskBindings { inputs, prompt }
+    }
+
+    /// What the task needs: stated dependencies and those that references imply, one entry per
+    /// producer with the texts of its conditions.
+    fn edges_into(
+        &mut self,
+        task: &Task,
+        i: usize,
+        bindings: &TaskBindings,
+    ) -> BTreeMap<TaskIndex, Vec<String>> {
+        let mut wanted: BTreeMap<TaskIndex, Vec<String>> = BTreeMap::new();
+        let mut missing: HashSet<&str> = HashSet::new();
+        for (d, dependency) in task.dependencies.iter().enumerate() {
+            let id = dependency.task_id.as_str();
+            match self.ids.get(id) {
+                Some(from) => {
+                    wanted.entry(*from).or_default().extend(dependency.condition.clone());
+                }
+                None if missing.insert(id) => {
+                    self.missing(task, id, &format!("tasks[{i}].dependencies[{d}]"), "depends on");
+                }
+                None => {}
+            }
+        }
+        let mut referenced = Vec::new();
+        for binding in bindings.all() {
+            binding.for_each_reference(&mut |reference| match &reference.source {
+                Source::Output(id) | Source::Error(id) => referenced.push(id.as_str()),
+                Source::Inputs | Source::Item | Source::Index => {}
+            });
+        }
+        for id in referenced {
+            match self.ids.get(id) {
+                Some(from) => {
+                    wanted.entry(*from).or_default();
+                }
+                None if missing.insert(id) => {
+                    self.missing(task, id, &format!("tasks[{i}].inputs"), "refers to");
+                }
+                None => {}
+            }
+        }
+        wanted
+    }
+
+    fn missing(&mut self, task: &Task, id: &str, field: &str, verb: &str) {
+        let near = if self.suggestions < SUGGESTIONS_MAX {
+            self.suggestions += 1;
+            nearest(id, self.ids.keys().map(String::as_str))
+        } else {
+            Vec::new()
+        };
+        let message =
+            format!("task `{}` {verb} `{id}`, which does not exist{}", task.task_id, did_you_mean(&near));
+        self.findings.push(
+            Finding::new(ErrorCode::UNRESOLVABLE_DEPENDENCY, Level::Semantic, message)
+                .task(&task.task_id)
+                .field(field)
+                .detail("missing", id)
+                .detail("nearest", near),
+        );
+    }
+
+    fn conditions(&mut self, task: &Task, i: usize, texts: &[String]) -> Vec<Condition> {
+        let mut compiled = Vec::new();
+        for text in texts {
+            match Condition::compile(text) {
+                Ok(condition) => compiled.push(condition),
+                Err(error) => self.findings.push(
+                    Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Syntax, error.to_string())
+                        .task(&task.task_id)
+                        .field(format!("tasks[{i}].dependencies"))
+                        .suggest("write CEL over `outputs`, `inputs` and `status`"),
+                ),
+            }
+        }
+        compiled
+    }
+}

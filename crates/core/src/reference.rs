@@ -1,0 +1,489 @@
+//! References: how an input names an earlier task's output.
+//!
+//! ```text
+//! $[fetch].output.rows[0].name     the whole value is that output
+//! "… ${[fetch].output.title} …"    inside a text
+//! $[inputs].file                   a value of the plan's own inputs
+//! $[fetch].error                   why a task with allow_failure failed
+//! secret://name#key                a secret (the whole value)
+//! ```
+//!
+//! Behind `output` stands an RFC 9535 JSONPath without its `$`. A path of names and indices alone
+//! yields one value and it is an error when it is not there; any other path yields the list of
+//! what it matches. `$$[` and `$${[` are the texts `$[` and `${[` themselves.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+use serde_json_path::JsonPath;
+
+use crate::suggest::nearest;
+
+/// What stands in the brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// `$[inputs]`: the plan's inputs.
+    Inputs,
+    /// `$[id].output`
+    Output(String),
+    /// `$[id].error`
+    Error(String),
+    /// `$[item]`, inside a fan-out.
+    Item,
+    /// `$[index]`, inside a fan-out.
+    Index,
+}
+
+/// Ids that mean something else inside the brackets.
+pub const RESERVED_IDS: [&str; 3] = ["inputs", "item", "index"];
+
+/// One step of a singular path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `.name` or `['name']`
+    Name(String),
+    /// `[3]`; negative counts from the end.
+    Index(i64),
+}
+
+/// A path into a value.
+#[derive(Clone, Debug)]
+pub enum Path {
+    /// Names and indices: one value.
+    Singular(Vec<Step>),
+    /// Anything else RFC 9535 allows: a list of matches.
+    Query(Box<JsonPath>),
+}
+
+/// A parsed reference with the text it was written as.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// What it points into.
+    pub source: Source,
+    /// Where in it.
+    pub path: Path,
+    text: String,
+}
+
+/// A value with references in it, parsed once.
+#[derive(Clone, Debug)]
+pub enum Binding {
+    /// No reference anywhere inside.
+    Literal(Value),
+    /// The value is what the reference yields.
+    Whole(Reference),
+    /// A text with references in it.
+    Text(Vec<Piece>),
+    /// A list of which some items have references.
+    List(Vec<Binding>),
+    /// A mapping of which some values have references.
+    Map(Vec<(String, Binding)>),
+    /// A secret.
+    Secret(String),
+}
+
+/// A part of an interpolated text.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// As it is.
+    Text(String),
+    /// What the reference yields, as text.
+    Reference(Reference),
+}
+
+/// Why a text is no reference.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("`{text}` is not a reference: {why}")]
+pub struct ReferenceError {
+    text: String,
+    why: String,
+}
+
+/// Why a reference yields nothing.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("`{reference}` finds nothing at `{at}`{}", if nearest.is_empty() { String::new() } else { format!("; there is {}", nearest.join(", ")) })]
+pub struct Unresolved {
+    /// The whole reference as written.
+    pub reference: String,
+    /// The step that failed.
+    pub at: String,
+    /// The nearest existing keys.
+    pub nearest: Vec<String>,
+}
+
+impl Reference {
+    /// Parses a text that begins with `$[` and is one reference to its end.
+    pub fn parse(text: &str) -> Result<Reference, ReferenceError> {
+        let fail = |why: String| ReferenceError { text: text.to_owned(), why };
+        let inner = text
+            .strip_prefix("$[")
+            .ok_or_else(|| fail("it must begin with `$[`".to_owned()))?;
+        let (id, rest) =
+            inner.split_once(']').ok_or_else(|| fail("the `]` behind the id is missing".to_owned()))?;
+        let id = id.trim().trim_matches(['\'', '"']);
+        if id.is_empty() {
+            return Err(fail("there is no id in the brackets".to_owned()));
+        }
+        let (source, rest) = match id {
+            "inputs" => (Source::Inputs, rest),
+            "item" => (Source::Item, rest),
+            "index" => (Source::Index, rest),
+            task => {
+                if let Some(rest) = strip_word(rest, ".output") {
+                    (Source::Output(task.to_owned()), rest)
+                } else if let Some(rest) = strip_word(rest, ".error") {
+                    (Source::Error(task.to_owned()), rest)
+                } else {
+                    return Err(fail(format!("`.output` must follow `[{task}]`")));
+                }
+            }
+        };
+        let path = parse_path(rest).map_err(fail)?;
+        Ok(Reference { source, path, text: text.to_owned() })
+    }
+
+    /// The task it points at, if it does.
+    pub fn task(&self) -> Option<&str> {
+        match &self.source {
+            Source::Output(task) | Source::Error(task) => Some(task),
+            Source::Inputs | Source::Item | Source::Index => None,
+        }
+    }
+
+    /// Follows the path into `value`.
+    pub fn resolve(&self, value: &Value) -> Result<Value, Unresolved> {
+        match &self.path {
+            Path::Singular(steps) => follow(value, steps).cloned().map_err(|(at, nearest)| {
+                Unresolved { reference: self.text.clone(), at, nearest }
+            }),
+            Path::Query(path) => Ok(path.query(value).into_iter().cloned().collect()),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Binding {
+    /// Parses all references in a value. Errors come with the path of the offending text.
+    pub fn parse(value: &Value, path: &str, errors: &mut Vec<(String, ReferenceError)>) -> Binding {
+        match value {
+            Value::String(text) => parse_text(text).unwrap_or_else(|error| {
+                errors.push((path.to_owned(), error));
+                Binding::Literal(value.clone())
+            }),
+            Value::Array(items) => {
+                let bindings: Vec<Binding> = items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| Binding::parse(item, &format!("{path}[{i}]"), errors))
+                    .collect();
+                if bindings.iter().all(Binding::is_untouched) {
+                    return Binding::Literal(value.clone());
+                }
+                Binding::List(bindings)
+            }
+            Value::Object(map) => {
+                let bindings: Vec<(String, Binding)> = map
+                    .iter()
+                    .map(|(key, v)| (key.clone(), Binding::parse(v, &format!("{path}.{key}"), errors)))
+                    .collect();
+                if bindings.iter().all(|(_, binding)| binding.is_untouched()) {
+                    return Binding::Literal(value.clone());
+                }
+                Binding::Map(bindings)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => Binding::Literal(value.clone()),
+        }
+    }
+
+    /// A literal that stands as it was written; an unescaped text is a literal that does not.
+    fn is_untouched(&self) -> bool {
+        match self {
+            Binding::Literal(Value::String(text)) => !text.contains("$[") && !text.contains("${["),
+            Binding::Literal(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the value is the same for every run.
+    pub fn is_literal(&self) -> bool {
+        match self {
+            Binding::Literal(_) => true,
+            Binding::Whole(_) | Binding::Text(_) | Binding::Secret(_) => false,
+            Binding::List(items) => items.iter().all(Binding::is_literal),
+            Binding::Map(entries) => entries.iter().all(|(_, b)| b.is_literal()),
+        }
+    }
+
+    /// Calls `visit` for each reference inside.
+    pub fn for_each_reference<'b>(&'b self, visit: &mut impl FnMut(&'b Reference)) {
+        match self {
+            Binding::Literal(_) | Binding::Secret(_) => {}
+            Binding::Whole(reference) => visit(reference),
+            Binding::Text(pieces) => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Reference(reference) => visit(reference),
+                        Piece::Text(_) => {}
+                    }
+                }
+            }
+            Binding::List(items) => items.iter().for_each(|b| b.for_each_reference(visit)),
+            Binding::Map(entries) => entries.iter().for_each(|(_, b)| b.for_each_reference(visit)),
+        }
+    }
+
+    /// Calls `visit` for each secret inside.
+    pub fn for_each_secret<'b>(&'b self, visit: &mut impl FnMut(&'b str)) {
+        match self {
+            Binding::Secret(name) => visit(name),
+            Binding::Literal(_) | Binding::Whole(_) | Binding::Text(_) => {}
+            Binding::List(items) => items.iter().for_each(|b| b.for_each_secret(visit)),
+            Binding::Map(entries) => entries.iter().for_each(|(_, b)| b.for_each_secret(visit)),
+        }
+    }
+
+    /// The value with every reference replaced by what `lookup` gives for it.
+    pub fn resolve<E>(
+        &self,
+        lookup: &mut impl FnMut(&Reference) -> Result<Value, E>,
+    ) -> Result<Value, E> {
+        Ok(match self {
+            Binding::Literal(value) => value.clone(),
+            // Sealed later, by the context; the text itself holds no secret.
+            Binding::Secret(name) => Value::String(name.clone()),
+            Binding::Whole(reference) => lookup(reference)?,
+            Binding::Text(pieces) => {
+                let mut text = String::new();
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(s) => text.push_str(s),
+                        Piece::Reference(reference) => push_as_text(&mut text, &lookup(reference)?),
+                    }
+                }
+                Value::String(text)
+            }
+            Binding::List(items) => {
+                Value::Array(items.iter().map(|b| b.resolve(lookup)).collect::<Result<_, E>>()?)
+            }
+            Binding::Map(entries) => {
+                let mut map = Map::new();
+                for (key, binding) in entries {
+                    map.insert(key.clone(), binding.resolve(lookup)?);
+                }
+                Value::Object(map)
+            }
+        })
+    }
+}
+
+/// A text inside a text stands as it is, anything else as JSON.
+fn push_as_text(out: &mut String, value: &Value) {
+    match value {
+        Value::String(s) => out.push_str(s),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+fn strip_word<'t>(text: &'t str, word: &str) -> Option<&'t str> {
+    let rest = text.strip_prefix(word)?;
+    (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
+}
+
+fn parse_text(text: &str) -> Result<Binding, ReferenceError> {
+    if let Some(name) = text.strip_prefix("secret://") {
+        return Ok(Binding::Secret(name.to_owned()));
+    }
+    if text.starts_with("$[") {
+        return Reference::parse(text).map(Binding::Whole);
+    }
+    if let Some(rest) = text.strip_prefix("$$[") {
+        return Ok(Binding::Literal(Value::String(format!("$[{rest}"))));
+    }
+    if !text.contains("${[") {
+        return Ok(Binding::Literal(Value::String(text.to_owned())));
+    }
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${[") {
+        if rest[..at].ends_with('$') {
+            plain.push_str(&rest[..at - 1]);
+            plain.push_str("${[");
+            rest = &rest[at + 3..];
+            continue;
+        }
+        plain.push_str(&rest[..at]);
+        let inner = &rest[at + 2..];
+        let end = closing_brace(inner).ok_or_else(|| ReferenceError {
+            text: text.to_owned(),
+            why: "the `}` that closes `${[` is missing (write `$${[` for the text itself)".to_owned(),
+        })?;
+        if !plain.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut plain)));
+        }
+        pieces.push(Piece::Reference(Reference::parse(&format!("${}", &inner[..end]))?));
+        rest = &inner[end + 1..];
+    }
+    plain.push_str(rest);
+    if pieces.is_empty() {
+        return Ok(Binding::Literal(Value::String(plain)));
+    }
+    if !plain.is_empty() {
+        pieces.push(Piece::Text(plain));
+    }
+    Ok(Binding::Text(pieces))
+}
+
+/// The `}` that ends a reference: not one inside quotes of a `['…']` step.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut quote = None;
+    for (i, byte) in text.bytes().enumerate() {
+        match (quote, byte) {
+            (None, b'}') => return Some(i),
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (Some(open), _) if open == byte => quote = None,
+            (None | Some(_), _) => {}
+        }
+    }
+    None
+}
+
+fn parse_path(text: &str) -> Result<Path, String> {
+    if let Some(steps) = singular_steps(text) {
+        return Ok(Path::Singular(steps));
+    }
+    JsonPath::parse(&format!("${text}"))
+        .map(|path| Path::Query(Box::new(path)))
+        .map_err(|e| format!("`{text}` is no path: {e}"))
+}
+
+/// Reads `.name`, `['name']`, `["name"]` and `[3]` steps; `None` when there is anything else.
+fn singular_steps(mut text: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    while !text.is_empty() {
+        if let Some(rest) = text.strip_prefix('.') {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            let name = &rest[..end];
+            let allowed = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || !c.is_ascii();
+            if name.is_empty() || !name.chars().all(allowed) {
+                return None;
+            }
+            steps.push(Step::Name(name.to_owned()));
+            text = &rest[end..];
+        } else {
+            let rest = text.strip_prefix('[')?;
+            let quoted = rest.strip_prefix(['\'', '"']).map(|inner| (rest.as_bytes()[0], inner));
+            if let Some((quote, inner)) = quoted {
+                let end = inner.find(char::from(quote))?;
+                let name = &inner[..end];
+                if name.contains('\\') {
+                    return None;
+                }
+                steps.push(Step::Name(name.to_owned()));
+                text = inner[end + 1..].strip_prefix(']')?;
+            } else {
+                let end = rest.find(']')?;
+                steps.push(Step::Index(rest[..end].trim().parse().ok()?));
+                text = &rest[end + 1..];
+            }
+        }
+    }
+    Some(steps)
+}
+
+/// Follows names and indices; the error is the step that failed and the nearest keys there.
+fn follow<'v>(value: &'v Value, steps: &[Step]) -> Result<&'v Value, (String, Vec<String>)> {
+    let mut at = value;
+    for step in steps {
+        at = match (step, at) {
+            (Step::Name(name), Value::Object(map)) => map.get(name).ok_or_else(|| {
+                let keys = map.keys().map(String::as_str);
+                let close: Vec<String> = nearest(name, keys).into_iter().map(str::to_owned).collect();
+                let shown = if close.is_empty() {
+                    map.keys().take(KEYS_SHOWN_MAX).cloned().collect()
+                } else {
+                    close
+                };
+                (format!(".{name}"), shown)
+            })?,
+            (Step::Index(i), Value::Array(items)) => {
+                let index = if *i < 0 { *i + items.len() as i64 } else { *i };
+                usize::try_from(index)
+                    .ok()
+                    .and_then(|i| items.get(i))
+                    .ok_or_else(|| (format!("[{i}]"), vec![format!("{} items", items.len())]))?
+            }
+            (Step::Name(name), _) => return Err((format!(".{name}"), Vec::new())),
+            (Step::Index(i), _) => return Err((format!("[{i}]"), Vec::new())),
+        };
+    }
+    Ok(at)
+}
+
+/// How many keys a message lists when none is close.
+const KEYS_SHOWN_MAX: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn resolve(value: &Value) -> Result<Value, String> {
+        let mut errors = Vec::new();
+        let binding = Binding::parse(value, "inputs", &mut errors);
+        if let Some((_, error)) = errors.first() {
+            return Err(error.to_string());
+        }
+        binding.resolve(&mut |reference: &Reference| {
+            let data = match &reference.source {
+                Source::Inputs => json!({"file": "a.csv"}),
+                Source::Output(task) if task == "t" => {
+                    json!({"title": "T", "rows": [{"n": 1}, {"n": 2}], "a b": {"c": true}})
+                }
+                other => return Err(format!("unknown source {other:?}")),
+            };
+            reference.resolve(&data).map_err(|e| e.to_string())
+        })
+    }
+
+    #[test]
+    fn references_resolve() {
+        let cases = [
+            (json!("$[t].output.title"), json!("T")),
+            (json!("$[t].output.rows[0].n"), json!(1)),
+            (json!("$[t].output.rows[-1].n"), json!(2)),
+            (json!("$[t].output['a b'].c"), json!(true)),
+            (json!("$[t].output.rows[*].n"), json!([1, 2])),
+            (json!("$[inputs].file"), json!("a.csv")),
+            (json!("see ${[t].output.title}!"), json!("see T!")),
+            (json!("${[t].output.rows[0]}"), json!("{\"n\":1}")),
+            (json!({"a": ["$[t].output.title", 1]}), json!({"a": ["T", 1]})),
+            (json!("$$[x]"), json!("$[x]")),
+            (json!("a $${[t].output} b"), json!("a ${[t].output} b")),
+            (json!(["$$[x]"]), json!(["$[x]"])),
+            (json!("costs $5, ${HOME}"), json!("costs $5, ${HOME}")),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(resolve(&input), Ok(expected), "{input}");
+        }
+    }
+
+    #[test]
+    fn failures_name_the_place() {
+        let cases = [
+            ("$[t].output.titel", "`$[t].output.titel` finds nothing at `.titel`; there is title"),
+            ("$[t].output.rows[7]", "`$[t].output.rows[7]` finds nothing at `[7]`; there is 2 items"),
+            ("$[t].title", "`$[t].title` is not a reference: `.output` must follow `[t]`"),
+            ("$[t", "`$[t` is not a reference: the `]` behind the id is missing"),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(resolve(&json!(input)), Err(expected.to_owned()));
+        }
+        assert!(resolve(&json!("a ${[t].output")).is_err());
+    }
+}

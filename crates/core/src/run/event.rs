@@ -1,0 +1,269 @@
+//! What happens to a run, as the journal keeps it.
+//!
+//! This is a persisted format: tasks are indices, times are numbers, and a variant or field keeps
+//! its meaning for ever. New fields have `#[serde(default)]`; recorded histories replay in tests.
+//! What the outside sees is a projection of these (see [`super::public`]).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::ErrorCode;
+use crate::graph::EdgeIndex;
+use crate::id::{Attempt, Epoch, TaskIndex};
+use crate::plan::PlanStatus;
+use crate::task::TaskStatus;
+use crate::time::{Timestamp, millis};
+
+/// A fact about a run. Past tense: it has been decided and, once journaled, cannot be undone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A run of the plan began; the tasks in `keep` stay completed from an earlier run.
+    RunStarted {
+        /// From 1.
+        run: u16,
+        /// Completed before.
+        keep: Vec<TaskIndex>,
+        /// When the run must have ended.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+        deadline: Option<Timestamp>,
+    },
+    /// Another process drives the run from here on.
+    RunAdopted {
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// A condition was evaluated.
+    EdgeDecided {
+        /// The conditional dependency.
+        edge: EdgeIndex,
+        /// What came out.
+        verdict: Verdict,
+    },
+    /// An attempt was given to an executor.
+    TaskDispatched {
+        /// The task.
+        task: TaskIndex,
+        /// Which attempt this is.
+        attempt: Attempt,
+        /// When it times out.
+        #[serde(with = "millis")]
+        not_after: Timestamp,
+    },
+    /// An attempt that was in flight when its owner died was given out again.
+    TaskRedispatched {
+        /// The task.
+        task: TaskIndex,
+        /// The same attempt as before.
+        attempt: Attempt,
+        /// When it times out now.
+        #[serde(with = "millis")]
+        not_after: Timestamp,
+    },
+    /// An attempt succeeded, and with it the task.
+    TaskCompleted {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt that did it.
+        attempt: Attempt,
+        /// What it gave.
+        output: Output,
+        /// What it used.
+        #[serde(default, skip_serializing_if = "Usage::is_none")]
+        usage: Usage,
+    },
+    /// An attempt failed.
+    AttemptFailed {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        error: TaskError,
+        /// What it used.
+        #[serde(default, skip_serializing_if = "Usage::is_none")]
+        usage: Usage,
+        /// What follows.
+        next: Next,
+    },
+    /// A task failed before any attempt: its condition cannot be evaluated.
+    TaskFailed {
+        /// The task.
+        task: TaskIndex,
+        /// Why.
+        error: TaskError,
+    },
+    /// Tasks can never start, because something they need failed for good.
+    TasksBlocked {
+        /// What failed.
+        cause: TaskIndex,
+        /// All that it blocks, directly and through others.
+        tasks: Vec<TaskIndex>,
+    },
+    /// Tasks are not needed, because of a condition or a skipped dependency.
+    TasksSkipped {
+        /// The first of them, or what was skipped before them.
+        cause: TaskIndex,
+        /// All that are skipped with it.
+        tasks: Vec<TaskIndex>,
+    },
+    /// Somebody or a policy wants the rest, or one task, ended.
+    CancelRequested {
+        /// What.
+        scope: Scope,
+        /// Why.
+        cause: CancelCause,
+        /// In words.
+        reason: String,
+        /// When executors that still run are given up.
+        #[serde(with = "millis")]
+        grace_until: Timestamp,
+    },
+    /// Tasks ended because of a cancellation.
+    TasksCancelled {
+        /// Which.
+        tasks: Vec<TaskIndex>,
+        /// Whether executors were still running and have been given up.
+        abandoned: bool,
+    },
+    /// A report that came late, twice, or for nothing that runs.
+    ReportIgnored {
+        /// The task it names.
+        task: TaskIndex,
+        /// The attempt it names.
+        attempt: Attempt,
+        /// Why it does not count.
+        why: Ignored,
+    },
+    /// The run ended.
+    RunFinished {
+        /// COMPLETED, FAILED or CANCELLED.
+        status: PlanStatus,
+        /// FAILED, but some leaves completed.
+        partial: bool,
+    },
+}
+
+/// What a condition said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// True: the dependency is satisfied.
+    Satisfied,
+    /// False: the task is skipped, if it needs this dependency.
+    Unsatisfied,
+}
+
+/// A task's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Kept in the journal.
+    Inline(Arc<Value>),
+    /// Kept beside it, because it is large.
+    Blob {
+        /// SHA-256 of the JSON text, in hexadecimal.
+        sha256: String,
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// What an attempt used, as its executor reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Model tokens, in and out.
+    #[serde(default)]
+    pub tokens: u64,
+    /// US dollars.
+    #[serde(default)]
+    pub cost_usd: f64,
+}
+
+impl Usage {
+    fn is_none(&self) -> bool {
+        *self == Usage::default()
+    }
+}
+
+/// Why an attempt or a task failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskError {
+    /// The stable code, which also decides about retries.
+    pub code: ErrorCode,
+    /// What happened.
+    pub message: String,
+    /// The executor says that trying again is no use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// Another attempt, not before this time.
+    Retry {
+        /// When.
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+    /// Nothing: the task ended.
+    Final {
+        /// FAILED or TIMED_OUT.
+        status: TaskStatus,
+    },
+}
+
+/// What a cancellation covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Everything that has not ended.
+    Plan,
+    /// One task; what needs it is blocked.
+    Task(TaskIndex),
+}
+
+/// Who or what cancels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelCause {
+    /// A person or program asked: the plan ends CANCELLED.
+    Request,
+    /// `on_failure: fail_fast`: the plan ends FAILED.
+    FailFast,
+    /// The deadline is over: the plan ends FAILED.
+    Deadline,
+}
+
+/// Why a report does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ignored {
+    /// The attempt had ended.
+    Late,
+    /// The attempt was reported before, with another result.
+    Conflict,
+}
+
+mod optional_millis {
+    use super::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's `with` gives the field by reference")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|t| t.0).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<i64>::deserialize(deserializer)?.map(Timestamp))
+    }
+}

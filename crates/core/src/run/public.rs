@@ -1,0 +1,206 @@
+//! What the outside sees of a run: journal events under the names of spec 05, 5.7.
+//!
+//! The only place where the two are mapped. A journal event may give several public ones (a
+//! cascade names each task) and they share its number.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::event::{CancelCause, Event, Next, Output, Scope, TaskError};
+use super::history::LOCAL_AGENT;
+use super::record::Record;
+use crate::id::TaskIndex;
+use crate::plan::{Plan, PlanStatus};
+use crate::task::TaskStatus;
+use crate::time::Timestamp;
+
+/// One event as callers read it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PublicEvent {
+    /// Its number within the plan; 0 for what came before any run.
+    pub seq: u64,
+    /// When it was decided.
+    pub time: Timestamp,
+    /// `task.completed` and the like.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The task, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// What belongs to it.
+    pub data: Value,
+}
+
+/// What happened to a plan before its first run.
+pub fn planned(plan: &Plan) -> Vec<PublicEvent> {
+    let document = plan.document();
+    let created_at = plan.identity().created_at;
+    let task_ids: Vec<&str> = document.tasks.iter().map(|t| t.task_id.as_str()).collect();
+    let created = json!({
+        "plan_id": plan.id(), "goal": document.goal, "creator_agent_id": document.agent_did,
+        "task_ids": task_ids, "strategy": document.metadata.strategy,
+    });
+    let warnings = &document.metadata.warnings;
+    let validated = json!({
+        "plan_id": plan.id(), "is_valid": true, "validation_errors": [],
+        "validation_warnings": warnings,
+    });
+    let event = |kind, time, data| PublicEvent { seq: 0, time, kind, task_id: None, data };
+    vec![
+        event("plan.created", created_at, created),
+        event("plan.validated", document.validated_at.unwrap_or(created_at), validated),
+    ]
+}
+
+/// The public events of one journal record.
+pub fn project(plan: &Plan, record: &Record) -> Vec<PublicEvent> {
+    let mut out = Vec::new();
+    for (seq, event) in (record.first.0..).zip(&record.events) {
+        Projection { plan, seq, time: record.at, out: &mut out }.event(event);
+    }
+    out
+}
+
+struct Projection<'a> {
+    plan: &'a Plan,
+    seq: u64,
+    time: Timestamp,
+    out: &'a mut Vec<PublicEvent>,
+}
+
+impl Projection<'_> {
+    fn push(&mut self, kind: &'static str, task: Option<TaskIndex>, data: Value) {
+        let task_id = task.map(|t| self.name(t));
+        self.out.push(PublicEvent { seq: self.seq, time: self.time, kind, task_id, data });
+    }
+
+    fn name(&self, task: TaskIndex) -> String {
+        let tasks = &self.plan.document().tasks;
+        tasks.get(task.at()).map_or_else(|| format!("#{}", task.0), |task| task.task_id.clone())
+    }
+
+    fn names(&self, tasks: &[TaskIndex]) -> Vec<String> {
+        tasks.iter().map(|task| self.name(*task)).collect()
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { run, keep, .. } => {
+                let kept = self.names(keep);
+                self.push("plan.dispatched", None, json!({ "run": run, "kept": kept }));
+            }
+            Event::RunAdopted { epoch } => {
+                self.push("plan.adopted", None, json!({ "epoch": epoch.0 }));
+            }
+            Event::EdgeDecided { edge, verdict } => {
+                let edge = self.plan.graph().edge(*edge);
+                let from = self.name(edge.from);
+                let data = json!({ "depends_on": from, "verdict": verdict });
+                self.push("task.condition_decided", Some(edge.to), data);
+            }
+            Event::TaskDispatched { task, attempt, not_after } => {
+                let spec = self.plan.task(*task);
+                let data = json!({
+                    "agent_id": LOCAL_AGENT, "attempt": attempt, "action": spec.action,
+                    "tool": spec.tool, "deadline_unix_ms": not_after.0,
+                    "timeout_seconds": spec.timeout_seconds,
+                });
+                self.push("task.assigned", Some(*task), data);
+                // Local executors begin at once.
+                self.push("task.started", Some(*task), json!({ "attempt": attempt }));
+            }
+            Event::TaskRedispatched { task, attempt, .. } => {
+                let data = json!({ "attempt": attempt, "resumed": true });
+                self.push("task.started", Some(*task), data);
+            }
+            Event::TaskCompleted { task, attempt, output, usage } => {
+                let data = json!({
+                    "agent_id": LOCAL_AGENT, "attempt": attempt, "status": "COMPLETED",
+                    "outputs": shown(output), "actual_tokens_used": usage.tokens,
+                });
+                self.push("task.completed", Some(*task), data);
+            }
+            Event::AttemptFailed { task, attempt, error, next, .. } => {
+                let mut data = failure(error);
+                data["attempt"] = json!(attempt);
+                let kind = match next {
+                    Next::Retry { at } => {
+                        data["next_attempt_at"] = json!(at);
+                        "task.retried"
+                    }
+                    Next::Final { status: TaskStatus::TimedOut } => "task.timed_out",
+                    Next::Final { .. } => "task.failed",
+                };
+                self.push(kind, Some(*task), data);
+            }
+            Event::TaskFailed { task, error } => {
+                self.push("task.failed", Some(*task), failure(error));
+            }
+            Event::TasksBlocked { cause, tasks } => {
+                let (cause_name, blocked) = (self.name(*cause), self.names(tasks));
+                let data = json!({ "cause": cause_name, "blocked_task_ids": blocked });
+                self.push("cascade.failed", Some(*cause), data);
+                for task in tasks {
+                    self.push("task.blocked", Some(*task), json!({ "cause": cause_name }));
+                }
+            }
+            Event::TasksSkipped { cause, tasks } => {
+                let cause = self.name(*cause);
+                for task in tasks {
+                    self.push("task.skipped", Some(*task), json!({ "cause": cause }));
+                }
+            }
+            Event::CancelRequested { scope, cause, reason, .. } => {
+                let task = match scope {
+                    Scope::Plan => None,
+                    Scope::Task(task) => Some(*task),
+                };
+                let data = json!({ "cause": cancel_cause(*cause), "reason": reason });
+                self.push("plan.cancel_requested", task, data);
+            }
+            Event::TasksCancelled { tasks, abandoned } => {
+                for task in tasks {
+                    self.push("task.cancelled", Some(*task), json!({ "abandoned": abandoned }));
+                }
+            }
+            Event::ReportIgnored { task, attempt, why } => {
+                let data = json!({ "attempt": attempt, "why": why });
+                self.push("task.report_ignored", Some(*task), data);
+            }
+            Event::RunFinished { status, partial } => {
+                let kind = match status {
+                    PlanStatus::Completed => "plan.completed",
+                    PlanStatus::Cancelled => "plan.cancelled",
+                    PlanStatus::Failed
+                    | PlanStatus::Draft
+                    | PlanStatus::Validated
+                    | PlanStatus::PendingApproval
+                    | PlanStatus::Approved
+                    | PlanStatus::Executing => "plan.failed",
+                };
+                let status = if *partial { "PARTIAL_FAILURE" } else { status.as_str() };
+                self.push(kind, None, json!({ "status": status }));
+            }
+        }
+    }
+}
+
+fn failure(error: &TaskError) -> Value {
+    json!({ "error_code": error.code, "error_message": error.message })
+}
+
+fn cancel_cause(cause: CancelCause) -> &'static str {
+    match cause {
+        CancelCause::Request => "request",
+        CancelCause::FailFast => "fail_fast",
+        CancelCause::Deadline => "deadline",
+    }
+}
+
+/// Outputs in an event: small ones whole, large ones by reference.
+pub fn shown(output: &Output) -> Value {
+    match output {
+        Output::Inline(value) => (**value).clone(),
+        Output::Blob { sha256, bytes } => json!({ "ref": sha256, "bytes": bytes }),
+    }
+}

@@ -1,0 +1,87 @@
+//! The task states as a table: which change leads where.
+
+use crate::task::TaskStatus;
+
+/// Something that happens to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its dependencies are satisfied.
+    Freed,
+    /// An attempt was given to a local executor, which begins at once.
+    Dispatched,
+    /// The attempt in flight was given out again by a new owner.
+    Redispatched,
+    /// The attempt succeeded.
+    Completed,
+    /// The attempt failed and another will follow.
+    Retried,
+    /// It failed for good.
+    Failed,
+    /// Its last attempt took too long.
+    TimedOut,
+    /// Something it needs failed for good.
+    Blocked,
+    /// It is not needed.
+    Skipped,
+    /// It was ended on request.
+    Cancelled,
+}
+
+/// All changes, for tables in tests.
+pub const CHANGES: [Change; 10] = [
+    Change::Freed,
+    Change::Dispatched,
+    Change::Redispatched,
+    Change::Completed,
+    Change::Retried,
+    Change::Failed,
+    Change::TimedOut,
+    Change::Blocked,
+    Change::Skipped,
+    Change::Cancelled,
+];
+
+/// The state after a change, or `None` where the change does not fit the state.
+pub fn next_status(status: TaskStatus, change: Change) -> Option<TaskStatus> {
+    use Change as C;
+    use TaskStatus as S;
+    let next = match (status, change) {
+        (S::Pending, C::Freed) => S::Ready,
+        // A retry goes out straight from PENDING: its dependencies were satisfied before.
+        (S::Pending | S::Ready, C::Dispatched) => S::Executing,
+        (S::Assigned | S::Executing, C::Redispatched) => S::Executing,
+        (S::Assigned | S::Executing, C::Completed) => S::Completed,
+        // The one way back.
+        (S::Assigned | S::Executing, C::Retried) => S::Pending,
+        // PENDING: a condition could not be evaluated.
+        (S::Pending | S::Assigned | S::Executing, C::Failed) => S::Failed,
+        (S::Assigned | S::Executing, C::TimedOut) => S::TimedOut,
+        (S::Pending | S::Ready, C::Blocked) => S::Blocked,
+        (S::Pending | S::Ready, C::Skipped) => S::Skipped,
+        (S::Pending | S::Ready | S::Assigned | S::Executing, C::Cancelled) => S::Cancelled,
+
+        (S::Pending, C::Redispatched | C::Completed | C::Retried | C::TimedOut) => return None,
+        (
+            S::Ready,
+            C::Freed | C::Redispatched | C::Completed | C::Retried | C::Failed | C::TimedOut,
+        ) => return None,
+        (S::Assigned | S::Executing, C::Freed | C::Dispatched | C::Blocked | C::Skipped) => {
+            return None;
+        }
+        // No way out.
+        (
+            S::Completed | S::Failed | S::TimedOut | S::Cancelled | S::Blocked | S::Skipped,
+            C::Freed
+            | C::Dispatched
+            | C::Redispatched
+            | C::Completed
+            | C::Retried
+            | C::Failed
+            | C::TimedOut
+            | C::Blocked
+            | C::Skipped
+            | C::Cancelled,
+        ) => return None,
+    };
+    Some(next)
+}

@@ -1,0 +1,415 @@
+//! One step of a plan, as documents describe it.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::document::choice::choices;
+use crate::document::reader::{Field, Object, Reader, aliased, kind, plain};
+use crate::goal::INTEGER_MAX;
+
+choices! {
+    /// Who or what does a task.
+    pub enum TaskType {
+        /// One agent does it.
+        Atomic = "ATOMIC",
+        /// It stands for a sub-plan.
+        Compound = "COMPOUND",
+        /// A named tool.
+        ToolCall = "TOOL_CALL",
+        /// One inference of a model.
+        LlmCall = "LLM_CALL",
+    }
+}
+
+choices! {
+    /// Where a task stands in its run.
+    pub enum TaskStatus {
+        /// Waits for what it depends on, or for its next attempt.
+        Pending = "PENDING",
+        /// May start as soon as there is room.
+        Ready = "READY",
+        /// Given to an agent that has not said that it began.
+        Assigned = "ASSIGNED",
+        /// Being done.
+        Executing = "EXECUTING",
+        /// Done; its outputs are recorded.
+        Completed = "COMPLETED",
+        /// Its last attempt failed.
+        Failed = "FAILED",
+        /// Its last attempt took too long.
+        TimedOut = "TIMED_OUT",
+        /// Ended on request.
+        Cancelled = "CANCELLED",
+        /// Something it needs failed for good.
+        Blocked = "BLOCKED",
+        /// A condition said that it is not needed.
+        Skipped = "SKIPPED",
+    }
+}
+
+choices! {
+    /// How a task needs another.
+    pub enum DependencyType {
+        /// It waits until the other has completed.
+        Blocking = "BLOCKING",
+        /// It also needs a condition over the other's outputs to be true.
+        Conditional = "CONDITIONAL",
+        /// It needs an output of the other.
+        Data = "DATA",
+    }
+}
+
+choices! {
+    /// When a task with several dependencies may start.
+    pub enum Join {
+        /// All must be satisfied.
+        All = "ALL",
+        /// One is enough.
+        Any = "ANY",
+    }
+}
+
+choices! {
+    /// What becomes of a task that was in flight when its owner died.
+    pub enum OnRecovery {
+        /// Run the same attempt again, with the same idempotency key.
+        Rerun = "RERUN",
+        /// Leave it to a person.
+        Ask = "ASK",
+        /// It failed.
+        Fail = "FAIL",
+    }
+}
+
+/// An edge of the task graph.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct TaskDependency {
+    /// The task that is needed.
+    pub task_id: String,
+    /// How.
+    #[serde(rename = "type")]
+    pub dependency_type: DependencyType,
+    /// CEL over `outputs`, `inputs` and `status`; CONDITIONAL only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// The output, or a path into it; DATA only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_key: Option<String>,
+}
+
+/// How failed attempts are repeated. Which errors are: [`crate::run::retry`].
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct RetryPolicy {
+    /// Attempts after the first, 0 to 5; the error class has a limit of its own, the smaller counts.
+    pub max_retries: u8,
+    /// Wait before the first retry, in seconds.
+    pub base_seconds: f64,
+    /// Each further wait is this many times the last.
+    pub multiplier: f64,
+    /// The wait is up to this share longer or shorter.
+    pub jitter: f64,
+    /// The longest wait, in seconds.
+    pub cap_seconds: f64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> RetryPolicy {
+        RetryPolicy {
+            max_retries: 3,
+            base_seconds: 1.0,
+            multiplier: 2.0,
+            jitter: 0.5,
+            cap_seconds: 30.0,
+        }
+    }
+}
+
+/// A fan-out over a list: one instance of the task per item.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ForEach {
+    /// A reference to the list.
+    #[serde(rename = "in")]
+    pub list: String,
+    /// The most items; counts towards the plan's size.
+    pub max_items: u64,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Task {
+    /// Its name inside the plan.
+    pub task_id: String,
+    /// A title for people; the id when there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What it is for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// A short verb phrase.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub action: String,
+    /// Who or what does it.
+    pub task_type: TaskType,
+    /// What it needs before it starts.
+    pub dependencies: Vec<TaskDependency>,
+    /// Literals, and references to inputs of the plan and outputs of tasks.
+    pub inputs: Map<String, Value>,
+    /// What its inputs must look like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Value>,
+    /// What its outputs must look like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// The tool, of a TOOL_CALL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The prompt, of an LLM_CALL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The goal of the sub-plan, of a COMPOUND.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<String>,
+    /// What an agent must be able to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capability_requirements: Vec<String>,
+    /// A semver range its agent must satisfy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_version_constraint: Option<String>,
+    /// What it will probably use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_estimate: Option<Value>,
+    /// What it may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_quota: Option<Value>,
+    /// How long one attempt may take, in seconds.
+    pub timeout_seconds: f64,
+    /// How failed attempts are repeated.
+    pub retry_policy: RetryPolicy,
+    /// When it may start.
+    pub join: Join,
+    /// A fan-out over a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
+    /// Whether its dependents run although it failed.
+    pub allow_failure: bool,
+    /// Whether a person approves before it starts.
+    pub gate: bool,
+    /// What becomes of it when its owner dies.
+    pub on_recovery: OnRecovery,
+    /// How long it is expected to take, in seconds; for estimates and simulation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<f64>,
+    /// The author's own data.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+}
+
+impl Task {
+    /// The title for people.
+    pub fn title(&self) -> &str {
+        if self.name.is_empty() { &self.task_id } else { &self.name }
+    }
+}
+
+/// One attempt's time limit when the task names none.
+pub const TIMEOUT_SECONDS_DEFAULT: f64 = 300.0;
+/// A week: longer waits are a matter for approvals, not for an executor that sits there.
+pub const TIMEOUT_SECONDS_MAX: f64 = 604_800.0;
+/// The most retries a task may ask for.
+pub const RETRIES_MAX: u8 = 5;
+/// The longest time a task may be expected to take: a hundred years (asynchow has a goal of two).
+const EXPECTED_SECONDS_MAX: f64 = 3.2e9;
+/// The largest fan-out of one task.
+pub const FAN_OUT_MAX: u64 = 100_000;
+
+pub(crate) static TASK_FIELDS: &[Field] = &[
+    aliased("task_id", &["id"]),
+    plain("name"),
+    plain("description"),
+    plain("action"),
+    aliased("task_type", &["type"]),
+    aliased("dependencies", &["depends_on"]),
+    plain("inputs"),
+    plain("input_schema"),
+    plain("output_schema"),
+    plain("tool"),
+    plain("prompt"),
+    plain("goal"),
+    aliased("capability_requirements", &["needs"]),
+    aliased("agent_version_constraint", &["agent_version"]),
+    plain("resource_estimate"),
+    plain("resource_quota"),
+    plain("timeout_seconds"),
+    aliased("retry_policy", &["retry"]),
+    plain("join"),
+    plain("for_each"),
+    plain("allow_failure"),
+    plain("gate"),
+    plain("on_recovery"),
+    plain("expected_seconds"),
+    plain("metadata"),
+    // What a run adds. Part of the document that `show` prints, so it is read and left aside.
+    plain("plan_id"),
+    plain("status"),
+    plain("outputs"),
+    plain("assigned_agent"),
+    plain("retry_count"),
+    plain("attempts"),
+    plain("error"),
+    plain("created_at"),
+    plain("started_at"),
+    plain("completed_at"),
+];
+
+pub(crate) static DEPENDENCY_FIELDS: &[Field] =
+    &[aliased("task_id", &["task"]), plain("type"), plain("condition"), plain("output_key")];
+
+pub(crate) static RETRY_FIELDS: &[Field] = &[
+    plain("max_retries"),
+    plain("base_seconds"),
+    plain("multiplier"),
+    plain("jitter"),
+    plain("cap_seconds"),
+];
+
+pub(crate) static FOR_EACH_FIELDS: &[Field] = &[plain("in"), plain("max_items")];
+
+/// Reads one task; problems go to the reader.
+pub(crate) fn read_task(reader: &Reader, value: &Value, path: &str) -> Option<Task> {
+    let object = reader.object(value, path, TASK_FIELDS)?;
+    let task_id = read_id(&object);
+    let tool = object.text("tool");
+    let prompt = object.text("prompt");
+    let goal = object.text("goal");
+    let task_type = object.choice("task_type").unwrap_or(match (&tool, &prompt, &goal) {
+        (Some(_), _, _) => TaskType::ToolCall,
+        (None, Some(_), _) => TaskType::LlmCall,
+        (None, None, Some(_)) => TaskType::Compound,
+        (None, None, None) => TaskType::Atomic,
+    });
+    Some(Task {
+        task_id,
+        name: object.text("name").unwrap_or_default(),
+        description: object.text("description").unwrap_or_default(),
+        action: object.text("action").unwrap_or_default(),
+        task_type,
+        dependencies: read_dependencies(reader, &object),
+        inputs: object.map("inputs"),
+        input_schema: object.value("input_schema").cloned(),
+        output_schema: object.value("output_schema").cloned(),
+        tool,
+        prompt,
+        goal,
+        capability_requirements: object.texts("capability_requirements"),
+        agent_version_constraint: object.text("agent_version_constraint"),
+        resource_estimate: object.value("resource_estimate").cloned(),
+        resource_quota: object.value("resource_quota").cloned(),
+        timeout_seconds: object
+            .number("timeout_seconds", 0.001..=TIMEOUT_SECONDS_MAX)
+            .unwrap_or(TIMEOUT_SECONDS_DEFAULT),
+        retry_policy: read_retry(reader, &object),
+        join: object.choice("join").unwrap_or(Join::All),
+        for_each: read_for_each(reader, &object),
+        allow_failure: object.boolean("allow_failure").unwrap_or(false),
+        gate: object.boolean("gate").unwrap_or(false),
+        on_recovery: object.choice("on_recovery").unwrap_or(OnRecovery::Rerun),
+        expected_seconds: object.number("expected_seconds", 0.0..=EXPECTED_SECONDS_MAX),
+        metadata: object.map("metadata"),
+    })
+}
+
+/// A number is taken as the id it spells: plans by hand often count their steps.
+fn read_id(object: &Object<'_>) -> String {
+    match object.value("task_id") {
+        Some(Value::String(id)) => id.clone(),
+        Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+        Some(other) => {
+            object.problem("task_id", format!("must be text, not {}", kind(other)));
+            String::new()
+        }
+        None => {
+            object.problem("task_id", "is missing; every task has an id");
+            String::new()
+        }
+    }
+}
+
+fn read_dependencies(reader: &Reader, object: &Object<'_>) -> Vec<TaskDependency> {
+    let mut dependencies = Vec::new();
+    for (i, value) in object.list("dependencies").iter().enumerate() {
+        let path = object.path(&format!("dependencies[{i}]"));
+        match value {
+            Value::String(task) => dependencies.push(blocking(task.clone())),
+            Value::Number(n) if n.is_u64() => dependencies.push(blocking(n.to_string())),
+            Value::Object(_) => {
+                dependencies.extend(read_dependency(reader, value, &path));
+            }
+            other => reader
+                .malformed(&path, format!("must be a task id or a mapping, not {}", kind(other))),
+        }
+    }
+    dependencies
+}
+
+fn blocking(task_id: String) -> TaskDependency {
+    let dependency_type = DependencyType::Blocking;
+    TaskDependency { task_id, dependency_type, condition: None, output_key: None }
+}
+
+fn read_dependency(reader: &Reader, value: &Value, path: &str) -> Option<TaskDependency> {
+    let object = reader.object(value, path, DEPENDENCY_FIELDS)?;
+    let condition = object.text("condition");
+    let output_key = object.text("output_key");
+    let dependency_type = object.choice("type").unwrap_or(match (&condition, &output_key) {
+        (Some(_), _) => DependencyType::Conditional,
+        (None, Some(_)) => DependencyType::Data,
+        (None, None) => DependencyType::Blocking,
+    });
+    if object.value("task_id").is_none() {
+        object.problem("task_id", "is missing; a dependency names a task");
+    }
+    match (dependency_type, &condition) {
+        (DependencyType::Conditional, None) => {
+            object.problem("condition", "is missing; a CONDITIONAL dependency has one");
+        }
+        (DependencyType::Blocking | DependencyType::Data, Some(_)) => {
+            object.problem("condition", "belongs to CONDITIONAL dependencies only");
+        }
+        (DependencyType::Conditional, Some(_))
+        | (DependencyType::Blocking | DependencyType::Data, None) => {}
+    }
+    let task_id = match object.value("task_id") {
+        Some(Value::Number(n)) if n.is_u64() => n.to_string(),
+        _ => object.text("task_id")?,
+    };
+    Some(TaskDependency { task_id, dependency_type, condition, output_key })
+}
+
+fn read_retry(reader: &Reader, object: &Object<'_>) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let read = object
+        .value("retry_policy")
+        .and_then(|value| reader.object(value, object.path("retry_policy"), RETRY_FIELDS));
+    let Some(retry) = read else { return default };
+    let retries = retry.integer("max_retries", 0..=u64::from(RETRIES_MAX));
+    RetryPolicy {
+        max_retries: retries.and_then(|n| u8::try_from(n).ok()).unwrap_or(default.max_retries),
+        base_seconds: retry.number("base_seconds", 0.0..=3600.0).unwrap_or(default.base_seconds),
+        multiplier: retry.number("multiplier", 1.0..=10.0).unwrap_or(default.multiplier),
+        jitter: retry.number("jitter", 0.0..=1.0).unwrap_or(default.jitter),
+        cap_seconds: retry.number("cap_seconds", 0.0..=3600.0).unwrap_or(default.cap_seconds),
+    }
+}
+
+fn read_for_each(reader: &Reader, object: &Object<'_>) -> Option<ForEach> {
+    let value = object.value("for_each")?;
+    let each = reader.object(value, object.path("for_each"), FOR_EACH_FIELDS)?;
+    if each.value("in").is_none() {
+        each.problem("in", "is missing; it is a reference to a list");
+    }
+    Some(ForEach {
+        list: each.text("in")?,
+        max_items: each.integer("max_items", 1..=FAN_OUT_MAX.min(INTEGER_MAX)).unwrap_or(100),
+    })
+}

@@ -1,0 +1,250 @@
+//! Level 2: tools, inputs against their schemas, and what references may find.
+
+use jsonschema::error::ValidationErrorKind;
+use serde_json::Value;
+
+use super::schema_path::{Exists, path_exists, property};
+use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool};
+use crate::error::ErrorCode;
+use crate::finding::{Finding, Level};
+use crate::id::TaskIndex;
+use crate::plan::{PlanDocument, Structure};
+use crate::reference::{Binding, Path, Reference, Source, Step};
+use crate::suggest::{did_you_mean, nearest};
+use crate::task::{Task, TaskType};
+
+/// How many messages one task's inputs may give; a hostile value could break thousands of rules.
+const INPUT_FINDINGS_MAX: usize = 20;
+
+pub(super) fn check(
+    document: &PlanDocument,
+    structure: Option<&Structure>,
+    catalog: &Catalog,
+    errors: &mut Vec<Finding>,
+) {
+    for (i, task) in document.tasks.iter().enumerate() {
+        let tool = match tool_of(task, i, catalog) {
+            Ok(tool) => tool,
+            Err(finding) => {
+                // An unknown tool is one finding: nothing else can be said of the call.
+                errors.push(*finding);
+                continue;
+            }
+        };
+        let Some(structure) = structure else { continue };
+        let index = TaskIndex(i as u32);
+        let call = Call { document, structure, catalog, task, index };
+        if let Some(tool) = tool {
+            call.check_inputs(tool, errors);
+        }
+        call.check_references(errors);
+    }
+}
+
+fn tool_of<'c>(task: &Task, i: usize, catalog: &'c Catalog) -> Result<Option<&'c Tool>, Box<Finding>> {
+    let (TaskType::ToolCall, Some(name)) = (task.task_type, &task.tool) else { return Ok(None) };
+    if let Some(tool) = catalog.get(name) {
+        return Ok(Some(tool));
+    }
+    let near = nearest(name, catalog.names());
+    let message = format!("there is no tool `{name}`{}", did_you_mean(&near));
+    Err(Box::new(
+        Finding::new(ErrorCode::TOOL_UNKNOWN, Level::Semantic, message)
+            .task(&task.task_id)
+            .field(format!("tasks[{i}].tool"))
+            .suggest("`l05 tools list` shows the tools there are")
+            .detail("tool", name.as_str())
+            .detail("nearest", near),
+    ))
+}
+
+struct Call<'a> {
+    document: &'a PlanDocument,
+    structure: &'a Structure,
+    catalog: &'a Catalog,
+    task: &'a Task,
+    index: TaskIndex,
+}
+
+impl Call<'_> {
+    fn finding(&self, code: ErrorCode, field: &str, message: String) -> Finding {
+        Finding::new(code, Level::Semantic, message)
+            .task(&self.task.task_id)
+            .field(format!("tasks[{}].{field}", self.index.0))
+    }
+
+    /// The bound inputs against the tool's schema. A reference stands for a value that is not
+    /// known yet: what the schema says of that place is left to the data-flow check.
+    fn check_inputs(&self, tool: &Tool, errors: &mut Vec<Finding>) {
+        self.check_literals(tool, errors);
+        let Some(validator) = &tool.inputs else { return };
+        let instance = Value::Object(self.task.inputs.clone());
+        let bindings = &self.structure.bindings(self.index).inputs;
+        for error in validator.iter_errors(&instance).take(INPUT_FINDINGS_MAX) {
+            let pointer = error.instance_path().to_string();
+            let structural = matches!(
+                error.kind(),
+                ValidationErrorKind::Required { .. }
+                    | ValidationErrorKind::AdditionalProperties { .. }
+                    | ValidationErrorKind::UnevaluatedProperties { .. }
+            );
+            if !structural && holds_reference(bindings, &pointer) {
+                continue;
+            }
+            errors.push(self.input_finding(tool, &pointer, &error));
+        }
+    }
+
+    fn input_finding(
+        &self,
+        tool: &Tool,
+        pointer: &str,
+        error: &jsonschema::ValidationError<'_>,
+    ) -> Finding {
+        let name = &tool.spec.name;
+        let field = format!("inputs{}", pointer.replace('/', "."));
+        match error.kind() {
+            ValidationErrorKind::Required { property } => {
+                let missing = property.as_str().unwrap_or_default();
+                let message = format!("tool `{name}` needs the input `{missing}`");
+                self.finding(ErrorCode::INPUT_MISSING, &format!("{field}.{missing}"), message)
+            }
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                let known = properties(tool.spec.input_schema.as_ref());
+                let unknown = unexpected.join("`, `");
+                let near = unexpected.first().map(|u| nearest(u, known.iter().copied())).unwrap_or_default();
+                let message =
+                    format!("tool `{name}` has no input `{unknown}`{}", did_you_mean(&near));
+                self.finding(ErrorCode::TYPE_MISMATCH, &field, message)
+                    .suggest(format!("its inputs are: {}", known.join(", ")))
+            }
+            _ => {
+                let message = format!("tool `{name}` refuses this input: {error}");
+                self.finding(ErrorCode::TYPE_MISMATCH, &field, message)
+            }
+        }
+    }
+
+    /// Inputs that are programs must stand in the plan as they are.
+    fn check_literals(&self, tool: &Tool, errors: &mut Vec<Finding>) {
+        for (name, binding) in &self.structure.bindings(self.index).inputs {
+            let schema = property(tool.spec.input_schema.as_ref(), name);
+            let literal = schema.and_then(|s| s.get(LITERAL_KEYWORD)) == Some(&Value::Bool(true));
+            if literal && !binding.is_literal() {
+                let message = format!(
+                    "`{name}` of `{}` must be written out: a reference in it would be run as code",
+                    tool.spec.name
+                );
+                errors.push(
+                    self.finding(ErrorCode::TYPE_MISMATCH, &format!("inputs.{name}"), message)
+                        .suggest("pass the value as data, through another input of the tool"),
+                );
+            }
+        }
+    }
+
+    fn check_references(&self, errors: &mut Vec<Finding>) {
+        let bindings = self.structure.bindings(self.index);
+        for (name, binding) in &bindings.inputs {
+            binding.for_each_reference(&mut |reference| {
+                errors.extend(self.reference_finding(&format!("inputs.{name}"), reference));
+            });
+        }
+        if let Some(prompt) = &bindings.prompt {
+            prompt.for_each_reference(&mut |reference| {
+                errors.extend(self.reference_finding("prompt", reference));
+            });
+        }
+    }
+
+    fn reference_finding(&self, field: &str, reference: &Reference) -> Option<Finding> {
+        match &reference.source {
+            Source::Inputs => self.plan_input_finding(field, reference),
+            Source::Output(id) => self.output_finding(field, reference, id),
+            Source::Error(id) => {
+                let producer = self.structure.index_of(id)?;
+                let allowed = self.document.tasks[producer.at()].allow_failure;
+                (!allowed).then(|| {
+                    let message = format!("`{reference}` is only there when `{id}` has allow_failure");
+                    self.finding(ErrorCode::TYPE_MISMATCH, field, message)
+                })
+            }
+            Source::Item | Source::Index => {
+                let message = format!("`{reference}` only means something inside a for_each");
+                Some(self.finding(ErrorCode::PLAN_MALFORMED, field, message))
+            }
+        }
+    }
+
+    fn plan_input_finding(&self, field: &str, reference: &Reference) -> Option<Finding> {
+        let Path::Singular(steps) = &reference.path else { return None };
+        let Some(Step::Name(name)) = steps.first() else { return None };
+        if self.document.inputs.contains_key(name) {
+            return None;
+        }
+        let near = nearest(name, self.document.inputs.keys().map(String::as_str));
+        let message = format!("the plan has no input `{name}`{}", did_you_mean(&near));
+        Some(
+            self.finding(ErrorCode::INPUT_MISSING, field, message)
+                .suggest(format!("add `{name}` under `inputs:`, or give --input {name}=…")),
+        )
+    }
+
+    fn output_finding(&self, field: &str, reference: &Reference, id: &str) -> Option<Finding> {
+        let producer = self.structure.index_of(id)?;
+        let schema = output_schema(&self.document.tasks[producer.at()], self.catalog)?;
+        let Path::Singular(steps) = &reference.path else { return None };
+        match path_exists(schema, steps) {
+            Exists::Possibly => None,
+            Exists::Never { at, known } => {
+                let near = nearest(&at, known.iter().copied());
+                let shown = if near.is_empty() { known.clone() } else { near };
+                let message = format!("the output of `{id}` never has `{at}` (in `{reference}`)");
+                Some(
+                    self.finding(ErrorCode::TYPE_MISMATCH, field, message)
+                        .suggest(format!("it has: {}", shown.join(", ")))
+                        .detail("from", id)
+                        .detail("to", self.task.task_id.as_str())
+                        .detail("nearest", shown),
+                )
+            }
+        }
+    }
+}
+
+/// What a task promises to give: its own word, else its tool's.
+fn output_schema<'a>(task: &'a Task, catalog: &'a Catalog) -> Option<&'a Value> {
+    let tool = || catalog.get(task.tool.as_deref()?)?.spec.output_schema.as_ref();
+    task.output_schema.as_ref().or_else(tool)
+}
+
+fn properties(schema: Option<&Value>) -> Vec<&str> {
+    let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
+    properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default()
+}
+
+/// Whether the value at a JSON pointer is, holds or lies inside something that is bound late.
+fn holds_reference(inputs: &[(String, Binding)], pointer: &str) -> bool {
+    let mut parts = pointer.split('/').skip(1);
+    let Some(name) = parts.next() else {
+        return inputs.iter().any(|(_, binding)| !binding.is_literal());
+    };
+    let Some((_, first)) = inputs.iter().find(|(key, _)| key == name) else { return false };
+    let mut at: &Binding = first;
+    for part in parts {
+        at = match at {
+            Binding::List(items) => match part.parse::<usize>().ok().and_then(|i| items.get(i)) {
+                Some(item) => item,
+                None => return true,
+            },
+            Binding::Map(entries) => match entries.iter().find(|(key, _)| key == part) {
+                Some((_, entry)) => entry,
+                None => return true,
+            },
+            Binding::Literal(_) => return false,
+            Binding::Whole(_) | Binding::Text(_) | Binding::Secret(_) => return true,
+        };
+    }
+    !at.is_literal()
+}
+
