@@ -1,1 +1,11 @@
-//! placeholder
+//! What L05 calls: the built-in tools, sandboxed to a workspace folder.
+//!
+//! Model gateways, MCP servers, agents and secret stores join here as they come.
+
+pub mod keyfile;
+pub mod templates;
+pub mod tools;
+pub mod workspace;
+
+pub use tools::BuiltinTools;
+pub use workspace::Workspace;

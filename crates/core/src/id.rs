@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A plan's identity. Always made by us (UUID v7, so that newer plans sort after older ones).
-#[derive(
-    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PlanId(#[schemars(with = "String")] pub Uuid);
 
@@ -75,9 +73,8 @@ impl AgentDid {
     pub fn new(text: impl Into<String>) -> Option<AgentDid> {
         let text = text.into();
         let is_did = ["did:", "spiffe://"].iter().any(|scheme| {
-            text.strip_prefix(scheme).is_some_and(|rest| {
-                !rest.is_empty() && rest.chars().all(|c| c.is_ascii_graphic())
-            })
+            text.strip_prefix(scheme)
+                .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_graphic()))
         });
         (is_did && text.len() <= DID_MAX_CHARS || is_url_safe(&text)).then_some(AgentDid(text))
     }

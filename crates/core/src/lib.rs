@@ -18,11 +18,13 @@ pub mod condition;
 pub mod reference;
 pub mod suggest;
 
-pub mod graph;
 pub mod catalog;
 pub mod estimate;
+pub mod graph;
 pub mod plan;
-pub mod validate;
 pub mod run;
+pub mod schema;
+pub mod template;
+pub mod validate;
 
 pub use error::{Error, ErrorCode};

@@ -115,11 +115,11 @@ impl Reference {
     /// Parses a text that begins with `$[` and is one reference to its end.
     pub fn parse(text: &str) -> Result<Reference, ReferenceError> {
         let fail = |why: String| ReferenceError { text: text.to_owned(), why };
-        let inner = text
-            .strip_prefix("$[")
-            .ok_or_else(|| fail("it must begin with `$[`".to_owned()))?;
-        let (id, rest) =
-            inner.split_once(']').ok_or_else(|| fail("the `]` behind the id is missing".to_owned()))?;
+        let inner =
+            text.strip_prefix("$[").ok_or_else(|| fail("it must begin with `$[`".to_owned()))?;
+        let (id, rest) = inner
+            .split_once(']')
+            .ok_or_else(|| fail("the `]` behind the id is missing".to_owned()))?;
         let id = id.trim().trim_matches(['\'', '"']);
         if id.is_empty() {
             return Err(fail("there is no id in the brackets".to_owned()));
@@ -153,9 +153,9 @@ impl Reference {
     /// Follows the path into `value`.
     pub fn resolve(&self, value: &Value) -> Result<Value, Unresolved> {
         match &self.path {
-            Path::Singular(steps) => follow(value, steps).cloned().map_err(|(at, nearest)| {
-                Unresolved { reference: self.text.clone(), at, nearest }
-            }),
+            Path::Singular(steps) => follow(value, steps)
+                .cloned()
+                .map_err(|(at, nearest)| Unresolved { reference: self.text.clone(), at, nearest }),
             Path::Query(path) => Ok(path.query(value).into_iter().cloned().collect()),
         }
     }
@@ -189,7 +189,9 @@ impl Binding {
             Value::Object(map) => {
                 let bindings: Vec<(String, Binding)> = map
                     .iter()
-                    .map(|(key, v)| (key.clone(), Binding::parse(v, &format!("{path}.{key}"), errors)))
+                    .map(|(key, v)| {
+                        (key.clone(), Binding::parse(v, &format!("{path}.{key}"), errors))
+                    })
                     .collect();
                 if bindings.iter().all(|(_, binding)| binding.is_untouched()) {
                     return Binding::Literal(value.clone());
@@ -216,6 +218,23 @@ impl Binding {
             Binding::Whole(_) | Binding::Text(_) | Binding::Secret(_) => false,
             Binding::List(items) => items.iter().all(Binding::is_literal),
             Binding::Map(entries) => entries.iter().all(|(_, b)| b.is_literal()),
+        }
+    }
+
+    /// Whether anything inside is known only while the plan runs. The plan's own inputs are not:
+    /// they are part of what is signed.
+    pub fn is_late(&self) -> bool {
+        let late = |reference: &Reference| reference.source != Source::Inputs;
+        match self {
+            Binding::Literal(_) => false,
+            Binding::Secret(_) => true,
+            Binding::Whole(reference) => late(reference),
+            Binding::Text(pieces) => pieces.iter().any(|piece| match piece {
+                Piece::Reference(reference) => late(reference),
+                Piece::Text(_) => false,
+            }),
+            Binding::List(items) => items.iter().any(Binding::is_late),
+            Binding::Map(entries) => entries.iter().any(|(_, b)| b.is_late()),
         }
     }
 
@@ -321,7 +340,8 @@ fn parse_text(text: &str) -> Result<Binding, ReferenceError> {
         let inner = &rest[at + 2..];
         let end = closing_brace(inner).ok_or_else(|| ReferenceError {
             text: text.to_owned(),
-            why: "the `}` that closes `${[` is missing (write `$${[` for the text itself)".to_owned(),
+            why: "the `}` that closes `${[` is missing (write `$${[` for the text itself)"
+                .to_owned(),
         })?;
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
@@ -403,7 +423,8 @@ fn follow<'v>(value: &'v Value, steps: &[Step]) -> Result<&'v Value, (String, Ve
         at = match (step, at) {
             (Step::Name(name), Value::Object(map)) => map.get(name).ok_or_else(|| {
                 let keys = map.keys().map(String::as_str);
-                let close: Vec<String> = nearest(name, keys).into_iter().map(str::to_owned).collect();
+                let close: Vec<String> =
+                    nearest(name, keys).into_iter().map(str::to_owned).collect();
                 let shown = if close.is_empty() {
                     map.keys().take(KEYS_SHOWN_MAX).cloned().collect()
                 } else {
@@ -477,7 +498,10 @@ mod tests {
     fn failures_name_the_place() {
         let cases = [
             ("$[t].output.titel", "`$[t].output.titel` finds nothing at `.titel`; there is title"),
-            ("$[t].output.rows[7]", "`$[t].output.rows[7]` finds nothing at `[7]`; there is 2 items"),
+            (
+                "$[t].output.rows[7]",
+                "`$[t].output.rows[7]` finds nothing at `[7]`; there is 2 items",
+            ),
             ("$[t].title", "`$[t].title` is not a reference: `.output` must follow `[t]`"),
             ("$[t", "`$[t` is not a reference: the `]` behind the id is missing"),
         ];

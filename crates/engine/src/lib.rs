@@ -1,1 +1,16 @@
-//! placeholder
+//! The engine: drives the pure core over ports.
+//!
+//! [`shard`] owns the runs and decides synchronously; the driver moves messages between it, the
+//! journal and the executors; [`service::PlanningService`] is what surfaces call. Everything that
+//! touches the world comes in through [`port`].
+
+pub mod keys;
+pub mod memory;
+pub mod port;
+pub mod report;
+pub mod service;
+pub mod shard;
+
+mod driver;
+
+pub use service::PlanningService;

@@ -85,7 +85,8 @@ impl Reader {
     }
 
     fn unknown_field(&self, path: &str, key: &str, fields: &'static [Field]) {
-        let known = fields.iter().flat_map(|f| std::iter::once(f.name).chain(f.aliases.iter().copied()));
+        let known =
+            fields.iter().flat_map(|f| std::iter::once(f.name).chain(f.aliases.iter().copied()));
         let near = nearest(key, known);
         let message = format!("unknown field `{key}`{}", did_you_mean(&near));
         self.push(
@@ -154,7 +155,10 @@ impl<'v> Object<'v> {
         let number = value.as_f64().filter(|n| range.contains(n));
         if number.is_none() {
             let (low, high) = range.into_inner();
-            self.problem(name, format!("must be a number from {low} to {high}, not {}", kind(value)));
+            self.problem(
+                name,
+                format!("must be a number from {low} to {high}, not {}", kind(value)),
+            );
         }
         number
     }
@@ -182,7 +186,8 @@ impl<'v> Object<'v> {
         for (i, item) in self.list(name).iter().enumerate() {
             match item.as_str() {
                 Some(text) => texts.push(text.to_owned()),
-                None => self.problem(&format!("{name}[{i}]"), format!("must be text, not {}", kind(item))),
+                None => self
+                    .problem(&format!("{name}[{i}]"), format!("must be text, not {}", kind(item))),
             }
         }
         texts

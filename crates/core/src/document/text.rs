@@ -75,9 +75,10 @@ impl DocumentError {
         };
         let error = Error::new(code, format!("{name}: {self}")).detail("document", name);
         match self {
-            DocumentError::TooLong { bytes_max, .. } => {
-                error.suggest(format!("split it, or raise input.max_document_mb (now {} MiB)", bytes_max >> 20))
-            }
+            DocumentError::TooLong { bytes_max, .. } => error.suggest(format!(
+                "split it, or raise input.max_document_mb (now {} MiB)",
+                bytes_max >> 20
+            )),
             DocumentError::Empty => error.suggest("`l05 schema plan` shows what a plan file holds"),
             DocumentError::Syntax { line, column, message } => {
                 let tabs = message.contains("tab");
@@ -190,7 +191,9 @@ fn is_plain_decimal(raw: &str) -> bool {
     let digits = raw.strip_prefix('-').unwrap_or(raw);
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(w, f)| (w, Some(f)));
     let all_digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    all_digits(whole) && (whole == "0" || !whole.starts_with('0')) && fraction.is_none_or(all_digits)
+    all_digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(all_digits)
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -86,9 +86,8 @@ impl Refusal {
     /// As a coded error: E5001 for length, E5004 for content.
     pub fn into_error(self) -> Error {
         match self {
-            Refusal::Empty => {
-                Error::new(ErrorCode::GOAL_FORMAT_INVALID, "the goal is empty").suggest("say what is to be done")
-            }
+            Refusal::Empty => Error::new(ErrorCode::GOAL_FORMAT_INVALID, "the goal is empty")
+                .suggest("say what is to be done"),
             Refusal::TooLong { chars } => Error::new(
                 ErrorCode::GOAL_FORMAT_INVALID,
                 format!("the goal has {chars} characters; at most {GOAL_MAX_CHARS} are accepted"),
@@ -137,22 +136,43 @@ static CODE: LazyLock<Patterns> = LazyLock::new(|| {
 static PROSE: LazyLock<Patterns> = LazyLock::new(|| {
     Patterns::new(&[
         // SQL statements: the keyword with the words that make it one, not the keyword alone.
-        ("sql: drop", r"\bdrop\s+(?:table|database|schema|view|index|user)\s+(?:if\s+exists\s+)?[\x22'`\[]?\w+"),
+        (
+            "sql: drop",
+            r"\bdrop\s+(?:table|database|schema|view|index|user)\s+(?:if\s+exists\s+)?[\x22'`\[]?\w+",
+        ),
         ("sql: delete", r"\bdelete\s+from\s+[\x22'`\[]?\w+[\x22'`\]]?\s*(?:;|--|where\b|$)"),
         ("sql: insert", r"\binsert\s+into\s+[\x22'`\[]?\w+[\x22'`\]]?\s*(?:\(|values\b|select\b)"),
         ("sql: update", r"\bupdate\s+[\x22'`\[]?\w+[\x22'`\]]?\s+set\s+\w+\s*="),
         ("sql: union", r"\bunion\s+(?:all\s+)?select\b"),
         ("sql: tail", r"['\x22]\s*\)*\s*;?\s*(?:--|#|/\*)\s*(?:[-+]\s*)?$"),
         ("sql: tail", r"['\x22]\s*;\s*--"),
-        ("sql: tautology", r"['\x22)\s](?:or|and|\|\||&&)\s*\(*\s*['\x22]?(\d+)['\x22]?\s*(?:=|like)\s*\(*['\x22]?\d+"),
-        ("sql: tautology", r"['\x22]\s*\)*\s*(?:or|and|\|\|)\s*\(*\s*(?:'[^']*'|\x22[^\x22]*\x22|true|\w+)\s*(?:=|<|>|like\b|in\b|\bis\b)\s*\(?['\x22\w]"),
+        (
+            "sql: tautology",
+            r"['\x22)\s](?:or|and|\|\||&&)\s*\(*\s*['\x22]?(\d+)['\x22]?\s*(?:=|like)\s*\(*['\x22]?\d+",
+        ),
+        (
+            "sql: tautology",
+            r"['\x22]\s*\)*\s*(?:or|and|\|\|)\s*\(*\s*(?:'[^']*'|\x22[^\x22]*\x22|true|\w+)\s*(?:=|<|>|like\b|in\b|\bis\b)\s*\(?['\x22\w]",
+        ),
         ("sql: tautology", r"['\x22]\s*\)*\s+or\s+(?:true|1|''|\x22\x22|'\w*')"),
-        ("sql: function", r"\b(?:sleep|benchmark|waitfor\s+delay|pg_sleep|load_file|xp_cmdshell|extractvalue|updatexml)\s*\("),
+        (
+            "sql: function",
+            r"\b(?:sleep|benchmark|waitfor\s+delay|pg_sleep|load_file|xp_cmdshell|extractvalue|updatexml)\s*\(",
+        ),
         // Shell constructs.
         ("shell: substitution", r"\$\([^)]*\)"),
-        ("shell: backticks", r"`\s*(?:\w+/)*(?:cat|curl|wget|rm|sh|bash|id|whoami|uname|ls|nc|python|perl|ping|sleep|echo|touch)\b[^`]*`"),
-        ("shell: chained command", r"(?:;|\|\|?|&&?)\s*(?:sudo\s+)?(?:/\w+)*/?(?:rm|sh|bash|zsh|curl|wget|nc|ncat|netcat|chmod|chown|mkfs|dd|kill|shutdown|reboot|sudo|eval|python3?|perl|ruby|php|powershell|cmd|cat|ls|id|whoami|uname|ping|sleep|telnet|ssh|scp|nslookup|netstat|ifconfig|ipconfig|env|printenv|ps|pwd|wall|touch|reg|net|dir)(?:\s+[-/.~$<>\x22'\w]|\s*$|[;|&<>])"),
-        ("shell: redirection", r"(?:\d|&|\s)?>>?\s*(?:/(?:dev|etc|tmp|var|usr|home|root|bin|opt)/|~/|\.\./|&\d)"),
+        (
+            "shell: backticks",
+            r"`\s*(?:\w+/)*(?:cat|curl|wget|rm|sh|bash|id|whoami|uname|ls|nc|python|perl|ping|sleep|echo|touch)\b[^`]*`",
+        ),
+        (
+            "shell: chained command",
+            r"(?:;|\|\|?|&&?)\s*(?:sudo\s+)?(?:/\w+)*/?(?:rm|sh|bash|zsh|curl|wget|nc|ncat|netcat|chmod|chown|mkfs|dd|kill|shutdown|reboot|sudo|eval|python3?|perl|ruby|php|powershell|cmd|cat|ls|id|whoami|uname|ping|sleep|telnet|ssh|scp|nslookup|netstat|ifconfig|ipconfig|env|printenv|ps|pwd|wall|touch|reg|net|dir)(?:\s+[-/.~$<>\x22'\w]|\s*$|[;|&<>])",
+        ),
+        (
+            "shell: redirection",
+            r"(?:\d|&|\s)?>>?\s*(?:/(?:dev|etc|tmp|var|usr|home|root|bin|opt)/|~/|\.\./|&\d)",
+        ),
         ("shell: here input", r"<\s*/(?:etc|dev|proc|var|root|home)/"),
         ("shell: variable splitting", r"\$\{?ifs\b|\{(?:cat|ls|id|rm|curl|wget),"),
         ("shell: dangerous removal", r"\brm\s+-[a-z]*[rf][a-z]*\s+[/~*.]"),
@@ -160,13 +180,25 @@ static PROSE: LazyLock<Patterns> = LazyLock::new(|| {
         // Markup and scripts.
         ("markup: javascript", r"\bj\s*a\s*v\s*a\s*s\s*c\s*r\s*i\s*p\s*t\s*:"),
         ("markup: vbscript", r"\bvbscript\s*:"),
-        ("markup: handler", r"<[^>]*?[\s/\x22']on[a-z]{3,24}\s*=|[\x22'/\s]on(?:error|load|click|mouseover|focus|blur|toggle|begin|start|wheel|copy|cut|paste|drag|input|submit|keydown|keyup|keypress|pointer[a-z]+|animation[a-z]+|transition[a-z]+)\s*="),
-        ("markup: active element", r"<\s*(?:iframe|object|embed|applet|meta|link|base|svg|math|form|marquee|isindex|video|audio|img|input|body|style|details|xss|x|frameset)\b[^>]*(?:\bon\w+\s*=|src\s*=|href\s*=|srcdoc|data\s*=|style\s*=|/>|>)"),
+        (
+            "markup: handler",
+            r"<[^>]*?[\s/\x22']on[a-z]{3,24}\s*=|[\x22'/\s]on(?:error|load|click|mouseover|focus|blur|toggle|begin|start|wheel|copy|cut|paste|drag|input|submit|keydown|keyup|keypress|pointer[a-z]+|animation[a-z]+|transition[a-z]+)\s*=",
+        ),
+        (
+            "markup: active element",
+            r"<\s*(?:iframe|object|embed|applet|meta|link|base|svg|math|form|marquee|isindex|video|audio|img|input|body|style|details|xss|x|frameset)\b[^>]*(?:\bon\w+\s*=|src\s*=|href\s*=|srcdoc|data\s*=|style\s*=|/>|>)",
+        ),
         // Code.
-        ("code: import", r"\bimport\s+(?:os|subprocess|socket|ctypes|pty|shutil)\b|\bfrom\s+(?:os|subprocess|socket|ctypes)\s+import\b"),
+        (
+            "code: import",
+            r"\bimport\s+(?:os|subprocess|socket|ctypes|pty|shutil)\b|\bfrom\s+(?:os|subprocess|socket|ctypes)\s+import\b",
+        ),
         ("code: subprocess", r"\bsubprocess\s*\.\s*\w+|\bsubprocess\b\s*\("),
         ("code: os.system", r"\bos\s*\.\s*(?:system|popen|exec\w*|remove|unlink|spawn\w*)\b"),
-        ("code: template", r"\{\{\s*(?:config|self|request|[\x22'\[(]|\d+\s*[*+])|\{%\s*\w+|<%=?\s*\w+|\$\{\s*(?:t\(|jndi:)"),
+        (
+            "code: template",
+            r"\{\{\s*(?:config|self|request|[\x22'\[(]|\d+\s*[*+])|\{%\s*\w+|<%=?\s*\w+|\$\{\s*(?:t\(|jndi:)",
+        ),
     ])
 });
 
@@ -263,7 +295,8 @@ fn is_strict(c: char) -> bool {
 }
 
 fn prose_violation(text: &str) -> Option<Violation> {
-    let hidden = text.char_indices().find_map(|(at, c)| hidden_character(c).map(|rule| (at, c, rule)));
+    let hidden =
+        text.char_indices().find_map(|(at, c)| hidden_character(c).map(|rule| (at, c, rule)));
     if let Some((at, c, rule)) = hidden {
         return Some(violation(text, at..at + c.len_utf8(), rule));
     }
@@ -296,7 +329,9 @@ mod tests {
 
     #[test]
     fn strict_goes_by_characters_and_words() {
-        for good in ["Create a summary of the project status", "Why? (now!) a-b, c: d.", "updates dropped"] {
+        for good in
+            ["Create a summary of the project status", "Why? (now!) a-b, c: d.", "updates dropped"]
+        {
             assert_eq!(rule(good, Policy::Strict), None, "{good}");
         }
         let cases = [
@@ -308,7 +343,11 @@ mod tests {
             ("a_b", "character", "_", 1),
         ];
         for (text, name, found, position) in cases {
-            assert_eq!(rule(text, Policy::Strict), Some((name, found.to_owned(), position)), "{text}");
+            assert_eq!(
+                rule(text, Policy::Strict),
+                Some((name, found.to_owned(), position)),
+                "{text}"
+            );
         }
     }
 

@@ -11,8 +11,8 @@ use crate::document::choice::choices;
 use crate::id::{AgentDid, GoalId};
 use crate::time::Timestamp;
 
-pub use constraints::{GoalConstraints, PARALLELISM_DEFAULT, PARALLELISM_MAX};
 pub(crate) use constraints::{CONSTRAINT_FIELDS, INTEGER_MAX, read_constraints};
+pub use constraints::{GoalConstraints, PARALLELISM_DEFAULT, PARALLELISM_MAX};
 
 choices! {
     /// How a goal may be decomposed.

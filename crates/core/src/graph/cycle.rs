@@ -117,7 +117,12 @@ impl<'g> Search<'g> {
     }
 
     /// The shortest cycle through `from` with fewer than `limit` edges.
-    fn through(&mut self, from: TaskIndex, limit: usize, budget: &mut usize) -> Option<Vec<TaskIndex>> {
+    fn through(
+        &mut self,
+        from: TaskIndex,
+        limit: usize,
+        budget: &mut usize,
+    ) -> Option<Vec<TaskIndex>> {
         for task in self.reached.drain(..) {
             self.parent[task.at()] = UNSEEN;
         }

@@ -11,7 +11,9 @@ use crate::id::TaskIndex;
 pub use cycle::shortest_cycle;
 
 /// An edge's place in [`DependencyGraph::edges`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct EdgeIndex(pub u32);
 

@@ -269,8 +269,10 @@ fn read_plan(reader: &Reader, value: &Value) -> Option<PlanDocument> {
         goal_id: read_parsed(&object, "goal_id", "a URL-safe id of at most 128 characters", |s| {
             GoalId::new(s)
         }),
-        agent_did: read_parsed(&object, "agent_did", "a DID or a URL-safe id", |s| AgentDid::new(s))
-            .unwrap_or_else(AgentDid::local),
+        agent_did: read_parsed(&object, "agent_did", "a DID or a URL-safe id", |s| {
+            AgentDid::new(s)
+        })
+        .unwrap_or_else(AgentDid::local),
         priority: object
             .integer("priority", 1..=10)
             .and_then(|n| u8::try_from(n).ok())

@@ -77,8 +77,9 @@ impl SignedPlan {
         if document.signature.is_none() {
             return Err(Error::new(ErrorCode::SIGNATURE_MISSING, "the plan has no signature"));
         }
-        let has_identity =
-            document.plan_id.is_some() && document.goal_id.is_some() && document.created_at.is_some();
+        let has_identity = document.plan_id.is_some()
+            && document.goal_id.is_some()
+            && document.created_at.is_some();
         if !has_identity {
             let message = "the plan has a signature but lacks plan_id, goal_id or created_at";
             return Err(Error::new(ErrorCode::SIGNATURE_INVALID, message));

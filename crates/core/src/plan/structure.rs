@@ -226,8 +226,11 @@ impl Resolver<'_> {
         } else {
             Vec::new()
         };
-        let message =
-            format!("task `{}` {verb} `{id}`, which does not exist{}", task.task_id, did_you_mean(&near));
+        let message = format!(
+            "task `{}` {verb} `{id}`, which does not exist{}",
+            task.task_id,
+            did_you_mean(&near)
+        );
         self.findings.push(
             Finding::new(ErrorCode::UNRESOLVABLE_DEPENDENCY, Level::Semantic, message)
                 .task(&task.task_id)

@@ -76,7 +76,9 @@ impl Run {
                 self.tasks[task.at()].error = Some(Box::new(error.clone()));
                 match next {
                     Next::Retry { at } => self.wait_for_retry(*task, *at),
-                    Next::Final { status: TaskStatus::TimedOut } => self.fail(*task, Change::TimedOut),
+                    Next::Final { status: TaskStatus::TimedOut } => {
+                        self.fail(*task, Change::TimedOut)
+                    }
                     Next::Final { .. } => self.fail(*task, Change::Failed),
                 }
             }

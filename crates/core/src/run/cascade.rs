@@ -22,7 +22,8 @@ impl Run {
         let mut queue: VecDeque<(TaskIndex, Fate)> = VecDeque::new();
         for task in seeds {
             let fate = self.tasks[task.at()].needs.fate(self.join(*task));
-            if self.is_open(*task) && matches!(fate, Fate::Skip | Fate::Block) && seen.insert(*task) {
+            if self.is_open(*task) && matches!(fate, Fate::Skip | Fate::Block) && seen.insert(*task)
+            {
                 queue.push_back((*task, fate));
             }
         }

@@ -80,11 +80,16 @@ impl Run {
     fn cannot_start(&self, from: Rerun) -> Rejected {
         let status = self.status;
         let message = match (status, from) {
-            (PlanStatus::Completed, Rerun::Fresh) => "the plan has completed; `l05 retry ID --from TASK` runs a part of it again".to_owned(),
+            (PlanStatus::Completed, Rerun::Fresh) => {
+                "the plan has completed; `l05 retry ID --from TASK` runs a part of it again"
+                    .to_owned()
+            }
             (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Fresh) => {
                 format!("the plan is {status}; `l05 retry ID` runs what did not complete")
             }
-            (PlanStatus::Completed, _) => "the plan has completed: there is nothing to retry".to_owned(),
+            (PlanStatus::Completed, _) => {
+                "the plan has completed: there is nothing to retry".to_owned()
+            }
             (_, _) => format!("the plan is {status}"),
         };
         Rejected::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
@@ -214,8 +219,12 @@ impl Run {
         let state = &self.tasks[task.at()];
         let same_attempt = state.attempt == attempt;
         let why = match (outcome, &state.output) {
-            (Outcome::Completed(new), Some(old)) if same_attempt && new == old => return Vec::new(),
-            (Outcome::Completed(_) | Outcome::Failed(_), Some(_)) if same_attempt => Ignored::Conflict,
+            (Outcome::Completed(new), Some(old)) if same_attempt && new == old => {
+                return Vec::new();
+            }
+            (Outcome::Completed(_) | Outcome::Failed(_), Some(_)) if same_attempt => {
+                Ignored::Conflict
+            }
             (Outcome::Stopped, _) => return Vec::new(),
             (Outcome::Completed(_) | Outcome::Failed(_), _) => Ignored::Late,
         };
@@ -234,9 +243,8 @@ impl Run {
     ) -> Event {
         let policy = &self.plan.task(task).retry_policy;
         let failures = self.tasks[task.at()].failures.saturating_add(1);
-        let seed = u64::from_le_bytes(
-            self.plan.digest()[..8].try_into().expect("a digest has 32 bytes"),
-        );
+        let seed =
+            u64::from_le_bytes(self.plan.digest()[..8].try_into().expect("a digest has 32 bytes"));
         let at = now.plus_millis(backoff_millis(policy, failures, seed, task, attempt));
         let in_time = self.deadline.is_none_or(|deadline| at < deadline);
         let next = if may_retry(&error, policy, failures) && in_time && self.may_dispatch() {

@@ -121,7 +121,9 @@ impl History {
                     attempt.started_at = at;
                 }
             }
-            Event::TaskCompleted { task, .. } => self.end(*task, at, AttemptResult::Completed, None),
+            Event::TaskCompleted { task, .. } => {
+                self.end(*task, at, AttemptResult::Completed, None)
+            }
             Event::AttemptFailed { task, error, next, .. } => {
                 let timed_out = matches!(next, Next::Final { status: TaskStatus::TimedOut })
                     || error.code == crate::ErrorCode::TASK_TIMEOUT;

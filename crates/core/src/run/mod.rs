@@ -232,6 +232,11 @@ impl Run {
         self.tasks[task.at()].error.as_deref()
     }
 
+    /// The last attempt begun; 0 before the first.
+    pub fn attempt(&self, task: TaskIndex) -> Attempt {
+        self.tasks[task.at()].attempt
+    }
+
     /// When the attempt in flight times out.
     pub fn not_after(&self, task: TaskIndex) -> Timestamp {
         self.tasks[task.at()].not_after
@@ -300,10 +305,9 @@ pub fn has_ended(status: TaskStatus) -> bool {
         | TaskStatus::Cancelled
         | TaskStatus::Blocked
         | TaskStatus::Skipped => true,
-        TaskStatus::Pending
-        | TaskStatus::Ready
-        | TaskStatus::Assigned
-        | TaskStatus::Executing => false,
+        TaskStatus::Pending | TaskStatus::Ready | TaskStatus::Assigned | TaskStatus::Executing => {
+            false
+        }
     }
 }
 

@@ -14,7 +14,9 @@ fn class_retries_max(error: &TaskError) -> u8 {
         // Took too long.
         ErrorCode::TASK_TIMEOUT => 3,
         // The agent went away.
-        ErrorCode::AGENT_UNAVAILABLE | ErrorCode::AGENT_CRASHED | ErrorCode::HEALTH_CHECK_FAILED => 2,
+        ErrorCode::AGENT_UNAVAILABLE
+        | ErrorCode::AGENT_CRASHED
+        | ErrorCode::HEALTH_CHECK_FAILED => 2,
         // Temporary by nature.
         ErrorCode::DISPATCH_FAILED
         | ErrorCode::TASK_FAILED
@@ -87,7 +89,8 @@ mod tests {
         let policy = RetryPolicy::default();
         for (failures, wait) in [(1, 1000.0), (2, 2000.0), (3, 4000.0), (9, 30_000.0)] {
             for seed in 0..100 {
-                let millis = backoff_millis(&policy, failures, seed, TaskIndex(3), Attempt(1)) as f64;
+                let millis =
+                    backoff_millis(&policy, failures, seed, TaskIndex(3), Attempt(1)) as f64;
                 assert!((wait * 0.5..=wait * 1.5).contains(&millis), "{failures} {seed} {millis}");
             }
         }

@@ -174,8 +174,7 @@ impl Run {
         if !running || self.left > 0 {
             return None;
         }
-        let was_cancelled =
-            self.tasks.iter().any(|state| state.status == TaskStatus::Cancelled);
+        let was_cancelled = self.tasks.iter().any(|state| state.status == TaskStatus::Cancelled);
         let status = match self.cancel {
             Some(CancelCause::Request) if was_cancelled => PlanStatus::Cancelled,
             Some(CancelCause::Deadline) if was_cancelled => PlanStatus::Failed,

@@ -88,7 +88,8 @@ impl Bench {
 
     fn send(&mut self, command: Command) -> Decision {
         let first = Sequence(self.run.sequence.0 + 1);
-        let decision = self.run.handle(command, self.now, u32::MAX).expect("the command is allowed");
+        let decision =
+            self.run.handle(command, self.now, u32::MAX).expect("the command is allowed");
         self.journal.push(Record {
             plan: self.run.plan.id(),
             first,
@@ -164,7 +165,12 @@ impl Bench {
         let tasks = self.run.plan.document().tasks.iter().zip(&self.run.tasks);
         let list: Vec<String> =
             tasks.map(|(task, state)| format!("{}:{}", task.task_id, state.status)).collect();
-        format!("{}{} {}", self.run.status, if self.run.partial { " (partial)" } else { "" }, list.join(" "))
+        format!(
+            "{}{} {}",
+            self.run.status,
+            if self.run.partial { " (partial)" } else { "" },
+            list.join(" ")
+        )
     }
 
     fn refold(&self) -> Run {
@@ -200,11 +206,15 @@ fn chains_and_diamonds_complete_in_order() {
 
 #[test]
 fn failures_block_what_needs_them_and_nothing_else() {
-    let tasks = [task("a", &[]), task("b", &["a"]), task("c", &["b"]), task("d", &["c"]), task("e", &[])];
+    let tasks =
+        [task("a", &[]), task("b", &["a"]), task("c", &["b"]), task("d", &["c"]), task("e", &[])];
     let bench = Bench::new(&json!({"goal": "x", "tasks": tasks}))
         .script("a", [fails(ErrorCode::INPUT_MISSING)])
         .run_to_end();
-    assert_eq!(bench.statuses(), "FAILED (partial) a:FAILED b:BLOCKED c:BLOCKED d:BLOCKED e:COMPLETED");
+    assert_eq!(
+        bench.statuses(),
+        "FAILED (partial) a:FAILED b:BLOCKED c:BLOCKED d:BLOCKED e:COMPLETED"
+    );
     let cascade = bench.journal.iter().flat_map(|r| &r.events).find_map(|e| match e {
         Event::TasksBlocked { cause, tasks } => Some((*cause, tasks.len())),
         _ => None,
@@ -244,10 +254,20 @@ fn conditions_skip_and_errors_in_them_fail() {
         bench.verdicts.insert("b".to_owned(), verdict);
         bench.run_to_end().statuses()
     };
-    assert_eq!(with_verdict(Ok(Verdict::Satisfied)), "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED d:COMPLETED");
-    assert_eq!(with_verdict(Ok(Verdict::Unsatisfied)), "COMPLETED a:COMPLETED b:SKIPPED c:SKIPPED d:COMPLETED");
-    let error = TaskError { code: ErrorCode::DEPENDENCY_INVALID, message: String::new(), is_final: true };
-    assert_eq!(with_verdict(Err(error)), "FAILED (partial) a:COMPLETED b:FAILED c:BLOCKED d:COMPLETED");
+    assert_eq!(
+        with_verdict(Ok(Verdict::Satisfied)),
+        "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED d:COMPLETED"
+    );
+    assert_eq!(
+        with_verdict(Ok(Verdict::Unsatisfied)),
+        "COMPLETED a:COMPLETED b:SKIPPED c:SKIPPED d:COMPLETED"
+    );
+    let error =
+        TaskError { code: ErrorCode::DEPENDENCY_INVALID, message: String::new(), is_final: true };
+    assert_eq!(
+        with_verdict(Err(error)),
+        "FAILED (partial) a:COMPLETED b:FAILED c:BLOCKED d:COMPLETED"
+    );
 }
 
 #[test]
@@ -260,7 +280,8 @@ fn allowed_failures_do_not_block() {
 #[test]
 fn join_any_is_blocked_or_skipped_only_by_all() {
     let any = |needs: &[&str]| with(task("z", needs), json!({"join": "any"}));
-    let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &[]), any(&["a", "b"])]});
+    let document =
+        json!({"goal": "x", "tasks": [task("a", &[]), task("b", &[]), any(&["a", "b"])]});
     let run = |a: bool, b: bool| {
         let mut bench = Bench::new(&document);
         for (name, ok) in [("a", a), ("b", b)] {
@@ -291,7 +312,10 @@ fn cancel_ends_what_runs_with_its_executors_or_with_the_grace() {
     bench.send(Command::Start { from: Rerun::Fresh });
     bench.send(cancel());
     bench.drive();
-    assert_eq!((bench.statuses().as_str(), bench.now), ("CANCELLED a:CANCELLED b:CANCELLED", Timestamp(11_000)));
+    assert_eq!(
+        (bench.statuses().as_str(), bench.now),
+        ("CANCELLED a:CANCELLED b:CANCELLED", Timestamp(11_000))
+    );
     bench.report(TaskIndex(0), Attempt(1), done(&json!(1)));
     assert!(matches!(bench.journal.last().unwrap().events[..], [Event::ReportIgnored { .. }]));
     // Before any run.
@@ -323,19 +347,23 @@ fn the_deadline_ends_the_plan() {
 
 #[test]
 fn retry_keeps_what_completed_and_from_runs_a_part_again() {
-    let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), task("c", &["b"])]});
-    let mut bench = Bench::new(&document).script("b", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+    let document =
+        json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), task("c", &["b"])]});
+    let mut bench =
+        Bench::new(&document).script("b", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:COMPLETED b:FAILED c:BLOCKED");
     bench.send(Command::Start { from: Rerun::Failed });
     bench.drive();
     assert_eq!(bench.statuses(), "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED");
-    let names = |bench: &Bench| bench.dispatched.iter().map(|(t, a)| format!("{t}{a}")).collect::<Vec<_>>();
+    let names =
+        |bench: &Bench| bench.dispatched.iter().map(|(t, a)| format!("{t}{a}")).collect::<Vec<_>>();
     assert_eq!(names(&bench), ["a1", "b1", "b2", "c1"]);
     bench.send(Command::Start { from: Rerun::From(TaskIndex(2)) });
     bench.drive();
     assert_eq!(names(&bench)[4..], ["c2"]);
     for refused in [Rerun::Fresh, Rerun::Failed] {
-        let rejected = bench.run.handle(Command::Start { from: refused }, bench.now, 1).unwrap_err();
+        let rejected =
+            bench.run.handle(Command::Start { from: refused }, bench.now, 1).unwrap_err();
         assert_eq!(rejected.code, ErrorCode::PLAN_NOT_EXECUTABLE);
     }
 }
@@ -350,7 +378,11 @@ fn a_new_owner_gives_out_again_what_was_in_flight() {
     bench.send(Command::Adopt { epoch: Epoch(2) });
     bench.drive();
     assert_eq!(bench.statuses(), "FAILED (partial) a:COMPLETED b:COMPLETED c:FAILED");
-    assert_eq!(bench.dispatched.iter().filter(|(t, a)| t == "a" && *a == 1).count(), 2, "the same attempt");
+    assert_eq!(
+        bench.dispatched.iter().filter(|(t, a)| t == "a" && *a == 1).count(),
+        2,
+        "the same attempt"
+    );
 }
 
 #[test]
@@ -366,7 +398,10 @@ fn reports_count_once() {
     bench.send(report(json!(1)));
     assert_eq!(bench.send(report(json!(1))), Decision::default(), "the same again is no event");
     let conflict = bench.send(report(json!(2)));
-    assert!(matches!(conflict.events[..], [Event::ReportIgnored { why: event::Ignored::Conflict, .. }]));
+    assert!(matches!(
+        conflict.events[..],
+        [Event::ReportIgnored { why: event::Ignored::Conflict, .. }]
+    ));
     assert_eq!(bench.run.output(TaskIndex(0)), Some(&Output::Inline(Arc::new(json!(1)))));
 }
 
@@ -452,7 +487,11 @@ fn check_counters(run: &Run) {
             assert_eq!(total as usize, run.plan.graph().edges_in(index).len(), "{index:?}");
         }
         if is_in_flight(state.status) {
-            assert_eq!(needs.fate(run.join(index)), Fate::Run, "runs although its needs are not met");
+            assert_eq!(
+                needs.fate(run.join(index)),
+                Fate::Run,
+                "runs although its needs are not met"
+            );
         }
     }
 }
@@ -465,7 +504,11 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
         let verdict = match step % 3 {
             0 => Ok(Verdict::Satisfied),
             1 => Ok(Verdict::Unsatisfied),
-            _ => Err(TaskError { code: ErrorCode::DEPENDENCY_INVALID, message: String::new(), is_final: true }),
+            _ => Err(TaskError {
+                code: ErrorCode::DEPENDENCY_INVALID,
+                message: String::new(),
+                is_final: true,
+            }),
         };
         for i in 0..tasks {
             bench.verdicts.insert(format!("t{i}"), verdict.clone());

@@ -29,7 +29,10 @@ pub(super) fn check(
             )),
             TaskType::LlmCall => errors.push(report(
                 ErrorCode::CAPABILITY_MISMATCH,
-                format!("task `{}` needs a model, and no model gateway is configured", task.task_id),
+                format!(
+                    "task `{}` needs a model, and no model gateway is configured",
+                    task.task_id
+                ),
                 "use a tool instead: this version runs tool calls only",
             )),
             TaskType::Compound => errors.push(report(
@@ -44,7 +47,9 @@ pub(super) fn check(
             .capability_requirements
             .iter()
             .map(String::as_str)
-            .filter(|need| need.strip_prefix("tool:").is_none_or(|tool| catalog.get(tool).is_none()))
+            .filter(|need| {
+                need.strip_prefix("tool:").is_none_or(|tool| catalog.get(tool).is_none())
+            })
             .collect();
         if known_tool && !missing.is_empty() {
             errors.push(

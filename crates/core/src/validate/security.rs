@@ -29,9 +29,13 @@ pub(super) fn check(
         }
         for (name, value) in &task.inputs {
             let secret_like = SECRET_NAMES.contains(&name.to_ascii_lowercase().as_str());
-            let plain = value.as_str().is_some_and(|s| !s.starts_with("secret://") && !s.starts_with("$["));
+            let plain =
+                value.as_str().is_some_and(|s| !s.starts_with("secret://") && !s.starts_with("$["));
             if secret_like && plain && *value != Value::String(String::new()) {
-                let message = format!("input `{name}` of task `{}` looks like a secret in plain text", task.task_id);
+                let message = format!(
+                    "input `{name}` of task `{}` looks like a secret in plain text",
+                    task.task_id
+                );
                 warnings.push(
                     Finding::new(ErrorCode::SECURITY_CHECK_FAILED, Level::Security, message)
                         .task(&task.task_id)

@@ -1,7 +1,8 @@
 //! Level 2: tools, inputs against their schemas, and what references may find.
 
 use jsonschema::error::ValidationErrorKind;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::convert::Infallible;
 
 use super::schema_path::{Exists, path_exists, property};
 use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool};
@@ -41,7 +42,11 @@ pub(super) fn check(
     }
 }
 
-fn tool_of<'c>(task: &Task, i: usize, catalog: &'c Catalog) -> Result<Option<&'c Tool>, Box<Finding>> {
+fn tool_of<'c>(
+    task: &Task,
+    i: usize,
+    catalog: &'c Catalog,
+) -> Result<Option<&'c Tool>, Box<Finding>> {
     let (TaskType::ToolCall, Some(name)) = (task.task_type, &task.tool) else { return Ok(None) };
     if let Some(tool) = catalog.get(name) {
         return Ok(Some(tool));
@@ -78,8 +83,8 @@ impl Call<'_> {
     fn check_inputs(&self, tool: &Tool, errors: &mut Vec<Finding>) {
         self.check_literals(tool, errors);
         let Some(validator) = &tool.inputs else { return };
-        let instance = Value::Object(self.task.inputs.clone());
         let bindings = &self.structure.bindings(self.index).inputs;
+        let instance = self.known_inputs(bindings);
         for error in validator.iter_errors(&instance).take(INPUT_FINDINGS_MAX) {
             let pointer = error.instance_path().to_string();
             let structural = matches!(
@@ -93,6 +98,25 @@ impl Call<'_> {
             }
             errors.push(self.input_finding(tool, &pointer, &error));
         }
+    }
+
+    /// The inputs as far as they are known: the plan's own inputs stand in their places, what
+    /// comes from other tasks stands as it is written.
+    fn known_inputs(&self, bindings: &[(String, Binding)]) -> Value {
+        let plan_inputs = Value::Object(self.document.inputs.clone());
+        let mut lookup = |reference: &Reference| -> Result<Value, Infallible> {
+            let known = match reference.source {
+                Source::Inputs => reference.resolve(&plan_inputs).ok(),
+                Source::Output(_) | Source::Error(_) | Source::Item | Source::Index => None,
+            };
+            Ok(known.unwrap_or_else(|| Value::String(reference.to_string())))
+        };
+        let mut inputs = Map::new();
+        for (name, binding) in bindings {
+            let Ok(value) = binding.resolve(&mut lookup);
+            inputs.insert(name.clone(), value);
+        }
+        Value::Object(inputs)
     }
 
     fn input_finding(
@@ -112,7 +136,10 @@ impl Call<'_> {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let known = properties(tool.spec.input_schema.as_ref());
                 let unknown = unexpected.join("`, `");
-                let near = unexpected.first().map(|u| nearest(u, known.iter().copied())).unwrap_or_default();
+                let near = unexpected
+                    .first()
+                    .map(|u| nearest(u, known.iter().copied()))
+                    .unwrap_or_default();
                 let message =
                     format!("tool `{name}` has no input `{unknown}`{}", did_you_mean(&near));
                 self.finding(ErrorCode::TYPE_MISMATCH, &field, message)
@@ -165,7 +192,8 @@ impl Call<'_> {
                 let producer = self.structure.index_of(id)?;
                 let allowed = self.document.tasks[producer.at()].allow_failure;
                 (!allowed).then(|| {
-                    let message = format!("`{reference}` is only there when `{id}` has allow_failure");
+                    let message =
+                        format!("`{reference}` is only there when `{id}` has allow_failure");
                     self.finding(ErrorCode::TYPE_MISMATCH, field, message)
                 })
             }
@@ -227,7 +255,7 @@ fn properties(schema: Option<&Value>) -> Vec<&str> {
 fn holds_reference(inputs: &[(String, Binding)], pointer: &str) -> bool {
     let mut parts = pointer.split('/').skip(1);
     let Some(name) = parts.next() else {
-        return inputs.iter().any(|(_, binding)| !binding.is_literal());
+        return inputs.iter().any(|(_, binding)| binding.is_late());
     };
     let Some((_, first)) = inputs.iter().find(|(key, _)| key == name) else { return false };
     let mut at: &Binding = first;
@@ -242,9 +270,8 @@ fn holds_reference(inputs: &[(String, Binding)], pointer: &str) -> bool {
                 None => return true,
             },
             Binding::Literal(_) => return false,
-            Binding::Whole(_) | Binding::Text(_) | Binding::Secret(_) => return true,
+            Binding::Whole(_) | Binding::Text(_) | Binding::Secret(_) => return at.is_late(),
         };
     }
-    !at.is_literal()
+    at.is_late()
 }
-

@@ -69,7 +69,8 @@ fn check_label(goal: &str, errors: &mut Vec<Finding>) {
     };
     let chars = goal.chars().count();
     if goal.trim().is_empty() || chars > GOAL_MAX_CHARS {
-        errors.push(malformed(format!("has {chars} characters; 1 to {GOAL_MAX_CHARS} are allowed")));
+        errors
+            .push(malformed(format!("has {chars} characters; 1 to {GOAL_MAX_CHARS} are allowed")));
     }
     if let Some(control) = goal.chars().find(|c| c.is_control() && !"\n\r\t".contains(*c)) {
         errors.push(malformed(format!("has the control character {}", control.escape_unicode())));
@@ -176,10 +177,15 @@ fn check_value(value: &Value, path: &str, task: Option<&str>, errors: &mut Vec<F
         }
         match value {
             Value::Number(number) if is_inexact(number) => {
-                report(&path, format!("{number} is beyond what JSON readers keep exactly"), "write it as a string");
+                report(
+                    &path,
+                    format!("{number} is beyond what JSON readers keep exactly"),
+                    "write it as a string",
+                );
             }
             Value::String(text) if text.len() > TEXT_MAX_BYTES => {
-                let message = format!("is {} bytes long; at most {TEXT_MAX_BYTES} are allowed", text.len());
+                let message =
+                    format!("is {} bytes long; at most {TEXT_MAX_BYTES} are allowed", text.len());
                 report(&path, message, "pass large data by file");
             }
             Value::Array(items) => {
@@ -199,6 +205,8 @@ fn is_inexact(number: &serde_json::Number) -> bool {
         (Some(n), _) => n > INTEGER_MAX,
         (None, Some(n)) => n.unsigned_abs() > INTEGER_MAX,
         // A float without a fraction beyond 2^53 was written as an integer that did not fit.
-        (None, None) => number.as_f64().is_some_and(|f| f.fract() == 0.0 && f.abs() > INTEGER_MAX as f64),
+        (None, None) => {
+            number.as_f64().is_some_and(|f| f.fract() == 0.0 && f.abs() > INTEGER_MAX as f64)
+        }
     }
 }

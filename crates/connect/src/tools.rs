@@ -1,0 +1,182 @@
+//! The built-in tools.
+//!
+//! Each tool is a file: an input type, an output type (their JSON Schemas are generated, so what
+//! is validated is what is read), and a function. [`BuiltinTools`] is the executor over them.
+
+mod data_query;
+mod data_read;
+mod data_write;
+mod fs_list;
+mod fs_read;
+mod fs_search;
+mod fs_write;
+mod git;
+mod git_summary;
+mod json_select;
+mod language;
+mod markdown;
+mod table;
+mod text_render;
+mod time_wait;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use l05_core::ErrorCode;
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use l05_engine::port::{BoxFuture, CancelSignal, Executor, ToolCall};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::workspace::{Workspace, final_error};
+use table::TableStore;
+
+/// What a tool works with.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    pub(crate) workspace: Workspace,
+    pub(crate) tables: Arc<TableStore>,
+    pub(crate) cancel: CancelSignal,
+    /// `plan/task/attempt`.
+    pub(crate) key: String,
+    pub(crate) plan: String,
+}
+
+impl Bench {
+    /// For loops over much work: ends them when the attempt is told to stop.
+    pub(crate) fn go_on(&self) -> Result<(), TaskError> {
+        if self.cancel.is_cancelled() {
+            return Err(final_error(ErrorCode::CANCELLED, "the attempt was told to stop"));
+        }
+        Ok(())
+    }
+}
+
+/// The tools over one workspace.
+pub struct BuiltinTools {
+    workspace: Workspace,
+    tables: Arc<TableStore>,
+}
+
+impl BuiltinTools {
+    /// Tools that see `workspace` and keep the tables of runs under `scratch`.
+    pub fn new(workspace: Workspace, scratch: PathBuf) -> BuiltinTools {
+        BuiltinTools { workspace, tables: Arc::new(TableStore::new(scratch)) }
+    }
+}
+
+impl Executor for BuiltinTools {
+    fn tools(&self) -> Vec<ToolSpec> {
+        specs()
+    }
+
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
+        let bench = Bench {
+            workspace: self.workspace.clone(),
+            tables: self.tables.clone(),
+            cancel: call.cancel.clone(),
+            key: call.idempotency_key(),
+            plan: call.plan.to_string(),
+        };
+        match &*call.tool {
+            "fs.list" => Box::pin(async move {
+                let tracked = git::tracked_but_ignored(bench.workspace.path()).await;
+                in_thread(bench, call.inputs, move |b, i| fs_list::run(b, &i, &tracked)).await
+            }),
+            "fs.search" => Box::pin(async move {
+                let tracked = git::tracked_but_ignored(bench.workspace.path()).await;
+                in_thread(bench, call.inputs, move |b, i| fs_search::run(b, &i, &tracked)).await
+            }),
+            "fs.read" => Box::pin(in_thread(bench, call.inputs, |b, i| fs_read::run(b, &i))),
+            "fs.write" => Box::pin(in_thread(bench, call.inputs, |b, i| fs_write::run(b, &i))),
+            "data.read" => Box::pin(in_thread(bench, call.inputs, |b, i| data_read::run(b, &i))),
+            "data.query" => Box::pin(in_thread(bench, call.inputs, |b, i| data_query::run(b, &i))),
+            "data.write" => Box::pin(in_thread(bench, call.inputs, |b, i| data_write::run(b, &i))),
+            "text.render" => {
+                Box::pin(in_thread(bench, call.inputs, |b, i| text_render::run(b, &i)))
+            }
+            "json.select" => Box::pin(in_thread(bench, call.inputs, |_, i| json_select::run(&i))),
+            "git.summary" => {
+                Box::pin(
+                    async move { encode(&git_summary::run(&bench, &decode(call.inputs)?).await?) },
+                )
+            }
+            "time.wait" => Box::pin(async move {
+                encode(&time_wait::run(bench.cancel, &decode(call.inputs)?).await?)
+            }),
+            unknown => {
+                let message = format!("there is no tool `{unknown}`");
+                Box::pin(async { Err(final_error(ErrorCode::TOOL_UNKNOWN, message)) })
+            }
+        }
+    }
+}
+
+/// What the built-in tools say of themselves.
+pub fn specs() -> Vec<ToolSpec> {
+    vec![
+        data_query::spec(),
+        data_read::spec(),
+        data_write::spec(),
+        fs_list::spec(),
+        fs_read::spec(),
+        fs_search::spec(),
+        fs_write::spec(),
+        git_summary::spec(),
+        json_select::spec(),
+        text_render::spec(),
+        time_wait::spec(),
+    ]
+}
+
+/// A tool that only looks, or that does the same when it is called again.
+fn spec<I: JsonSchema, O: JsonSchema>(name: &str, description: &str, idempotent: bool) -> ToolSpec {
+    ToolSpec {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        input_schema: Some(schema::<I>()),
+        output_schema: Some(schema::<O>()),
+        accepts: Vec::new(),
+        produces: Vec::new(),
+        idempotent,
+        destructive: false,
+        capabilities: Vec::new(),
+    }
+}
+
+/// Without `$ref`, so that paths into it can be followed by looking.
+fn schema<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+async fn in_thread<I, O>(
+    bench: Bench,
+    inputs: Value,
+    work: impl FnOnce(&Bench, I) -> Result<O, TaskError> + Send + 'static,
+) -> Result<Value, TaskError>
+where
+    I: DeserializeOwned + Send + 'static,
+    O: Serialize + Send + 'static,
+{
+    let work = move || encode(&work(&bench, decode(inputs)?)?);
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let message = format!("the tool crashed: {error}");
+        Err(TaskError { code: ErrorCode::AGENT_CRASHED, message, is_final: false })
+    })
+}
+
+fn decode<I: DeserializeOwned>(inputs: Value) -> Result<I, TaskError> {
+    serde_json::from_value(inputs)
+        .map_err(|e| final_error(ErrorCode::TYPE_MISMATCH, format!("the inputs do not fit: {e}")))
+}
+
+fn encode<O: Serialize>(output: &O) -> Result<Value, TaskError> {
+    serde_json::to_value(output)
+        .map_err(|e| final_error(ErrorCode::TYPE_MISMATCH, format!("the output is no JSON: {e}")))
+}

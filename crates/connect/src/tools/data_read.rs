@@ -1,0 +1,286 @@
+//! `data.read`: CSV, JSON or NDJSON into a table of the run.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+
+use l05_core::ErrorCode;
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use rusqlite::types::Value as SqlValue;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Bench;
+use super::table::{COLUMNS_MAX, Handle, Writer};
+use crate::workspace::{failed, final_error};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// The file, relative to the workspace.
+    #[schemars(length(min = 1, max = 4096))]
+    path: String,
+    /// How it is written; `auto` goes by its name, then by its first character.
+    #[serde(default)]
+    format: Format,
+    /// What separates CSV columns; found out when it is not given.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 1))]
+    delimiter: Option<String>,
+    /// Columns that must be there; an error names those that are.
+    #[serde(default)]
+    require_columns: Vec<String>,
+}
+
+#[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Auto,
+    Csv,
+    Json,
+    Ndjson,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Output {
+    /// The table, for `data.query` and `data.write`.
+    table: Handle,
+    /// How many rows.
+    rows: u64,
+    /// Names of the columns.
+    columns: Vec<String>,
+}
+
+pub(super) fn spec() -> ToolSpec {
+    let description = "Reads a CSV, JSON or NDJSON file of the workspace into a table of the run.";
+    super::spec::<Input, Output>("data.read", description, true)
+}
+
+/// The largest JSON file; a JSON list must be held whole, CSV and NDJSON are streamed.
+const JSON_MAX_BYTES: u64 = 256 << 20;
+/// The longest line of an NDJSON file.
+const LINE_MAX_BYTES: u64 = 16 << 20;
+/// How often a cancellation is looked for, in rows.
+const ROWS_BETWEEN_LOOKS: u64 = 1_000;
+
+pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+    let file = bench.workspace.open_file(&input.path)?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let beginning = reader.fill_buf().map_err(|e| unreadable(input, &e))?.to_vec();
+    if beginning.trim_ascii().is_empty() {
+        return Err(failed(format!("`{}` is empty", input.path)));
+    }
+    let mut writer = match format_of(input, &beginning) {
+        Format::Csv | Format::Auto => csv_table(bench, input, reader, &beginning)?,
+        Format::Json => json_table(bench, input, reader)?,
+        Format::Ndjson => ndjson_table(bench, input, reader)?,
+    };
+    // The end may come after the last look.
+    bench.go_on()?;
+    let table = writer.take().map_or_else(|| Err(failed("there are no rows")), Writer::finish)?;
+    let columns: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
+    Ok(Output { rows: table.rows, columns, table })
+}
+
+fn format_of(input: &Input, beginning: &[u8]) -> Format {
+    if input.format != Format::Auto {
+        return input.format;
+    }
+    let name = input.path.to_ascii_lowercase();
+    let extension = name.rsplit('.').next().unwrap_or_default();
+    match extension {
+        "csv" | "tsv" => Format::Csv,
+        "ndjson" | "jsonl" => Format::Ndjson,
+        "json" => Format::Json,
+        _ => match beginning.trim_ascii_start().first() {
+            Some(b'[') => Format::Json,
+            Some(b'{') => Format::Ndjson,
+            _ => Format::Csv,
+        },
+    }
+}
+
+type File = BufReader<cap_std::fs::File>;
+
+fn csv_table(
+    bench: &Bench,
+    input: &Input,
+    reader: File,
+    beginning: &[u8],
+) -> Result<Option<Writer>, TaskError> {
+    let delimiter = input.delimiter.as_ref().and_then(|d| d.bytes().next());
+    let delimiter = delimiter.unwrap_or_else(|| likely_delimiter(beginning));
+    let mut rows =
+        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(reader);
+    let broken = |e: &csv::Error| failed(format!("`{}` is no CSV: {e}", input.path));
+    let header = rows.byte_headers().map_err(|e| broken(&e))?.clone();
+    let columns: Vec<String> = header
+        .iter()
+        .enumerate()
+        .map(|(i, name)| {
+            let name = String::from_utf8_lossy(name);
+            let name = name.trim_start_matches('\u{feff}').trim();
+            if name.is_empty() { format!("column_{}", i + 1) } else { name.to_owned() }
+        })
+        .collect();
+    require(input, &columns)?;
+    let mut writer = bench.tables.create(bench, &columns)?;
+    let mut row = csv::ByteRecord::new();
+    let mut count = 0;
+    while rows.read_byte_record(&mut row).map_err(|e| broken(&e))? {
+        let cells: Vec<_> = row.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
+        writer.push_texts(cells.iter().map(|cell| cell.as_ref()))?;
+        count += 1;
+        if count % ROWS_BETWEEN_LOOKS == 0 {
+            bench.go_on()?;
+        }
+    }
+    Ok(Some(writer))
+}
+
+/// The separator that the header line has most of.
+fn likely_delimiter(beginning: &[u8]) -> u8 {
+    let line = beginning.split(|b| *b == b'\n').next().unwrap_or_default();
+    let count = |d: u8| line.iter().filter(|b| **b == d).count();
+    // A comma wins where nothing else is more frequent.
+    b",;\t|".iter().copied().rev().max_by_key(|d| count(*d)).unwrap_or(b',')
+}
+
+fn json_table(bench: &Bench, input: &Input, reader: File) -> Result<Option<Writer>, TaskError> {
+    let mut text = Vec::new();
+    reader.take(JSON_MAX_BYTES + 1).read_to_end(&mut text).map_err(|e| unreadable(input, &e))?;
+    if text.len() as u64 > JSON_MAX_BYTES {
+        let limit = JSON_MAX_BYTES >> 20;
+        return Err(failed(format!(
+            "`{}` is larger than {limit} MiB; NDJSON has no such limit",
+            input.path
+        )));
+    }
+    let value: Value = serde_json::from_slice(&text)
+        .map_err(|e| failed(format!("`{}` is no JSON: {e}", input.path)))?;
+    let items = match value {
+        Value::Array(items) => items,
+        // The one list inside, as APIs wrap it.
+        Value::Object(map) => {
+            let mut lists = map.into_iter().filter(|(_, v)| v.is_array());
+            match (lists.next(), lists.next()) {
+                (Some((_, Value::Array(items))), None) => items,
+                _ => return Err(failed(format!("`{}` must hold a list of objects", input.path))),
+            }
+        }
+        _ => return Err(failed(format!("`{}` must hold a list of objects", input.path))),
+    };
+    let mut rows = Rows::new(bench, input);
+    for (i, item) in items.into_iter().enumerate() {
+        rows.push(item, i as u64 + 1)?;
+    }
+    Ok(rows.writer)
+}
+
+fn ndjson_table(
+    bench: &Bench,
+    input: &Input,
+    mut reader: File,
+) -> Result<Option<Writer>, TaskError> {
+    let mut rows = Rows::new(bench, input);
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        let read = (&mut reader).take(LINE_MAX_BYTES).read_until(b'\n', &mut line);
+        if read.map_err(|e| unreadable(input, &e))? == 0 {
+            return Ok(rows.writer);
+        }
+        number += 1;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let item = serde_json::from_slice(&line)
+            .map_err(|e| failed(format!("`{}` line {number} is no JSON: {e}", input.path)))?;
+        rows.push(item, number)?;
+    }
+}
+
+/// Objects as rows. Columns are those of the first object; a later object with others is refused,
+/// because silently dropping values is worse than asking for a list of one shape.
+struct Rows<'a> {
+    bench: &'a Bench,
+    input: &'a Input,
+    writer: Option<Writer>,
+    columns: Vec<String>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(bench: &'a Bench, input: &'a Input) -> Rows<'a> {
+        Rows { bench, input, writer: None, columns: Vec::new() }
+    }
+
+    fn push(&mut self, item: Value, number: u64) -> Result<(), TaskError> {
+        let Value::Object(mut object) = item else {
+            return Err(failed(format!("`{}` item {number} is not an object", self.input.path)));
+        };
+        if self.writer.is_none() {
+            self.columns = object.keys().take(COLUMNS_MAX + 1).cloned().collect();
+            require(self.input, &self.columns)?;
+            self.writer = Some(self.bench.tables.create(self.bench, &self.columns)?);
+        }
+        let values = self
+            .columns
+            .iter()
+            .map(|c| object.shift_remove(c).map_or(SqlValue::Null, cell))
+            .collect();
+        if let Some(unknown) = object.keys().next() {
+            let known = self.columns.join(", ");
+            return Err(failed(format!(
+                "`{}` item {number} has `{unknown}`, which the first one lacks (it has {known})",
+                self.input.path
+            )));
+        }
+        if number % ROWS_BETWEEN_LOOKS == 0 {
+            self.bench.go_on()?;
+        }
+        self.writer.as_mut().expect("it was made above").push(values)
+    }
+}
+
+fn cell(value: Value) -> SqlValue {
+    match value {
+        Value::Null => SqlValue::Null,
+        Value::Bool(b) => SqlValue::Integer(i64::from(b)),
+        Value::Number(n) => match (n.as_i64(), n.as_f64()) {
+            (Some(integer), _) => SqlValue::Integer(integer),
+            (None, Some(real)) => SqlValue::Real(real),
+            (None, None) => SqlValue::Text(n.to_string()),
+        },
+        // Marked as a text even where it looks like a number: JSON said so.
+        Value::String(s) => SqlValue::Text(s),
+        nested @ (Value::Array(_) | Value::Object(_)) => SqlValue::Text(nested.to_string()),
+    }
+}
+
+fn require(input: &Input, columns: &[String]) -> Result<(), TaskError> {
+    let missing: Vec<&str> = input
+        .require_columns
+        .iter()
+        .filter(|wanted| !columns.iter().any(|c| c.eq_ignore_ascii_case(wanted)))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(final_error(
+        ErrorCode::TYPE_MISMATCH,
+        format!(
+            "`{}` has no column `{}`; its columns are: {}",
+            input.path,
+            missing.join("`, `"),
+            columns.join(", ")
+        ),
+    ))
+}
+
+fn unreadable(input: &Input, error: &std::io::Error) -> TaskError {
+    failed(format!("`{}`: {error}", input.path))
+}

@@ -1,0 +1,153 @@
+//! `git.summary`: recent commits and authors.
+
+use std::collections::HashMap;
+
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Bench;
+use super::git::{GitError, git};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// The folder, relative to the workspace.
+    #[serde(default)]
+    path: Option<String>,
+    /// How many commits to list.
+    #[serde(default = "commits_max")]
+    #[schemars(range(min = 0, max = 1_000))]
+    max_commits: usize,
+}
+
+fn commits_max() -> usize {
+    10
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Commit {
+    /// Abbreviated.
+    hash: String,
+    /// Who wrote it.
+    author: String,
+    /// When, RFC 3339.
+    date: String,
+    /// Its first line.
+    subject: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Author {
+    /// The name in the commits.
+    name: String,
+    /// How many commits.
+    commits: u64,
+}
+
+#[derive(Serialize, JsonSchema, Default)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Output {
+    /// Whether the folder belongs to a repository with commits.
+    repository: bool,
+    /// Why there is nothing to tell.
+    reason: String,
+    /// The branch; empty when none is checked out.
+    branch: String,
+    /// How many commits the branch has.
+    total_commits: u64,
+    /// Newest first.
+    commits: Vec<Commit>,
+    /// Most commits first, over the last 100,000 commits.
+    authors: Vec<Author>,
+}
+
+pub(super) fn spec() -> ToolSpec {
+    let description = "Tells recent commits and authors of the git repository of the workspace.";
+    super::spec::<Input, Output>("git.summary", description, true)
+}
+
+/// How many commits authors are counted over.
+const COUNTED_COMMITS: &str = "--max-count=100000";
+/// How many authors are listed.
+const AUTHORS_MAX: usize = 20;
+/// The longest subject or name quoted, in characters.
+const QUOTE_MAX_CHARS: usize = 200;
+
+pub(super) async fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+    let path = input.path.as_deref().unwrap_or(".");
+    bench.workspace.metadata(path)?;
+    let folder = bench.workspace.path().join(path);
+    match summary(&folder, input.max_commits).await {
+        Ok(output) => Ok(output),
+        // No git and no repository are answers, not failures.
+        Err(error) => Ok(Output { reason: error.to_string(), ..Output::default() }),
+    }
+}
+
+async fn summary(folder: &std::path::Path, max_commits: usize) -> Result<Output, GitError> {
+    let inside = git(folder, &["rev-parse", "--is-inside-work-tree"]).await?;
+    if inside.trim_ascii() != b"true" {
+        return Err(GitError::Failed("not inside a work tree".to_owned()));
+    }
+    if git(folder, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await.is_err() {
+        return Err(GitError::Failed("the repository has no commits yet".to_owned()));
+    }
+    let branch =
+        git(folder, &["symbolic-ref", "--short", "--quiet", "HEAD"]).await.unwrap_or_default();
+    let total = git(folder, &["rev-list", "--count", "HEAD"]).await?;
+    let count = format!("--max-count={max_commits}");
+    let log = [
+        "log",
+        &count,
+        "--no-show-signature",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--date=iso-strict",
+    ];
+    let log = [&log[..], &["--format=%h%x1f%an%x1f%ad%x1f%s%x1e", "HEAD", "--"]].concat();
+    let log = git(folder, &log).await?;
+    let names = ["log", COUNTED_COMMITS, "--no-show-signature", "--format=%an", "HEAD", "--"];
+    let names = git(folder, &names).await?;
+    Ok(Output {
+        repository: true,
+        reason: String::new(),
+        branch: text(&branch),
+        total_commits: text(&total).parse().unwrap_or(0),
+        commits: String::from_utf8_lossy(&log).split('\x1e').filter_map(commit).collect(),
+        authors: authors(&String::from_utf8_lossy(&names)),
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+fn commit(line: &str) -> Option<Commit> {
+    let mut fields = line.trim().split('\x1f').map(cut);
+    Some(Commit {
+        hash: fields.next().filter(|hash| !hash.is_empty())?,
+        author: fields.next()?,
+        date: fields.next()?,
+        subject: fields.next()?,
+    })
+}
+
+fn authors(names: &str) -> Vec<Author> {
+    let mut counts: HashMap<&str, u64> = HashMap::new();
+    for name in names.lines().map(str::trim).filter(|name| !name.is_empty()) {
+        *counts.entry(name).or_default() += 1;
+    }
+    let mut authors: Vec<Author> =
+        counts.into_iter().map(|(name, commits)| Author { name: cut(name), commits }).collect();
+    authors.sort_by(|a, b| b.commits.cmp(&a.commits).then_with(|| a.name.cmp(&b.name)));
+    authors.truncate(AUTHORS_MAX);
+    authors
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(QUOTE_MAX_CHARS).collect()
+}

@@ -1,0 +1,48 @@
+//! `json.select`: what a JSONPath finds in a value.
+
+use l05_core::ErrorCode;
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json_path::JsonPath;
+
+use crate::workspace::final_error;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// The value to look into.
+    value: Value,
+    /// An RFC 9535 JSONPath: `$.items[*].name`.
+    #[schemars(length(min = 1, max = 10_000))]
+    path: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Output {
+    /// Everything it finds, in order.
+    matches: Vec<Value>,
+    /// How many.
+    count: usize,
+    /// The first; null when there is none.
+    first: Value,
+}
+
+pub(super) fn spec() -> ToolSpec {
+    super::spec::<Input, Output>("json.select", "Finds values in a JSON value by JSONPath.", true)
+}
+
+pub(super) fn run(input: &Input) -> Result<Output, TaskError> {
+    let path = JsonPath::parse(&input.path).map_err(|e| {
+        final_error(ErrorCode::TYPE_MISMATCH, format!("`{}` is no JSONPath: {e}", input.path))
+    })?;
+    let matches: Vec<Value> = path.query(&input.value).into_iter().cloned().collect();
+    Ok(Output {
+        count: matches.len(),
+        first: matches.first().cloned().unwrap_or(Value::Null),
+        matches,
+    })
+}

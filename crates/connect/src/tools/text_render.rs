@@ -1,0 +1,193 @@
+//! `text.render`: a text template over data.
+//!
+//! The template must stand in the plan as it is (`x-l05-literal`), so nothing that came from a
+//! goal, a file or another tool is ever run as a template; the data is escaped for the format.
+
+use l05_core::ErrorCode;
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Output as JinjaOutput, State, UndefinedBehavior, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Bench;
+use super::fs_write::IfExists;
+use super::markdown::{code_span, write_escaped};
+use crate::workspace::final_error;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// The template: Jinja without access to anything but `data`.
+    #[schemars(length(max = 1_000_000), extend("x-l05-literal" = true))]
+    template: String,
+    /// What the template sees, by name.
+    #[serde(default)]
+    data: serde_json::Map<String, serde_json::Value>,
+    /// What comes out; decides how data is escaped.
+    #[serde(default)]
+    format: Format,
+    /// Also write it to a file; never over one.
+    #[serde(default)]
+    write_to: Option<Target>,
+}
+
+/// Where a text is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    /// Where, relative to the workspace.
+    #[schemars(length(min = 1, max = 4096))]
+    path: String,
+    /// What to do when the file is there.
+    #[serde(default)]
+    if_exists: IfExists,
+}
+
+#[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Markdown,
+    Html,
+    Text,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Output {
+    /// What came out.
+    text: String,
+    /// Its length.
+    bytes: usize,
+    /// Where it was written, as every writing tool reports it; empty when it was not.
+    files_written: Vec<String>,
+}
+
+pub(super) fn spec() -> ToolSpec {
+    let description =
+        "Renders a text template over data, escaped for Markdown, HTML or plain text.";
+    super::spec::<Input, Output>("text.render", description, false)
+}
+
+/// Steps a template may take: a report of some thousand lines takes a hundredth of it.
+const FUEL: u64 = 20_000_000;
+const ESCAPE_MARKDOWN: &str = "markdown";
+
+pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+    let text = render(input)?;
+    let files_written = match &input.write_to {
+        None => Vec::new(),
+        Some(target) => {
+            let if_exists = target.if_exists.into();
+            vec![bench.workspace.write(&target.path, text.as_bytes(), if_exists)?]
+        }
+    };
+    Ok(Output { bytes: text.len(), text, files_written })
+}
+
+fn render(input: &Input) -> Result<String, TaskError> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+        .expect("the default delimiters do not clash");
+    environment.set_syntax(syntax);
+    let escape = match input.format {
+        Format::Markdown => AutoEscape::Custom(ESCAPE_MARKDOWN.into()),
+        Format::Html => AutoEscape::Html,
+        Format::Text => AutoEscape::None,
+    };
+    environment.set_auto_escape_callback(move |_| escape.clone());
+    environment.set_formatter(format_value);
+    environment.add_filter("code", |text: String| Value::from_safe_string(code_span(&text)));
+    environment.add_filter("thousands", thousands);
+    let rendered = environment.render_str(&input.template, Value::from(Serde(&input.data)));
+    rendered.map_err(|error| {
+        let line = error.line().map(|line| format!(" at line {line}")).unwrap_or_default();
+        let why = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        final_error(ErrorCode::TASK_FAILED, format!("the template fails{line}: {why}"))
+    })
+}
+
+fn format_value(
+    out: &mut JinjaOutput<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    let markdown =
+        matches!(state.auto_escape(), AutoEscape::Custom(name) if name == ESCAPE_MARKDOWN);
+    if !markdown || value.is_safe() {
+        return minijinja::escape_formatter(out, state, value);
+    }
+    if value.is_none() {
+        return Ok(());
+    }
+    let text = value.to_string();
+    write_escaped(out, &text)
+        .map_err(|_| minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "cannot write"))
+}
+
+/// `1234567` as `1,234,567`; numbers with a fraction keep two places.
+#[expect(clippy::needless_pass_by_value, reason = "a template filter takes its value")]
+fn thousands(value: Value) -> String {
+    let shown = value.to_string();
+    let Ok(number) = shown.parse::<f64>() else { return shown };
+    let shown = if number.fract() == 0.0 && number.abs() < 1e15 {
+        format!("{number:.0}")
+    } else {
+        format!("{number:.2}")
+    };
+    let (sign, digits) = shown.strip_prefix('-').map_or(("", shown.as_str()), |rest| ("-", rest));
+    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(w, f)| (w, Some(f)));
+    let mut grouped = String::new();
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let fraction = fraction.map(|f| format!(".{f}")).unwrap_or_default();
+    format!("{sign}{grouped}{fraction}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rendered(template: &str, format: Format) -> String {
+        let data = json!({"name": "<b>*x*</b>", "n": 1234567, "f": -1234.5, "list": ["a", "b"]});
+        let data = data.as_object().unwrap().clone();
+        let input = Input { template: template.to_owned(), data, format, write_to: None };
+        render(&input).unwrap_or_else(|error| error.message)
+    }
+
+    #[test]
+    fn data_is_escaped_for_the_format() {
+        assert_eq!(rendered("{{ name }}", Format::Markdown), "&lt;b&gt;\\*x\\*&lt;/b&gt;");
+        assert_eq!(rendered("{{ name }}", Format::Html), "&lt;b&gt;*x*&lt;&#x2f;b&gt;");
+        assert_eq!(rendered("{{ name }}", Format::Text), "<b>*x*</b>");
+        assert_eq!(rendered("{{ name|code }}", Format::Markdown), "`<b>*x*</b>`");
+        assert_eq!(
+            rendered("{{ n|thousands }} {{ f|thousands }}", Format::Markdown),
+            "1,234,567 \\-1,234.50"
+        );
+        assert_eq!(rendered("{% for x in list %}{{ x }};{% endfor %}", Format::Text), "a;b;");
+    }
+
+    #[test]
+    fn templates_end_and_say_what_is_wrong() {
+        assert!(rendered("{{ missing.deep }}", Format::Text).contains("fails at line 1"));
+        assert!(rendered("{% for", Format::Text).contains("fails"));
+        let endless =
+            "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
+        assert!(rendered(endless, Format::Text).contains("fuel"));
+    }
+}

@@ -1,0 +1,42 @@
+//! `time.wait`: nothing, for a while.
+
+use std::time::Duration;
+
+use l05_core::ErrorCode;
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use l05_engine::port::CancelSignal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::workspace::final_error;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// How long, in seconds.
+    #[schemars(range(min = 0.0, max = 604_800.0))]
+    seconds: f64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Output {
+    /// How long it waited, in seconds.
+    waited_seconds: f64,
+}
+
+pub(super) fn spec() -> ToolSpec {
+    super::spec::<Input, Output>("time.wait", "Waits for a number of seconds.", true)
+}
+
+pub(super) async fn run(mut cancel: CancelSignal, input: &Input) -> Result<Output, TaskError> {
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs_f64(input.seconds)) => {
+            Ok(Output { waited_seconds: input.seconds })
+        }
+        () = cancel.cancelled() => {
+            Err(final_error(ErrorCode::CANCELLED, "the wait was cut short"))
+        }
+    }
+}

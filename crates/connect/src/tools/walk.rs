@@ -1,0 +1,115 @@
+//! Walking the workspace: which files there are, without those that git ignores.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use globset::{Glob, GlobMatcher};
+use ignore::WalkBuilder;
+use l05_core::ErrorCode;
+use l05_core::run::event::TaskError;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Bench;
+use crate::workspace::{failed, final_error};
+
+/// A file that could not be looked at.
+#[derive(Serialize, JsonSchema, Clone)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Skipped {
+    /// Which.
+    pub(super) path: String,
+    /// Why.
+    pub(super) reason: String,
+}
+
+/// What to walk.
+pub(super) struct Walk<'a> {
+    /// Relative to the workspace.
+    pub(super) folder: &'a str,
+    pub(super) glob: Option<GlobMatcher>,
+    pub(super) ignored_too: bool,
+    /// Tracked by git although a pattern ignores them.
+    pub(super) tracked: &'a [PathBuf],
+}
+
+/// The relative paths of regular files, in order, and what could not be entered.
+pub(super) struct Walked {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// A glob over relative paths; `*` also crosses folders where the glob has no slash.
+pub(super) fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, TaskError> {
+    let Some(pattern) = pattern.filter(|p| !p.is_empty()) else { return Ok(None) };
+    let anywhere = if pattern.contains('/') { pattern.to_owned() } else { format!("**/{pattern}") };
+    match Glob::new(&anywhere) {
+        Ok(glob) => Ok(Some(glob.compile_matcher())),
+        Err(error) => {
+            let message = format!("`{pattern}` is no glob: {}", error.kind());
+            Err(final_error(ErrorCode::TYPE_MISMATCH, message))
+        }
+    }
+}
+
+/// How many files one walk may give; past it the walk fails rather than fills the memory.
+const FILES_MAX: usize = 2_000_000;
+
+pub(super) fn walk(bench: &Bench, walk: &Walk<'_>) -> Result<Walked, TaskError> {
+    // Refuses what leaves the workspace, and says so before anything is walked.
+    let metadata = bench.workspace.metadata(walk.folder)?;
+    if !metadata.is_dir() {
+        return Err(failed(format!("`{}` is not a folder", walk.folder)));
+    }
+    let root = bench.workspace.path();
+    let start = root.join(walk.folder);
+    let mut files = BTreeSet::new();
+    let mut skipped = Vec::new();
+    let mut builder = WalkBuilder::new(&start);
+    builder
+        .hidden(false)
+        .follow_links(false)
+        .ignore(false)
+        .git_ignore(!walk.ignored_too)
+        .git_global(!walk.ignored_too)
+        .git_exclude(!walk.ignored_too)
+        .parents(!walk.ignored_too)
+        .filter_entry(|entry| entry.file_name() != ".git");
+    for entry in builder.build() {
+        bench.go_on()?;
+        match entry {
+            Ok(entry) => {
+                let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
+                if is_file && let Ok(relative) = entry.path().strip_prefix(root) {
+                    files.insert(relative.to_owned());
+                }
+            }
+            Err(error) => skipped.push(skip(root, &error)),
+        }
+        if files.len() > FILES_MAX {
+            return Err(failed(format!("there are more than {FILES_MAX} files")));
+        }
+    }
+    let folder = Path::new(walk.folder.trim_start_matches("./").trim_end_matches('/'));
+    let inside = |path: &&PathBuf| walk.folder == "." || path.starts_with(folder);
+    files.extend(walk.tracked.iter().filter(inside).cloned());
+    let wanted = |path: &PathBuf| walk.glob.as_ref().is_none_or(|glob| glob.is_match(path));
+    Ok(Walked { files: files.into_iter().filter(wanted).collect(), skipped })
+}
+
+fn skip(root: &Path, error: &ignore::Error) -> Skipped {
+    let (path, reason) = place(error);
+    let path = path.map(|p| p.strip_prefix(root).unwrap_or(p).to_string_lossy().into_owned());
+    Skipped { path: path.unwrap_or_default(), reason }
+}
+
+fn place(error: &ignore::Error) -> (Option<&Path>, String) {
+    match error {
+        ignore::Error::WithPath { path, err } => (Some(path), place(err).1),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+            place(err)
+        }
+        ignore::Error::Io(error) => (None, error.to_string()),
+        other => (None, other.to_string()),
+    }
+}

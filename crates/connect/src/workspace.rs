@@ -1,0 +1,268 @@
+//! The workspace: the one folder that tools see.
+//!
+//! Every access goes through a handle of that folder (cap-std: `openat2` with RESOLVE_BENEATH on
+//! Linux), so `..`, absolute paths, symlinks that lead out and races between check and use all end
+//! in the same refusal, made by the kernel at the moment of opening.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_fs_ext::OpenOptionsSyncExt as _;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, Metadata, OpenOptions};
+use l05_core::ErrorCode;
+use l05_core::run::event::TaskError;
+
+/// A folder and a handle that cannot leave it.
+#[derive(Clone)]
+pub struct Workspace {
+    root: Arc<Dir>,
+    path: PathBuf,
+}
+
+/// What to do when a file is there already. Nothing here overwrites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// Refuse.
+    Fail,
+    /// Take the next free name: `report-2.md`.
+    Number,
+    /// Add to its end.
+    Append,
+}
+
+/// How many numbered names are tried before giving up.
+const NUMBERS_MAX: u32 = 10_000;
+
+impl Workspace {
+    /// Opens a folder as workspace.
+    pub fn open(path: &Path) -> io::Result<Workspace> {
+        let root = Dir::open_ambient_dir(path, ambient_authority())?;
+        let path = path.canonicalize()?;
+        Ok(Workspace { root: Arc::new(root), path })
+    }
+
+    /// Where it is. For walking; files are only ever opened through the handle.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| self.path.display().to_string())
+    }
+
+    /// What is at a path, symlinks followed inside the workspace.
+    pub fn metadata(&self, path: &str) -> Result<Metadata, TaskError> {
+        self.root.metadata(path).map_err(|e| refused(path, &e))
+    }
+
+    /// Opens a regular file for reading. Pipes and devices, which could block for ever, are refused.
+    pub fn open_file(&self, path: &str) -> Result<File, TaskError> {
+        let mut options = OpenOptions::new();
+        // Opening a pipe without a writer would wait for one.
+        options.read(true).nonblock(true);
+        let file = self.root.open_with(path, &options).map_err(|e| refused(path, &e))?;
+        let metadata = file.metadata().map_err(|e| refused(path, &e))?;
+        if metadata.is_dir() {
+            return Err(failed(format!("`{path}` is a folder, not a file")));
+        }
+        if !metadata.is_file() {
+            return Err(failed(format!("`{path}` is not a regular file")));
+        }
+        Ok(file)
+    }
+
+    /// Reads at most `bytes_max` of a file; whether there was more.
+    pub fn read(&self, path: &str, bytes_max: u64) -> Result<(Vec<u8>, bool), TaskError> {
+        let file = self.open_file(path)?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|e| refused(path, &e))?;
+        let more = bytes.len() as u64 > bytes_max;
+        bytes.truncate(usize::try_from(bytes_max).unwrap_or(usize::MAX));
+        Ok((bytes, more))
+    }
+
+    /// The names in a folder, for finding a file whatever its case.
+    pub fn names_in(&self, folder: &str) -> Result<Vec<String>, TaskError> {
+        let folder = if folder.is_empty() { "." } else { folder };
+        let entries = self.root.read_dir(folder).map_err(|e| refused(folder, &e))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
+    /// Writes a file whole; its final path. A crash leaves the old state or the new, not a part:
+    /// the bytes are written and synced under another name and then linked to the free one.
+    pub fn write(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        if_exists: IfExists,
+    ) -> Result<String, TaskError> {
+        let parent = Path::new(path).parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            self.root.create_dir_all(parent).map_err(|e| refused(path, &e))?;
+        }
+        if if_exists == IfExists::Append {
+            return self
+                .append(path, bytes)
+                .map(|()| path.to_owned())
+                .map_err(|e| refused(path, &e));
+        }
+        let partial = format!("{path}.{}.partial", std::process::id());
+        let mut file = self.create(&partial).map_err(|e| refused(path, &e))?;
+        let result = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(|e| refused(path, &e))
+            .and_then(|()| self.link(&partial, path, if_exists));
+        // Whatever happened, the partial name is ours to remove.
+        let _ = self.root.remove_file(&partial);
+        result
+    }
+
+    fn create(&self, path: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        match self.root.open_with(path, &options) {
+            // Left by a process of the same id that was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.root.remove_file(path)?;
+                self.root.open_with(path, &options)
+            }
+            other => other,
+        }
+    }
+
+    fn link(&self, partial: &str, path: &str, if_exists: IfExists) -> Result<String, TaskError> {
+        for number in 1..=NUMBERS_MAX {
+            let name = numbered(path, number);
+            match self.root.hard_link(partial, &self.root, &name) {
+                Ok(()) => return Ok(name),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(refused(path, &error)),
+            }
+            if if_exists == IfExists::Fail {
+                return Err(final_error(
+                    ErrorCode::TASK_FAILED,
+                    format!("`{path}` is there already, and nothing is overwritten"),
+                ));
+            }
+        }
+        Err(failed(format!("`{path}` and {NUMBERS_MAX} numbered names are taken")))
+    }
+
+    fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).nonblock(true);
+        let mut file = self.root.open_with(path, &options)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+}
+
+/// `report.md`, `report-2.md`, `report-3.md`, …
+fn numbered(path: &str, number: u32) -> String {
+    if number == 1 {
+        return path.to_owned();
+    }
+    let name_start = path.rfind('/').map_or(0, |at| at + 1);
+    match path[name_start..].rfind('.').filter(|dot| *dot > 0) {
+        Some(dot) => {
+            let dot = name_start + dot;
+            format!("{}-{number}{}", &path[..dot], &path[dot..])
+        }
+        None => format!("{path}-{number}"),
+    }
+}
+
+/// A failure that may pass when it is tried again.
+pub(crate) fn failed(message: impl Into<String>) -> TaskError {
+    TaskError { code: ErrorCode::TASK_FAILED, message: message.into(), is_final: true }
+}
+
+/// A failure that trying again cannot mend.
+pub(crate) fn final_error(code: ErrorCode, message: impl Into<String>) -> TaskError {
+    TaskError { code, message: message.into(), is_final: true }
+}
+
+fn refused(path: &str, error: &io::Error) -> TaskError {
+    let outside = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
+        || error.raw_os_error() == Some(EXDEV);
+    if outside {
+        return final_error(
+            ErrorCode::ACCESS_DENIED,
+            format!("`{path}` leads out of the workspace"),
+        );
+    }
+    let is_final = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::AlreadyExists
+    );
+    TaskError { code: ErrorCode::TASK_FAILED, message: format!("`{path}`: {error}"), is_final }
+}
+
+/// What the kernel answers when RESOLVE_BENEATH stops a path.
+const EXDEV: i32 = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_before_the_extension() {
+        assert_eq!(numbered("a/report.md", 1), "a/report.md");
+        assert_eq!(numbered("a/report.md", 2), "a/report-2.md");
+        assert_eq!(numbered("a.b/report", 3), "a.b/report-3");
+        assert_eq!(numbered(".hidden", 2), ".hidden-2");
+    }
+
+    #[test]
+    fn nothing_leaves_the_folder() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(folder.path()).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), folder.path().join("file"))
+            .unwrap();
+        let absolute = outside.path().join("secret");
+        let absolute = absolute.to_str().unwrap();
+        for path in ["../x", "a/../../x", "link/secret", "file", absolute, "/etc/passwd"] {
+            let error = workspace.read(path, 10).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ACCESS_DENIED, "{path}: {}", error.message);
+            for if_exists in [IfExists::Append, IfExists::Number, IfExists::Fail] {
+                if path == "file" && if_exists != IfExists::Append {
+                    continue;
+                }
+                let error = workspace.write(path, b"x", if_exists).unwrap_err();
+                assert_eq!(error.code, ErrorCode::ACCESS_DENIED, "{path}: {}", error.message);
+            }
+        }
+        assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"s");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(folder.path()).unwrap();
+        let write = |mode| workspace.write("d/r.md", b"x\n", mode);
+        assert_eq!(write(IfExists::Number).unwrap(), "d/r.md");
+        assert_eq!(write(IfExists::Number).unwrap(), "d/r-2.md");
+        assert!(write(IfExists::Fail).unwrap_err().message.contains("there already"));
+        assert_eq!(write(IfExists::Append).unwrap(), "d/r.md");
+        assert_eq!(std::fs::read(folder.path().join("d/r.md")).unwrap(), b"x\nx\n");
+        assert_eq!(std::fs::read_dir(folder.path().join("d")).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,211 @@
+//! Finding the template that fits a goal.
+//!
+//! Confidence, 0 to 1, monotone in what fits:
+//!
+//! | what fits | confidence |
+//! |---|---|
+//! | a pattern matches the whole goal, every required parameter is known | 0.90 + 0.10 x share of parameters known |
+//! | the same, a required parameter is missing | 0.80 |
+//! | a pattern matches a part of the goal | 0.50 + 0.34 x share of the goal's characters |
+//! | keywords only | 0.80 x weight of the words found / weight of all words |
+//!
+//! One `RegexSet` says which patterns match at all; only those are searched for their groups.
+
+use std::collections::HashMap;
+
+use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use serde_json::{Map, Value};
+
+use super::Template;
+use crate::error::{Error, ErrorCode};
+
+/// A confidence, 0 to 1.
+pub type Confidence = f64;
+
+/// A pattern matched the whole goal.
+const WHOLE_MIN: Confidence = 0.90;
+/// The same, but the template lacks a parameter.
+const INCOMPLETE: Confidence = 0.80;
+const PART_MIN: Confidence = 0.50;
+const PART_SPAN: Confidence = 0.34;
+const KEYWORDS_MAX: Confidence = 0.80;
+/// Compiled size of all patterns together.
+const PATTERNS_SIZE_MAX: usize = 256 << 20;
+
+/// How well a template fits a goal.
+#[derive(Debug, Clone)]
+pub struct Match<'l> {
+    /// The template.
+    pub template: &'l Template,
+    /// How well, 0 to 1.
+    pub confidence: Confidence,
+    /// Parameters that the goal's words give.
+    pub said: Map<String, Value>,
+    /// Required parameters that nobody gave.
+    pub missing: Vec<&'l str>,
+}
+
+/// All templates, ready to be searched.
+#[derive(Debug)]
+pub struct TemplateLibrary {
+    templates: Vec<Template>,
+    set: RegexSet,
+    /// For each pattern of the set: its template and itself, for the groups.
+    patterns: Vec<(usize, Regex)>,
+    keywords: HashMap<String, Vec<(usize, f64)>>,
+    keyword_totals: Vec<f64>,
+}
+
+impl TemplateLibrary {
+    /// Compiles a library. A template replaces one of the same id that comes before it.
+    pub fn new(templates: impl IntoIterator<Item = Template>) -> Result<TemplateLibrary, Error> {
+        let mut kept: Vec<Template> = Vec::new();
+        for template in templates {
+            match kept.iter_mut().find(|t| t.id == template.id) {
+                Some(older) => *older = template,
+                None => kept.push(template),
+            }
+        }
+        kept.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut patterns = Vec::new();
+        let mut keywords: HashMap<String, Vec<(usize, f64)>> = HashMap::new();
+        let mut keyword_totals = vec![0.0; kept.len()];
+        for (index, template) in kept.iter().enumerate() {
+            for pattern in &template.patterns {
+                let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
+                let regex = regex.map_err(|e| invalid(&template.id, &e))?;
+                patterns.push((index, regex));
+            }
+            for (word, weight) in &template.keywords {
+                keywords.entry(word.clone()).or_default().push((index, *weight));
+                keyword_totals[index] += weight;
+            }
+        }
+        let set = RegexSetBuilder::new(patterns.iter().map(|(_, regex)| regex.as_str()))
+            .case_insensitive(true)
+            .size_limit(PATTERNS_SIZE_MAX)
+            .build()
+            .map_err(|e| invalid("all", &e))?;
+        Ok(TemplateLibrary { templates: kept, set, patterns, keywords, keyword_totals })
+    }
+
+    /// All templates, by id.
+    pub fn templates(&self) -> &[Template] {
+        &self.templates
+    }
+
+    /// One template.
+    pub fn get(&self, id: &str) -> Option<&Template> {
+        self.templates.iter().find(|template| template.id == id)
+    }
+
+    /// Templates that fit a goal at all, best first. `given` are parameters the caller knows.
+    pub fn find(&self, goal: &str, given: &Map<String, Value>) -> Vec<Match<'_>> {
+        let goal = tidy(goal);
+        let mut best: HashMap<usize, Match<'_>> = HashMap::new();
+        for hit in &self.set.matches(&goal) {
+            let (index, regex) = &self.patterns[hit];
+            if let Some(found) = self.by_pattern(*index, regex, &goal, given) {
+                keep_better(&mut best, *index, found);
+            }
+        }
+        let mut weights: HashMap<usize, f64> = HashMap::new();
+        for word in words(&goal) {
+            for (index, weight) in self.keywords.get(&word).into_iter().flatten() {
+                *weights.entry(*index).or_default() += weight;
+            }
+        }
+        for (index, weight) in weights {
+            let confidence = KEYWORDS_MAX * (weight / self.keyword_totals[index]).min(1.0);
+            let found = self.matched(index, confidence, Map::new(), given);
+            keep_better(&mut best, index, found);
+        }
+        let mut found: Vec<Match<'_>> = best.into_values().collect();
+        found.sort_by(|a, b| {
+            b.confidence.total_cmp(&a.confidence).then_with(|| a.template.id.cmp(&b.template.id))
+        });
+        found
+    }
+
+    fn by_pattern(
+        &self,
+        index: usize,
+        regex: &Regex,
+        goal: &str,
+        given: &Map<String, Value>,
+    ) -> Option<Match<'_>> {
+        let captures = regex.captures(goal)?;
+        let whole = captures.get_match();
+        let mut said = Map::new();
+        for name in regex.capture_names().flatten() {
+            if let Some(group) = captures.name(name) {
+                said.insert(name.to_owned(), Value::from(group.as_str().trim()));
+            }
+        }
+        if whole.len() < goal.len() {
+            let share = whole.len() as f64 / goal.len() as f64;
+            return Some(self.matched(index, PART_MIN + PART_SPAN * share, said, given));
+        }
+        let mut found = self.matched(index, INCOMPLETE, said, given);
+        if found.missing.is_empty() {
+            let parameters = &found.template.parameters;
+            let known = parameters
+                .iter()
+                .filter(|p| found.said.contains_key(&p.name) || given.contains_key(&p.name))
+                .count();
+            let share =
+                if parameters.is_empty() { 1.0 } else { known as f64 / parameters.len() as f64 };
+            found.confidence = WHOLE_MIN + 0.10 * share;
+        }
+        Some(found)
+    }
+
+    fn matched(
+        &self,
+        index: usize,
+        confidence: Confidence,
+        said: Map<String, Value>,
+        given: &Map<String, Value>,
+    ) -> Match<'_> {
+        let template = &self.templates[index];
+        let missing = template
+            .parameters
+            .iter()
+            .filter(|p| p.required && p.default.is_none())
+            .filter(|p| !said.contains_key(&p.name) && !given.contains_key(&p.name))
+            .map(|p| p.name.as_str())
+            .collect();
+        Match { template, confidence, said, missing }
+    }
+}
+
+fn keep_better<'l>(best: &mut HashMap<usize, Match<'l>>, index: usize, found: Match<'l>) {
+    match best.get(&index) {
+        Some(known) if known.confidence >= found.confidence => {}
+        _ => {
+            best.insert(index, found);
+        }
+    }
+}
+
+/// White space folded, closing punctuation dropped: `Do  it!` asks for the same as `Do it`.
+fn tidy(goal: &str) -> String {
+    let folded = goal.split_whitespace().collect::<Vec<_>>().join(" ");
+    folded.trim_end_matches(['.', '!', '?', ' ']).to_owned()
+}
+
+/// Each word once, in lower case.
+fn words(goal: &str) -> Vec<String> {
+    let mut words: Vec<String> = goal
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
+fn invalid(id: &str, error: &regex::Error) -> Error {
+    Error::new(ErrorCode::TEMPLATE_INVALID, format!("template `{id}`: {error}"))
+}

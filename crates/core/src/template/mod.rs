@@ -1,0 +1,207 @@
+//! Templates: plans that are known to work, found by what a goal says.
+//!
+//! A template's parameters become the *inputs* of the plan and `{{ name }}` in a task's inputs
+//! becomes a reference to one, so a parameter's value is data for ever: it is never spliced into
+//! anything that is parsed again. That also makes the tasks of a template constant: they are read
+//! once, when the library is loaded.
+
+mod library;
+mod read;
+mod substitute;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::document::choice::choices;
+use crate::error::{Error, ErrorCode};
+use crate::plan::{OnFailure, PlanDocument, PlanMetadata, Strategy};
+use crate::suggest::{did_you_mean, nearest};
+use crate::task::Task;
+
+pub use library::{Confidence, Match, TemplateLibrary};
+pub(crate) use read::{TEMPLATE_FIELD_TABLES, TemplateFields};
+
+choices! {
+    /// What a parameter's value is.
+    pub enum ParameterType {
+        /// Text.
+        String = "string",
+        /// A whole number.
+        Integer = "integer",
+        /// A number.
+        Number = "number",
+        /// `true` or `false`.
+        Boolean = "boolean",
+        /// Texts, separated by commas when they come from a goal or a command line.
+        List = "list",
+    }
+}
+
+/// Something a template wants to know.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Parameter {
+    /// Its name, in `{{ name }}` and as `--input name=…`.
+    pub name: String,
+    /// What it means.
+    pub description: String,
+    /// What its value is.
+    #[serde(rename = "type")]
+    pub kind: ParameterType,
+    /// Whether the template is of no use without it.
+    pub required: bool,
+    /// Its value when nobody gives one. `{{ today }}` in it is the date of planning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
+
+/// A goal that must match, with what is then known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Example {
+    /// What somebody might ask.
+    pub goal: String,
+    /// Parameters that the goal's words give.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub parameters: Map<String, Value>,
+}
+
+/// A plan for goals of one kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Template {
+    /// Its name.
+    pub id: String,
+    /// Semver; part of a plan's metadata.
+    pub version: String,
+    /// What it does, in a sentence.
+    pub description: String,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Regular expressions over the whole goal, with named groups for parameters.
+    pub patterns: Vec<String>,
+    /// Words with weights, for goals that are only alike.
+    pub keywords: Vec<(String, f64)>,
+    /// What it wants to know.
+    pub parameters: Vec<Parameter>,
+    /// Goals that must match.
+    pub examples: Vec<Example>,
+    /// Goals that must not.
+    pub counterexamples: Vec<String>,
+    /// What a failed task means for the rest.
+    pub on_failure: OnFailure,
+    /// The steps.
+    pub tasks: Vec<Task>,
+}
+
+impl Template {
+    /// A draft plan for a goal. `parameters` are as [`Template::bind`] gives them.
+    pub fn instantiate(
+        &self,
+        goal: &str,
+        parameters: Map<String, Value>,
+        confidence: f64,
+    ) -> PlanDocument {
+        let mut tasks = self.tasks.clone();
+        for task in &mut tasks {
+            substitute::label(&mut task.name, &parameters);
+            substitute::label(&mut task.description, &parameters);
+        }
+        let mut document = PlanDocument::draft(goal, tasks);
+        document.inputs = parameters;
+        document.on_failure = self.on_failure;
+        document.metadata = PlanMetadata {
+            strategy: Some(Strategy::Template),
+            template_id: Some(self.id.clone()),
+            template_version: Some(self.version.clone()),
+            confidence: Some(confidence),
+            tags: self.tags.clone(),
+            ..PlanMetadata::default()
+        };
+        document
+    }
+
+    /// The value of every parameter: what the caller gives, else what the goal says, else the
+    /// default. Missing, mistyped and unknown ones are one E5113 that names them all.
+    pub fn bind(
+        &self,
+        given: &Map<String, Value>,
+        said: &Map<String, Value>,
+        today: &str,
+    ) -> Result<Map<String, Value>, Error> {
+        let mut bound = Map::new();
+        let mut problems = Vec::new();
+        for parameter in &self.parameters {
+            let value = given.get(&parameter.name).or_else(|| said.get(&parameter.name));
+            match value.map(|value| coerce(value, parameter.kind)) {
+                Some(Some(value)) => {
+                    bound.insert(parameter.name.clone(), value);
+                }
+                Some(None) => {
+                    problems
+                        .push(format!("`{}` must be of type {}", parameter.name, parameter.kind));
+                }
+                None => match &parameter.default {
+                    Some(default) => {
+                        bound.insert(parameter.name.clone(), substitute::today(default, today));
+                    }
+                    None if parameter.required => {
+                        problems.push(format!(
+                            "`{}` is missing ({})",
+                            parameter.name, parameter.description
+                        ));
+                    }
+                    None => {
+                        bound.insert(parameter.name.clone(), Value::Null);
+                    }
+                },
+            }
+        }
+        for name in given.keys().filter(|name| self.parameter(name).is_none()) {
+            let near = nearest(name, self.parameters.iter().map(|p| p.name.as_str()));
+            problems.push(format!("`{name}` is unknown{}", did_you_mean(&near)));
+        }
+        if problems.is_empty() {
+            return Ok(bound);
+        }
+        let message = format!("template `{}`: {}", self.id, problems.join("; "));
+        let first = self.parameters.iter().find(|p| p.required).map_or("name", |p| &p.name);
+        Err(Error::new(ErrorCode::TEMPLATE_PARAMETER_MISSING, message)
+            .detail("template", self.id.as_str())
+            .detail("problems", problems)
+            .suggest(format!(
+                "give it with --input {first}=…; `l05 templates show {}` lists all",
+                self.id
+            )))
+    }
+
+    fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+}
+
+/// A value in the form of its type, where it has one: words of a goal and of a command line are
+/// texts and are read as what the parameter is.
+fn coerce(value: &Value, kind: ParameterType) -> Option<Value> {
+    match (kind, value) {
+        (ParameterType::String, Value::String(_))
+        | (ParameterType::Number, Value::Number(_))
+        | (ParameterType::Boolean, Value::Bool(_)) => Some(value.clone()),
+        (ParameterType::String, Value::Number(n)) => Some(Value::String(n.to_string())),
+        (ParameterType::Integer, Value::Number(n)) => {
+            (n.is_i64() || n.is_u64()).then(|| value.clone())
+        }
+        (ParameterType::Integer, Value::String(s)) => s.trim().parse::<i64>().ok().map(Value::from),
+        (ParameterType::Number, Value::String(s)) => {
+            let number = s.trim().parse::<f64>().ok().filter(|n| n.is_finite())?;
+            serde_json::Number::from_f64(number).map(Value::Number)
+        }
+        (ParameterType::Boolean, Value::String(s)) => {
+            s.trim().parse::<bool>().ok().map(Value::from)
+        }
+        (ParameterType::List, Value::Array(items)) => {
+            items.iter().all(Value::is_string).then(|| value.clone())
+        }
+        (ParameterType::List, Value::String(s)) => {
+            Some(s.split(',').map(|item| Value::from(item.trim())).collect())
+        }
+        (_, _) => None,
+    }
+}

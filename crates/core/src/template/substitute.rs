@@ -1,0 +1,98 @@
+//! `{{ name }}`: into references where values flow, into text where people read.
+
+use serde_json::{Map, Value};
+
+/// Rewrites a task's input: `{{ p }}` alone becomes `$[inputs].p`, inside a text `${[inputs].p}`.
+/// Unknown names go to `unknown`.
+pub(super) fn into_references(
+    value: &mut Value,
+    known: &dyn Fn(&str) -> bool,
+    unknown: &mut Vec<String>,
+) {
+    match value {
+        Value::String(text) => {
+            let pieces = split(text);
+            let mut rewritten = String::new();
+            for piece in &pieces {
+                match piece {
+                    Piece::Text(s) => rewritten.push_str(s),
+                    Piece::Name(name) if !known(name) => unknown.push((*name).to_owned()),
+                    Piece::Name(name) if pieces.len() == 1 => {
+                        rewritten = format!("$[inputs].{name}");
+                    }
+                    Piece::Name(name) => rewritten.push_str(&format!("${{[inputs].{name}}}")),
+                }
+            }
+            *text = rewritten;
+        }
+        Value::Array(items) => items.iter_mut().for_each(|v| into_references(v, known, unknown)),
+        Value::Object(map) => map.values_mut().for_each(|v| into_references(v, known, unknown)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Fills a title or description. What comes out is shown, never parsed.
+pub(super) fn label(text: &mut String, parameters: &Map<String, Value>) {
+    if !text.contains("{{") {
+        return;
+    }
+    let filled = split(text)
+        .iter()
+        .map(|piece| match piece {
+            Piece::Text(s) => (*s).to_owned(),
+            Piece::Name(name) => match parameters.get(*name) {
+                Some(Value::String(s)) => s.clone(),
+                Some(Value::Null) | None => String::new(),
+                Some(other) => other.to_string(),
+            },
+        })
+        .collect();
+    *text = filled;
+}
+
+/// The names a label uses.
+pub(super) fn names(text: &str) -> Vec<&str> {
+    split(text)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Name(name) => Some(name),
+            Piece::Text(_) => None,
+        })
+        .collect()
+}
+
+/// A default with `{{ today }}` filled in.
+pub(super) fn today(default: &Value, today: &str) -> Value {
+    match default {
+        Value::String(text) => Value::String(text.replace("{{ today }}", today)),
+        other => other.clone(),
+    }
+}
+
+enum Piece<'t> {
+    Text(&'t str),
+    Name(&'t str),
+}
+
+fn split(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find("{{") {
+        let Some(length) = rest[open..].find("}}") else { break };
+        let name = rest[open + 2..open + length].trim();
+        let is_name =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !is_name {
+            break;
+        }
+        if open > 0 {
+            pieces.push(Piece::Text(&rest[..open]));
+        }
+        pieces.push(Piece::Name(name));
+        rest = &rest[open + length + 2..];
+    }
+    if !rest.is_empty() || pieces.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    pieces
+}

@@ -1,0 +1,471 @@
+//! The driver: moves messages between the shard, the journal and the executors. Decides nothing.
+//!
+//! One task owns the shard. Callers hold a [`Handle`]; executors report through the same channel;
+//! the journal is awaited between two turns, so that everything that arrives meanwhile is decided
+//! together and committed as one group.
+
+mod attempt;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use l05_core::id::{Attempt, PlanId, Sequence, TaskIndex, WorkerId};
+use l05_core::plan::{Plan, PlanStatus};
+use l05_core::run::Run;
+use l05_core::run::command::{Command, Outcome};
+use l05_core::run::event::{Scope, TaskError, Usage};
+use l05_core::run::record::{Actor, Record};
+use l05_core::time::Timestamp;
+use l05_core::{Error, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::port::{Canceller, Clock, Journal, RemoteCommand, StoreError, cancel_pair};
+use crate::shard::{Action, Input, Queued, Shard, Ticket};
+pub(crate) use attempt::Workbench;
+
+/// Messages that may wait for the driver; past it executors and callers wait too.
+const QUEUE_MAX: usize = 65_536;
+/// Messages taken in before the next turn, so that a flood cannot starve the journal.
+const DRAIN_MAX: usize = 16_384;
+/// How often an append that failed is tried again before the plan pauses, and the first wait; it
+/// doubles (0.1 + 0.2 + 0.4 + 0.8 s: long enough for a rotation or a checkpoint, short enough for
+/// a person).
+const APPEND_TRIES: u32 = 5;
+const APPEND_WAIT: Duration = Duration::from_millis(100);
+/// How often commands of other processes are looked for.
+const POSTED_EVERY: Duration = Duration::from_millis(200);
+
+/// How a run came to its end, as the driver sees it.
+#[derive(Debug, Clone)]
+pub(crate) enum Ended {
+    /// The machine finished it.
+    Finished(PlanStatus),
+    /// It goes on no more in this process; why.
+    Paused(Error),
+}
+
+pub(crate) enum Message {
+    Open {
+        run: Box<Run>,
+        epoch: l05_core::id::Epoch,
+    },
+    Command {
+        plan: PlanId,
+        command: Command,
+        actor: Actor,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    Report {
+        queued: Box<Queued>,
+    },
+    /// Drop a run that did not begin.
+    Close(PlanId),
+    /// Tells when the run ends; at once if it is not driven here.
+    AwaitEnd {
+        plan: PlanId,
+        reply: oneshot::Sender<Ended>,
+    },
+    Stop {
+        grace: Duration,
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Callers' end of the driver.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    sender: mpsc::Sender<Message>,
+}
+
+impl Handle {
+    pub(crate) async fn send(&self, message: Message) -> Result<(), Error> {
+        self.sender.send(message).await.map_err(|_| stopped())
+    }
+
+    pub(crate) async fn command(
+        &self,
+        plan: PlanId,
+        command: Command,
+        actor: Actor,
+    ) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Command { plan, command, actor, reply }).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down")
+}
+
+pub(crate) struct Driver {
+    shard: Shard,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    workbench: Workbench,
+    worker: WorkerId,
+    receiver: mpsc::Receiver<Message>,
+    sender: mpsc::WeakSender<Message>,
+    replies: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
+    next_ticket: u64,
+    running: HashMap<(PlanId, TaskIndex), Running>,
+    waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
+    plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
+    append_failures: u32,
+    stopping: Option<Stopping>,
+}
+
+/// An attempt in progress. Dropping the canceller changes nothing; cancelling does.
+struct Running {
+    attempt: Attempt,
+    canceller: Canceller,
+    task: tokio::task::AbortHandle,
+}
+
+struct Stopping {
+    until: Instant,
+    reply: oneshot::Sender<()>,
+}
+
+impl Driver {
+    /// Starts the driver on the current tokio runtime.
+    pub(crate) fn spawn(
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        workbench: Workbench,
+        worker: WorkerId,
+        in_flight_max: u32,
+    ) -> Handle {
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let driver = Driver {
+            shard: Shard::new(in_flight_max),
+            journal,
+            clock,
+            workbench,
+            worker,
+            receiver,
+            sender: sender.downgrade(),
+            replies: HashMap::new(),
+            next_ticket: 0,
+            running: HashMap::new(),
+            waiting: HashMap::new(),
+            plans: HashMap::new(),
+            append_failures: 0,
+            stopping: None,
+        };
+        tokio::spawn(driver.run());
+        Handle { sender }
+    }
+
+    async fn run(mut self) {
+        let mut wake_at = None;
+        let mut look_for_posted = Instant::now() + POSTED_EVERY;
+        loop {
+            let timer = self.sleep_until(wake_at, look_for_posted);
+            tokio::select! {
+                message = self.receiver.recv() => match message {
+                    Some(message) => self.take(message),
+                    // All handles are gone: nobody can ask for anything any more.
+                    None => return,
+                },
+                () = tokio::time::sleep_until(timer) => {}
+            }
+            for _ in 0..DRAIN_MAX {
+                match self.receiver.try_recv() {
+                    Ok(message) => self.take(message),
+                    Err(_) => break,
+                }
+            }
+            if !self.shard.is_empty() && Instant::now() >= look_for_posted {
+                self.take_posted().await;
+                look_for_posted = Instant::now() + POSTED_EVERY;
+            }
+            wake_at = self.turn().await;
+            if self.has_stopped() {
+                return;
+            }
+        }
+    }
+
+    fn sleep_until(&self, wake_at: Option<Timestamp>, look_for_posted: Instant) -> Instant {
+        let now = Instant::now();
+        let idle = now + Duration::from_secs(3600);
+        let due = wake_at
+            .map_or(idle, |at| now + Duration::from_millis(at.millis_since(self.clock.now())));
+        let posted = if self.shard.is_empty() { idle } else { look_for_posted };
+        let stop = self.stopping.as_ref().map_or(idle, |stopping| stopping.until);
+        due.min(posted).min(stop)
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Open { run, epoch } => {
+                self.plans.insert(run.plan().id(), (run.plan().clone(), epoch));
+                self.shard.handle(Input::Open { run, epoch });
+            }
+            Message::Command { plan, command, actor, reply } => {
+                let ticket = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                self.replies.insert(ticket, reply);
+                let ticket = Some(ticket);
+                let queued = Queued { plan, command, actor, blob: None, ticket };
+                self.shard.handle(Input::Command(queued));
+            }
+            Message::Report { queued } => {
+                if let Command::Report { task, attempt, .. } = &queued.command {
+                    self.forget(queued.plan, *task, *attempt);
+                }
+                self.shard.handle(Input::Command(*queued));
+            }
+            Message::Close(plan) => {
+                self.plans.remove(&plan);
+                self.shard.handle(Input::Close(plan));
+            }
+            Message::AwaitEnd { plan, reply } => {
+                if self.shard.owns(plan) {
+                    self.waiting.entry(plan).or_default().push(reply);
+                } else {
+                    let error = Error::new(
+                        ErrorCode::PLAN_NOT_EXECUTABLE,
+                        format!("plan {plan} is not being driven here"),
+                    );
+                    let _ = reply.send(Ended::Paused(error));
+                }
+            }
+            Message::Stop { grace, reply } => {
+                self.stopping = Some(Stopping { until: Instant::now() + grace, reply });
+            }
+        }
+    }
+
+    fn forget(&mut self, plan: PlanId, task: TaskIndex, attempt: Attempt) {
+        if self.running.get(&(plan, task)).is_some_and(|r| r.attempt == attempt) {
+            self.running.remove(&(plan, task));
+        }
+    }
+
+    async fn take_posted(&mut self) {
+        let posted = match self.journal.take_posted(self.worker).await {
+            Ok(posted) => posted,
+            Err(error) => {
+                tracing::warn!(%error, "commands of other processes cannot be read");
+                return;
+            }
+        };
+        for (plan, command) in posted {
+            let RemoteCommand::Cancel { reason } = command;
+            let command = Command::Cancel { scope: Scope::Plan, reason };
+            let (actor, blob, ticket) = ("remote".into(), None, None);
+            self.shard.handle(Input::Command(Queued { plan, command, actor, blob, ticket }));
+        }
+    }
+
+    /// Turns until there is nothing to append; gives the time of the next timer.
+    async fn turn(&mut self) -> Option<Timestamp> {
+        loop {
+            let turn = self.shard.poll(self.clock.now());
+            for (ticket, answer) in turn.replies {
+                if let Some(reply) = self.replies.remove(&ticket) {
+                    let _ = reply.send(answer);
+                }
+            }
+            for action in turn.actions {
+                self.carry_out(action);
+            }
+            for plan in turn.reload {
+                self.reload(plan).await;
+            }
+            if turn.append.is_empty() {
+                return turn.wake_at;
+            }
+            self.append(turn.append).await;
+        }
+    }
+
+    async fn append(&mut self, batch: Vec<Arc<Record>>) {
+        match self.journal.append(batch).await {
+            Ok(results) => {
+                self.append_failures = 0;
+                self.shard.appended(Some(&results));
+            }
+            Err(error) => {
+                self.append_failures += 1;
+                tracing::warn!(%error, tries = self.append_failures, "the journal refused a commit");
+                self.shard.appended(None);
+                if self.append_failures >= APPEND_TRIES {
+                    self.append_failures = 0;
+                    self.pause_all(&error);
+                } else {
+                    tokio::time::sleep(APPEND_WAIT * (1 << (self.append_failures - 1))).await;
+                }
+            }
+        }
+    }
+
+    /// Folds a run from the journal again after an append of which nothing is known.
+    async fn reload(&mut self, plan: PlanId) {
+        let Some((shared, epoch)) = self.plans.get(&plan).cloned() else { return };
+        match fold(&*self.journal, shared).await {
+            Ok(run) => self.shard.handle(Input::Open { run: Box::new(run), epoch }),
+            Err(error) => self.pause(plan, &error),
+        }
+    }
+
+    /// The store has refused for too long: runs go on in a later process, nothing is lost.
+    fn pause_all(&mut self, error: &StoreError) {
+        let error = Error::from(error.clone());
+        for plan in self.plans.keys().copied().collect::<Vec<_>>() {
+            self.pause(plan, &error);
+        }
+    }
+
+    fn pause(&mut self, plan: PlanId, error: &Error) {
+        self.stop_executors(plan);
+        self.shard.handle(Input::Close(plan));
+        self.plans.remove(&plan);
+        let error = Error::new(error.code, format!("the plan is paused: {}", error.message))
+            .detail("plan_id", plan.to_string())
+            .suggest(format!(
+                "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
+            ));
+        for reply in self.waiting.remove(&plan).unwrap_or_default() {
+            let _ = reply.send(Ended::Paused(error.clone()));
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Start(assignment) => {
+                let Some(sender) = self.sender.upgrade() else { return };
+                let (plan, task, attempt) =
+                    (assignment.plan.id(), assignment.task, assignment.attempt);
+                let (canceller, cancel) = cancel_pair();
+                let work = self.workbench.attempt(&self.journal, assignment, cancel);
+                let task_handle = tokio::spawn(report(plan, task, attempt, work, sender));
+                let running = Running { attempt, canceller, task: task_handle.abort_handle() };
+                self.running.insert((plan, task), running);
+            }
+            Action::Resolve(question) => {
+                let Some(sender) = self.sender.upgrade() else { return };
+                let journal = self.journal.clone();
+                tokio::spawn(async move {
+                    let plan = question.plan.id();
+                    let task = question.task;
+                    let edges = attempt::answer(&*journal, question).await;
+                    let command = Command::Resolved { task, edges };
+                    let (actor, blob, ticket) = ("conditions".into(), None, None);
+                    let queued = Queued { plan, command, actor, blob, ticket };
+                    let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
+                });
+            }
+            Action::Stop { plan, task, attempt } => {
+                if let Some(running) = self.running.get(&(plan, task))
+                    && running.attempt == attempt
+                {
+                    running.canceller.cancel();
+                }
+            }
+            Action::StopAll(plan) => {
+                self.stop_executors(plan);
+                self.plans.remove(&plan);
+                let error = Error::new(
+                    ErrorCode::VERSION_CONFLICT,
+                    format!("another process has taken over plan {plan}"),
+                );
+                for reply in self.waiting.remove(&plan).unwrap_or_default() {
+                    let _ = reply.send(Ended::Paused(error.clone()));
+                }
+            }
+            Action::Finished { plan, status } => self.finish(plan, status),
+        }
+    }
+
+    fn finish(&mut self, plan: PlanId, status: PlanStatus) {
+        self.plans.remove(&plan);
+        self.shard.handle(Input::Close(plan));
+        self.stop_executors(plan);
+        for reply in self.waiting.remove(&plan).unwrap_or_default() {
+            let _ = reply.send(Ended::Finished(status));
+        }
+        let (journal, worker) = (self.journal.clone(), self.worker);
+        tokio::spawn(async move {
+            if let Err(error) = journal.release(plan, worker).await {
+                tracing::warn!(%error, %plan, "the run's ownership was not given back");
+            }
+        });
+    }
+
+    fn stop_executors(&mut self, plan: PlanId) {
+        self.running.retain(|(of, _), running| {
+            if *of == plan {
+                running.canceller.cancel();
+                running.task.abort();
+            }
+            *of != plan
+        });
+    }
+
+    /// Stopping: when nothing runs any more, or the grace is over.
+    fn has_stopped(&mut self) -> bool {
+        let over = |s: &Stopping| self.running.is_empty() || Instant::now() >= s.until;
+        if !self.stopping.as_ref().is_some_and(over) {
+            return false;
+        }
+        for running in self.running.values() {
+            running.canceller.cancel();
+            running.task.abort();
+        }
+        if let Some(stopping) = self.stopping.take() {
+            let _ = stopping.reply.send(());
+        }
+        true
+    }
+}
+
+/// Runs an attempt and reports how it went, whatever happens: a panic of an executor too.
+async fn report(
+    plan: PlanId,
+    task: TaskIndex,
+    attempt: Attempt,
+    work: impl Future<Output = attempt::Done> + Send + 'static,
+    sender: mpsc::Sender<Message>,
+) {
+    let done = match futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await
+    {
+        Ok(done) => done,
+        Err(_) => attempt::Done {
+            outcome: Outcome::Failed(TaskError {
+                code: ErrorCode::AGENT_CRASHED,
+                message: "the executor crashed".to_owned(),
+                is_final: false,
+            }),
+            blob: None,
+        },
+    };
+    let (outcome, usage) = (done.outcome, Usage::default());
+    let command = Command::Report { task, attempt, outcome, usage };
+    let (actor, ticket) = (l05_core::run::history::LOCAL_AGENT.into(), None);
+    let queued = Queued { plan, command, actor, blob: done.blob, ticket };
+    // The driver is gone: the attempt is in the journal and comes again after the next start.
+    let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
+}
+
+/// Folds a plan's journal.
+pub(crate) async fn fold(journal: &dyn Journal, plan: Arc<Plan>) -> Result<Run, Error> {
+    let id = plan.id();
+    let mut run = Run::new(plan);
+    loop {
+        let next = Sequence(run.sequence().0 + 1);
+        let records = journal.read(id, next).await?;
+        if records.is_empty() {
+            return Ok(run);
+        }
+        for record in &records {
+            run.replay(record).map_err(|gap| {
+                Error::new(ErrorCode::JOURNAL_CORRUPT, format!("the journal of plan {id}: {gap}"))
+            })?;
+        }
+    }
+}

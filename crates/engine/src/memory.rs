@@ -1,0 +1,219 @@
+//! The store that forgets: journal and catalogue in memory.
+//!
+//! For embedded use without a disk, for tests, and as the yardstick of the conformance suite. It
+//! keeps all the promises of the ports but the one about power cuts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
+use l05_core::plan::PlanStatus;
+use l05_core::run::event::Event;
+use l05_core::run::record::Record;
+
+use crate::port::{
+    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary,
+    Refusal, RemoteCommand, StoreError, StoredPlan,
+};
+
+/// Everything in one process's memory.
+#[derive(Default)]
+pub struct MemoryStore {
+    // Synchronous and short: the lock is never held across an await.
+    plans: Mutex<Plans>,
+}
+
+#[derive(Default)]
+struct Plans {
+    by_id: HashMap<PlanId, Entry>,
+    /// UUIDs v7 sort by age.
+    ids: BTreeMap<PlanId, ()>,
+}
+
+struct Entry {
+    plan: StoredPlan,
+    status: PlanStatus,
+    owner: Option<WorkerId>,
+    epoch: Epoch,
+    next: Sequence,
+    records: Vec<Arc<Record>>,
+    blobs: HashMap<String, Vec<u8>>,
+    posted: Vec<RemoteCommand>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    fn plans(&self) -> MutexGuard<'_, Plans> {
+        self.plans.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Entry {
+    fn append(&mut self, record: &Arc<Record>) -> AppendResult {
+        if record.epoch != self.epoch {
+            return AppendResult::Refused(Refusal::StaleEpoch);
+        }
+        if record.first != self.next {
+            return AppendResult::Refused(Refusal::WrongSequence);
+        }
+        self.next = record.next();
+        if let Some(status) = status_after(&record.events) {
+            self.status = status;
+        }
+        for blob in &record.blobs {
+            self.blobs.insert(blob.sha256.clone(), blob.json.clone());
+        }
+        self.records.push(record.clone());
+        AppendResult::Appended
+    }
+}
+
+/// The plan status that a record leaves, where it changes it. Stores keep it beside the plan so
+/// that lists need no replay.
+pub fn status_after(events: &[Event]) -> Option<PlanStatus> {
+    events.iter().rev().find_map(|event| match event {
+        Event::RunStarted { .. } => Some(PlanStatus::Executing),
+        Event::RunFinished { status, .. } => Some(*status),
+        _ => None,
+    })
+}
+
+fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl Journal for MemoryStore {
+    fn append(
+        &self,
+        batch: Vec<Arc<Record>>,
+    ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>> {
+        let mut plans = self.plans();
+        let unknown = AppendResult::Refused(Refusal::UnknownPlan);
+        let results = batch
+            .iter()
+            .map(|record| plans.by_id.get_mut(&record.plan).map_or(unknown, |e| e.append(record)))
+            .collect();
+        ready(Ok(results))
+    }
+
+    fn read(&self, plan: PlanId, from: Sequence) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        let plans = self.plans();
+        let records = plans.by_id.get(&plan).map(|entry| {
+            let reaches = |record: &&Arc<Record>| record.next() > from;
+            entry.records.iter().filter(reaches).map(|record| (**record).clone()).collect()
+        });
+        ready(Ok(records.unwrap_or_default()))
+    }
+
+    fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
+        let plans = self.plans();
+        let blob = plans.by_id.get(&plan).and_then(|entry| entry.blobs.get(&sha256)).cloned();
+        ready(blob.ok_or_else(|| StoreError::Corrupt(format!("output {sha256} is missing"))))
+    }
+
+    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
+        let mut plans = self.plans();
+        let claim = match plans.by_id.get_mut(&plan) {
+            None => Claim::UnknownPlan,
+            Some(entry) if entry.owner.is_some_and(|owner| owner != worker) => Claim::Held,
+            Some(entry) => {
+                entry.owner = Some(worker);
+                entry.epoch = Epoch(entry.epoch.0 + 1);
+                Claim::Granted(entry.epoch)
+            }
+        };
+        ready(Ok(claim))
+    }
+
+    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut plans = self.plans();
+        if let Some(entry) = plans.by_id.get_mut(&plan)
+            && entry.owner == Some(worker)
+        {
+            entry.owner = None;
+        }
+        ready(Ok(()))
+    }
+
+    fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let owned = self.plans().by_id.get(&plan).is_some_and(|entry| entry.owner.is_some());
+        ready(Ok(owned))
+    }
+
+    fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {
+        if let Some(entry) = self.plans().by_id.get_mut(&plan) {
+            entry.posted.push(command);
+        }
+        ready(Ok(()))
+    }
+
+    fn take_posted(
+        &self,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>> {
+        let mut taken = Vec::new();
+        for (id, entry) in &mut self.plans().by_id {
+            if entry.owner == Some(worker) {
+                taken.extend(entry.posted.drain(..).map(|command| (*id, command)));
+            }
+        }
+        ready(Ok(taken))
+    }
+}
+
+impl PlanCatalog for MemoryStore {
+    fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut plans = self.plans();
+        let id = plan.plan_id;
+        plans.ids.insert(id, ());
+        plans.by_id.entry(id).or_insert_with(|| Entry {
+            plan,
+            status: PlanStatus::Validated,
+            owner: None,
+            epoch: Epoch(0),
+            next: Sequence(1),
+            records: Vec::new(),
+            blobs: HashMap::new(),
+            posted: Vec::new(),
+        });
+        ready(Ok(()))
+    }
+
+    fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>> {
+        ready(Ok(self.plans().by_id.get(&plan).map(|entry| entry.plan.clone())))
+    }
+
+    fn list(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
+        let plans = self.plans();
+        let mut page = HistoryPage::default();
+        for id in plans.ids.keys().rev() {
+            let entry = &plans.by_id[id];
+            let wanted = query.before.is_none_or(|before| *id < before)
+                && query.status.is_none_or(|status| entry.status == status);
+            if !wanted {
+                continue;
+            }
+            if page.plans.len() == query.limit {
+                page.next = page.plans.last().map(|plan| plan.plan_id);
+                break;
+            }
+            page.plans.push(PlanSummary {
+                plan_id: *id,
+                goal: entry.plan.goal.clone(),
+                status: entry.status,
+                created_at: entry.plan.created_at,
+            });
+        }
+        ready(Ok(page))
+    }
+
+    fn find(&self, prefix: String) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
+        let plans = self.plans();
+        let matches = |id: &&PlanId| id.to_string().starts_with(&prefix);
+        ready(Ok(plans.ids.keys().filter(matches).take(2).copied().collect()))
+    }
+}

@@ -1,0 +1,90 @@
+//! Whatever does the work of a task.
+
+use std::sync::Arc;
+
+use l05_core::catalog::ToolSpec;
+use l05_core::id::{Attempt, PlanId};
+use l05_core::run::event::TaskError;
+use l05_core::time::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::BoxFuture;
+
+/// Runs tools.
+pub trait Executor: Send + Sync {
+    /// The tools it has.
+    fn tools(&self) -> Vec<ToolSpec>;
+
+    /// Runs one attempt. Called at least once per attempt: after a crash the same attempt comes
+    /// again with the same key. An executor that can stop watches `call.cancel` and then returns
+    /// whatever it likes; the outcome no longer counts.
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>>;
+}
+
+/// One attempt of one task, with everything resolved.
+#[derive(Debug, Clone)]
+pub struct ToolCall {
+    /// The tool.
+    pub tool: Arc<str>,
+    /// Its inputs, references resolved.
+    pub inputs: Value,
+    /// The plan.
+    pub plan: PlanId,
+    /// The task's id.
+    pub task_id: Arc<str>,
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// When the attempt times out.
+    pub not_after: Timestamp,
+    /// Fires when the work should stop.
+    pub cancel: CancelSignal,
+}
+
+impl ToolCall {
+    /// `plan_id/task_id/attempt`: the same for every repetition of the attempt.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}/{}/{}", self.plan, self.task_id, self.attempt.0)
+    }
+}
+
+/// Tells an executor to stop.
+#[derive(Debug)]
+pub struct Canceller(watch::Sender<bool>);
+
+/// Hears it.
+#[derive(Debug, Clone)]
+pub struct CancelSignal(watch::Receiver<bool>);
+
+/// A connected pair.
+pub fn cancel_pair() -> (Canceller, CancelSignal) {
+    let (sender, receiver) = watch::channel(false);
+    (Canceller(sender), CancelSignal(receiver))
+}
+
+impl Canceller {
+    /// Tells it.
+    pub fn cancel(&self) {
+        // Nobody listening any more is the best case.
+        let _ = self.0.send(true);
+    }
+}
+
+impl CancelSignal {
+    /// A signal that never comes, for calls outside a run.
+    pub fn never() -> CancelSignal {
+        CancelSignal(watch::channel(false).1)
+    }
+
+    /// Whether to stop; for work in a thread, which asks now and then.
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until told to stop; for ever when nobody can tell any more.
+    pub async fn cancelled(&mut self) {
+        if self.0.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Ports: what the engine needs from outside, as object-safe traits.
+//!
+//! A method returns a boxed future, once per batch or attempt, never per event.
+
+mod clock;
+mod executor;
+mod store;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use executor::{CancelSignal, Canceller, Executor, ToolCall, cancel_pair};
+pub use store::{
+    AppendResult, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, Refusal,
+    RemoteCommand, StoreError, StoredPlan,
+};
+
+/// A boxed future, as the ports return them.
+pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;

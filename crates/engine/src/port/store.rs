@@ -1,0 +1,172 @@
+//! What is kept: the journal of runs and the catalogue of plans.
+
+use std::sync::Arc;
+
+use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
+use l05_core::plan::PlanStatus;
+use l05_core::run::record::Record;
+use l05_core::time::Timestamp;
+use l05_core::{Error, ErrorCode};
+
+use super::BoxFuture;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or has no room: trying again later may help.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Something in it cannot be read.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Error {
+        match error {
+            StoreError::Unavailable(why) => Error::new(ErrorCode::STORAGE_FAILED, why),
+            StoreError::Corrupt(why) => Error::new(ErrorCode::JOURNAL_CORRUPT, why),
+        }
+    }
+}
+
+/// What became of one record of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendResult {
+    /// It is durable.
+    Appended,
+    /// It left no trace.
+    Refused(Refusal),
+}
+
+/// Why one record was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another owner has taken the run.
+    StaleEpoch,
+    /// The journal does not end where the record begins.
+    WrongSequence,
+    /// There is no such plan.
+    UnknownPlan,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The caller owns the run, under this epoch.
+    Granted(Epoch),
+    /// A living process owns it.
+    Held,
+    /// There is no such plan.
+    UnknownPlan,
+}
+
+/// A request to the owner of a run from a process that does not own it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteCommand {
+    /// End the plan.
+    Cancel {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The journal of runs.
+pub trait Journal: Send + Sync {
+    /// Appends a batch, at most one record per plan. When this returns `Ok`, each `Appended`
+    /// record is fsynced and each `Refused` one left no trace and took no other down. `Err`:
+    /// nothing is known of any of them; the caller reads the journal again before it goes on.
+    fn append(
+        &self,
+        batch: Vec<Arc<Record>>,
+    ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>>;
+
+    /// Records of a plan whose events reach `from` or later, in order, at most a page of them.
+    /// Empty: there are no more. A torn or damaged record is [`StoreError::Corrupt`], unless
+    /// nothing follows it: then it was never acknowledged and is left out.
+    fn read(&self, plan: PlanId, from: Sequence) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
+    /// A large output's JSON text.
+    fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>>;
+
+    /// Makes `worker` the owner of a plan's run, unless a living process owns it. Each grant has
+    /// a higher epoch; appends under the old one are refused from then on.
+    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>>;
+
+    /// Gives up ownership, so that another may claim at once.
+    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Whether a living process owns the run.
+    fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Leaves a command for whoever owns the run.
+    fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Takes the commands left for runs that `worker` owns.
+    fn take_posted(
+        &self,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>>;
+}
+
+/// A plan as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredPlan {
+    /// Its identity.
+    pub plan_id: PlanId,
+    /// What it is for; shown in lists.
+    pub goal: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The signed document's JSON text.
+    pub document: Vec<u8>,
+}
+
+/// A line of `history`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct PlanSummary {
+    /// Its identity.
+    pub plan_id: PlanId,
+    /// What it is for.
+    pub goal: String,
+    /// Where it stands, by its journal.
+    pub status: PlanStatus,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Which plans to list.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryQuery {
+    /// Only these.
+    pub status: Option<PlanStatus>,
+    /// At most so many.
+    pub limit: usize,
+    /// Older than this plan: the `next` of the page before.
+    pub before: Option<PlanId>,
+}
+
+/// A page of plans, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HistoryPage {
+    /// The plans.
+    pub plans: Vec<PlanSummary>,
+    /// Where the next page begins.
+    pub next: Option<PlanId>,
+}
+
+/// The plans themselves.
+pub trait PlanCatalog: Send + Sync {
+    /// Keeps a plan. When this returns, it is durable.
+    fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// A plan's document.
+    fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>>;
+
+    /// Plans, newest first.
+    fn list(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, StoreError>>;
+
+    /// Full ids that begin with `prefix`, at most two: what people type is shortened.
+    fn find(&self, prefix: String) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>>;
+}

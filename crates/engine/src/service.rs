@@ -1,0 +1,355 @@
+//! `PlanningService`: everything L05 does, as a library. Each surface is a shell around it.
+
+mod builder;
+mod planning;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use l05_core::catalog::Catalog;
+use l05_core::goal::input::Policy;
+use l05_core::id::{PlanId, TaskIndex, WorkerId};
+use l05_core::plan::{Plan, PlanDocument, PlanStatus};
+use l05_core::run::command::{Command, Rerun};
+use l05_core::run::event::Scope;
+use l05_core::run::history::History;
+use l05_core::run::public::{PublicEvent, planned, project};
+use l05_core::run::record::Actor;
+use l05_core::template::TemplateLibrary;
+use l05_core::validate::{Limits, Surroundings, Validation, validate};
+use l05_core::{Error, ErrorCode};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::driver::{Ended, Handle, Message, fold};
+use crate::keys::PlanKeys;
+use crate::port::{Claim, Clock, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand};
+use crate::report::{self, PlanResult, StatusReport};
+
+pub use builder::{Builder, IN_FLIGHT_MAX_DEFAULT, TEMPLATE_THRESHOLD_DEFAULT};
+pub use planning::{PlanRequest, Planned, Strategy};
+pub use watch::Watcher;
+
+/// How long running tasks may go on after [`PlanningService::shutdown`].
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// The planning layer. Cheap to clone; all clones are one service.
+#[derive(Clone)]
+pub struct PlanningService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    journal: Arc<dyn Journal>,
+    plans: Arc<dyn PlanCatalog>,
+    clock: Arc<dyn Clock>,
+    catalog: Arc<Catalog>,
+    templates: Arc<TemplateLibrary>,
+    keys: PlanKeys,
+    limits: Limits,
+    policy: Policy,
+    require_signed: bool,
+    template_threshold: f64,
+    worker: WorkerId,
+    driver: Handle,
+}
+
+impl PlanningService {
+    /// A service whose every part can be replaced.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The tools that plans may use.
+    pub fn tools(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// The templates that goals are matched against.
+    pub fn templates(&self) -> &TemplateLibrary {
+        &self.inner.templates
+    }
+
+    /// Checks a document on all levels, against this service's tools and limits.
+    pub fn validate(&self, document: PlanDocument, strict: bool) -> Validation {
+        validate(document, &self.surroundings(strict))
+    }
+
+    fn surroundings(&self, strict: bool) -> Surroundings<'_> {
+        let now = self.inner.clock.now();
+        Surroundings { catalog: &self.inner.catalog, limits: self.inner.limits, now, strict }
+    }
+
+    /// Starts a plan, or goes on with one whose process is gone. Returns when the start is durable.
+    pub async fn execute(&self, id: PlanId) -> Result<(), Error> {
+        self.drive(id, None).await
+    }
+
+    /// A new run of a plan that ended: of what did not complete, or of a task and all behind it.
+    pub async fn retry(&self, id: PlanId, from_task: Option<&str>) -> Result<(), Error> {
+        let plan = self.load(id).await?;
+        let from = match from_task {
+            None => Rerun::Failed,
+            Some(name) => Rerun::From(task_index(&plan, name)?),
+        };
+        self.drive(id, Some(from)).await
+    }
+
+    async fn drive(&self, id: PlanId, rerun: Option<Rerun>) -> Result<(), Error> {
+        let plan = self.load(id).await?;
+        let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
+            Claim::Granted(epoch) => epoch,
+            Claim::UnknownPlan => return Err(unknown(&id.to_string())),
+            Claim::Held => {
+                return Err(Error::new(
+                    ErrorCode::VERSION_CONFLICT,
+                    format!("plan {id} is being run by another process"),
+                )
+                .suggest(format!("`l05 watch {id}` follows it")));
+            }
+        };
+        let run = match fold(&*self.inner.journal, plan).await {
+            Ok(run) => run,
+            Err(error) => {
+                self.inner.journal.release(id, self.inner.worker).await?;
+                return Err(error);
+            }
+        };
+        let (adopt, start) = match (run.status(), rerun) {
+            (PlanStatus::Executing, None) => (Some(Command::Adopt { epoch }), None),
+            (PlanStatus::Executing, Some(_)) => {
+                self.inner.journal.release(id, self.inner.worker).await?;
+                let message = format!("plan {id} was interrupted, it has not ended");
+                return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+                    .suggest(format!("`l05 execute {id}` goes on")));
+            }
+            (_, None) => (None, Some(Command::Start { from: Rerun::Fresh })),
+            (_, Some(from)) => (None, Some(Command::Start { from })),
+        };
+        self.inner.driver.send(Message::Open { run: Box::new(run), epoch }).await?;
+        let command = adopt.or(start).expect("one of the two is there");
+        let begun = self.inner.driver.command(id, command, local()).await;
+        if begun.is_err() {
+            self.inner.driver.send(Message::Close(id)).await?;
+            self.inner.journal.release(id, self.inner.worker).await?;
+        }
+        begun
+    }
+
+    /// Waits for the end of a run that this process drives.
+    pub async fn wait(&self, id: PlanId) -> Result<PlanStatus, Error> {
+        let (reply, ended) = oneshot::channel();
+        self.inner.driver.send(Message::AwaitEnd { plan: id, reply }).await?;
+        match ended.await {
+            Ok(Ended::Finished(status)) => Ok(status),
+            Ok(Ended::Paused(error)) => {
+                // It may have ended before anybody asked.
+                let status = self.status(id).await?.status;
+                let over = matches!(
+                    status,
+                    PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled
+                );
+                if over { Ok(status) } else { Err(error) }
+            }
+            Err(_) => Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down")
+                .suggest(format!("`l05 execute {id}` goes on"))),
+        }
+    }
+
+    /// Starts a plan and waits for its result.
+    pub async fn run(&self, id: PlanId) -> Result<PlanResult, Error> {
+        self.execute(id).await?;
+        self.wait(id).await?;
+        self.result(id).await
+    }
+
+    /// What a run came to, as far as it went.
+    pub async fn result(&self, id: PlanId) -> Result<PlanResult, Error> {
+        report::result(&*self.inner.journal, &self.read_history(id).await?).await
+    }
+
+    /// Where a plan stands.
+    pub async fn status(&self, id: PlanId) -> Result<StatusReport, Error> {
+        let history = self.read_history(id).await?;
+        let owned = self.inner.journal.is_owned(id).await?;
+        Ok(report::status(&history, owned))
+    }
+
+    /// The plan document with what its runs added.
+    pub async fn details(&self, id: PlanId) -> Result<Value, Error> {
+        report::details(&*self.inner.journal, &self.read_history(id).await?).await
+    }
+
+    /// All events of a plan.
+    pub async fn events(&self, id: PlanId) -> Result<Vec<PublicEvent>, Error> {
+        let plan = self.load(id).await?;
+        let mut events = planned(&plan);
+        let mut history = History::new(plan.clone());
+        self.each_record(&mut history, |record| events.extend(project(&plan, record))).await?;
+        Ok(events)
+    }
+
+    /// Follows a plan's events from the beginning until it ends, whoever drives it.
+    pub async fn watch(&self, id: PlanId) -> Result<Watcher, Error> {
+        Ok(Watcher::new(self.inner.journal.clone(), self.load(id).await?))
+    }
+
+    /// Ends a plan. When another process drives it, that process is told.
+    pub async fn cancel(&self, id: PlanId, reason: &str) -> Result<(), Error> {
+        let plan = self.load(id).await?;
+        let cancel = || Command::Cancel { scope: Scope::Plan, reason: reason.to_owned() };
+        let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
+            Claim::Granted(epoch) => epoch,
+            Claim::UnknownPlan => return Err(unknown(&id.to_string())),
+            Claim::Held => {
+                let command = RemoteCommand::Cancel { reason: reason.to_owned() };
+                return Ok(self.inner.journal.post(id, command).await?);
+            }
+        };
+        let run = fold(&*self.inner.journal, plan).await?;
+        let interrupted = run.status() == PlanStatus::Executing;
+        self.inner.driver.send(Message::Open { run: Box::new(run), epoch }).await?;
+        let cancelled = self.inner.driver.command(id, cancel(), local()).await;
+        if cancelled.is_ok() && interrupted {
+            // What was in flight died with its process; adopting says so and ends the run. With
+            // nothing in flight it has ended already, and nobody is there to adopt.
+            let adopted = self.inner.driver.command(id, Command::Adopt { epoch }, local()).await;
+            tracing::debug!(?adopted, "an interrupted run was cancelled");
+        }
+        if cancelled.is_err() {
+            self.inner.driver.send(Message::Close(id)).await?;
+            self.inner.journal.release(id, self.inner.worker).await?;
+        }
+        cancelled
+    }
+
+    /// Plans, newest first.
+    pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, Error> {
+        Ok(self.inner.plans.list(query).await?)
+    }
+
+    /// The plan that an id or the beginning of one means.
+    pub async fn find(&self, text: &str) -> Result<PlanId, Error> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let prefix = text.to_ascii_lowercase();
+        let long_enough = prefix.len() >= ID_PREFIX_MIN;
+        let looks_right = prefix.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        if !long_enough || !looks_right {
+            return Err(unknown(text));
+        }
+        match self.inner.plans.find(prefix).await?[..] {
+            [only] => Ok(only),
+            [] => Err(unknown(text)),
+            _ => Err(unknown(text).suggest("several plans begin so: give more of the id")),
+        }
+    }
+
+    /// Goes on with every interrupted run that no living process drives.
+    pub async fn recover(&self) -> Result<Vec<PlanId>, Error> {
+        let mut adopted = Vec::new();
+        let mut before = None;
+        loop {
+            let status = Some(PlanStatus::Executing);
+            let query = HistoryQuery { status, limit: RECOVER_PAGE, before };
+            let page = self.inner.plans.list(query).await?;
+            for plan in page.plans {
+                match self.execute(plan.plan_id).await {
+                    Ok(()) => adopted.push(plan.plan_id),
+                    // Somebody else drives it.
+                    Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
+                    Err(error) => {
+                        tracing::error!(%error, plan = %plan.plan_id, "the run is not recovered")
+                    }
+                }
+            }
+            before = page.next;
+            if before.is_none() {
+                return Ok(adopted);
+            }
+        }
+    }
+
+    /// Stops: nothing new starts, running tasks get the grace, then their executors are told to
+    /// stop. What is cut off goes on in the next process that executes it.
+    pub async fn shutdown(&self) {
+        let (reply, stopped) = oneshot::channel();
+        let stop = Message::Stop { grace: SHUTDOWN_GRACE, reply };
+        if self.inner.driver.send(stop).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
+    /// A stored plan, its signature checked.
+    pub async fn load(&self, id: PlanId) -> Result<Arc<Plan>, Error> {
+        let stored = self.inner.plans.get(id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+        let value: Value = serde_json::from_slice(&stored.document).map_err(|e| {
+            Error::new(
+                ErrorCode::SIGNATURE_INVALID,
+                format!("the stored plan {id} is damaged: {e}"),
+            )
+        })?;
+        let document = PlanDocument::read(&value).map_err(|findings| {
+            l05_core::finding::findings_error(ErrorCode::SIGNATURE_INVALID, &findings)
+        })?;
+        let plan = self.inner.keys.open(document)?;
+        if plan.id() != id {
+            let message = format!("the store gives plan {} for {id}", plan.id());
+            return Err(Error::new(ErrorCode::SIGNATURE_INVALID, message));
+        }
+        Ok(Arc::new(plan))
+    }
+
+    async fn read_history(&self, id: PlanId) -> Result<History, Error> {
+        let mut history = History::new(self.load(id).await?);
+        self.each_record(&mut history, |_| {}).await?;
+        Ok(history)
+    }
+
+    async fn each_record(
+        &self,
+        history: &mut History,
+        mut visit: impl FnMut(&l05_core::run::record::Record),
+    ) -> Result<(), Error> {
+        let id = history.run().plan().id();
+        loop {
+            let next = l05_core::id::Sequence(history.run().sequence().0 + 1);
+            let records = self.inner.journal.read(id, next).await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            for record in &records {
+                history.add(record).map_err(|gap| {
+                    let message = format!("the journal of plan {id}: {gap}");
+                    Error::new(ErrorCode::JOURNAL_CORRUPT, message)
+                })?;
+                visit(record);
+            }
+        }
+    }
+}
+
+/// The shortest beginning of an id that is looked up.
+const ID_PREFIX_MIN: usize = 4;
+/// How many plans are listed at once while recovering.
+const RECOVER_PAGE: usize = 100;
+
+fn local() -> Actor {
+    "local".into()
+}
+
+fn unknown(id: &str) -> Error {
+    Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no plan `{id}`")).detail("plan_id", id)
+}
+
+fn task_index(plan: &Plan, name: &str) -> Result<TaskIndex, Error> {
+    plan.structure().index_of(name).ok_or_else(|| {
+        let ids = plan.document().tasks.iter().map(|task| task.task_id.as_str());
+        let near = l05_core::suggest::nearest(name, ids);
+        let hint = l05_core::suggest::did_you_mean(&near);
+        Error::new(ErrorCode::PLAN_NOT_FOUND, format!("the plan has no task `{name}`{hint}"))
+            .suggest(format!("`l05 show {}` lists its tasks", plan.id()))
+    })
+}

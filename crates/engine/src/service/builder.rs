@@ -1,0 +1,189 @@
+//! Putting a service together.
+
+use std::sync::Arc;
+
+use l05_core::catalog::Catalog;
+use l05_core::goal::input::Policy;
+use l05_core::id::WorkerId;
+use l05_core::template::{Template, TemplateLibrary};
+use l05_core::validate::Limits;
+use l05_core::{Error, ErrorCode};
+use uuid::Uuid;
+
+use super::{Inner, PlanningService};
+use crate::driver::{Driver, Workbench};
+use crate::keys::{MasterKey, PlanKeys};
+use crate::memory::MemoryStore;
+use crate::port::{Clock, Executor, Journal, PlanCatalog, SystemClock};
+
+/// Attempts in flight over all plans of a process, when nothing else is said. Each is a tokio task
+/// and, for most tools, a thread of the blocking pool while it works.
+pub const IN_FLIGHT_MAX_DEFAULT: u32 = 1_000;
+/// The confidence from which a template is taken (spec 02, 2.2).
+pub const TEMPLATE_THRESHOLD_DEFAULT: f64 = 0.85;
+
+/// The parts of a service. What is not set has its embedded default: memory instead of a disk, no
+/// tools, no templates, a key that lives as long as the process.
+pub struct Builder {
+    journal: Arc<dyn Journal>,
+    plans: Arc<dyn PlanCatalog>,
+    clock: Arc<dyn Clock>,
+    executors: Vec<Arc<dyn Executor>>,
+    catalog: Option<Catalog>,
+    templates: Vec<Template>,
+    master_key: Option<MasterKey>,
+    worker: WorkerId,
+    limits: Limits,
+    policy: Policy,
+    require_signed: bool,
+    template_threshold: f64,
+    in_flight_max: u32,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        let store = Arc::new(MemoryStore::new());
+        Builder {
+            journal: store.clone(),
+            plans: store,
+            clock: Arc::new(SystemClock),
+            executors: Vec::new(),
+            catalog: None,
+            templates: Vec::new(),
+            master_key: None,
+            worker: WorkerId(Uuid::now_v7()),
+            limits: Limits::default(),
+            policy: Policy::Strict,
+            require_signed: false,
+            template_threshold: TEMPLATE_THRESHOLD_DEFAULT,
+            in_flight_max: IN_FLIGHT_MAX_DEFAULT,
+        }
+    }
+}
+
+impl Builder {
+    /// Where runs and plans are kept.
+    #[must_use]
+    pub fn store<S: Journal + PlanCatalog + 'static>(mut self, store: Arc<S>) -> Builder {
+        self.journal = store.clone();
+        self.plans = store;
+        self
+    }
+
+    /// Who this process is to the store.
+    #[must_use]
+    pub fn worker(mut self, worker: WorkerId) -> Builder {
+        self.worker = worker;
+        self
+    }
+
+    /// Another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Builder {
+        self.clock = clock;
+        self
+    }
+
+    /// Adds an executor with its tools.
+    #[must_use]
+    pub fn executor(mut self, executor: Arc<dyn Executor>) -> Builder {
+        self.executors.push(executor);
+        self
+    }
+
+    /// Validates against this catalogue instead of the executors' own tools.
+    #[must_use]
+    pub fn catalog(mut self, catalog: Catalog) -> Builder {
+        self.catalog = Some(catalog);
+        self
+    }
+
+    /// Adds templates; one replaces an earlier one of the same id.
+    #[must_use]
+    pub fn templates(mut self, templates: impl IntoIterator<Item = Template>) -> Builder {
+        self.templates.extend(templates);
+        self
+    }
+
+    /// The root of all keys. Plans signed under another cannot be opened.
+    #[must_use]
+    pub fn master_key(mut self, key: MasterKey) -> Builder {
+        self.master_key = Some(key);
+        self
+    }
+
+    /// Limits on plans.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
+        self
+    }
+
+    /// What goals may contain.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Builder {
+        self.policy = policy;
+        self
+    }
+
+    /// Refuse plans that are handed in unsigned.
+    #[must_use]
+    pub fn require_signed_plans(mut self, required: bool) -> Builder {
+        self.require_signed = required;
+        self
+    }
+
+    /// The confidence from which a template is taken, 0 to 1.
+    #[must_use]
+    pub fn template_threshold(mut self, threshold: f64) -> Builder {
+        self.template_threshold = threshold;
+        self
+    }
+
+    /// Attempts in flight over all plans.
+    #[must_use]
+    pub fn in_flight_max(mut self, attempts: u32) -> Builder {
+        self.in_flight_max = attempts.max(1);
+        self
+    }
+
+    /// Starts the service on the current tokio runtime (the platform's `initialize`).
+    pub fn build(self) -> Result<PlanningService, Error> {
+        let catalog = match self.catalog {
+            Some(catalog) => catalog,
+            None => {
+                let specs = self.executors.iter().flat_map(|executor| executor.tools());
+                Catalog::new(specs)
+                    .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, e.to_string()))?
+            }
+        };
+        let catalog = Arc::new(catalog);
+        let master = match self.master_key {
+            Some(key) => key,
+            None => MasterKey::generate()?,
+        };
+        let workbench = Workbench::new(self.executors, catalog.clone());
+        let driver = Driver::spawn(
+            self.journal.clone(),
+            self.clock.clone(),
+            workbench,
+            self.worker,
+            self.in_flight_max,
+        );
+        let inner = Inner {
+            journal: self.journal,
+            plans: self.plans,
+            clock: self.clock,
+            catalog,
+            templates: Arc::new(TemplateLibrary::new(self.templates)?),
+            keys: PlanKeys::derive(&master),
+            limits: self.limits,
+            policy: self.policy,
+            require_signed: self.require_signed,
+            template_threshold: self.template_threshold,
+            worker: self.worker,
+            driver,
+        };
+        Ok(PlanningService { inner: Arc::new(inner) })
+    }
+}

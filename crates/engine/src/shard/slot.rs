@@ -1,0 +1,266 @@
+//! One run inside the shard: its inbox, and what waits for the append that is on its way.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use l05_core::id::{Attempt, Epoch, TaskIndex};
+use l05_core::plan::PlanStatus;
+use l05_core::run::command::{Command, Effect};
+use l05_core::run::record::{Blob, Record};
+use l05_core::run::{Run, is_in_flight};
+use l05_core::time::Timestamp;
+use l05_core::{Error, id::Sequence};
+
+use super::{Action, Assignment, Produced, Question, Queued, Ticket};
+
+/// Where a run stands between memory and journal.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Memory and journal agree.
+    Idle,
+    /// Memory is ahead; the inputs that made it so are kept in case the append fails.
+    Appending { inputs: Vec<Queued>, effects: Vec<Effect> },
+    /// The append failed and the journal must be read before anything else.
+    Lost,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    run: Run,
+    epoch: Epoch,
+    state: State,
+    pub(super) inbox: VecDeque<Queued>,
+    /// In the shard's list of runs to decide.
+    pub(super) touched: bool,
+    /// In the shard's list of runs that want room.
+    pub(super) starved: bool,
+    /// A timer fired or room came free.
+    pub(super) due: bool,
+    /// The timer that the shard holds for it.
+    pub(super) wake_at: Option<Timestamp>,
+    /// Attempts whose executors this process has started.
+    started: HashSet<(TaskIndex, Attempt)>,
+    /// Inputs in front of the inbox that were decided once already, under an append that failed.
+    again: usize,
+}
+
+/// What a turn of one run gives.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    pub(super) record: Option<Arc<Record>>,
+    pub(super) actions: Vec<Action>,
+    /// Answers that need no append: refusals, and what is so already.
+    pub(super) replies: Vec<(Ticket, Result<(), Error>)>,
+}
+
+impl Slot {
+    pub(super) fn new(run: Run, epoch: Epoch) -> Slot {
+        Slot {
+            run,
+            epoch,
+            state: State::Idle,
+            inbox: VecDeque::new(),
+            touched: false,
+            starved: false,
+            due: true,
+            wake_at: None,
+            started: HashSet::new(),
+            again: 0,
+        }
+    }
+
+    pub(super) fn durable(&self) -> Option<&Run> {
+        self.state.is_idle().then_some(&self.run)
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        match self.state {
+            State::Idle | State::Appending { .. } => self.run.running(),
+            // Counted again when the run is back.
+            State::Lost => 0,
+        }
+    }
+
+    pub(super) fn wants_room(&self) -> bool {
+        self.run.wants_room()
+    }
+
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
+        let appending: &[Queued] = match &self.state {
+            State::Appending { inputs, .. } => inputs,
+            State::Idle | State::Lost => &[],
+        };
+        appending.iter().chain(&self.inbox).filter_map(|queued| queued.ticket)
+    }
+
+    /// The time of the next timer, if the shard does not hold it yet.
+    pub(super) fn wake_at_changed(&mut self) -> Option<Timestamp> {
+        let at = self.run.wake_at();
+        if at == self.wake_at {
+            return None;
+        }
+        self.wake_at = at;
+        at
+    }
+
+    /// Decides everything in the inbox; `None` while an append or a reload is on its way.
+    pub(super) fn decide(&mut self, now: Timestamp, room: u32) -> Option<Decided> {
+        if !self.state.is_idle() {
+            return None;
+        }
+        let first = Sequence(self.run.sequence().0 + 1);
+        let (running, mut room) = (self.run.running(), room);
+        let mut decided = Decided::default();
+        let (mut events, mut effects, mut blobs) = (Vec::new(), Vec::new(), Vec::<Blob>::new());
+        let mut inputs = Vec::new();
+        if std::mem::take(&mut self.due) {
+            let wake = self.run.handle(Command::Wake, now, room).expect("waking is always allowed");
+            events.extend(wake.events);
+            effects.extend(wake.effects);
+        }
+        while let Some(mut queued) = self.inbox.pop_front() {
+            room = (room + running).saturating_sub(self.run.running());
+            let repeated = self.again > 0;
+            self.again = self.again.saturating_sub(1);
+            if repeated && self.is_done_already(&queued.command) {
+                decided.replies.extend(queued.ticket.map(|ticket| (ticket, Ok(()))));
+                continue;
+            }
+            match self.run.handle(queued.command.clone(), now, room) {
+                Ok(decision) => {
+                    events.extend(decision.events);
+                    effects.extend(decision.effects);
+                    // Kept in the input too: a failed append needs it again.
+                    blobs.extend(queued.blob.clone());
+                    inputs.push(queued);
+                }
+                Err(rejected) => {
+                    let ticket = queued.ticket.take();
+                    let error = Error::from(rejected);
+                    decided.replies.extend(ticket.map(|ticket| (ticket, Err(error))));
+                }
+            }
+        }
+        if events.is_empty() {
+            // Nothing to wait for: what was asked is so already.
+            decided.replies.extend(inputs.iter().filter_map(|q| q.ticket).map(|t| (t, Ok(()))));
+            decided.actions = effects.into_iter().filter_map(|e| self.action(e)).collect();
+            return Some(decided);
+        }
+        let actor = inputs.first().map_or_else(|| "system".into(), |queued| queued.actor.clone());
+        decided.record = Some(Arc::new(Record {
+            plan: self.run.plan().id(),
+            first,
+            epoch: self.epoch,
+            at: now,
+            actor,
+            events,
+            blobs,
+        }));
+        self.state = State::Appending { inputs, effects };
+        Some(decided)
+    }
+
+    /// Whether a command that was decided before a failed append turned out to be durable.
+    fn is_done_already(&self, command: &Command) -> bool {
+        match command {
+            Command::Start { .. } => self.run.status() == PlanStatus::Executing,
+            Command::Cancel { .. } => !matches!(
+                self.run.status(),
+                PlanStatus::Executing | PlanStatus::Validated | PlanStatus::Approved
+            ),
+            Command::Adopt { epoch } => self.run.epoch() == *epoch,
+            // Deciding these again gives no event where they took effect.
+            Command::Resolved { .. } | Command::Report { .. } | Command::Wake => false,
+        }
+    }
+
+    /// The append is durable: what waited for it may leave.
+    pub(super) fn acknowledge(&mut self) -> (Vec<Action>, Vec<(Ticket, Result<(), Error>)>) {
+        let State::Appending { inputs, effects } = std::mem::replace(&mut self.state, State::Idle)
+        else {
+            return (Vec::new(), Vec::new());
+        };
+        for queued in &inputs {
+            if let Command::Report { task, attempt, .. } = &queued.command {
+                self.started.remove(&(*task, *attempt));
+            }
+        }
+        let actions = effects.into_iter().filter_map(|effect| self.action(effect)).collect();
+        let replies = inputs.iter().filter_map(|q| q.ticket).map(|t| (t, Ok(()))).collect();
+        (actions, replies)
+    }
+
+    /// Nothing is known of the append: the state is worthless, the inputs are not.
+    pub(super) fn lose(&mut self) {
+        if let State::Appending { inputs, .. } = std::mem::replace(&mut self.state, State::Lost) {
+            self.again += inputs.len();
+            for queued in inputs.into_iter().rev() {
+                self.inbox.push_front(queued);
+            }
+        }
+    }
+
+    /// Back from the journal. Attempts that are durable but whose executors never started, because
+    /// their effects were lost with the append, start now.
+    pub(super) fn reopen(&mut self, run: Run, epoch: Epoch) -> Vec<Action> {
+        self.run = run;
+        self.epoch = epoch;
+        self.state = State::Idle;
+        self.due = true;
+        self.wake_at = None;
+        let graph = self.run.plan().graph();
+        let dispatched: Vec<(TaskIndex, Attempt)> = graph
+            .indices()
+            .filter(|task| is_in_flight(self.run.task_status(*task)))
+            .map(|task| (task, self.run.attempt(task)))
+            .filter(|pair| !self.started.contains(pair))
+            .collect();
+        dispatched
+            .into_iter()
+            .filter_map(|(task, attempt)| self.action(Effect::Dispatch { task, attempt }))
+            .collect()
+    }
+
+    /// An effect with what it takes to carry it out.
+    fn action(&mut self, effect: Effect) -> Option<Action> {
+        let plan = self.run.plan();
+        Some(match effect {
+            Effect::Dispatch { task, attempt } => {
+                if self.run.attempt(task) != attempt || !is_in_flight(self.run.task_status(task)) {
+                    return None;
+                }
+                let needs = plan
+                    .graph()
+                    .edges_in(task)
+                    .iter()
+                    .map(|edge| self.produced(plan.graph().edge(*edge).from))
+                    .collect();
+                let (plan, not_after) = (plan.clone(), self.run.not_after(task));
+                self.started.insert((task, attempt));
+                Action::Start(Assignment { plan, task, attempt, not_after, needs })
+            }
+            Effect::Resolve { task, edges } => {
+                let edges = edges
+                    .into_iter()
+                    .map(|edge| (edge, self.produced(plan.graph().edge(edge).from)))
+                    .collect();
+                Action::Resolve(Question { plan: plan.clone(), task, edges })
+            }
+            Effect::Stop { task, attempt } => {
+                self.started.remove(&(task, attempt));
+                Action::Stop { plan: plan.id(), task, attempt }
+            }
+            Effect::Finished => Action::Finished { plan: plan.id(), status: self.run.status() },
+        })
+    }
+
+    fn produced(&self, task: TaskIndex) -> Produced {
+        Produced {
+            task,
+            status: self.run.task_status(task),
+            output: self.run.output(task).cloned(),
+            error: self.run.error(task).cloned(),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line: what can be asked, and who answers.
+
+mod check_goal;
+mod exit;
+mod graph;
+mod inspect;
+mod output;
+mod plan_file;
+mod progress;
+mod reference;
+mod run;
+mod templates;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use l05::config::{Config, Layers, Settings, load};
+use l05_core::{Error, ErrorCode};
+
+use exit::Exit;
+use output::{Format, Output};
+
+/// L05, the planning layer: a goal becomes a validated, signed plan that runs durably.
+#[derive(Debug, Parser)]
+#[command(name = "l05", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Examples:\n  l05 run \"Create a summary of the project status\"\n  l05 run \"Analyze sales by region and category\" --input file=sales.csv\n  l05 execute plan.yaml\n  l05 status 0199"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// The form of the result on stdout
+    #[arg(long, value_enum, default_value_t, global = true)]
+    output: Format,
+    /// Configuration file (TOML, YAML or JSON)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one configuration key; may be repeated
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder of plans, journals and keys
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Check against this tool catalogue instead of the built-in tools
+    #[arg(long, global = true, value_name = "FILE")]
+    catalog: Option<PathBuf>,
+    /// Warnings are errors
+    #[arg(long, global = true)]
+    strict: bool,
+    /// Nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// No progress bars
+    #[arg(long, global = true)]
+    no_progress: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plan a goal and execute the plan
+    Run(run::RunArgs),
+    /// Plan a goal and print the plan
+    Plan(run::PlanArgs),
+    /// Check a plan file
+    Validate(plan_file::ValidateArgs),
+    /// Execute a plan file, or go on with a plan
+    Execute(run::ExecuteArgs),
+    /// Say where a plan stands
+    Status(inspect::IdArgs),
+    /// Follow a running plan
+    Watch(inspect::IdArgs),
+    /// Show a plan with everything its runs added
+    Show(inspect::IdArgs),
+    /// List the events of a plan
+    Events(inspect::IdArgs),
+    /// List plans, newest first
+    History(inspect::HistoryArgs),
+    /// End a plan
+    Cancel(inspect::CancelArgs),
+    /// Run what did not complete, or a task and all behind it, again
+    Retry(run::RetryArgs),
+    /// Draw a plan
+    Graph(graph::GraphArgs),
+    /// The template library
+    #[command(subcommand)]
+    Templates(templates::TemplatesCommand),
+    /// The tools that plans may use
+    #[command(subcommand)]
+    Tools(reference::ToolsCommand),
+    /// The error codes
+    Errors(reference::ErrorsArgs),
+    /// Check a goal's text against the input policy
+    CheckGoal(check_goal::CheckGoalArgs),
+    /// Print a JSON Schema
+    Schema(reference::SchemaArgs),
+    /// The configuration
+    #[command(subcommand)]
+    Config(reference::ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What commands work with.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) settings: Settings,
+    pub(crate) output: Output,
+    pub(crate) strict: bool,
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
+    };
+    let output = Output {
+        format: cli.global.output,
+        quiet: cli.global.quiet,
+        progress: !cli.global.no_progress,
+    };
+    let ended = context(&cli.global, output).and_then(|context| {
+        log_to_stderr(&context.config.log_level);
+        dispatch(&context, cli.command)
+    });
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output.error(&error);
+            exit::of(error.code).into()
+        }
+    }
+}
+
+/// Help and versions go to stdout; wrong usage is exit 2, as JSON where JSON was asked for.
+fn usage(error: &clap::Error) -> Exit {
+    use clap::error::ErrorKind as K;
+    if matches!(error.kind(), K::DisplayHelp | K::DisplayVersion) {
+        output::print(&error.render().to_string());
+        return Exit::Done;
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    let wants = |format: &str| {
+        arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == format)
+            || arguments.iter().any(|a| *a == format!("--output={format}"))
+    };
+    if wants("json") {
+        let text = error.render().to_string();
+        let message =
+            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let output = Output { format: Format::Json, quiet: false, progress: false };
+        let coded =
+            Error::new(ErrorCode::CONFIG_ERROR, message).suggest("`l05 --help` shows the usage");
+        output.error(&coded);
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
+}
+
+fn context(global: &Global, output: Output) -> Result<Context, Error> {
+    let mut flags = Vec::new();
+    for pair in &global.set {
+        let Some((key, value)) = pair.split_once('=') else {
+            let message = format!("--set {pair}: write KEY=VALUE");
+            return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+        };
+        flags.push((key.trim().to_owned(), value.to_owned()));
+    }
+    let paths = [("store.data_dir", &global.data_dir), ("tools.catalog", &global.catalog)];
+    for (key, path) in paths {
+        flags.extend(path.as_ref().map(|path| (key.to_owned(), path.display().to_string())));
+    }
+    let layers =
+        Layers { file: global.config.clone(), environment: std::env::vars_os().collect(), flags };
+    let (config, settings) = load(&layers)?;
+    Ok(Context { config, settings, output, strict: global.strict })
+}
+
+fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    // Set once a process; a second call (none today) would keep the first.
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
+    match command {
+        Command::Run(args) => on_runtime(run::run(context, args)),
+        Command::Plan(args) => on_runtime(run::plan(context, args)),
+        Command::Execute(args) => on_runtime(run::execute(context, args)),
+        Command::Retry(args) => on_runtime(run::retry(context, args)),
+        Command::Validate(args) => plan_file::validate(context, &args),
+        Command::Status(args) => on_runtime(inspect::status(context, args)),
+        Command::Watch(args) => on_runtime(inspect::watch(context, args)),
+        Command::Show(args) => on_runtime(inspect::show(context, args)),
+        Command::Events(args) => on_runtime(inspect::events(context, args)),
+        Command::History(args) => on_runtime(inspect::history(context, args)),
+        Command::Cancel(args) => on_runtime(inspect::cancel(context, args)),
+        Command::Graph(args) => on_runtime(graph::graph(context, args)),
+        Command::Templates(command) => templates::templates(context, &command),
+        Command::Tools(command) => reference::tools(context, &command),
+        Command::Errors(args) => reference::errors(context, &args),
+        Command::CheckGoal(args) => check_goal::check_goal(context, &args),
+        Command::Schema(args) => Ok(reference::schema(context, &args)),
+        Command::Config(command) => Ok(reference::config(context, &command)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "l05", &mut script);
+            output::print(&String::from_utf8_lossy(&script));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn on_runtime(work: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, format!("no runtime: {e}")))?;
+    let ended = runtime.block_on(Box::pin(work));
+    // A tool in a thread that cannot be stopped must not hold the program.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,47 @@
+//! Exit codes, and which error gives which.
+
+use l05_core::ErrorCode;
+
+/// How the program ends (spec 05, 5.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The answer is there, the plan completed.
+    Done = 0,
+    /// The plan failed.
+    PlanFailed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// The input was refused or is not valid.
+    Refused = 3,
+    /// What was named is not there.
+    NotFound = 4,
+    /// Something that is needed cannot be reached.
+    Unavailable = 5,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> std::process::ExitCode {
+        std::process::ExitCode::from(exit as u8)
+    }
+}
+
+/// The exit code of a command that ends in an error.
+pub(crate) fn of(code: ErrorCode) -> Exit {
+    match code {
+        ErrorCode::CONFIG_ERROR => Exit::Usage,
+        ErrorCode::PLAN_NOT_FOUND | ErrorCode::CACHE_MISS => Exit::NotFound,
+        ErrorCode::STORAGE_FAILED
+        | ErrorCode::HISTORY_UNAVAILABLE
+        | ErrorCode::JOURNAL_CORRUPT
+        | ErrorCode::AUDIT_FAILED
+        | ErrorCode::MODEL_DECOMPOSITION_FAILED
+        | ErrorCode::CIRCUIT_OPEN
+        | ErrorCode::CACHE_UNAVAILABLE
+        | ErrorCode::SIGNING_KEY_UNAVAILABLE
+        | ErrorCode::VERSION_CONFLICT => Exit::Unavailable,
+        ErrorCode::CANCELLED => Exit::PlanFailed,
+        _ => Exit::Refused,
+    }
+}

@@ -1,0 +1,116 @@
+//! `l05 graph`: a plan's dependency graph as text for other programs, or for a terminal.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use l05_core::finding::findings_error;
+use l05_core::graph::DependencyGraph;
+use l05_core::id::TaskIndex;
+use l05_core::plan::{PlanDocument, Structure};
+use l05_core::{Error, ErrorCode};
+
+use super::Context;
+use super::exit::Exit;
+use super::output::print;
+use super::plan_file::read_plan;
+use super::run::open;
+
+/// Draw a plan
+#[derive(Debug, clap::Args)]
+pub(crate) struct GraphArgs {
+    /// A plan file, or the id of a plan (its beginning will do)
+    plan: String,
+    /// What to draw it for
+    #[arg(long, value_enum, default_value_t)]
+    format: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Default)]
+enum Drawing {
+    /// Levels, for a terminal
+    #[default]
+    Ascii,
+    /// Mermaid flowchart
+    Mermaid,
+    /// Graphviz
+    Dot,
+}
+
+pub(crate) async fn graph(context: &Context, args: GraphArgs) -> Result<Exit, Error> {
+    let path = PathBuf::from(&args.plan);
+    let document = if path.exists() || args.plan.contains(['/', '.']) {
+        read_plan(&path, context.config.text_limits)?
+    } else {
+        let service = open(context, None)?;
+        let id = service.find(&args.plan).await?;
+        service.load(id).await?.document().clone()
+    };
+    let mut findings = Vec::new();
+    let structure = Structure::build(&document, &mut findings);
+    let Some(structure) = structure.filter(|_| findings.is_empty()) else {
+        return Err(findings_error(ErrorCode::PLAN_INVALID, &findings));
+    };
+    let drawing = match args.format {
+        Drawing::Ascii => ascii(&document, structure.graph()),
+        Drawing::Mermaid => mermaid(&document, &structure),
+        Drawing::Dot => dot(&document, &structure),
+    };
+    print(&drawing);
+    Ok(Exit::Done)
+}
+
+fn name(document: &PlanDocument, task: TaskIndex) -> &str {
+    &document.tasks[task.at()].task_id
+}
+
+/// A line a task, indented by level, with what it needs.
+fn ascii(document: &PlanDocument, graph: &DependencyGraph) -> String {
+    let mut text = String::new();
+    for task in graph.order() {
+        let needs: Vec<&str> = graph
+            .edges_in(*task)
+            .iter()
+            .map(|edge| name(document, graph.edge(*edge).from))
+            .collect();
+        let indent = "  ".repeat(graph.level(*task) as usize);
+        let arrow =
+            if needs.is_empty() { String::new() } else { format!("  <- {}", needs.join(", ")) };
+        let _ = writeln!(text, "{indent}{}{arrow}", name(document, *task));
+    }
+    text
+}
+
+/// Nodes have numbers for names: ids may hold anything.
+fn mermaid(document: &PlanDocument, structure: &Structure) -> String {
+    let mut text = "flowchart TD\n".to_owned();
+    for (i, task) in document.tasks.iter().enumerate() {
+        let label = task.title().replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+        let _ = writeln!(text, "  t{i}[\"{}\"]", label.replace('\n', " "));
+    }
+    for (index, edge) in edges(structure) {
+        let arrow = if structure.is_conditional(index) { "-.->" } else { "-->" };
+        let _ = writeln!(text, "  t{} {arrow} t{}", edge.from.0, edge.to.0);
+    }
+    text
+}
+
+fn dot(document: &PlanDocument, structure: &Structure) -> String {
+    let mut text = "digraph plan {\n  rankdir=TB;\n  node [shape=box];\n".to_owned();
+    for (i, task) in document.tasks.iter().enumerate() {
+        let label = task.title().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = writeln!(text, "  t{i} [label=\"{label}\"];");
+    }
+    for (index, edge) in edges(structure) {
+        let style = if structure.is_conditional(index) { " [style=dashed]" } else { "" };
+        let _ = writeln!(text, "  t{} -> t{}{style};", edge.from.0, edge.to.0);
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn edges(
+    structure: &Structure,
+) -> impl Iterator<Item = (l05_core::graph::EdgeIndex, &l05_core::graph::Edge)> {
+    (0..).map(l05_core::graph::EdgeIndex).zip(structure.graph().edges())
+}

@@ -1,0 +1,121 @@
+//! What is printed: the result to stdout, everything else to stderr.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use l05_core::{Error, finding::Finding};
+use serde::Serialize;
+
+/// The form of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+}
+
+/// Where output goes and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    pub(crate) quiet: bool,
+    pub(crate) progress: bool,
+}
+
+impl Output {
+    /// Prints a result: the document, or its form for people.
+    pub(crate) fn result<T: Serialize>(&self, document: &T, table: impl FnOnce(&T) -> String) {
+        let text = match self.format {
+            Format::Table => table(document),
+            Format::Json => serde_json::to_string_pretty(document).expect("results are plain data"),
+            Format::Yaml => serde_saphyr::to_string(document).expect("results are plain data"),
+        };
+        print(&text);
+    }
+
+    /// A line about what goes on; not with `--quiet`.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            eprint(text);
+        }
+    }
+
+    /// Prints an error: for people one line with code and cause and one with what to do.
+    pub(crate) fn error(&self, error: &Error) {
+        match self.format {
+            Format::Table => {
+                eprint(&format!("error: {error}"));
+                for finding in
+                    findings_of(error).iter().skip(usize::from(findings_of(error).len() == 1))
+                {
+                    eprint(&format!("  {finding}"));
+                }
+                eprint(&format!("hint: {}", error.suggestion()));
+            }
+            Format::Json | Format::Yaml => {
+                self.result(&serde_json::json!({ "error": error }), |_| String::new());
+            }
+        }
+    }
+
+    /// Whether bars may be drawn.
+    pub(crate) fn draws_bars(&self) -> bool {
+        self.progress && !self.quiet && io::stderr().is_terminal()
+    }
+}
+
+/// The single problems inside an error that stands for several.
+fn findings_of(error: &Error) -> Vec<String> {
+    let list = error.details.get("findings").and_then(serde_json::Value::as_array);
+    let shown = |finding: &serde_json::Value| {
+        let text =
+            |key: &str| finding.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let place = [text("task"), text("field")].into_iter().filter(|s| !s.is_empty());
+        let place = place.collect::<Vec<_>>().join(" ");
+        format!("{} {place}: {}", text("code"), text("message"))
+    };
+    list.into_iter().flatten().map(shown).collect()
+}
+
+/// A finding in one line.
+pub(crate) fn finding_line(finding: &Finding) -> String {
+    let place = [finding.task.as_deref(), finding.field.as_deref()];
+    let place = place.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let place = if place.is_empty() { String::new() } else { format!(" [{place}]") };
+    format!("{}{place}: {}\n       hint: {}", finding.code, finding.message, finding.suggestion)
+}
+
+/// A table without frames: columns aligned, the last one wrapped to the terminal.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if !io::stdout().is_terminal() {
+        table.set_width(200);
+    }
+    if !header.is_empty() {
+        table.set_header(header.iter().copied());
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// To stdout. A reader that went away (`| head`) ends the program quietly, as it does others.
+pub(crate) fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+    if write!(out, "{text}{newline}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// To stderr, as far as anybody listens.
+pub(crate) fn eprint(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

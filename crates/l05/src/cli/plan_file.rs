@@ -1,0 +1,152 @@
+//! Plan files: reading them from disk, and `l05 validate`.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use l05::compose;
+use l05_core::document::{Format, TextLimits, parse};
+use l05_core::finding::{Finding, findings_error};
+use l05_core::plan::PlanDocument;
+use l05_core::time::Timestamp;
+use l05_core::validate::{Stats, Surroundings};
+use l05_core::{Error, ErrorCode};
+use serde::Serialize;
+
+use super::Context;
+use super::exit::Exit;
+use super::output::finding_line;
+
+/// Check a plan file
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  l05 validate plan.yaml\n  l05 validate plan.json --output json --catalog tools.json"
+)]
+pub(crate) struct ValidateArgs {
+    /// The plan file (YAML or JSON)
+    file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Verdict<'v> {
+    valid: bool,
+    errors: &'v [Finding],
+    warnings: &'v [Finding],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<&'v Stats>,
+}
+
+/// Reads the text of a file within limits. Never waits on a pipe, never reads a folder.
+pub(crate) fn read_text(path: &Path, limits: TextLimits) -> Result<String, Error> {
+    let name = path.display().to_string();
+    let unreadable = |why: String| {
+        Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {why}"))
+            .detail("document", name.as_str())
+            .suggest("name a plan file (YAML or JSON)")
+    };
+    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no file `{name}`"))
+                .suggest("name a plan file (YAML or JSON)")
+        }
+        _ => unreadable(e.to_string()),
+    })?;
+    if metadata.is_dir() {
+        return Err(unreadable("it is a folder".to_owned()));
+    }
+    let too_long = |bytes: usize| {
+        l05_core::document::DocumentError::TooLong { bytes, bytes_max: limits.bytes_max }
+            .into_error(&name)
+    };
+    if metadata.len() > limits.bytes_max as u64 {
+        return Err(too_long(usize::try_from(metadata.len()).unwrap_or(usize::MAX)));
+    }
+    let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(limits.bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| unreadable(e.to_string()))?;
+    if bytes.len() > limits.bytes_max {
+        return Err(too_long(bytes.len()));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        unreadable(format!("it is not UTF-8 (byte {})", e.utf8_error().valid_up_to() + 1))
+    })
+}
+
+/// Reads a plan document; all problems of its form at once.
+pub(crate) fn read_plan(path: &Path, limits: TextLimits) -> Result<PlanDocument, Error> {
+    let findings = match read_document(path, limits)? {
+        Ok(document) => return Ok(document),
+        Err(findings) => findings,
+    };
+    Err(findings_error(ErrorCode::PLAN_MALFORMED, &findings)
+        .detail("document", path.display().to_string()))
+}
+
+fn read_document(
+    path: &Path,
+    limits: TextLimits,
+) -> Result<Result<PlanDocument, Vec<Finding>>, Error> {
+    let name = path.display().to_string();
+    let text = read_text(path, limits)?;
+    let value =
+        parse(&text, Format::detect(&name, &text), limits).map_err(|e| e.into_error(&name))?;
+    Ok(PlanDocument::read(&value))
+}
+
+pub(crate) fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit, Error> {
+    let catalog = compose::catalog(&context.config)?;
+    let document = match read_document(&args.file, context.config.text_limits)? {
+        Ok(document) => document,
+        Err(findings) => {
+            print(
+                context,
+                &Verdict { valid: false, errors: &findings, warnings: &[], stats: None },
+            );
+            return Ok(Exit::Refused);
+        }
+    };
+    let around = Surroundings {
+        catalog: &catalog,
+        limits: context.config.limits,
+        now: now(),
+        strict: context.strict,
+    };
+    let validation = l05_core::validate::validate(document, &around);
+    let valid = validation.is_valid();
+    print(
+        context,
+        &Verdict {
+            valid,
+            errors: &validation.errors,
+            warnings: &validation.warnings,
+            stats: validation.stats.as_ref(),
+        },
+    );
+    Ok(if valid { Exit::Done } else { Exit::Refused })
+}
+
+fn now() -> Timestamp {
+    use l05_engine::port::{Clock as _, SystemClock};
+    SystemClock.now()
+}
+
+fn print(context: &Context, verdict: &Verdict<'_>) {
+    context.output.result(verdict, |verdict| {
+        let mut lines = Vec::new();
+        lines.extend(verdict.errors.iter().map(|f| format!("error  {}", finding_line(f))));
+        lines.extend(verdict.warnings.iter().map(|f| format!("warning {}", finding_line(f))));
+        let shape = verdict.stats.map_or_else(String::new, |stats| {
+            format!(
+                " ({} tasks, {} dependencies, longest path {}, width {})",
+                stats.tasks, stats.edges, stats.longest_path, stats.width
+            )
+        });
+        lines.push(if verdict.valid {
+            format!("valid{shape}")
+        } else {
+            format!("not valid: {} errors{shape}", verdict.errors.len())
+        });
+        lines.join("\n")
+    });
+}

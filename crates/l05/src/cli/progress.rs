@@ -1,0 +1,144 @@
+//! Showing a run while it goes on: bars on a terminal, plain lines elsewhere, all on stderr.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use l05_core::plan::Plan;
+use l05_core::run::public::PublicEvent;
+use l05_core::time::Timestamp;
+
+use super::output::{Output, eprint};
+
+/// How many running tasks have a line of their own on a terminal.
+const LINES_MAX: usize = 12;
+
+/// Shows the events of one plan.
+pub(crate) struct Progress {
+    output: Output,
+    titles: HashMap<String, String>,
+    total: usize,
+    ended: usize,
+    started: HashMap<String, Timestamp>,
+    bars: Option<Bars>,
+}
+
+struct Bars {
+    all: MultiProgress,
+    overall: ProgressBar,
+    running: HashMap<String, ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn new(output: Output, plan: &Plan) -> Progress {
+        let tasks = &plan.document().tasks;
+        let titles = tasks.iter().map(|t| (t.task_id.clone(), t.title().to_owned())).collect();
+        let bars = output.draws_bars().then(|| Bars::new(tasks.len() as u64));
+        let (ended, started) = (0, HashMap::new());
+        Progress { output, titles, total: tasks.len(), ended, started, bars }
+    }
+
+    pub(crate) fn show(&mut self, event: &PublicEvent) {
+        let Some(task) = event.task_id.clone() else {
+            if event.kind == "plan.adopted" {
+                self.line("going on with an interrupted run");
+            }
+            return;
+        };
+        match event.kind {
+            "task.started" => {
+                self.started.insert(task.clone(), event.time);
+                let title = self.title(&task);
+                match &mut self.bars {
+                    Some(bars) => bars.start(&task, &title),
+                    // Only ends are told line by line: half as many lines, nothing lost.
+                    None => {}
+                }
+            }
+            "task.completed" | "task.failed" | "task.timed_out" | "task.cancelled" => {
+                let seconds = self.seconds(&task, event.time);
+                self.end(
+                    &task,
+                    &event.kind["task.".len()..],
+                    &format!(" in {seconds:.1} s"),
+                    event,
+                );
+            }
+            "task.blocked" | "task.skipped" => {
+                self.end(&task, &event.kind["task.".len()..], "", event)
+            }
+            "task.retried" => {
+                let why = event.data["error_message"].as_str().unwrap_or_default();
+                self.line(&format!("  retry    {}: {why}", self.title(&task)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Clears the bars.
+    pub(crate) fn finish(&mut self) {
+        if let Some(bars) = &self.bars {
+            let _ = bars.all.clear();
+        }
+    }
+
+    fn end(&mut self, task: &str, how: &str, took: &str, event: &PublicEvent) {
+        self.ended += 1;
+        let title = self.title(task);
+        let why =
+            event.data["error_message"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        let width = self.total.to_string().len();
+        self.line(&format!("[{:>width$}/{}] {how} {title}{took}{why}", self.ended, self.total));
+        if let Some(bars) = &mut self.bars {
+            bars.end(task, self.ended as u64);
+        }
+    }
+
+    fn title(&self, task: &str) -> String {
+        self.titles.get(task).cloned().unwrap_or_else(|| task.to_owned())
+    }
+
+    fn seconds(&self, task: &str, at: Timestamp) -> f64 {
+        self.started.get(task).map_or(0.0, |start| at.millis_since(*start) as f64 / 1000.0)
+    }
+
+    fn line(&self, text: &str) {
+        if self.output.quiet || !self.output.progress {
+            return;
+        }
+        match &self.bars {
+            Some(bars) => drop(bars.all.println(text)),
+            None => eprint(text),
+        }
+    }
+}
+
+impl Bars {
+    fn new(total: u64) -> Bars {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} tasks, {elapsed}");
+        let overall = all.add(ProgressBar::new(total));
+        overall.set_style(style.expect("the template is a constant"));
+        Bars { all, overall, running: HashMap::new() }
+    }
+
+    fn start(&mut self, task: &str, title: &str) {
+        if self.running.len() >= LINES_MAX || self.running.contains_key(task) {
+            return;
+        }
+        let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}");
+        let bar = self.all.insert_before(&self.overall, ProgressBar::new_spinner());
+        bar.set_style(style.expect("the template is a constant"));
+        bar.set_message(title.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.running.insert(task.to_owned(), bar);
+    }
+
+    fn end(&mut self, task: &str, ended: u64) {
+        if let Some(bar) = self.running.remove(task) {
+            bar.finish_and_clear();
+            self.all.remove(&bar);
+        }
+        self.overall.set_position(ended);
+    }
+}

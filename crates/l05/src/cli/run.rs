@@ -1,0 +1,284 @@
+//! `run`, `plan`, `execute`, `retry`: planning, and driving a plan to its end.
+
+use std::path::PathBuf;
+
+use l05::compose::{self, Composed};
+use l05::config::Config;
+use l05_core::goal::Goal;
+use l05_core::id::{AgentDid, GoalId, PlanId};
+use l05_core::plan::{Plan, PlanStatus};
+use l05_core::{Error, ErrorCode};
+use l05_engine::PlanningService;
+use l05_engine::report::PlanResult;
+use l05_engine::service::{PlanRequest, Planned, Strategy};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::exit::Exit;
+use super::output::{finding_line, table};
+use super::plan_file::read_plan;
+use super::progress::Progress;
+use super::{Context, inspect};
+
+/// Plan a goal and print the plan
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  l05 plan \"Create a summary of the project status\"\n  l05 plan \"Convert data.csv to json\" --output json > plan.json"
+)]
+pub(crate) struct PlanArgs {
+    /// What is to be done, in words
+    goal: String,
+    /// A parameter of the template; may be repeated
+    #[arg(long = "input", value_name = "NAME=VALUE")]
+    inputs: Vec<String>,
+    /// How the goal becomes a plan
+    #[arg(long, value_parser = ["hybrid", "template", "llm"])]
+    strategy: Option<String>,
+    /// Use this template, whatever the goal says
+    #[arg(long, value_name = "ID")]
+    template: Option<String>,
+    /// The longest time for the run: 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<String>,
+    /// The most tasks at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_parallelism: Option<u32>,
+    /// The folder that tools see
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+}
+
+/// Plan a goal and execute the plan
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  l05 run \"Create a summary of the project status\"\n  l05 run \"Analyze sales by region and category\" --input file=sales.csv"
+)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Do not ask before an interactive run (this version never asks)
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Execute a plan file, or go on with a plan
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  l05 execute plan.yaml\n  l05 execute 0199f3c2")]
+pub(crate) struct ExecuteArgs {
+    /// A plan file, or the id of a plan (its beginning will do)
+    plan: String,
+    /// The folder that tools see
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+}
+
+/// Run what did not complete, or a task and all behind it, again
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetryArgs {
+    /// The id of a plan (its beginning will do)
+    id: String,
+    /// Run this task and everything behind it, even if it completed
+    #[arg(long, value_name = "TASK")]
+    from: Option<String>,
+    /// The folder that tools see
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+}
+
+/// Opens the service of this context; `workspace` from the command line goes first.
+pub(crate) fn open(
+    context: &Context,
+    workspace: Option<PathBuf>,
+) -> Result<PlanningService, Error> {
+    let mut config: Config = context.config.clone();
+    if let Some(workspace) = workspace {
+        config.workspace = workspace;
+    }
+    let Composed { service, key_is_new } = compose::service(&config)?;
+    if key_is_new {
+        let folder = config.data_dir.display();
+        context.output.note(&format!("made a data folder with a signing key of its own: {folder}"));
+    }
+    Ok(service)
+}
+
+pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Error> {
+    let request = request(context, &args)?;
+    let service = open(context, args.workspace)?;
+    let planned = service.create_plan(request).await?;
+    warn(context, &planned);
+    let id = planned.plan.id();
+    context.output.result(planned.plan.document(), |_| {
+        format!("{}\n\nexecute it with: l05 execute {id}", describe(&planned.plan))
+    });
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
+    let RunArgs { plan: args, yes: _ } = args;
+    let request = request(context, &args)?;
+    let service = open(context, args.workspace)?;
+    let planned = service.create_plan(request).await?;
+    warn(context, &planned);
+    context.output.note(&describe(&planned.plan));
+    let id = planned.plan.id();
+    service.execute(id).await?;
+    follow(context, &service, id).await
+}
+
+pub(crate) async fn execute(context: &Context, args: ExecuteArgs) -> Result<Exit, Error> {
+    let path = PathBuf::from(&args.plan);
+    let looks_like_file = path.exists() || args.plan.contains(['/', '.']);
+    let service = open(context, args.workspace)?;
+    let id = if looks_like_file {
+        let document = read_plan(&path, context.config.text_limits)?;
+        let planned = service.accept(document, context.strict).await?;
+        warn(context, &planned);
+        planned.plan.id()
+    } else {
+        service.find(&args.plan).await.map_err(|error| {
+            error.suggest("name a plan file that exists, or an id of `l05 history`")
+        })?
+    };
+    service.execute(id).await?;
+    follow(context, &service, id).await
+}
+
+pub(crate) async fn retry(context: &Context, args: RetryArgs) -> Result<Exit, Error> {
+    let service = open(context, args.workspace)?;
+    let id = service.find(&args.id).await?;
+    service.retry(id, args.from.as_deref()).await?;
+    follow(context, &service, id).await
+}
+
+fn warn(context: &Context, planned: &Planned) {
+    for warning in &planned.warnings {
+        context.output.note(&format!("warning {}", finding_line(warning)));
+    }
+}
+
+/// Shows the run and waits for its end; Ctrl-C stops it so that it can go on later.
+async fn follow(context: &Context, service: &PlanningService, id: PlanId) -> Result<Exit, Error> {
+    let mut watcher = service.watch(id).await?;
+    let mut progress = Progress::new(context.output, watcher.history().run().plan());
+    let show = async {
+        while let Some(event) = watcher.next().await? {
+            progress.show(&event);
+        }
+        Ok::<(), Error>(())
+    };
+    let both = async { tokio::join!(service.wait(id), show) };
+    let ended = tokio::select! {
+        ended = both => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    progress.finish();
+    let Some((status, shown)) = ended else {
+        context.output.note("stopping; once more Ctrl-C to leave at once");
+        tokio::select! {
+            () = service.shutdown() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        context.output.note(&format!("interrupted; `l05 execute {id}` goes on"));
+        return Ok(Exit::Interrupted);
+    };
+    let status = status?;
+    shown?;
+    let result = service.result(id).await?;
+    service.shutdown().await;
+    context.output.result(&result, summary);
+    Ok(match status {
+        PlanStatus::Completed => Exit::Done,
+        _ => Exit::PlanFailed,
+    })
+}
+
+/// A plan for people: what it is and its tasks in order.
+pub(crate) fn describe(plan: &Plan) -> String {
+    let document = plan.document();
+    let from = document.metadata.template_id.as_ref().map_or_else(String::new, |template| {
+        let confidence = document.metadata.confidence.unwrap_or_default();
+        format!(" (template {template}, confidence {confidence:.2})")
+    });
+    let order = plan.graph().order();
+    let rows = order.iter().map(|index| {
+        let task = plan.task(*index);
+        let needs: Vec<&str> = plan
+            .graph()
+            .edges_in(*index)
+            .iter()
+            .map(|edge| plan.task(plan.graph().edge(*edge).from).task_id.as_str())
+            .collect();
+        let needs = if needs.is_empty() { "-".to_owned() } else { needs.join(", ") };
+        let does = task.tool.clone().unwrap_or_else(|| task.task_type.to_string());
+        vec![format!("  {}", task.task_id), does, needs, task.title().to_owned()]
+    });
+    let header = ["  TASK", "TOOL", "NEEDS", "TITLE"];
+    format!("plan {}: {}{from}\n{}", plan.id(), document.goal, table(&header, rows))
+}
+
+/// A result for people.
+fn summary(result: &PlanResult) -> String {
+    let id = result.plan_id;
+    let mut lines = vec![format!(
+        "{} in {:.1} s: {} of {} tasks completed",
+        result.status,
+        result.usage.seconds,
+        result.completed.len(),
+        result.tasks.len()
+    )];
+    lines.extend(result.error.iter().map(|error| format!("{error}\nhint: {}", error.suggestion())));
+    lines.extend(result.files.iter().map(|file| format!("wrote {file}")));
+    if result.files.is_empty() {
+        for (task, output) in &result.outputs {
+            lines.push(format!("{task}: {}", inspect::shorten(&output.to_string())));
+        }
+    }
+    lines.push(format!("look further with: l05 show {id}"));
+    lines.join("\n")
+}
+
+fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
+    let goal_id = GoalId::from(Uuid::now_v7());
+    let mut goal = Goal::new(goal_id, AgentDid::local(), args.goal.as_str());
+    if let Some(text) = &args.deadline {
+        goal.constraints.max_execution_time_sec = Some(seconds(text)?);
+    }
+    if let Some(parallelism) = args.max_parallelism {
+        goal.constraints.max_parallelism = parallelism;
+    }
+    let strategy = args.strategy.as_deref().unwrap_or(&context.config.strategy);
+    Ok(PlanRequest {
+        goal,
+        strategy: Strategy::parse(strategy).unwrap_or_default(),
+        inputs: inputs(&args.inputs)?,
+        template: args.template.clone(),
+    })
+}
+
+fn inputs(pairs: &[String]) -> Result<Map<String, Value>, Error> {
+    let mut inputs = Map::new();
+    for pair in pairs {
+        let Some((name, value)) = pair.split_once('=') else {
+            let message = format!("--input {pair}: write NAME=VALUE");
+            return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+        };
+        inputs.insert(name.trim().to_owned(), Value::from(value));
+    }
+    Ok(inputs)
+}
+
+/// `90s`, `10m`, `2h`, or seconds.
+fn seconds(text: &str) -> Result<f64, Error> {
+    let (number, unit) = match text.trim().char_indices().last() {
+        Some((at, 's')) => (&text.trim()[..at], 1.0),
+        Some((at, 'm')) => (&text.trim()[..at], 60.0),
+        Some((at, 'h')) => (&text.trim()[..at], 3600.0),
+        _ => (text.trim(), 1.0),
+    };
+    let seconds = number.trim().parse::<f64>().ok().map(|n| n * unit);
+    seconds.filter(|s| *s > 0.0 && s.is_finite()).ok_or_else(|| {
+        let message = format!("--deadline {text}: write a duration above 0 such as 90s, 10m or 2h");
+        Error::new(ErrorCode::CONFIG_ERROR, message)
+    })
+}

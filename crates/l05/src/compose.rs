@@ -1,0 +1,111 @@
+//! From configuration to service: the only place where ports meet their adapters.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use l05_connect::{BuiltinTools, Workspace, keyfile, templates};
+use l05_core::catalog::{Catalog, read_catalog};
+use l05_core::document::{Format, TextLimits, parse};
+use l05_core::finding::findings_error;
+use l05_core::template::Template;
+use l05_core::{Error, ErrorCode};
+use l05_engine::PlanningService;
+use l05_store::SqliteStore;
+
+use crate::config::Config;
+
+/// A service in memory over the present folder, with the built-in tools and templates: the
+/// library's shortest use. Nothing survives the process but what tools write.
+pub fn embedded() -> Result<PlanningService, Error> {
+    let here = std::env::current_dir().map_err(|e| unusable(Path::new("."), &e))?;
+    let scratch = std::env::temp_dir().join(format!("l05-{}", std::process::id()));
+    PlanningService::builder()
+        .executor(Arc::new(BuiltinTools::new(workspace(&here)?, scratch)))
+        .templates(templates::builtin())
+        .build()
+}
+
+/// A service with what it told when it was made.
+pub struct Composed {
+    /// The service.
+    pub service: PlanningService,
+    /// The data folder was new and got a key of its own.
+    pub key_is_new: bool,
+}
+
+/// The service that a configuration describes, on the data folder's store.
+pub fn service(config: &Config) -> Result<Composed, Error> {
+    let folder = &config.data_dir;
+    fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
+    // Tools must not reach the store and the key through the workspace's handle.
+    let loaded = keyfile::load_or_create(folder)?;
+    let store = Arc::new(SqliteStore::open(folder).map_err(|error| {
+        let error = Error::from(error);
+        let hint = "make the data folder writable, or name another with --data-dir";
+        error.suggest(hint)
+    })?);
+    let tools = BuiltinTools::new(workspace(&config.workspace)?, folder.join("runs"));
+    let mut builder = PlanningService::builder()
+        .worker(store.worker())
+        .store(store)
+        .executor(Arc::new(tools))
+        .master_key(loaded.key)
+        .templates(template_list(config)?)
+        .limits(config.limits)
+        .policy(config.policy)
+        .require_signed_plans(config.require_signed_plans)
+        .template_threshold(config.template_threshold)
+        .in_flight_max(config.max_in_flight);
+    if let Some(path) = &config.catalog {
+        builder = builder.catalog(catalog_file(path, config.text_limits)?);
+    }
+    Ok(Composed { service: builder.build()?, key_is_new: loaded.is_new })
+}
+
+/// The tools that plans are validated against: a catalogue file's, else the built-in ones.
+pub fn catalog(config: &Config) -> Result<Catalog, Error> {
+    match &config.catalog {
+        Some(path) => catalog_file(path, config.text_limits),
+        None => Catalog::new(l05_connect::tools::specs())
+            .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, e.to_string())),
+    }
+}
+
+/// The built-in templates and those of the configured folder, which override them.
+pub fn template_list(config: &Config) -> Result<Vec<Template>, Error> {
+    let mut list = templates::builtin();
+    if let Some(folder) = &config.templates_dir {
+        list.extend(templates::read_folder(folder)?);
+    }
+    Ok(list)
+}
+
+fn catalog_file(path: &Path, limits: TextLimits) -> Result<Catalog, Error> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|e| unusable(path, &e))?;
+    let value =
+        parse(&text, Format::detect(&name, &text), limits).map_err(|e| e.into_error(&name))?;
+    let specs = read_catalog(&value)
+        .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))?;
+    Catalog::new(specs).map_err(|e| Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {e}")))
+}
+
+fn workspace(path: &Path) -> Result<Workspace, Error> {
+    Workspace::open(path).map_err(|e| unusable(path, &e))
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(ErrorCode::CONFIG_ERROR, format!("{}: {error}", path.display()))
+        .detail("path", path.display().to_string())
+        .suggest("name a folder that exists and may be used (--workspace, --data-dir)")
+}
+
+/// Where things are kept when nobody says: XDG, else a folder here.
+pub fn default_data_dir() -> PathBuf {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map_or_else(|| PathBuf::from(".l05"), |base| base.join("l05"))
+}

@@ -1,0 +1,42 @@
+//! Configuration: defaults < file < environment < flags, every value with where it came from.
+
+mod key;
+mod load;
+
+use std::path::PathBuf;
+
+use l05_core::document::TextLimits;
+use l05_core::goal::input::Policy;
+use l05_core::validate::Limits;
+
+pub use key::{KEYS, Key, Kind};
+pub use load::{Layers, Setting, Settings, load};
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where plans, journals and keys are kept.
+    pub data_dir: PathBuf,
+    /// The folder that tools see.
+    pub workspace: PathBuf,
+    /// Templates that add to and override the built-in ones.
+    pub templates_dir: Option<PathBuf>,
+    /// Validate against this catalogue instead of the built-in tools.
+    pub catalog: Option<PathBuf>,
+    /// What goals may contain.
+    pub policy: Policy,
+    /// The largest document read.
+    pub text_limits: TextLimits,
+    /// `hybrid`, `template` or `llm`.
+    pub strategy: String,
+    /// The confidence from which a template is taken.
+    pub template_threshold: f64,
+    /// Limits on plans.
+    pub limits: Limits,
+    /// Attempts in flight over all plans.
+    pub max_in_flight: u32,
+    /// Refuse plans that are handed in unsigned.
+    pub require_signed_plans: bool,
+    /// What is logged to stderr.
+    pub log_level: String,
+}

@@ -1,0 +1,219 @@
+//! Every key, once: name, range, default, meaning. `config keys`, its JSON Schema and the checks
+//! are all made from this table.
+
+use serde_json::{Value, json};
+
+/// What a key's value may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number.
+    Integer {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// A number.
+    Number {
+        /// The least.
+        min: f64,
+        /// The most.
+        max: f64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A path; empty for none.
+    Path,
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// `section.key`.
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// As it would be written on a command line.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// Fixed names in the environment beside `L05_<SECTION>_<KEY>`.
+    pub aliases: &'static [&'static str],
+}
+
+/// All keys, in the order of `config keys`.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "store.data_dir",
+        kind: Kind::Path,
+        default: "",
+        meaning: "folder of plans, journals and keys; empty: the user's data folder",
+        aliases: &["L05_DATA_DIR"],
+    },
+    Key {
+        name: "tools.workspace",
+        kind: Kind::Path,
+        default: ".",
+        meaning: "the one folder that tools see",
+        aliases: &[],
+    },
+    Key {
+        name: "tools.catalog",
+        kind: Kind::Path,
+        default: "",
+        meaning: "validate against this tool catalogue instead of the built-in tools",
+        aliases: &[],
+    },
+    Key {
+        name: "input.policy",
+        kind: Kind::Choice(&["strict", "prose"]),
+        default: "strict",
+        meaning: "what the text of a goal may contain",
+        aliases: &[],
+    },
+    Key {
+        name: "input.max_document_mb",
+        kind: Kind::Integer { min: 1, max: 1024 },
+        default: "64",
+        meaning: "the largest plan, template or catalogue file read, in MiB",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.strategy",
+        kind: Kind::Choice(&["hybrid", "template", "llm"]),
+        default: "hybrid",
+        meaning: "how goals become plans",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.template_threshold",
+        kind: Kind::Number { min: 0.0, max: 1.0 },
+        default: "0.85",
+        meaning: "the confidence from which a template is taken",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.templates_dir",
+        kind: Kind::Path,
+        default: "",
+        meaning: "folder of templates that add to and override the built-in ones",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.max_tasks",
+        kind: Kind::Integer { min: 10, max: 1_000_000 },
+        default: "200",
+        meaning: "the most tasks of a plan",
+        aliases: &[],
+    },
+    Key {
+        name: "validation.max_complexity",
+        kind: Kind::Integer { min: 10, max: 10_000_000 },
+        default: "500",
+        meaning: "the highest complexity score of a plan",
+        aliases: &["L05_MAX_PLAN_COMPLEXITY"],
+    },
+    Key {
+        name: "execution.max_in_flight",
+        kind: Kind::Integer { min: 1, max: 100_000 },
+        default: "1000",
+        meaning: "the most tasks running at once over all plans of the process",
+        aliases: &[],
+    },
+    Key {
+        name: "security.require_signed_plans",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "refuse plan files that carry no signature of this installation",
+        aliases: &[],
+    },
+    Key {
+        name: "observability.log_level",
+        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        default: "warn",
+        meaning: "what is logged to stderr",
+        aliases: &["L05_LOG_LEVEL", "PLANNING_LOG_LEVEL"],
+    },
+];
+
+impl Key {
+    /// Its name in the environment.
+    pub fn variable(&self) -> String {
+        format!("L05_{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// The default as a value.
+    pub fn default_value(&self) -> Value {
+        self.kind.from_text(self.default).expect("defaults fit their kinds: a test reads them all")
+    }
+}
+
+impl Kind {
+    /// What the value must be, in words.
+    pub fn range(self) -> String {
+        match self {
+            Kind::Boolean => "true or false".to_owned(),
+            Kind::Integer { min, max } => format!("{min} to {max}"),
+            Kind::Number { min, max } => format!("{min} to {max}, fractions allowed"),
+            Kind::Choice(words) => words.join(" | "),
+            Kind::Path => "a path".to_owned(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Boolean => "boolean",
+            Kind::Integer { .. } => "integer",
+            Kind::Number { .. } => "number",
+            Kind::Choice(_) => "choice",
+            Kind::Path => "path",
+        }
+    }
+
+    /// Reads what a flag or a variable says.
+    pub fn from_text(self, text: &str) -> Option<Value> {
+        let value = match self {
+            Kind::Boolean => Value::from(text.parse::<bool>().ok()?),
+            Kind::Integer { .. } => Value::from(text.parse::<u64>().ok()?),
+            Kind::Number { .. } => Value::from(text.parse::<f64>().ok()?),
+            Kind::Choice(_) | Kind::Path => Value::from(text),
+        };
+        self.check(&value)
+    }
+
+    /// The value in the kind's own form, if it is in range.
+    pub fn check(self, value: &Value) -> Option<Value> {
+        match self {
+            Kind::Boolean => value.as_bool().map(Value::from),
+            Kind::Integer { min, max } => {
+                value.as_u64().filter(|n| (min..=max).contains(n)).map(Value::from)
+            }
+            Kind::Number { min, max } => {
+                value.as_f64().filter(|n| (min..=max).contains(n)).map(Value::from)
+            }
+            Kind::Choice(words) => {
+                let word = value.as_str()?;
+                words.iter().find(|known| known.eq_ignore_ascii_case(word)).map(|w| Value::from(*w))
+            }
+            Kind::Path => value.as_str().map(Value::from),
+        }
+    }
+
+    /// As JSON Schema.
+    pub fn schema(self) -> Value {
+        match self {
+            Kind::Boolean => json!({ "type": "boolean" }),
+            Kind::Integer { min, max } => {
+                json!({ "type": "integer", "minimum": min, "maximum": max })
+            }
+            Kind::Number { min, max } => {
+                json!({ "type": "number", "minimum": min, "maximum": max })
+            }
+            Kind::Choice(words) => json!({ "type": "string", "enum": words }),
+            Kind::Path => json!({ "type": "string" }),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Putting the layers together. Every problem is named with where it came from, all at once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use l05_core::document::{Format, TextLimits, parse};
+use l05_core::goal::input::Policy;
+use l05_core::suggest::{did_you_mean, nearest};
+use l05_core::validate::Limits;
+use l05_core::{Error, ErrorCode};
+use serde_json::Value;
+use toml::de::{DeTable, DeValue};
+
+use super::Config;
+use super::key::{KEYS, Key};
+use crate::compose::default_data_dir;
+
+/// Names of the environment that begin like ours and are not configuration.
+const OTHER_VARIABLES: &[&str] = &["L05_SECRET_", "L05_TEST_"];
+
+/// Where the layers come from.
+#[derive(Debug, Default)]
+pub struct Layers {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `--set key=value` and the flags that stand for a key.
+    pub flags: Vec<(String, String)>,
+}
+
+/// One key's value and its origin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// The value.
+    pub value: Value,
+    /// `default`, `file:line`, a variable or a flag.
+    pub origin: String,
+}
+
+/// All keys' values.
+pub type Settings = BTreeMap<&'static str, Setting>;
+
+/// Loads the configuration; all problems are one E5000.
+pub fn load(layers: &Layers) -> Result<(Config, Settings), Error> {
+    let mut loader = Loader::default();
+    for key in KEYS {
+        let setting = Setting { value: key.default_value(), origin: "default".to_owned() };
+        loader.settings.insert(key.name, setting);
+    }
+    if let Some(path) = config_file(layers) {
+        loader.file(&path);
+    }
+    loader.environment(&layers.environment);
+    for (name, text) in &layers.flags {
+        loader.text(name, text, &format!("--set {name}"));
+    }
+    if loader.problems.is_empty() {
+        let config = assemble(&loader.settings);
+        return Ok((config, loader.settings));
+    }
+    let message = loader.problems.join("; ");
+    Err(Error::new(ErrorCode::CONFIG_ERROR, message).detail("problems", loader.problems))
+}
+
+/// `--config`, `PLANNING_CONFIG_PATH`, `./l05.toml`, the user's configuration folder.
+fn config_file(layers: &Layers) -> Option<PathBuf> {
+    let variable = |name: &str| {
+        let found = layers.environment.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| PathBuf::from(value)).filter(|p| !p.as_os_str().is_empty())
+    };
+    let home =
+        || variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|h| h.join(".config")));
+    layers
+        .file
+        .clone()
+        .or_else(|| variable("PLANNING_CONFIG_PATH"))
+        .or_else(|| Some(PathBuf::from("l05.toml")).filter(|p| p.is_file()))
+        .or_else(|| home().map(|base| base.join("l05/l05.toml")).filter(|p| p.is_file()))
+}
+
+#[derive(Default)]
+struct Loader {
+    settings: Settings,
+    problems: Vec<String>,
+}
+
+impl Loader {
+    fn file(&mut self, path: &Path) {
+        let name = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return self.problems.push(format!("{name}: {error}")),
+        };
+        let is_toml = path.extension().is_none_or(|e| e == "toml");
+        if is_toml {
+            return self.toml(&name, &text);
+        }
+        match parse(&text, Format::detect(&name, &text), TextLimits::default()) {
+            Err(error) => self.problems.push(format!("{name}: {error}")),
+            Ok(Value::Object(sections)) => {
+                for (section, keys) in &sections {
+                    match keys {
+                        Value::Object(keys) => {
+                            for (key, value) in keys {
+                                self.value(&format!("{section}.{key}"), value, &name);
+                            }
+                        }
+                        _ => self.problems.push(format!("{name}: `{section}` must be a section")),
+                    }
+                }
+            }
+            Ok(_) => self.problems.push(format!("{name}: must hold sections with keys")),
+        }
+    }
+
+    fn toml(&mut self, name: &str, text: &str) {
+        let line = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
+        let table = match DeTable::parse(text) {
+            Ok(table) => table,
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                return self.problems.push(format!("{name}:{}: {}", line(at), error.message()));
+            }
+        };
+        for (section, keys) in table.get_ref() {
+            let DeValue::Table(keys) = keys.get_ref() else {
+                let at = line(section.span().start);
+                self.problems
+                    .push(format!("{name}:{at}: `{}` must be a section", section.get_ref()));
+                continue;
+            };
+            for (key, value) in keys {
+                let origin = format!("{name}:{}", line(key.span().start));
+                let full = format!("{}.{}", section.get_ref(), key.get_ref());
+                match plain(value.get_ref()) {
+                    Some(value) => self.value(&full, &value, &origin),
+                    None => {
+                        self.problems.push(format!("{origin}: `{full}` must be a single value"))
+                    }
+                }
+            }
+        }
+    }
+
+    fn environment(&mut self, variables: &[(OsString, OsString)]) {
+        for (name, value) in variables {
+            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+            let known = KEYS.iter().find(|k| k.variable() == name || k.aliases.contains(&name));
+            match known {
+                Some(key) => self.text(key.name, value, name),
+                None if !name.starts_with("L05_") => {}
+                None if OTHER_VARIABLES.iter().any(|prefix| name.starts_with(prefix)) => {}
+                None => {
+                    let names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+                    let near = nearest(name, names.iter().map(String::as_str));
+                    let hint = did_you_mean(&near);
+                    self.problems.push(format!("the variable {name} stands for no key{hint}"));
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &str, origin: &str) {
+        let Some(key) = self.key(name, origin) else { return };
+        match key.kind.from_text(text) {
+            Some(value) => self.keep(key, value, origin),
+            None => self.out_of_range(key, text, origin),
+        }
+    }
+
+    fn value(&mut self, name: &str, value: &Value, origin: &str) {
+        let Some(key) = self.key(name, origin) else { return };
+        match key.kind.check(value) {
+            Some(value) => self.keep(key, value, origin),
+            None => self.out_of_range(key, &value.to_string(), origin),
+        }
+    }
+
+    fn key(&mut self, name: &str, origin: &str) -> Option<&'static Key> {
+        let key = KEYS.iter().find(|key| key.name == name);
+        if key.is_none() {
+            let hint = did_you_mean(&nearest(name, KEYS.iter().map(|key| key.name)));
+            self.problems.push(format!("{origin}: there is no key `{name}`{hint}"));
+        }
+        key
+    }
+
+    fn keep(&mut self, key: &'static Key, value: Value, origin: &str) {
+        self.settings.insert(key.name, Setting { value, origin: origin.to_owned() });
+    }
+
+    fn out_of_range(&mut self, key: &Key, given: &str, origin: &str) {
+        let range = key.kind.range();
+        self.problems.push(format!("{origin}: `{}` must be {range}, not {given}", key.name));
+    }
+}
+
+fn plain(value: &DeValue<'_>) -> Option<Value> {
+    match value {
+        DeValue::String(text) => Some(Value::from(text.as_ref())),
+        DeValue::Boolean(b) => Some(Value::from(*b)),
+        DeValue::Integer(n) => u64::from_str_radix(n.as_str(), n.radix()).ok().map(Value::from),
+        DeValue::Float(f) => f.as_str().parse::<f64>().ok().map(Value::from),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+fn assemble(settings: &Settings) -> Config {
+    let value = |name: &str| &settings[name].value;
+    let text = |name: &str| value(name).as_str().unwrap_or_default().to_owned();
+    let path = |name: &str| Some(PathBuf::from(text(name))).filter(|p| !p.as_os_str().is_empty());
+    let integer = |name: &str| value(name).as_u64().unwrap_or_default();
+    Config {
+        data_dir: path("store.data_dir").unwrap_or_else(default_data_dir),
+        workspace: path("tools.workspace").unwrap_or_else(|| PathBuf::from(".")),
+        templates_dir: path("decomposition.templates_dir"),
+        catalog: path("tools.catalog"),
+        policy: Policy::parse(&text("input.policy")).unwrap_or(Policy::Strict),
+        text_limits: TextLimits { bytes_max: (integer("input.max_document_mb") as usize) << 20 },
+        strategy: text("decomposition.strategy"),
+        template_threshold: value("decomposition.template_threshold").as_f64().unwrap_or(1.0),
+        limits: Limits {
+            tasks_max: integer("decomposition.max_tasks") as usize,
+            complexity_max: integer("validation.max_complexity") as f64,
+        },
+        max_in_flight: integer("execution.max_in_flight") as u32,
+        require_signed_plans: value("security.require_signed_plans").as_bool().unwrap_or(true),
+        log_level: text("observability.log_level"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_layers_win_and_say_where_they_came_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, "[input]\npolicy = \"prose\"\n\n[decomposition]\nmax_tasks = 500\n")
+            .unwrap();
+        let layers = Layers {
+            file: Some(file.clone()),
+            environment: vec![
+                ("L05_DECOMPOSITION_MAX_TASKS".into(), "600".into()),
+                ("PATH".into(), "x".into()),
+            ],
+            flags: vec![("decomposition.template_threshold".into(), "0.5".into())],
+        };
+        let (config, settings) = load(&layers).unwrap();
+        assert_eq!(
+            (config.policy, config.limits.tasks_max, config.template_threshold),
+            (Policy::Prose, 600, 0.5)
+        );
+        assert_eq!(settings["input.policy"].origin, format!("{}:2", file.display()));
+        assert_eq!(settings["decomposition.max_tasks"].origin, "L05_DECOMPOSITION_MAX_TASKS");
+    }
+
+    #[test]
+    fn all_problems_are_named_with_their_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        std::fs::write(&file, "[input]\npolcy = \"prose\"\n[decomposition]\nmax_tasks = 5\n")
+            .unwrap();
+        let layers = Layers {
+            file: Some(file),
+            environment: vec![
+                ("L05_INPUT_POLICY".into(), "lax".into()),
+                ("L05_INPT_POLICY".into(), "x".into()),
+            ],
+            flags: vec![("security.require_signed_plans".into(), "yes".into())],
+        };
+        let error = load(&layers).unwrap_err();
+        assert_eq!(error.code, ErrorCode::CONFIG_ERROR);
+        for part in [
+            "x.toml:2: there is no key `input.polcy`; did you mean `input.policy`",
+            "x.toml:4: `decomposition.max_tasks` must be 10 to 1000000, not 5",
+            "L05_INPUT_POLICY: `input.policy` must be strict | prose, not lax",
+            "the variable L05_INPT_POLICY stands for no key; did you mean",
+            "--set security.require_signed_plans: `security.require_signed_plans` must be true or false, not yes",
+        ] {
+            assert!(error.message.contains(part), "{part}\n{}", error.message);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! SQLite: one file in the data folder, shared by all processes of this machine.
+//!
+//! One thread owns the writing connection and commits what has gathered as one transaction (group
+//! commit; `synchronous=FULL`, so a commit is an fsync of the WAL). Reads have a thread and a
+//! connection of their own and never wait for a commit. rusqlite rather than sqlx: SQLite is a
+//! synchronous library, and a thread that owns its connection is exactly the single writer that
+//! the journal wants; `data.query` needs rusqlite in any case.
+//!
+//! Ownership: every process holds an OS lock on a file named after its worker id. A run whose
+//! owner's lock can be taken has no living owner; the lock goes with the process however it dies.
+
+mod read;
+mod schema;
+mod worker;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use l05_core::id::{PlanId, Sequence, WorkerId};
+use l05_core::run::record::Record;
+use l05_engine::port::{
+    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
+    StoreError, StoredPlan,
+};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use worker::WorkerLock;
+
+/// The file's name in the data folder.
+pub const DATABASE_FILE: &str = "l05.db";
+
+/// Settings that tests move.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The most pages the file may have: a full disk without filling one.
+    pub page_count_max: Option<u32>,
+}
+
+/// A job for a connection's thread.
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The store of one data folder.
+pub struct SqliteStore {
+    writer: mpsc::Sender<Job>,
+    reader: mpsc::Sender<Job>,
+    lock: WorkerLock,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// Opens or makes the store in `folder`, which must exist.
+    pub fn open(folder: &Path) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open_with(folder, Options::default())
+    }
+
+    /// Opens with settings.
+    pub fn open_with(folder: &Path, options: Options) -> Result<SqliteStore, StoreError> {
+        let path = folder.join(DATABASE_FILE);
+        let at = |e: rusqlite::Error| open_error(&path, &e);
+        let mut writer = Connection::open(&path).map_err(at)?;
+        schema::prepare(&mut writer).map_err(at)?;
+        if let Some(pages) = options.page_count_max {
+            writer.pragma_update(None, "max_page_count", pages).map_err(at)?;
+        }
+        let reader = Connection::open(&path).map_err(at)?;
+        schema::configure(&reader).map_err(at)?;
+        reader.pragma_update(None, "query_only", true).map_err(at)?;
+        let lock = WorkerLock::take(folder, WorkerId(Uuid::now_v7()))
+            .map_err(|e| StoreError::Unavailable(format!("{}: {e}", folder.display())))?;
+        Ok(SqliteStore {
+            writer: serve("l05-journal", writer)?,
+            reader: serve("l05-reader", reader)?,
+            lock,
+            path,
+        })
+    }
+
+    /// Who this process is to the store.
+    pub fn worker(&self) -> WorkerId {
+        self.lock.worker()
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn on<T: Send + 'static>(
+        &self,
+        thread: &mpsc::Sender<Job>,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let (answer, result) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            // The caller may have gone; the work is done all the same.
+            let _ = answer.send(work(connection));
+        });
+        let sent = thread.send(job);
+        Box::pin(async move {
+            let gone = || StoreError::Unavailable("the store's thread has ended".to_owned());
+            sent.map_err(|_| gone())?;
+            result.await.map_err(|_| gone())?
+        })
+    }
+}
+
+/// Runs a connection's jobs on a thread of its own until the store is dropped.
+fn serve(name: &str, mut connection: Connection) -> Result<mpsc::Sender<Job>, StoreError> {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            for job in jobs {
+                job(&mut connection);
+            }
+        })
+        .map_err(|e| StoreError::Unavailable(format!("no thread for the store: {e}")))?;
+    Ok(sender)
+}
+
+fn open_error(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let text = format!("{}: {}", path.display(), explain(error));
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreError::Corrupt(text)
+        }
+        _ => StoreError::Unavailable(text),
+    }
+}
+
+/// SQLite's messages for the cases that people meet, in words that say what to do.
+pub(crate) fn explain(error: &rusqlite::Error) -> String {
+    use rusqlite::ErrorCode as E;
+    let hint = match error.sqlite_error_code() {
+        Some(E::DiskFull) => "there is no room left for the journal",
+        Some(E::ReadOnly) => "the data folder is read-only",
+        Some(E::CannotOpen | E::PermissionDenied) => "the file cannot be opened or made",
+        Some(E::DatabaseBusy | E::DatabaseLocked) => "another process keeps it locked",
+        Some(E::SystemIoFailure) => "the disk refused the write",
+        _ => return error.to_string(),
+    };
+    format!("{hint} ({error})")
+}
+
+fn failed(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreError::Corrupt(explain(error))
+        }
+        _ => StoreError::Unavailable(explain(error)),
+    }
+}
+
+impl Journal for SqliteStore {
+    fn append(
+        &self,
+        batch: Vec<Arc<Record>>,
+    ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>> {
+        self.on(&self.writer, move |c| write::append(c, &batch).map_err(|e| failed(&e)))
+    }
+
+    fn read(&self, plan: PlanId, from: Sequence) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.on(&self.reader, move |c| read::records(c, plan, from))
+    }
+
+    fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
+        self.on(&self.reader, move |c| read::blob(c, plan, &sha256))
+    }
+
+    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
+        let locks = self.lock.folder().to_owned();
+        self.on(&self.writer, move |c| {
+            write::claim(c, plan, worker, &locks).map_err(|e| failed(&e))
+        })
+    }
+
+    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.on(&self.writer, move |c| write::release(c, plan, worker).map_err(|e| failed(&e)))
+    }
+
+    fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let locks = self.lock.folder().to_owned();
+        self.on(&self.reader, move |c| {
+            let owner = read::owner(c, plan)?;
+            Ok(owner.is_some_and(|owner| worker::is_alive(&locks, owner)))
+        })
+    }
+
+    fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.on(&self.writer, move |c| write::post(c, plan, &command).map_err(|e| failed(&e)))
+    }
+
+    fn take_posted(
+        &self,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>> {
+        let reader = self.on(&self.reader, move |c| read::any_posted(c, worker));
+        Box::pin(async move {
+            // The common answer is "none", and it should not cost a write transaction.
+            if !reader.await? {
+                return Ok(Vec::new());
+            }
+            let taken =
+                move |c: &mut Connection| write::take_posted(c, worker).map_err(|e| failed(&e));
+            self.on(&self.writer, taken).await
+        })
+    }
+}
+
+impl PlanCatalog for SqliteStore {
+    fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.on(&self.writer, move |c| write::put(c, &plan).map_err(|e| failed(&e)))
+    }
+
+    fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>> {
+        self.on(&self.reader, move |c| read::plan(c, plan))
+    }
+
+    fn list(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
+        self.on(&self.reader, move |c| read::list(c, &query))
+    }
+
+    fn find(&self, prefix: String) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
+        self.on(&self.reader, move |c| read::find(c, &prefix))
+    }
+}

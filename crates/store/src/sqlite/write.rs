@@ -1,0 +1,181 @@
+//! All SQL that writes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use l05_core::id::{Epoch, PlanId, WorkerId};
+use l05_core::run::record::Record;
+use l05_engine::memory::status_after;
+use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::worker;
+use crate::codec::encode;
+
+fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// One transaction for the batch. A refused record writes nothing; an error takes all down.
+pub(super) fn append(
+    connection: &mut Connection,
+    batch: &[Arc<Record>],
+) -> rusqlite::Result<Vec<AppendResult>> {
+    let transaction = begin(connection)?;
+    let results = batch
+        .iter()
+        .map(|record| append_one(&transaction, record))
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    transaction.commit()?;
+    Ok(results)
+}
+
+fn append_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<AppendResult> {
+    // The fence: epoch and sequence are checked and moved by the statement that reserves the row.
+    let number: Option<i64> = transaction
+        .prepare_cached(
+            "UPDATE plan SET next_sequence = ?1 WHERE id = ?2 AND epoch = ?3 AND next_sequence = ?4
+             RETURNING number",
+        )?
+        .query_row(
+            params![
+                record.next().0.cast_signed(),
+                record.plan.0.as_bytes(),
+                record.epoch.0.cast_signed(),
+                record.first.0.cast_signed()
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(number) = number else { return refusal(transaction, record) };
+    let row = encode(record);
+    transaction
+        .prepare_cached(
+            "INSERT INTO journal (plan, first, count, epoch, at, format, crc, actor, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            number,
+            row.first.cast_signed(),
+            row.count.cast_signed(),
+            row.epoch.cast_signed(),
+            row.at,
+            row.format,
+            row.crc,
+            row.actor,
+            row.body
+        ])?;
+    for blob in &record.blobs {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO blob (plan, sha256, json) VALUES (?1, ?2, ?3)")?
+            .execute(params![number, blob.sha256, blob.json])?;
+    }
+    if let Some(status) = status_after(&record.events) {
+        transaction
+            .prepare_cached("UPDATE plan SET status = ?1 WHERE number = ?2")?
+            .execute(params![status.as_str(), number])?;
+    }
+    Ok(AppendResult::Appended)
+}
+
+fn refusal(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<AppendResult> {
+    let epoch: Option<i64> = transaction
+        .prepare_cached("SELECT epoch FROM plan WHERE id = ?1")?
+        .query_row([record.plan.0.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(AppendResult::Refused(match epoch {
+        None => Refusal::UnknownPlan,
+        Some(epoch) if epoch != record.epoch.0.cast_signed() => Refusal::StaleEpoch,
+        Some(_) => Refusal::WrongSequence,
+    }))
+}
+
+pub(super) fn claim(
+    connection: &mut Connection,
+    plan: PlanId,
+    worker: WorkerId,
+    locks: &Path,
+) -> rusqlite::Result<Claim> {
+    let transaction = begin(connection)?;
+    let found: Option<(Option<[u8; 16]>, i64)> = transaction
+        .query_row("SELECT owner, epoch FROM plan WHERE id = ?1", [plan.0.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((owner, epoch)) = found else { return Ok(Claim::UnknownPlan) };
+    let owner = owner.map(|bytes| WorkerId(Uuid::from_bytes(bytes)));
+    if owner.is_some_and(|owner| owner != worker && worker::is_alive(locks, owner)) {
+        return Ok(Claim::Held);
+    }
+    let epoch = epoch + 1;
+    transaction.execute(
+        "UPDATE plan SET owner = ?1, epoch = ?2 WHERE id = ?3",
+        params![worker.0.as_bytes(), epoch, plan.0.as_bytes()],
+    )?;
+    transaction.commit()?;
+    Ok(Claim::Granted(Epoch(epoch.cast_unsigned())))
+}
+
+pub(super) fn release(
+    connection: &mut Connection,
+    plan: PlanId,
+    worker: WorkerId,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE plan SET owner = NULL WHERE id = ?1 AND owner = ?2")?
+        .execute(params![plan.0.as_bytes(), worker.0.as_bytes()])?;
+    Ok(())
+}
+
+pub(super) fn post(
+    connection: &mut Connection,
+    plan: PlanId,
+    command: &RemoteCommand,
+) -> rusqlite::Result<()> {
+    let command = serde_json::to_string(command).expect("a command is plain data");
+    connection.execute(
+        "INSERT INTO posted (plan, command) SELECT number, ?2 FROM plan WHERE id = ?1",
+        params![plan.0.as_bytes(), command],
+    )?;
+    Ok(())
+}
+
+pub(super) fn take_posted(
+    connection: &mut Connection,
+    worker: WorkerId,
+) -> rusqlite::Result<Vec<(PlanId, RemoteCommand)>> {
+    let transaction = begin(connection)?;
+    let taken = {
+        let mut statement = transaction.prepare(
+            "SELECT plan.id, posted.command, posted.position FROM posted
+             JOIN plan ON plan.number = posted.plan WHERE plan.owner = ?1 ORDER BY posted.position",
+        )?;
+        let rows = statement.query_map([worker.0.as_bytes()], |row| {
+            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()?
+    };
+    for (_, _, position) in &taken {
+        transaction.execute("DELETE FROM posted WHERE position = ?1", [position])?;
+    }
+    transaction.commit()?;
+    Ok(taken
+        .into_iter()
+        // A command that this version does not know is from a newer one; it is dropped.
+        .filter_map(|(plan, command, _)| {
+            let command = serde_json::from_str(&command).ok()?;
+            Some((PlanId(Uuid::from_bytes(plan)), command))
+        })
+        .collect())
+}
+
+pub(super) fn put(connection: &mut Connection, plan: &StoredPlan) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO plan (id, goal, status, created_at, document)
+             VALUES (?1, ?2, 'VALIDATED', ?3, ?4)",
+        )?
+        .execute(params![plan.plan_id.0.as_bytes(), plan.goal, plan.created_at.0, plan.document])?;
+    Ok(())
+}
