@@ -102,7 +102,7 @@ impl Workspace {
     ) -> Result<String, TaskError> {
         let parent = Path::new(path).parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(parent) = parent {
-            self.root.create_dir_all(parent).map_err(|e| refused(path, &e))?;
+            self.make_folder(path, parent)?;
         }
         if if_exists == IfExists::Append {
             return self
@@ -120,6 +120,13 @@ impl Workspace {
         // Whatever happened, the partial name is ours to remove.
         let _ = self.root.remove_file(&partial);
         result
+    }
+
+    fn make_folder(&self, path: &str, parent: &Path) -> Result<(), TaskError> {
+        let Err(error) = self.root.create_dir_all(parent) else { return Ok(()) };
+        // A link that leads out "exists"; following it says what is really wrong.
+        let real = self.root.metadata(parent).err().unwrap_or(error);
+        Err(refused(path, &real))
     }
 
     fn create(&self, path: &str) -> io::Result<File> {
@@ -192,7 +199,8 @@ pub(crate) fn final_error(code: ErrorCode, message: impl Into<String>) -> TaskEr
 
 fn refused(path: &str, error: &io::Error) -> TaskError {
     let outside = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
-        || error.raw_os_error() == Some(EXDEV);
+        || error.raw_os_error() == Some(EXDEV)
+        || climbs_out(path);
     if outside {
         return final_error(
             ErrorCode::ACCESS_DENIED,
@@ -210,6 +218,20 @@ fn refused(path: &str, error: &io::Error) -> TaskError {
             | io::ErrorKind::AlreadyExists
     );
     TaskError { code: ErrorCode::TASK_FAILED, message: format!("`{path}`: {error}"), is_final }
+}
+
+/// Whether a path leads out by its words alone: said so even where a part of it does not exist.
+fn climbs_out(path: &str) -> bool {
+    let mut depth = 0i32;
+    path.starts_with('/')
+        || path.split('/').any(|part| {
+            depth += match part {
+                "" | "." => 0,
+                ".." => -1,
+                _ => 1,
+            };
+            depth < 0
+        })
 }
 
 /// What the kernel answers when RESOLVE_BENEATH stops a path.

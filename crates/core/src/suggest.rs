@@ -4,6 +4,8 @@
 const OFFERED_MAX: usize = 3;
 /// Below this similarity (0 to 1, Jaro-Winkler) a name is noise rather than help.
 const SIMILARITY_MIN: f64 = 0.75;
+/// How much less alike than the best another may be: beside a near hit the rest only distracts.
+const SIMILARITY_SPAN: f64 = 0.1;
 
 /// The known names most like `wanted`, best first, at most three; empty when none is close.
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
@@ -14,6 +16,8 @@ pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Ve
         .filter(|(score, _)| *score >= SIMILARITY_MIN)
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    let best = scored.first().map_or(0.0, |(score, _)| *score);
+    scored.retain(|(score, _)| best - score <= SIMILARITY_SPAN);
     scored.truncate(OFFERED_MAX);
     scored.into_iter().map(|(_, name)| name).collect()
 }
@@ -43,7 +47,7 @@ mod tests {
     #[test]
     fn offers_close_names_only() {
         let known = ["fs.read", "fs.write", "data.read", "text.render"];
-        assert_eq!(nearest("fs.raed", known), ["fs.read", "fs.write"]);
+        assert_eq!(nearest("fs.raed", known), ["fs.read"]);
         assert_eq!(nearest("file_read", known), ["data.read", "fs.read"]);
         assert!(nearest("quantum", known).is_empty());
     }

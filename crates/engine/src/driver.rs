@@ -110,7 +110,7 @@ pub(crate) struct Driver {
     sender: mpsc::WeakSender<Message>,
     replies: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     next_ticket: u64,
-    running: HashMap<(PlanId, TaskIndex), Running>,
+    running: HashMap<PlanId, HashMap<TaskIndex, Running>>,
     waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
     plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
     append_failures: u32,
@@ -241,8 +241,12 @@ impl Driver {
     }
 
     fn forget(&mut self, plan: PlanId, task: TaskIndex, attempt: Attempt) {
-        if self.running.get(&(plan, task)).is_some_and(|r| r.attempt == attempt) {
-            self.running.remove(&(plan, task));
+        let Some(tasks) = self.running.get_mut(&plan) else { return };
+        if tasks.get(&task).is_some_and(|running| running.attempt == attempt) {
+            tasks.remove(&task);
+        }
+        if tasks.is_empty() {
+            self.running.remove(&plan);
         }
     }
 
@@ -345,7 +349,7 @@ impl Driver {
                 let work = self.workbench.attempt(&self.journal, assignment, cancel);
                 let task_handle = tokio::spawn(report(plan, task, attempt, work, sender));
                 let running = Running { attempt, canceller, task: task_handle.abort_handle() };
-                self.running.insert((plan, task), running);
+                self.running.entry(plan).or_default().insert(task, running);
             }
             Action::Resolve(question) => {
                 let Some(sender) = self.sender.upgrade() else { return };
@@ -361,7 +365,7 @@ impl Driver {
                 });
             }
             Action::Stop { plan, task, attempt } => {
-                if let Some(running) = self.running.get(&(plan, task))
+                if let Some(running) = self.running.get(&plan).and_then(|tasks| tasks.get(&task))
                     && running.attempt == attempt
                 {
                     running.canceller.cancel();
@@ -398,13 +402,10 @@ impl Driver {
     }
 
     fn stop_executors(&mut self, plan: PlanId) {
-        self.running.retain(|(of, _), running| {
-            if *of == plan {
-                running.canceller.cancel();
-                running.task.abort();
-            }
-            *of != plan
-        });
+        for running in self.running.remove(&plan).unwrap_or_default().into_values() {
+            running.canceller.cancel();
+            running.task.abort();
+        }
     }
 
     /// Stopping: when nothing runs any more, or the grace is over.
@@ -413,7 +414,7 @@ impl Driver {
         if !self.stopping.as_ref().is_some_and(over) {
             return false;
         }
-        for running in self.running.values() {
+        for running in self.running.values().flat_map(HashMap::values) {
             running.canceller.cancel();
             running.task.abort();
         }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod planning;
+mod recent;
 mod watch;
 
 use std::sync::Arc;
@@ -52,6 +53,7 @@ struct Inner {
     require_signed: bool,
     template_threshold: f64,
     worker: WorkerId,
+    recent: recent::RecentPlans,
     driver: Handle,
 }
 
@@ -97,7 +99,10 @@ impl PlanningService {
     }
 
     async fn drive(&self, id: PlanId, rerun: Option<Rerun>) -> Result<(), Error> {
-        let plan = self.load(id).await?;
+        let plan = match self.inner.recent.take(id) {
+            Some(plan) => plan,
+            None => self.load(id).await?,
+        };
         let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
             Claim::Granted(epoch) => epoch,
             Claim::UnknownPlan => return Err(unknown(&id.to_string())),

@@ -180,6 +180,8 @@ fn connect(bench: &Bench, tables: &[Named]) -> Result<Connection, TaskError> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_in_memory_with_flags(flags).map_err(|e| sql(&e))?;
+    // First of all: changing it drops whatever is temporary, the views below included.
+    connection.pragma_update(None, "temp_store", "memory").map_err(|e| sql(&e))?;
     for (i, table) in tables.iter().enumerate() {
         let path: PathBuf = bench.tables.path(bench, &table.handle)?;
         let uri = format!("file:{}?mode=ro&immutable=1", uri_path(&path));
@@ -210,7 +212,6 @@ fn guard(bench: &Bench, connection: &Connection) -> Result<(), TaskError> {
     for (limit, value) in limits {
         connection.set_limit(limit, value).map_err(|e| sql(&e))?;
     }
-    connection.pragma_update(None, "temp_store", "memory").map_err(|e| sql(&e))?;
     connection.authorizer(Some(authorize)).map_err(|e| sql(&e))?;
     let (cancel, end) = (bench.cancel.clone(), Instant::now() + QUERY_TIME_MAX);
     let stop = move || cancel.is_cancelled() || Instant::now() >= end;

@@ -182,6 +182,7 @@ impl Builder {
             require_signed: self.require_signed,
             template_threshold: self.template_threshold,
             worker: self.worker,
+            recent: super::recent::RecentPlans::default(),
             driver,
         };
         Ok(PlanningService { inner: Arc::new(inner) })

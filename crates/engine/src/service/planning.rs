@@ -145,7 +145,9 @@ impl PlanningService {
             .map_err(|failed| findings_error(ErrorCode::PLAN_INVALID, &failed.errors))?;
         let plan = self.inner.keys.sign(plan);
         self.store(&plan).await?;
-        Ok(Planned { plan: Arc::new(plan), warnings })
+        let plan = Arc::new(plan);
+        self.inner.recent.keep(&plan);
+        Ok(Planned { plan, warnings })
     }
 
     async fn store(&self, plan: &Plan) -> Result<(), Error> {
@@ -231,6 +233,11 @@ fn no_template(goal: &str, matches: &[Match<'_>], threshold: f64) -> Error {
         .detail("goal_characters", goal.chars().count())
         .detail("nearest", details);
     match near.first() {
+        Some(best) if !best.missing.is_empty() => {
+            let missing: Vec<String> =
+                best.missing.iter().map(|name| format!("--input {name}=…")).collect();
+            error.suggest(format!("for {}, give {}", best.template.id, missing.join(" ")))
+        }
         Some(best) => error.suggest(format!(
             "name it with --template {}, or see what `l05 templates show {0}` understands",
             best.template.id

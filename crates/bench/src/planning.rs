@@ -1,0 +1,118 @@
+//! Everything before a run: goals, graphs, validation.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use l05_connect::{BuiltinTools, Workspace, templates};
+use l05_core::catalog::Catalog;
+use l05_core::goal::{Goal, input};
+use l05_core::graph::{DependencyGraph, Edge};
+use l05_core::id::{AgentDid, GoalId, TaskIndex};
+use l05_core::plan::Structure;
+use l05_core::time::Timestamp;
+use l05_core::validate::{Limits, Surroundings, validate};
+use l05_engine::PlanningService;
+use l05_engine::port::Executor as _;
+use std::hint::black_box;
+
+use crate::measure::{Bench, SAMPLES_MIN};
+use crate::workload::{Noop, chain, layered};
+
+pub(crate) fn run(bench: &Bench) {
+    goal_check(bench);
+    resolve(bench);
+    validation(bench);
+    create_plan(bench);
+}
+
+fn goal_check(bench: &Bench) {
+    let text =
+        "Compare the figures of this month with those of the last one, please. ".repeat(1_429);
+    let text: String = text.chars().take(100_000).collect();
+    let check = |policy| assert!(input::check(black_box(&text), policy).is_ok());
+    bench.micros("goal_check/100000", 20, || check(input::Policy::Strict));
+    bench.micros("goal_check/100000_prose", 2, || check(input::Policy::Prose));
+}
+
+/// From a document's tasks to the graph with its order, levels and critical path.
+fn resolve(bench: &Bench) {
+    let small = layered(10, 20, 42);
+    bench.micros("resolve/200", 100, || {
+        let structure = Structure::build(black_box(&small), &mut Vec::new()).expect("acyclic");
+        black_box(structure.graph().critical_path(&[1.0; 200]));
+    });
+    if bench.wants("resolve/1000000") {
+        let large = chain(1_000_000);
+        let seconds = vec![1.0; 1_000_000];
+        let samples = (0..SAMPLES_MIN)
+            .map(|_| {
+                let start = Instant::now();
+                let structure =
+                    Structure::build(black_box(&large), &mut Vec::new()).expect("acyclic");
+                black_box(structure.graph().critical_path(&seconds));
+                start.elapsed().as_secs_f64()
+            })
+            .collect();
+        bench.report("resolve/1000000", "s", samples);
+    }
+    if bench.wants("graph/1000000") {
+        let edge = |t: u32| Edge { from: TaskIndex(t - 1), to: TaskIndex(t) };
+        let samples = (0..SAMPLES_MIN)
+            .map(|_| {
+                let edges = (1..1_000_000).map(edge).collect();
+                let start = Instant::now();
+                black_box(DependencyGraph::build(1_000_000, edges).expect("acyclic"));
+                start.elapsed().as_secs_f64()
+            })
+            .collect();
+        bench.report("graph/1000000", "s", samples);
+    }
+}
+
+fn validation(bench: &Bench) {
+    let catalog = Catalog::new(Noop.tools()).expect("no schemas, no problem");
+    let document = layered(10, 20, 42);
+    let around = Surroundings {
+        catalog: &catalog,
+        limits: Limits::default(),
+        now: Timestamp(0),
+        strict: false,
+    };
+    bench.micros("validate/200", 20, || {
+        assert!(validate(black_box(document.clone()), &around).is_valid());
+    });
+}
+
+/// A goal through the whole way: policy, template, validation, signature, memory store.
+fn create_plan(bench: &Bench) {
+    if !bench.wants("create_plan/template") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(async {
+        let workspace = Workspace::open(bench.dir()).expect("the bench folder is there");
+        let tools = BuiltinTools::new(workspace, bench.dir().join("scratch"));
+        let service = PlanningService::builder()
+            .executor(Arc::new(tools))
+            .templates(templates::builtin())
+            .build()
+            .expect("the built-in parts fit together");
+        let per_sample = 200;
+        let mut samples = Vec::new();
+        for _ in 0..=SAMPLES_MIN {
+            let start = Instant::now();
+            for i in 0..per_sample {
+                let id = GoalId::new(format!("goal-{i}")).expect("URL-safe");
+                let goal =
+                    Goal::new(id, AgentDid::local(), "Create a summary of the project status");
+                black_box(service.create_plan(goal).await.expect("a template fits"));
+            }
+            samples.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(per_sample));
+        }
+        // The first sample warms up.
+        samples.remove(0);
+        bench.report("create_plan/template", "us", samples);
+        service.shutdown().await;
+    });
+}

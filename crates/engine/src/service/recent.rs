@@ -1,0 +1,53 @@
+//! Plans proven by this process a moment ago and not executed yet.
+//!
+//! A [`Plan`] is its own proof, so executing one that was just created needs neither the store's
+//! copy nor another check of its signature. Handed out once: whoever executes it takes it along.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use l05_core::id::PlanId;
+use l05_core::plan::Plan;
+
+/// How many tasks the kept plans may have together: some 200 MB at most.
+const TASKS_MAX: usize = 200_000;
+
+#[derive(Default)]
+pub(super) struct RecentPlans {
+    // Short and synchronous: never held across an await.
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    plans: HashMap<PlanId, Arc<Plan>>,
+    /// Oldest first; may name plans that were taken.
+    order: VecDeque<PlanId>,
+    tasks: usize,
+}
+
+impl RecentPlans {
+    pub(super) fn keep(&self, plan: &Arc<Plan>) {
+        let mut kept = self.kept.lock().expect("no code panics while it holds this lock");
+        kept.tasks += plan.graph().len();
+        kept.order.push_back(plan.id());
+        kept.plans.insert(plan.id(), plan.clone());
+        while kept.tasks > TASKS_MAX {
+            let Some(oldest) = kept.order.pop_front() else { break };
+            if let Some(plan) = kept.plans.remove(&oldest) {
+                kept.tasks -= plan.graph().len();
+            }
+        }
+    }
+
+    pub(super) fn take(&self, id: PlanId) -> Option<Arc<Plan>> {
+        let mut kept = self.kept.lock().expect("no code panics while it holds this lock");
+        let plan = kept.plans.remove(&id)?;
+        kept.tasks -= plan.graph().len();
+        // Names of taken plans would gather otherwise.
+        if kept.plans.is_empty() {
+            kept.order.clear();
+        }
+        Some(plan)
+    }
+}

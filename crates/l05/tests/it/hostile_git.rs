@@ -1,0 +1,67 @@
+//! A repository that wants to run something, in every way git offers.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::sandbox::{Sandbox, git};
+
+#[test]
+fn nothing_of_a_hostile_repository_runs() {
+    let sandbox = Sandbox::new();
+    let work = sandbox.work();
+    let mark = sandbox.data().with_file_name("ran");
+    git(&work, &["init", "-q", "-b", "main"]);
+    sandbox.write("a.txt", "one\n");
+    git(&work, &["add", "a.txt"]);
+    git(&work, &["commit", "-q", "-m", "first"]);
+    let script = sandbox.work().join(".git/evil.sh");
+    std::fs::write(&script, format!("#!/bin/sh\necho $0 $* >> {}\ncat\n", mark.display())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let evil = script.to_str().unwrap();
+    for hook in [
+        "post-checkout",
+        "pre-commit",
+        "post-index-change",
+        "reference-transaction",
+        "fsmonitor-watchman",
+    ] {
+        let path = work.join(".git/hooks").join(hook);
+        std::fs::copy(&script, &path).unwrap();
+    }
+    for (key, value) in [
+        ("core.fsmonitor", evil),
+        ("core.pager", evil),
+        ("core.sshCommand", evil),
+        ("core.editor", evil),
+        ("core.askPass", evil),
+        ("core.alternateRefsCommand", evil),
+        ("diff.external", evil),
+        ("diff.evil.textconv", evil),
+        ("diff.evil.command", evil),
+        ("filter.evil.clean", evil),
+        ("filter.evil.smudge", evil),
+        ("filter.evil.process", evil),
+        ("gpg.program", evil),
+        ("log.showSignature", "true"),
+        ("credential.helper", evil),
+        ("alias.log", &format!("!{evil}")),
+        ("alias.rev-parse", &format!("!{evil}")),
+        ("pager.log", evil),
+        ("uploadpack.packObjectsHook", evil),
+        ("remote.origin.url", &format!("ext::{evil}")),
+        ("remote.origin.promisor", "true"),
+        ("extensions.partialClone", "origin"),
+    ] {
+        git(&work, &["config", key, value]);
+    }
+    std::fs::write(work.join(".gitattributes"), "* diff=evil filter=evil\n").unwrap();
+    // A missing object would be fetched from the promisor.
+    std::fs::write(work.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+
+    let (code, result) = sandbox.json(&["run", "Create a summary of the project status"]);
+    assert_eq!((code, &result["status"]), (0, &"COMPLETED".into()), "{result}");
+    let ran = std::fs::read_to_string(&mark).unwrap_or_default();
+    assert_eq!(ran, "", "the repository ran something");
+    let git_task =
+        result["tasks"].as_array().unwrap().iter().find(|t| t["task_id"] == "git").unwrap();
+    assert_eq!(git_task["outputs"]["total_commits"], 1, "{git_task}");
+}

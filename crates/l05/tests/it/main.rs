@@ -1,0 +1,12 @@
+//! The built binary, as people and programs use it.
+
+mod bad_input;
+mod documents;
+mod example;
+mod hostile_git;
+mod kill;
+mod planning;
+mod sales;
+mod sandbox;
+mod second_terminal;
+mod summary;

@@ -1,0 +1,134 @@
+//! Execution through the real surface: failures, retries, conditions, data between tasks.
+
+use crate::sandbox::Sandbox;
+
+fn execute(plan: &str) -> (i32, serde_json::Value) {
+    let sandbox = Sandbox::new();
+    sandbox.write("in.csv", "name,n\na,1\nb,2\n");
+    sandbox.write("plan.yaml", plan);
+    sandbox.json(&["execute", "plan.yaml"])
+}
+
+#[test]
+fn a_failed_plan_returns_what_completed() {
+    let (code, result) = execute(
+        "goal: x\ntasks:\n  - {id: a, tool: fs.read, inputs: {path: none.txt}}\n  - {id: b, tool: time.wait, depends_on: [a], inputs: {seconds: 0}}\n  - {id: c, tool: fs.read, inputs: {path: in.csv}}\n",
+    );
+    assert_eq!((code, &result["status"], &result["partial"]), (1, &"FAILED".into(), &true.into()));
+    assert_eq!(result["completed"], serde_json::json!(["c"]));
+    assert_eq!(result["failed"], serde_json::json!(["a"]));
+    assert_eq!(result["blocked"], serde_json::json!(["b"]));
+    assert_eq!(result["tasks"][2]["outputs"]["text"], "name,n\na,1\nb,2\n");
+}
+
+#[test]
+fn a_timeout_stops_the_work() {
+    let (code, result) = execute(
+        "goal: x\ntasks:\n  - {id: a, tool: time.wait, timeout_seconds: 0.1, retry: {max_retries: 1, base_seconds: 0.05}, inputs: {seconds: 60}}\n",
+    );
+    assert_eq!((code, &result["tasks"][0]["status"]), (1, &"TIMED_OUT".into()));
+    let attempts = result["tasks"][0]["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 2);
+    assert!(attempts.iter().all(|a| a["result"] == "timed_out" && a["error"]["code"] == "E5220"));
+}
+
+#[test]
+fn conditions_choose_and_data_flows() {
+    let (code, result) = execute(
+        r#"
+goal: choose
+inputs: { least: 2 }
+tasks:
+  - {id: read, tool: data.read, inputs: {path: in.csv}}
+  - {id: many, tool: json.select, depends_on: [{task: read, condition: "outputs.rows >= inputs.least"}], inputs: {value: ["${[read].output.rows} rows", "$[read].output.columns"], path: "$$[*]"}}
+  - {id: few, tool: time.wait, depends_on: [{task: read, condition: "outputs.rows < inputs.least"}], inputs: {seconds: 0}}
+  - {id: after_few, tool: time.wait, depends_on: [few], inputs: {seconds: 0}}
+  - {id: end, tool: time.wait, join: any, depends_on: [many, after_few], inputs: {seconds: 0}}
+  - {id: broken, tool: time.wait, allow_failure: true, depends_on: [{task: read, condition: "outputs.nothing > 1"}], inputs: {seconds: 0}}
+  - {id: told, tool: json.select, depends_on: [broken], inputs: {value: "$[broken].error", path: $.code}}
+"#,
+    );
+    assert_eq!((code, &result["status"]), (0, &"COMPLETED".into()), "{result}");
+    assert_eq!(result["skipped"], serde_json::json!(["few", "after_few"]));
+    assert_eq!(
+        result["tasks"][1]["outputs"]["matches"],
+        serde_json::json!(["2 rows", ["name", "n"]])
+    );
+    assert_eq!(result["tasks"][5]["error"]["code"], "E5310");
+    assert_eq!(result["outputs"]["told"]["first"], "E5310");
+}
+
+#[test]
+fn a_missing_output_key_is_an_error_that_names_the_nearest() {
+    let (code, result) = execute(
+        "goal: x\ntasks:\n  - {id: a, tool: json.select, inputs: {value: {title: T}, path: $}}\n  - {id: b, tool: time.wait, inputs: {seconds: \"$[a].output.first.titel\"}}\n",
+    );
+    assert_eq!((code, &result["tasks"][1]["error"]["code"]), (1, &"E5404".into()), "{result}");
+    assert!(result["tasks"][1]["error"]["message"].as_str().unwrap().contains("title"));
+    assert_eq!(result["tasks"][1]["attempts"].as_array().unwrap().len(), 1, "not retried");
+}
+
+#[test]
+fn large_outputs_are_kept_by_reference() {
+    let sandbox = Sandbox::new();
+    sandbox.write("large.txt", &"0123456789".repeat(20_000));
+    sandbox.write(
+        "plan.yaml",
+        "goal: x\ntasks:\n  - {id: a, tool: fs.read, inputs: {path: large.txt}}\n  - {id: b, tool: fs.write, inputs: {path: copy.txt, text: \"$[a].output.text\"}}\n",
+    );
+    let (code, result) = sandbox.json(&["execute", "plan.yaml"]);
+    assert_eq!(code, 0, "{result}");
+    let output = &result["tasks"][0]["outputs"];
+    assert!(
+        output["bytes"].as_u64().unwrap() > 200_000 && output["preview"].is_string(),
+        "{output}"
+    );
+    assert_eq!(sandbox.read("copy.txt"), sandbox.read("large.txt"));
+}
+
+#[test]
+fn tables_of_one_plan_are_not_there_for_another() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in.csv", "n\n1\n");
+    sandbox
+        .write("a.yaml", "goal: x\ntasks:\n  - {id: a, tool: data.read, inputs: {path: in.csv}}\n");
+    let (_, result) = sandbox.json(&["execute", "a.yaml"]);
+    let handle = &result["tasks"][0]["outputs"]["table"];
+    sandbox.write(
+        "b.json",
+        &serde_json::json!({"goal": "x", "tasks": [{"id": "q", "tool": "data.query",
+            "inputs": {"table": handle, "sql": "select * from t"}}]})
+        .to_string(),
+    );
+    let (code, result) = sandbox.json(&["execute", "b.json"]);
+    assert_eq!((code, &result["error"]["code"]), (1, &"E5404".into()), "{result}");
+}
+
+#[test]
+fn queries_reach_nothing_but_their_tables() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in.csv", "n\n1\n");
+    for sql in [
+        "attach database '/etc/passwd' as x",
+        "select 1; select 2",
+        "create table x (y)",
+        "pragma database_list",
+        "select load_extension('x')",
+        "select * from pragma_database_list",
+        "with recursive x(n) as (select 1 union all select n + 1 from x) select max(length(randomblob(1000000000))) from x limit 1",
+        "insert into t values (2)",
+        "vacuum into 'stolen.db'",
+    ] {
+        sandbox.write(
+            "plan.json",
+            &serde_json::json!({"goal": "x", "tasks": [
+            {"id": "a", "tool": "data.read", "inputs": {"path": "in.csv"}},
+            {"id": "q", "tool": "data.query", "retry": {"max_retries": 0},
+             "inputs": {"table": "$[a].output.table", "sql": sql}}]})
+            .to_string(),
+        );
+        let (code, result) = sandbox.json(&["execute", "plan.json"]);
+        assert_eq!((code, &result["tasks"][1]["status"]), (1, &"FAILED".into()), "{sql}: {result}");
+    }
+    assert_eq!(std::fs::read_dir(sandbox.work()).unwrap().count(), 2);
+}

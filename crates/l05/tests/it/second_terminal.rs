@@ -1,0 +1,81 @@
+//! While one process runs a plan, others look on and cancel.
+
+use crate::sandbox::{Sandbox, wait_for};
+
+const LONG: &str = "goal: wait long\ntasks:\n  - {id: short, tool: time.wait, inputs: {seconds: 0.05}}\n  - {id: long, tool: time.wait, depends_on: [short], inputs: {seconds: 600}, timeout_seconds: 900}\n";
+
+#[test]
+fn status_events_watch_and_cancel_from_elsewhere() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", LONG);
+    let owner = sandbox.spawn(&["execute", "plan.yaml"]);
+    let id = wait_for("the plan", || sandbox.newest_plan());
+    wait_for("the long task", || {
+        let (_, status) = sandbox.json(&["status", &id]);
+        (status["tasks"][1]["status"] == "EXECUTING").then_some(())
+    });
+    let (code, status) = sandbox.json(&["status", &id[..13]]);
+    assert_eq!(
+        (code, &status["status"], &status["interrupted"]),
+        (0, &"EXECUTING".into(), &false.into())
+    );
+    let (_, events) = sandbox.json(&["events", &id]);
+    let kinds: Vec<&str> =
+        events["events"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert!(kinds.starts_with(&["plan.created", "plan.validated", "plan.dispatched"]), "{kinds:?}");
+
+    let held = sandbox.run(&["execute", &id]);
+    assert_eq!(held.code, 5, "{held:?}");
+    assert!(held.stderr.contains("another process"), "{}", held.stderr);
+
+    let watcher = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| sandbox.run(&["watch", &id]));
+        let cancelled = sandbox.run(&["cancel", &id, "--reason", "enough"]);
+        assert_eq!(cancelled.code, 0, "{cancelled:?}");
+        assert!(cancelled.stdout.contains("CANCELLED"), "{}", cancelled.stdout);
+        watching.join().unwrap()
+    });
+    assert_eq!(watcher.code, 1);
+    assert!(watcher.stdout.contains("plan.cancelled"), "{}", watcher.stdout);
+    assert_eq!(owner.wait(), 1, "the owner's run ended CANCELLED");
+    let again = sandbox.run(&["cancel", &id]);
+    assert_eq!(again.code, 3, "{again:?}");
+    assert!(again.stderr.contains("E5202"), "{}", again.stderr);
+}
+
+#[test]
+fn an_interrupted_plan_can_be_cancelled() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", LONG);
+    let mut owner = sandbox.spawn(&["execute", "plan.yaml"]);
+    let id = wait_for("the plan", || sandbox.newest_plan());
+    wait_for("the long task", || {
+        let (_, status) = sandbox.json(&["status", &id]);
+        (status["tasks"][1]["status"] == "EXECUTING").then_some(())
+    });
+    owner.kill();
+    let status = sandbox.run(&["status", &id]);
+    assert!(
+        status.stdout.contains("INTERRUPTED")
+            && status.stdout.contains(&format!("l05 execute {id}"))
+    );
+    let cancelled = sandbox.run(&["cancel", &id]);
+    assert_eq!(cancelled.code, 0, "{cancelled:?}");
+    let (_, status) = sandbox.json(&["status", &id]);
+    assert_eq!(status["status"], "CANCELLED");
+}
+
+#[test]
+fn two_runs_at_once_on_one_data_folder_both_work() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sub/a.txt", "one\n");
+    let runs: Vec<_> =
+        (0..4).map(|_| sandbox.spawn(&["run", "Create a summary of the project status"])).collect();
+    for run in runs {
+        assert_eq!(run.wait(), 0);
+    }
+    let reports = std::fs::read_dir(sandbox.work()).unwrap().flatten();
+    let reports =
+        reports.filter(|e| e.file_name().to_string_lossy().starts_with("project-status")).count();
+    assert_eq!(reports, 4, "each wrote a report of its own");
+}

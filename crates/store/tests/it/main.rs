@@ -1,0 +1,4 @@
+//! The stores against the promises of the ports.
+
+mod conformance;
+mod sqlite;
