@@ -29,7 +29,7 @@ impl Executor for Noop {
     }
 }
 
-fn plan(tasks: Vec<Value>, parallelism: u32) -> PlanDocument {
+fn plan(tasks: &[Value], parallelism: u32) -> PlanDocument {
     let document = json!({ "goal": "bench", "tasks": tasks, "constraints": { "max_parallelism": parallelism } });
     PlanDocument::read(&document).expect("the bench plans are well formed")
 }
@@ -42,7 +42,7 @@ fn task(id: usize, needs: &[usize]) -> Value {
 /// `tasks` in a row.
 pub(crate) fn chain(tasks: usize) -> PlanDocument {
     let tasks = (0..tasks).map(|i| if i == 0 { task(0, &[]) } else { task(i, &[i - 1]) });
-    plan(tasks.collect(), 1_000)
+    plan(&tasks.collect::<Vec<_>>(), 1_000)
 }
 
 /// 1 + `width` parallel + 1.
@@ -50,7 +50,7 @@ pub(crate) fn fan(width: usize, parallelism: u32) -> PlanDocument {
     let mut tasks = vec![task(0, &[])];
     tasks.extend((1..=width).map(|i| task(i, &[0])));
     tasks.push(task(width + 1, &(1..=width).collect::<Vec<_>>()));
-    plan(tasks, parallelism)
+    plan(&tasks, parallelism)
 }
 
 /// `layers` of `width`; each task needs 3 of the layer before, drawn with a fixed seed.
@@ -75,5 +75,5 @@ pub(crate) fn layered(layers: usize, width: usize, seed: u64) -> PlanDocument {
             tasks.push(task(layer * width + i, &needs));
         }
     }
-    plan(tasks, 1_000)
+    plan(&tasks, 1_000)
 }

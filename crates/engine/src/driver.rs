@@ -34,6 +34,8 @@ const DRAIN_MAX: usize = 16_384;
 /// a person).
 const APPEND_TRIES: u32 = 5;
 const APPEND_WAIT: Duration = Duration::from_millis(100);
+/// How many paused runs are remembered with their reasons.
+const PAUSED_MAX: usize = 10_000;
 /// How often commands of other processes are looked for.
 const POSTED_EVERY: Duration = Duration::from_millis(200);
 
@@ -59,6 +61,11 @@ pub(crate) enum Message {
     },
     Report {
         queued: Box<Queued>,
+    },
+    /// Whether this process drives the run.
+    IsDriven {
+        plan: PlanId,
+        reply: oneshot::Sender<bool>,
     },
     /// Drop a run that did not begin.
     Close(PlanId),
@@ -114,6 +121,8 @@ pub(crate) struct Driver {
     waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
     plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
     append_failures: u32,
+    /// Why runs were paused, for callers who ask afterwards.
+    paused: HashMap<PlanId, Error>,
     stopping: Option<Stopping>,
 }
 
@@ -153,6 +162,7 @@ impl Driver {
             waiting: HashMap::new(),
             plans: HashMap::new(),
             append_failures: 0,
+            paused: HashMap::new(),
             stopping: None,
         };
         tokio::spawn(driver.run());
@@ -202,6 +212,7 @@ impl Driver {
     fn take(&mut self, message: Message) {
         match message {
             Message::Open { run, epoch } => {
+                self.paused.remove(&run.plan().id());
                 self.plans.insert(run.plan().id(), (run.plan().clone(), epoch));
                 self.shard.handle(Input::Open { run, epoch });
             }
@@ -219,18 +230,21 @@ impl Driver {
                 }
                 self.shard.handle(Input::Command(*queued));
             }
+            Message::IsDriven { plan, reply } => {
+                let _ = reply.send(self.shard.owns(plan));
+            }
             Message::Close(plan) => {
                 self.plans.remove(&plan);
-                self.shard.handle(Input::Close(plan));
+                self.shard.handle(Input::Close { plan, error: None });
             }
             Message::AwaitEnd { plan, reply } => {
                 if self.shard.owns(plan) {
                     self.waiting.entry(plan).or_default().push(reply);
                 } else {
-                    let error = Error::new(
-                        ErrorCode::PLAN_NOT_EXECUTABLE,
-                        format!("plan {plan} is not being driven here"),
-                    );
+                    let error = self.paused.get(&plan).cloned().unwrap_or_else(|| {
+                        let message = format!("plan {plan} is not being driven here");
+                        Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+                    });
                     let _ = reply.send(Ended::Paused(error));
                 }
             }
@@ -327,13 +341,17 @@ impl Driver {
 
     fn pause(&mut self, plan: PlanId, error: &Error) {
         self.stop_executors(plan);
-        self.shard.handle(Input::Close(plan));
         self.plans.remove(&plan);
         let error = Error::new(error.code, format!("the plan is paused: {}", error.message))
             .detail("plan_id", plan.to_string())
             .suggest(format!(
                 "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
             ));
+        self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
+        if self.paused.len() < PAUSED_MAX {
+            self.paused.insert(plan, error.clone());
+        }
+        self.release(plan);
         for reply in self.waiting.remove(&plan).unwrap_or_default() {
             let _ = reply.send(Ended::Paused(error.clone()));
         }
@@ -388,11 +406,15 @@ impl Driver {
 
     fn finish(&mut self, plan: PlanId, status: PlanStatus) {
         self.plans.remove(&plan);
-        self.shard.handle(Input::Close(plan));
+        self.shard.handle(Input::Close { plan, error: None });
         self.stop_executors(plan);
         for reply in self.waiting.remove(&plan).unwrap_or_default() {
             let _ = reply.send(Ended::Finished(status));
         }
+        self.release(plan);
+    }
+
+    fn release(&self, plan: PlanId) {
         let (journal, worker) = (self.journal.clone(), self.worker);
         tokio::spawn(async move {
             if let Err(error) = journal.release(plan, worker).await {

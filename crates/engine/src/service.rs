@@ -63,6 +63,11 @@ impl PlanningService {
         Builder::default()
     }
 
+    /// Who this service is to its store.
+    pub fn worker(&self) -> WorkerId {
+        self.inner.worker
+    }
+
     /// The tools that plans may use.
     pub fn tools(&self) -> &Catalog {
         &self.inner.catalog
@@ -103,6 +108,10 @@ impl PlanningService {
             Some(plan) => plan,
             None => self.load(id).await?,
         };
+        if self.is_driven(id).await? {
+            let message = format!("plan {id} is being run by this process already");
+            return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message));
+        }
         let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
             Claim::Granted(epoch) => epoch,
             Claim::UnknownPlan => return Err(unknown(&id.to_string())),
@@ -140,6 +149,12 @@ impl PlanningService {
             self.inner.journal.release(id, self.inner.worker).await?;
         }
         begun
+    }
+
+    async fn is_driven(&self, id: PlanId) -> Result<bool, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.driver.send(Message::IsDriven { plan: id, reply }).await?;
+        Ok(answer.await.unwrap_or(false))
     }
 
     /// Waits for the end of a run that this process drives.
@@ -204,6 +219,9 @@ impl PlanningService {
     pub async fn cancel(&self, id: PlanId, reason: &str) -> Result<(), Error> {
         let plan = self.load(id).await?;
         let cancel = || Command::Cancel { scope: Scope::Plan, reason: reason.to_owned() };
+        if self.is_driven(id).await? {
+            return self.inner.driver.command(id, cancel(), local()).await;
+        }
         let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
             Claim::Granted(epoch) => epoch,
             Claim::UnknownPlan => return Err(unknown(&id.to_string())),
@@ -266,7 +284,7 @@ impl PlanningService {
                     // Somebody else drives it.
                     Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
                     Err(error) => {
-                        tracing::error!(%error, plan = %plan.plan_id, "the run is not recovered")
+                        tracing::error!(%error, plan = %plan.plan_id, "the run is not recovered");
                     }
                 }
             }

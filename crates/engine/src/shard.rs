@@ -38,6 +38,9 @@ use slot::{Slot, State};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
 
+/// An answer to a command, for whoever holds the ticket.
+pub type Reply = (Ticket, Result<(), Error>);
+
 /// What the shard is told.
 #[derive(Debug)]
 pub enum Input {
@@ -50,8 +53,13 @@ pub enum Input {
     },
     /// Something for a run.
     Command(Queued),
-    /// Drop a run from memory; its journal keeps it.
-    Close(PlanId),
+    /// Drop a run from memory; its journal keeps it. Callers that wait get the error.
+    Close {
+        /// The plan.
+        plan: PlanId,
+        /// Why.
+        error: Option<Error>,
+    },
 }
 
 /// A command on its way to a run.
@@ -77,7 +85,7 @@ pub struct Turn {
     /// To be carried out; all of it is durable.
     pub actions: Vec<Action>,
     /// Answers to commands; what they acknowledge is durable.
-    pub replies: Vec<(Ticket, Result<(), Error>)>,
+    pub replies: Vec<Reply>,
     /// Runs to be folded from the journal again and given back with [`Input::Open`].
     pub reload: Vec<PlanId>,
     /// When to poll again even if nothing arrives.
@@ -208,19 +216,22 @@ impl Shard {
         match input {
             Input::Open { run, epoch } => self.open(*run, epoch),
             Input::Command(queued) => self.queue(queued),
-            Input::Close(plan) => self.close(plan),
+            Input::Close { plan, error } => self.close(plan, error.as_ref()),
         }
     }
 
     fn open(&mut self, run: Run, epoch: Epoch) {
         let plan = run.plan().id();
-        self.in_flight += run.running();
         match self.slots.get_mut(&plan) {
-            Some(slot) => {
-                let lost = slot.reopen(run, epoch);
-                self.turn.actions.extend(lost);
+            Some(slot) if slot.is_lost() => {
+                self.in_flight += run.running();
+                let outstanding = slot.reopen(run, epoch);
+                self.turn.actions.extend(outstanding);
             }
+            // Its state in memory is at least as new.
+            Some(slot) => slot.raise_epoch(epoch),
             None => {
+                self.in_flight += run.running();
                 self.slots.insert(plan, Slot::new(run, epoch));
             }
         }
@@ -242,11 +253,12 @@ impl Shard {
         }
     }
 
-    fn close(&mut self, plan: PlanId) {
+    fn close(&mut self, plan: PlanId, error: Option<&Error>) {
         let Some(slot) = self.slots.remove(&plan) else { return };
         self.in_flight -= slot.in_flight();
         for ticket in slot.tickets() {
-            self.turn.replies.push((ticket, Err(not_here(plan))));
+            let error = error.cloned().unwrap_or_else(|| not_here(plan));
+            self.turn.replies.push((ticket, Err(error)));
         }
     }
 
@@ -343,7 +355,7 @@ impl Shard {
                     }
                 }
                 Some(AppendResult::Refused(_)) => {
-                    self.close(plan);
+                    self.close(plan, None);
                     self.turn.actions.push(Action::StopAll(plan));
                 }
                 None => {

@@ -131,7 +131,7 @@ fn csv_table(
     let mut count = 0;
     while rows.read_byte_record(&mut row).map_err(|e| broken(&e))? {
         let cells: Vec<_> = row.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
-        writer.push_texts(cells.iter().map(|cell| cell.as_ref()))?;
+        writer.push_texts(cells.iter().map(AsRef::as_ref))?;
         count += 1;
         if count % ROWS_BETWEEN_LOOKS == 0 {
             bench.go_on()?;
@@ -238,7 +238,7 @@ impl<'a> Rows<'a> {
                 self.input.path
             )));
         }
-        if number % ROWS_BETWEEN_LOOKS == 0 {
+        if number.is_multiple_of(ROWS_BETWEEN_LOOKS) {
             self.bench.go_on()?;
         }
         self.writer.as_mut().expect("it was made above").push(values)

@@ -110,15 +110,15 @@ pub struct Error {
     pub code: ErrorCode,
     /// What exactly is wrong, naming the offending thing.
     pub message: String,
-    /// The same as data.
-    pub details: Map<String, Value>,
+    /// The same as data. Boxed, because results carry errors everywhere and most have none.
+    pub details: Box<Map<String, Value>>,
     suggestion: Option<String>,
 }
 
 impl Error {
     /// An error with the code's own suggestion and no details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), details: Map::new(), suggestion: None }
+        Error { code, message: message.into(), details: Box::default(), suggestion: None }
     }
 
     /// Adds one detail.

@@ -152,7 +152,7 @@ static PROSE: LazyLock<Patterns> = LazyLock::new(|| {
         ),
         (
             "sql: tautology",
-            r"['\x22]\s*\)*\s*(?:or|and|\|\|)\s*\(*\s*(?:'[^']*'|\x22[^\x22]*\x22|true|\w+)\s*(?:=|<|>|like\b|in\b|\bis\b)\s*\(?['\x22\w]",
+            r"['\x22]\s*\)*\s*(?:or|and|\|\|)\s*\(*\s*(?:'[^']*'|\x22[^\x22]*\x22|true|\w+)\s*(?:[=<>]\s*\(?['\x22\w]|(?:like|in|is)\s*\(?\s*['\x22])",
         ),
         ("sql: tautology", r"['\x22]\s*\)*\s+or\s+(?:true|1|''|\x22\x22|'\w*')"),
         (

@@ -99,7 +99,7 @@ pub struct PlanMetadata {
     pub custom: Map<String, Value>,
 }
 
-/// A keyed signature over a plan (see [`super::sign`]).
+/// A keyed signature over a plan (spec 04, 4.5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Signature {
     /// Which key.

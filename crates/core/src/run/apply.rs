@@ -77,7 +77,7 @@ impl Run {
                 match next {
                     Next::Retry { at } => self.wait_for_retry(*task, *at),
                     Next::Final { status: TaskStatus::TimedOut } => {
-                        self.fail(*task, Change::TimedOut)
+                        self.fail(*task, Change::TimedOut);
                     }
                     Next::Final { .. } => self.fail(*task, Change::Failed),
                 }

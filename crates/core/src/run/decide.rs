@@ -26,11 +26,32 @@ impl Run {
             self.commit(event, &mut decision);
         }
         if readopt {
-            let undecided: Vec<EdgeIndex> = self.decidable.iter().copied().collect();
-            self.ask_for(undecided, &mut decision);
+            self.ask_for(self.decidable.iter().copied().collect(), &mut decision);
         }
         self.settle(now, room, &mut decision);
         Ok(decision)
+    }
+
+    /// What a driver that knows nothing but the durable state has to do: attempts in flight,
+    /// conditions to evaluate, an end to tell. Asked for when effects may have been lost.
+    pub fn outstanding(&self) -> Vec<Effect> {
+        let mut decision = Decision::default();
+        for task in self.in_flight_in(Scope::Plan) {
+            let attempt = self.tasks[task.at()].attempt;
+            decision.effects.push(Effect::Dispatch { task, attempt });
+        }
+        self.ask_for(self.decidable.iter().copied().collect(), &mut decision);
+        match self.status {
+            PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => {
+                decision.effects.push(Effect::Finished);
+            }
+            PlanStatus::Draft
+            | PlanStatus::Validated
+            | PlanStatus::PendingApproval
+            | PlanStatus::Approved
+            | PlanStatus::Executing => {}
+        }
+        decision.effects
     }
 
     /// The events of a command. Reads the state only.

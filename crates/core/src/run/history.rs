@@ -122,7 +122,7 @@ impl History {
                 }
             }
             Event::TaskCompleted { task, .. } => {
-                self.end(*task, at, AttemptResult::Completed, None)
+                self.end(*task, at, AttemptResult::Completed, None);
             }
             Event::AttemptFailed { task, error, next, .. } => {
                 let timed_out = matches!(next, Next::Final { status: TaskStatus::TimedOut })

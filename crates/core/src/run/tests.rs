@@ -186,7 +186,7 @@ fn task(id: &str, needs: &[&str]) -> Value {
     json!({"id": id, "tool": "noop", "depends_on": needs})
 }
 
-fn with(mut task: Value, extra: Value) -> Value {
+fn with(mut task: Value, extra: &Value) -> Value {
     for (key, value) in extra.as_object().unwrap() {
         task[key] = value.clone();
     }
@@ -238,7 +238,7 @@ fn retries_wait_and_are_counted() {
 
 #[test]
 fn silence_times_out() {
-    let document = json!({"goal": "x", "tasks": [with(task("a", &[]), json!({"timeout_seconds": 2, "retry": {"max_retries": 0}}))]});
+    let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"timeout_seconds": 2, "retry": {"max_retries": 0}}))]});
     let bench = Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:TIMED_OUT");
     assert_eq!(bench.now, Timestamp(3_000), "exactly when its time was over");
@@ -248,7 +248,7 @@ fn silence_times_out() {
 fn conditions_skip_and_errors_in_them_fail() {
     let conditional = json!({"id": "b", "tool": "noop", "depends_on": [{"task": "a", "condition": "outputs.ok"}]});
     let document = json!({"goal": "x", "tasks": [task("a", &[]), conditional, task("c", &["b"]),
-        with(task("d", &["b", "a"]), json!({"join": "any"}))]});
+        with(task("d", &["b", "a"]), &json!({"join": "any"}))]});
     let with_verdict = |verdict| {
         let mut bench = Bench::new(&document);
         bench.verdicts.insert("b".to_owned(), verdict);
@@ -272,14 +272,14 @@ fn conditions_skip_and_errors_in_them_fail() {
 
 #[test]
 fn allowed_failures_do_not_block() {
-    let document = json!({"goal": "x", "tasks": [with(task("a", &[]), json!({"allow_failure": true})), task("b", &["a"])]});
+    let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"allow_failure": true})), task("b", &["a"])]});
     let bench = Bench::new(&document).script("a", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
     assert_eq!(bench.statuses(), "COMPLETED a:FAILED b:COMPLETED");
 }
 
 #[test]
 fn join_any_is_blocked_or_skipped_only_by_all() {
-    let any = |needs: &[&str]| with(task("z", needs), json!({"join": "any"}));
+    let any = |needs: &[&str]| with(task("z", needs), &json!({"join": "any"}));
     let document =
         json!({"goal": "x", "tasks": [task("a", &[]), task("b", &[]), any(&["a", "b"])]});
     let run = |a: bool, b: bool| {
@@ -370,7 +370,7 @@ fn retry_keeps_what_completed_and_from_runs_a_part_again() {
 
 #[test]
 fn a_new_owner_gives_out_again_what_was_in_flight() {
-    let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), with(task("c", &[]), json!({"on_recovery": "fail"}))]});
+    let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), with(task("c", &[]), &json!({"on_recovery": "fail"}))]});
     let mut bench = Bench::new(&document);
     bench.send(Command::Start { from: Rerun::Fresh });
     bench.run = bench.refold();

@@ -39,7 +39,7 @@ pub(crate) struct Done {
 }
 
 impl Workbench {
-    pub(crate) fn new(executors: Vec<Arc<dyn Executor>>, catalog: Arc<Catalog>) -> Workbench {
+    pub(crate) fn new(executors: &[Arc<dyn Executor>], catalog: Arc<Catalog>) -> Workbench {
         let by_tool = executors
             .iter()
             .flat_map(|e| e.tools().into_iter().map(move |tool| (tool.name, e.clone())))

@@ -162,7 +162,7 @@ impl Builder {
             Some(key) => key,
             None => MasterKey::generate()?,
         };
-        let workbench = Workbench::new(self.executors, catalog.clone());
+        let workbench = Workbench::new(&self.executors, catalog.clone());
         let driver = Driver::spawn(
             self.journal.clone(),
             self.clock.clone(),

@@ -11,7 +11,7 @@ use l05_core::run::{Run, is_in_flight};
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
 
-use super::{Action, Assignment, Produced, Question, Queued, Ticket};
+use super::{Action, Assignment, Produced, Question, Queued, Reply, Ticket};
 
 /// Where a run stands between memory and journal.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(super) struct Decided {
     pub(super) record: Option<Arc<Record>>,
     pub(super) actions: Vec<Action>,
     /// Answers that need no append: refusals, and what is so already.
-    pub(super) replies: Vec<(Ticket, Result<(), Error>)>,
+    pub(super) replies: Vec<Reply>,
 }
 
 impl Slot {
@@ -176,7 +176,7 @@ impl Slot {
     }
 
     /// The append is durable: what waited for it may leave.
-    pub(super) fn acknowledge(&mut self) -> (Vec<Action>, Vec<(Ticket, Result<(), Error>)>) {
+    pub(super) fn acknowledge(&mut self) -> (Vec<Action>, Vec<Reply>) {
         let State::Appending { inputs, effects } = std::mem::replace(&mut self.state, State::Idle)
         else {
             return (Vec::new(), Vec::new());
@@ -201,25 +201,34 @@ impl Slot {
         }
     }
 
-    /// Back from the journal. Attempts that are durable but whose executors never started, because
-    /// their effects were lost with the append, start now.
+    /// Back from the journal. Effects may have been lost with the append: what the durable state
+    /// asks for and this process has not begun begins now, what it no longer knows is stopped.
     pub(super) fn reopen(&mut self, run: Run, epoch: Epoch) -> Vec<Action> {
         self.run = run;
         self.epoch = epoch;
         self.state = State::Idle;
         self.due = true;
         self.wake_at = None;
-        let graph = self.run.plan().graph();
-        let dispatched: Vec<(TaskIndex, Attempt)> = graph
-            .indices()
-            .filter(|task| is_in_flight(self.run.task_status(*task)))
-            .map(|task| (task, self.run.attempt(task)))
-            .filter(|pair| !self.started.contains(pair))
-            .collect();
-        dispatched
-            .into_iter()
-            .filter_map(|(task, attempt)| self.action(Effect::Dispatch { task, attempt }))
-            .collect()
+        let outstanding = self.run.outstanding();
+        let pair = |effect: &Effect| match effect {
+            Effect::Dispatch { task, attempt } => Some((*task, *attempt)),
+            Effect::Resolve { .. } | Effect::Stop { .. } | Effect::Finished => None,
+        };
+        let known: HashSet<(TaskIndex, Attempt)> = outstanding.iter().filter_map(pair).collect();
+        let gone: Vec<_> = self.started.difference(&known).copied().collect();
+        let stops = gone.into_iter().map(|(task, attempt)| Effect::Stop { task, attempt });
+        let begun = self.started.clone();
+        let fresh = outstanding.into_iter().filter(|e| pair(e).is_none_or(|p| !begun.contains(&p)));
+        stops.chain(fresh).collect::<Vec<_>>().into_iter().filter_map(|e| self.action(e)).collect()
+    }
+
+    /// Another claim by this process: the newer epoch is the one that the store accepts.
+    pub(super) fn raise_epoch(&mut self, epoch: Epoch) {
+        self.epoch = self.epoch.max(epoch);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost)
     }
 
     /// An effect with what it takes to carry it out.

@@ -49,10 +49,9 @@ impl Progress {
             "task.started" => {
                 self.started.insert(task.clone(), event.time);
                 let title = self.title(&task);
-                match &mut self.bars {
-                    Some(bars) => bars.start(&task, &title),
-                    // Only ends are told line by line: half as many lines, nothing lost.
-                    None => {}
+                // Elsewhere only ends are told, line by line: half as many lines, nothing lost.
+                if let Some(bars) = &mut self.bars {
+                    bars.start(&task, &title);
                 }
             }
             "task.completed" | "task.failed" | "task.timed_out" | "task.cancelled" => {
@@ -65,7 +64,7 @@ impl Progress {
                 );
             }
             "task.blocked" | "task.skipped" => {
-                self.end(&task, &event.kind["task.".len()..], "", event)
+                self.end(&task, &event.kind["task.".len()..], "", event);
             }
             "task.retried" => {
                 let why = event.data["error_message"].as_str().unwrap_or_default();

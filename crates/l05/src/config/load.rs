@@ -137,7 +137,7 @@ impl Loader {
                 match plain(value.get_ref()) {
                     Some(value) => self.value(&full, &value, &origin),
                     None => {
-                        self.problems.push(format!("{origin}: `{full}` must be a single value"))
+                        self.problems.push(format!("{origin}: `{full}` must be a single value"));
                     }
                 }
             }

@@ -186,6 +186,35 @@ fn plan_files() {
         check(&sandbox, &["execute", &file], 3, &parts[..1]);
     }
     assert!(sandbox.newest_plan().is_none(), "nothing of all this was stored");
+    // Several problems are one error that holds them all.
+    sandbox.write("two.yaml", "goal: x\ntasks:\n  - {id: a, tool: fs.raed}\n  - {id: b, tool: time.wayt, depends_on: [c]}");
+    let (code, two) = sandbox.json(&["execute", "two.yaml"]);
+    assert_eq!((code, &two["error"]["code"]), (3, &"E5601".into()));
+    assert_eq!(two["error"]["details"]["findings"].as_array().unwrap().len(), 3, "{two}");
+    let many: String = (0..12)
+        .map(|i| format!("  - {{id: t{i}, tool: time.wait, inputs: {{seconds: 0}}}}\n"))
+        .collect();
+    sandbox.write("many.yaml", &format!("goal: x\ntasks:\n{many}"));
+    check(
+        &sandbox,
+        &["validate", "many.yaml", "--set", "validation.max_complexity=11"],
+        3,
+        &["E5112", "12"],
+    );
+    check(
+        &sandbox,
+        &["validate", "many.yaml", "--set", "decomposition.max_tasks=11"],
+        3,
+        &["E5102", "12"],
+    );
+    sandbox.write(
+        "plain.yaml",
+        "goal: x\ntasks:\n  - {id: a, tool: vault.write, inputs: {password: hunter2}}",
+    );
+    sandbox.write("catalog.json", "{\"tools\": [{\"name\": \"vault.write\"}]}");
+    let plain = ["validate", "plain.yaml", "--catalog", "catalog.json"];
+    check(&sandbox, &plain, 0, &["warning", "E5613", "password"]);
+    check(&sandbox, &[&plain[..], &["--strict"]].concat(), 3, &["E5613"]);
     check(&sandbox, &["validate", "none.yaml"], 4, &["none.yaml"]);
     check(&sandbox, &["validate", "."], 3, &["folder"]);
     std::fs::write(sandbox.work().join("binary.yaml"), [0xff, 0xfe, 0, 1]).unwrap();
@@ -194,6 +223,35 @@ fn plan_files() {
     check(&sandbox, &["validate", "huge.yaml"], 3, &["E5006", "209715200", "max_document_mb"]);
     sandbox.write("deep.json", &"[".repeat(100_000));
     check(&sandbox, &["validate", "deep.json"], 3, &["E5604"]);
+}
+
+#[test]
+fn template_files() {
+    let sandbox = Sandbox::new();
+    let folder =
+        format!("decomposition.templates_dir={}", sandbox.work().join("templates").display());
+    let list = ["templates", "list", "--set", &folder];
+    check(&sandbox, &list, 3, &["E5114", "templates"]);
+    sandbox.write("templates/bad.yaml", "id: bad\nversion: one\ndescription: x\nmatch: {patterns: ['(']}\ntasks: [{id: a, tool: time.wait, inputs: {seconds: '{{ n }}'}}]");
+    check(
+        &sandbox,
+        &list,
+        3,
+        &["E5114", "bad.yaml", "version", "patterns[0]", "`{{ n }}` names no parameter"],
+    );
+    sandbox.write("templates/bad.yaml", "id: bad\n\tversion: 1");
+    check(&sandbox, &list, 3, &["E5114", "line 1", "tab"]);
+    // A good one adds to the library and may replace a built-in one.
+    sandbox.write("templates/bad.yaml", "id: nap\nversion: 1.0.0\ndescription: Waits\nmatch: {patterns: ['take a nap(?: of (?P<seconds>[0-9.]+) seconds)?']}\nparameters: [{name: seconds, type: number, default: 0}]\nexamples: {match: [Take a nap], no_match: [Work]}\ntasks: [{id: a, tool: time.wait, inputs: {seconds: '{{ seconds }}'}}]");
+    check(&sandbox, &list, 0, &["nap", "project-summary"]);
+    check(&sandbox, &["templates", "test", "--set", &folder], 0, &["0 failed"]);
+    let ran = check(
+        &sandbox,
+        &["run", "Take a nap of 0.01 seconds", "--set", &folder, "--output", "json"],
+        0,
+        &[],
+    );
+    assert_eq!(ran.json()["outputs"]["a"]["waited_seconds"], 0.01);
 }
 
 #[test]
@@ -227,6 +285,7 @@ fn a_stored_plan_or_journal_that_was_changed_is_refused() {
         .write("plan.yaml", "goal: x\ntasks:\n  - {id: a, tool: time.wait, inputs: {seconds: 0}}");
     check(&sandbox, &["execute", "plan.yaml", "-q"], 0, &[]);
     let id = sandbox.newest_plan().unwrap();
+    check(&sandbox, &["execute", &id], 3, &["E5204", "has completed", "--from"]);
     let behind = |sql: &str| {
         let database = sandbox.data().join("l05.db");
         let connection = rusqlite::Connection::open(database).unwrap();

@@ -1,5 +1,7 @@
 //! The built binary, as people and programs use it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod documents;
 mod example;
@@ -10,3 +12,4 @@ mod sales;
 mod sandbox;
 mod second_terminal;
 mod summary;
+mod tidy;

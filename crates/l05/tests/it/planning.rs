@@ -19,6 +19,19 @@ fn a_failed_plan_returns_what_completed() {
     assert_eq!(result["failed"], serde_json::json!(["a"]));
     assert_eq!(result["blocked"], serde_json::json!(["b"]));
     assert_eq!(result["tasks"][2]["outputs"]["text"], "name,n\na,1\nb,2\n");
+    assert_eq!(result["error"]["code"], "E5710");
+}
+
+#[test]
+fn inputs_that_grow_too_large_are_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("large.txt", &"0123456789".repeat(1_100_000));
+    sandbox.write(
+        "plan.yaml",
+        "goal: x\ntasks:\n  - {id: a, tool: fs.read, inputs: {path: large.txt, max_bytes: 20000000}}\n  - {id: b, tool: json.select, inputs: {value: \"$[a].output.text\", path: $}}\n",
+    );
+    let (code, result) = sandbox.json(&["execute", "plan.yaml"]);
+    assert_eq!((code, &result["tasks"][1]["error"]["code"]), (1, &"E5410".into()));
 }
 
 #[test]

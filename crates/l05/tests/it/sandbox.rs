@@ -84,8 +84,12 @@ impl Sandbox {
     }
 
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
-        let child =
-            self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.spawn_to(arguments, Stdio::null())
+    }
+
+    /// In the background, its results to `stdout`.
+    pub(crate) fn spawn_to(&self, arguments: &[&str], stdout: impl Into<Stdio>) -> Running {
+        let child = self.command(arguments).stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
         Running(child)
     }
 

@@ -8,7 +8,8 @@ const LONG: &str = "goal: wait long\ntasks:\n  - {id: short, tool: time.wait, in
 fn status_events_watch_and_cancel_from_elsewhere() {
     let sandbox = Sandbox::new();
     sandbox.write("plan.yaml", LONG);
-    let owner = sandbox.spawn(&["execute", "plan.yaml"]);
+    let log = std::fs::File::create(sandbox.work().join("owner.json")).unwrap();
+    let owner = sandbox.spawn_to(&["execute", "plan.yaml", "--output", "json"], log);
     let id = wait_for("the plan", || sandbox.newest_plan());
     wait_for("the long task", || {
         let (_, status) = sandbox.json(&["status", &id]);
@@ -26,7 +27,7 @@ fn status_events_watch_and_cancel_from_elsewhere() {
 
     let held = sandbox.run(&["execute", &id]);
     assert_eq!(held.code, 5, "{held:?}");
-    assert!(held.stderr.contains("another process"), "{}", held.stderr);
+    assert!(held.stderr.contains("E5803") && held.stderr.contains("another process"), "{held:?}");
 
     let watcher = std::thread::scope(|scope| {
         let watching = scope.spawn(|| sandbox.run(&["watch", &id]));
@@ -38,6 +39,11 @@ fn status_events_watch_and_cancel_from_elsewhere() {
     assert_eq!(watcher.code, 1);
     assert!(watcher.stdout.contains("plan.cancelled"), "{}", watcher.stdout);
     assert_eq!(owner.wait(), 1, "the owner's run ended CANCELLED");
+    let result: serde_json::Value = serde_json::from_str(&sandbox.read("owner.json")).unwrap();
+    assert_eq!(
+        (&result["status"], &result["error"]["code"]),
+        (&"CANCELLED".into(), &"E5240".into())
+    );
     let again = sandbox.run(&["cancel", &id]);
     assert_eq!(again.code, 3, "{again:?}");
     assert!(again.stderr.contains("E5202"), "{}", again.stderr);

@@ -14,6 +14,7 @@ use crate::codec::{DecodeError, Row, decode};
 /// Records of one page; a fold of a long journal holds no more than this at once.
 const PAGE_RECORDS: u32 = 1_000;
 
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands the error over")]
 fn at(error: rusqlite::Error) -> StoreError {
     failed(&error)
 }

@@ -245,14 +245,15 @@ async fn plans_are_listed_newest_first(subject: Subject) {
     let (ids, next, plans) = list(query(10)).await;
     assert_eq!((ids.as_slice(), next), (&[5, 4, 3, 2, 1][..], None));
     let statuses: Vec<PlanStatus> = plans.iter().map(|plan| plan.status).collect();
-    use PlanStatus::{Executing, Failed, Validated};
-    assert_eq!(statuses, [Validated, Failed, Validated, Executing, Validated]);
+    let (validated, failed, executing) =
+        (PlanStatus::Validated, PlanStatus::Failed, PlanStatus::Executing);
+    assert_eq!(statuses, [validated, failed, validated, executing, validated]);
     assert_eq!((plans[0].goal.as_str(), plans[0].created_at), ("goal 5", Timestamp(1_005)));
     let (ids, next, _) = list(query(2)).await;
     assert_eq!((ids.as_slice(), next), (&[5, 4][..], Some(plan_id(4))));
     let (ids, next, _) = list(HistoryQuery { before: next, ..query(3) }).await;
     assert_eq!((ids.as_slice(), next), (&[3, 2, 1][..], None));
-    let (ids, ..) = list(HistoryQuery { status: Some(Executing), ..query(9) }).await;
+    let (ids, ..) = list(HistoryQuery { status: Some(executing), ..query(9) }).await;
     assert_eq!(ids, [2]);
 
     let find = |prefix: String| store.find(prefix);

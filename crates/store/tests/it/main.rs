@@ -1,4 +1,6 @@
 //! The stores against the promises of the ports.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod conformance;
 mod sqlite;

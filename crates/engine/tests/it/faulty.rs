@@ -1,0 +1,80 @@
+//! A journal that fails as it is told to; everything else it does is the memory store's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use l05_core::id::{PlanId, Sequence, WorkerId};
+use l05_core::run::record::Record;
+use l05_engine::memory::MemoryStore;
+use l05_engine::port::{
+    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
+    StoreError, StoredPlan,
+};
+
+#[derive(Default)]
+pub(crate) struct FaultyStore {
+    pub(crate) inner: MemoryStore,
+    /// How many of the next appends fail.
+    pub(crate) failures: AtomicU32,
+    /// Failing appends are durable all the same: only the answer is lost.
+    pub(crate) durable: bool,
+}
+
+impl Journal for FaultyStore {
+    fn append(
+        &self,
+        batch: Vec<Arc<Record>>,
+    ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>> {
+        let take_one = |n: u32| n.checked_sub(1);
+        let fails =
+            self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok();
+        if fails && !self.durable {
+            return Box::pin(async { Err(StoreError::Unavailable("scripted".to_owned())) });
+        }
+        let appended = self.inner.append(batch);
+        Box::pin(async move {
+            let appended = appended.await;
+            if fails { Err(StoreError::Unavailable("scripted".to_owned())) } else { appended }
+        })
+    }
+
+    fn read(&self, plan: PlanId, from: Sequence) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.inner.read(plan, from)
+    }
+    fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
+        self.inner.blob(plan, sha256)
+    }
+    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
+        self.inner.claim(plan, worker)
+    }
+    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.release(plan, worker)
+    }
+    fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.inner.is_owned(plan)
+    }
+    fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.post(plan, command)
+    }
+    fn take_posted(
+        &self,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>> {
+        self.inner.take_posted(worker)
+    }
+}
+
+impl PlanCatalog for FaultyStore {
+    fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.put(plan)
+    }
+    fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>> {
+        self.inner.get(plan)
+    }
+    fn list(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
+        self.inner.list(query)
+    }
+    fn find(&self, prefix: String) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
+        self.inner.find(prefix)
+    }
+}

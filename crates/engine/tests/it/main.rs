@@ -1,0 +1,8 @@
+//! The engine through its public face: the shard by hand, the service over faulty parts.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faulty;
+mod service;
+mod shard;
+mod workload;

@@ -1,0 +1,258 @@
+//! The service as a library, over scripted tools.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use l05_core::ErrorCode;
+use l05_core::plan::{PlanDocument, PlanStatus};
+use l05_engine::PlanningService;
+use l05_engine::memory::MemoryStore;
+use l05_engine::report::PlanResult;
+use serde_json::{Value, json};
+
+use crate::faulty::FaultyStore;
+use crate::workload::{Script, ScriptedTools, plan, task};
+
+fn service() -> (PlanningService, Arc<Script>) {
+    let script = Arc::new(Script::default());
+    let builder = PlanningService::builder().executor(Arc::new(ScriptedTools(script.clone())));
+    (builder.build().unwrap(), script)
+}
+
+async fn run(service: &PlanningService, document: PlanDocument) -> PlanResult {
+    let planned = service.accept(document, false).await.unwrap();
+    service.run(planned.plan.id()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_task_that_fails_once_is_called_twice_and_completes() {
+    let (service, script) = service();
+    let result = run(&service, plan(&[task("a", "fail_once", &[]), task("b", "ok", &["a"])])).await;
+    assert_eq!(
+        (result.status, script.calls("a"), script.calls("b")),
+        (PlanStatus::Completed, 2, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_crashing_executor_fails_its_task_only() {
+    let (service, _) = service();
+    let result = run(&service, plan(&[task("a", "panic", &[]), task("b", "ok", &[])])).await;
+    assert_eq!((result.status, result.partial), (PlanStatus::Failed, true));
+    let error = result.tasks[0].error.as_ref().unwrap();
+    assert_eq!((error.code, result.tasks[0].attempts.len()), (ErrorCode::AGENT_CRASHED, 3));
+}
+
+/// INT-012: a 50-task graph, every dependency respected.
+#[tokio::test]
+async fn int_012_fifty_tasks_in_order() {
+    let (service, script) = service();
+    let ids: Vec<String> = (0..50).map(|i| format!("t{i}")).collect();
+    let tasks: Vec<Value> = (0..50)
+        .map(|i| {
+            let needs: Vec<&str> =
+                (0..i).filter(|j| (i * 7 + j * 3) % 11 == 0).map(|j| ids[j].as_str()).collect();
+            task(&ids[i], "yield", &needs)
+        })
+        .collect();
+    let planned = service.accept(plan(&tasks), false).await.unwrap();
+    let id = planned.plan.id();
+    let result = service.run(id).await.unwrap();
+    assert_eq!((result.status, result.completed.len()), (PlanStatus::Completed, 50));
+    assert!(ids.iter().all(|id| script.calls(id) == 1));
+    let events = service.events(id).await.unwrap();
+    let at = |kind: &str, task: &str| {
+        events.iter().position(|e| e.kind == kind && e.task_id.as_deref() == Some(task)).unwrap()
+    };
+    for edge in planned.plan.graph().edges() {
+        let (from, to) = (&ids[edge.from.at()], &ids[edge.to.at()]);
+        assert!(at("task.completed", from) < at("task.started", to), "{from} before {to}");
+    }
+}
+
+/// INT-015: ten at once, nothing of one in another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn int_015_ten_plans_at_once() {
+    let (service, _) = service();
+    let runs: Vec<_> = (0..10)
+        .map(|n| {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let document = json!({ "goal": format!("goal {n}"), "inputs": { "n": n }, "tasks": [
+                    { "id": "a", "tool": "ok", "inputs": { "n": "$[inputs].n" } },
+                    { "id": "b", "tool": "ok", "inputs": { "n": "$[a].output.inputs.n" } },
+                ]});
+                (n, run(&service, PlanDocument::read(&document).unwrap()).await)
+            })
+        })
+        .collect();
+    for one in runs {
+        let (n, result) = one.await.unwrap();
+        assert_eq!(result.outputs["b"]["inputs"]["n"], json!(n));
+    }
+}
+
+#[tokio::test]
+async fn parallelism_is_kept() {
+    let (service, script) = service();
+    let tasks: Vec<Value> = (0..40).map(|i| task(&format!("t{i}"), "yield", &[])).collect();
+    let mut document = plan(&tasks);
+    document.constraints.max_parallelism = 4;
+    let result = run(&service, document).await;
+    assert_eq!(result.completed.len(), 40);
+    assert_eq!(script.most_at_once(), 4);
+}
+
+#[tokio::test]
+async fn cancel_leaves_nothing_running() {
+    let (service, script) = service();
+    let planned = service.accept(plan(&[task("a", "hang", &[])]), false).await.unwrap();
+    let id = planned.plan.id();
+    service.execute(id).await.unwrap();
+    while script.calls("a") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let twice = service.execute(id).await.unwrap_err();
+    assert_eq!(twice.code, ErrorCode::PLAN_NOT_EXECUTABLE, "{twice}");
+    service.cancel(id, "enough").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(15), service.wait(id)).await.unwrap().unwrap();
+    assert_eq!(service.status(id).await.unwrap().status, PlanStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn a_plan_of_another_key_or_a_draft_is_not_executed() {
+    let store = Arc::new(MemoryStore::new());
+    let build = || {
+        let tools = Arc::new(ScriptedTools(Arc::new(Script::default())));
+        PlanningService::builder().store(store.clone()).executor(tools).build().unwrap()
+    };
+    let planned = build().accept(plan(&[task("a", "ok", &[])]), false).await.unwrap();
+    let other = build();
+    let error = other.execute(planned.plan.id()).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::SIGNING_KEY_UNAVAILABLE);
+    let draft = plan(&[task("a", "nowhere", &[])]);
+    let error = other.accept(draft, false).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TOOL_UNKNOWN);
+}
+
+/// INT-004: the store refuses writes; a passing fault goes unnoticed, a lasting one is E5801.
+#[tokio::test(start_paused = true)]
+async fn int_004_the_store_refuses_writes() {
+    for durable in [false, true] {
+        let store = Arc::new(FaultyStore { durable, ..FaultyStore::default() });
+        let script = Arc::new(Script::default());
+        let tools = Arc::new(ScriptedTools(script.clone()));
+        let service =
+            PlanningService::builder().store(store.clone()).executor(tools).build().unwrap();
+        let document = || plan(&[task("a", "ok", &[]), task("b", "ok", &["a"])]);
+        store.failures.store(3, Ordering::SeqCst);
+        let result = run(&service, document()).await;
+        assert_eq!(result.status, PlanStatus::Completed, "durable: {durable}");
+        assert_eq!((script.calls("a"), script.calls("b")), (1, 1), "durable: {durable}");
+
+        let planned = service.accept(document(), false).await.unwrap();
+        let id = planned.plan.id();
+        store.failures.store(1_000, Ordering::SeqCst);
+        let begun = service.execute(id).await;
+        let error = match begun {
+            Ok(()) => service.wait(id).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(
+            [ErrorCode::STORAGE_FAILED, ErrorCode::VERSION_CONFLICT].contains(&error.code),
+            "{error}"
+        );
+        // With room again it goes on, or starts, and nothing is half done.
+        store.failures.store(0, Ordering::SeqCst);
+        service.run(id).await.unwrap();
+        assert_eq!(service.status(id).await.unwrap().status, PlanStatus::Completed);
+    }
+}
+
+#[tokio::test]
+async fn recovery_goes_on_with_what_has_no_owner() {
+    let store = Arc::new(MemoryStore::new());
+    let script = Arc::new(Script::default());
+    let key = || l05_engine::keys::MasterKey::new([7; 32]);
+    let build = || {
+        let tools = Arc::new(ScriptedTools(script.clone()));
+        PlanningService::builder()
+            .store(store.clone())
+            .master_key(key())
+            .executor(tools)
+            .build()
+            .unwrap()
+    };
+    let first = build();
+    let planned = first
+        .accept(plan(&[task("a", "ok", &[]), task("b", "hang", &["a"])]), false)
+        .await
+        .unwrap();
+    let id = planned.plan.id();
+    first.execute(id).await.unwrap();
+    while script.calls("b") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = build();
+    assert_eq!(second.recover().await.unwrap(), [], "it has a living owner");
+    // The first process dies: its ownership goes with it, as an OS lock would.
+    l05_engine::port::Journal::release(&*store, id, first.worker()).await.unwrap();
+    assert!(second.status(id).await.unwrap().interrupted);
+    assert_eq!(second.recover().await.unwrap(), [id]);
+    while script.calls("b") < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(script.calls("a"), 1, "what completed does not run again");
+    let status = second.status(id).await.unwrap();
+    assert_eq!((status.adoptions, status.tasks[1].attempts.len()), (1, 1), "the same attempt");
+}
+
+#[tokio::test]
+async fn shutdown_with_nothing_running_is_quick() {
+    let (service, _) = service();
+    let start = Instant::now();
+    service.shutdown().await;
+    // A limit of the specification, not a measurement.
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let planned = service.accept(plan(&[task("a", "ok", &[])]), false).await.unwrap();
+    assert!(service.execute(planned.plan.id()).await.is_err());
+}
+
+#[tokio::test]
+async fn watchers_see_every_event_once_and_in_order() {
+    let (service, _) = service();
+    let planned = service
+        .accept(
+            plan(&[task("a", "ok", &[]), task("b", "fail", &["a"]), task("c", "ok", &["b"])]),
+            false,
+        )
+        .await
+        .unwrap();
+    let id = planned.plan.id();
+    service.execute(id).await.unwrap();
+    let mut watcher = service.watch(id).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = watcher.next().await.unwrap() {
+        seen.push(event);
+    }
+    assert_eq!(seen, service.events(id).await.unwrap());
+    let kinds: Vec<&str> = seen.iter().map(|event| event.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            "plan.created",
+            "plan.validated",
+            "plan.dispatched",
+            "task.assigned",
+            "task.started",
+            "task.completed",
+            "task.assigned",
+            "task.started",
+            "task.failed",
+            "cascade.failed",
+            "task.blocked",
+            "plan.failed",
+        ]
+    );
+}

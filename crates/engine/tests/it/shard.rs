@@ -1,0 +1,206 @@
+//! The shard by hand: nothing leaves before it is durable, and nothing is lost when it is not.
+
+use std::sync::Arc;
+
+use l05_core::catalog::Catalog;
+use l05_core::id::{Attempt, Epoch, GoalId, PlanId, TaskIndex};
+use l05_core::plan::{Identity, Plan};
+use l05_core::run::Run;
+use l05_core::run::command::{Command, Outcome, Rerun};
+use l05_core::run::event::{Output, Usage};
+use l05_core::run::record::Record;
+use l05_core::time::Timestamp;
+use l05_core::validate::{Limits, Surroundings, validate};
+use l05_engine::port::{AppendResult, Executor as _, Refusal};
+use l05_engine::shard::{Action, Input, Queued, Shard, Ticket, Turn};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::workload::{Script, ScriptedTools, plan, task};
+
+const NOW: Timestamp = Timestamp(1_000);
+
+fn two_steps(n: u128) -> Arc<Plan> {
+    let catalog = Catalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
+    let limits = Limits::default();
+    let around = Surroundings { catalog: &catalog, limits, now: NOW, strict: false };
+    let document = plan(&[task("a", "ok", &[]), task("b", "ok", &["a"])]);
+    let identity = Identity {
+        plan_id: PlanId(Uuid::from_u128(n)),
+        goal_id: GoalId::from(Uuid::nil()),
+        created_at: NOW,
+    };
+    Arc::new(validate(document, &around).into_plan(identity, NOW).unwrap())
+}
+
+fn command(plan: &Plan, command: Command, ticket: Option<u64>) -> Input {
+    Input::Command(Queued {
+        plan: plan.id(),
+        command,
+        actor: "test".into(),
+        blob: None,
+        ticket: ticket.map(Ticket),
+    })
+}
+
+fn start(plan: &Plan, ticket: u64) -> Input {
+    command(plan, Command::Start { from: Rerun::Fresh }, Some(ticket))
+}
+
+fn completed(plan: &Plan, task: u32) -> Input {
+    let report = Command::Report {
+        task: TaskIndex(task),
+        attempt: Attempt(1),
+        outcome: Outcome::Completed(Output::Inline(Arc::new(json!(task)))),
+        usage: Usage::default(),
+    };
+    command(plan, report, None)
+}
+
+fn open(shard: &mut Shard, plan: &Arc<Plan>, journal: &[Arc<Record>]) {
+    let mut run = Run::new(plan.clone());
+    for record in journal.iter().filter(|record| record.plan == plan.id()) {
+        run.replay(record).unwrap();
+    }
+    shard.handle(Input::Open { run: Box::new(run), epoch: Epoch(1) });
+}
+
+fn started(turn: &Turn) -> Vec<u32> {
+    turn.actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Start(assignment) => Some(assignment.task.0),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_leaves_before_the_append_and_inputs_wait() {
+    let plan = two_steps(1);
+    let mut shard = Shard::new(10);
+    open(&mut shard, &plan, &[]);
+    shard.handle(start(&plan, 7));
+    let turn = shard.poll(NOW);
+    assert_eq!(turn.append.len(), 1);
+    assert!(turn.actions.is_empty() && turn.replies.is_empty(), "{turn:?}");
+    assert!(shard.durable(plan.id()).is_none(), "no reader sees what is not durable");
+    // A report that comes meanwhile is not decided.
+    shard.handle(completed(&plan, 0));
+    assert!(shard.poll(NOW).append.is_empty());
+    shard.appended(Some(&[AppendResult::Appended]));
+    let turn = shard.poll(NOW);
+    assert_eq!(started(&turn), [0]);
+    assert!(matches!(turn.replies[..], [(Ticket(7), Ok(()))]));
+    // Now it is, and the completion and what it frees are one record.
+    assert_eq!(turn.append.len(), 1);
+    assert_eq!(turn.append[0].events.len(), 2);
+    shard.appended(Some(&[AppendResult::Appended]));
+    assert_eq!(started(&shard.poll(NOW)), [1]);
+}
+
+#[test]
+fn many_runs_share_a_batch() {
+    let mut shard = Shard::new(100);
+    let plans: Vec<_> = (0..20).map(two_steps).collect();
+    for (ticket, plan) in plans.iter().enumerate() {
+        open(&mut shard, plan, &[]);
+        shard.handle(start(plan, ticket as u64));
+    }
+    let turn = shard.poll(NOW);
+    assert_eq!(turn.append.len(), 20);
+    // One of them has another owner by now: it alone is dropped.
+    let mut results = vec![AppendResult::Appended; 20];
+    results[3] = AppendResult::Refused(Refusal::StaleEpoch);
+    shard.appended(Some(&results));
+    let turn = shard.poll(NOW);
+    assert_eq!(started(&turn).len(), 19);
+    assert_eq!(turn.replies.iter().filter(|(_, answer)| answer.is_err()).count(), 1);
+    assert!(
+        turn.actions.iter().any(|a| matches!(a, Action::StopAll(plan) if *plan == plans[3].id()))
+    );
+    assert!(!shard.owns(plans[3].id()));
+}
+
+#[test]
+fn an_append_of_unknown_fate_loses_nothing_and_repeats_nothing() {
+    // The append failed, or it was durable and only the answer was lost.
+    for was_durable in [false, true] {
+        let plan = two_steps(1);
+        let mut shard = Shard::new(10);
+        let mut journal: Vec<Arc<Record>> = Vec::new();
+        let (mut starts, mut replies) = (Vec::new(), 0);
+        open(&mut shard, &plan, &[]);
+        shard.handle(start(&plan, 1));
+        let (mut failures, mut appends) = (0, 0);
+        for _ in 0..30 {
+            let turn = shard.poll(NOW);
+            starts.extend(started(&turn));
+            replies += turn.replies.len();
+            assert!(turn.replies.iter().all(|(_, answer)| answer.is_ok()), "{turn:?}");
+            for id in &turn.reload {
+                assert_eq!(*id, plan.id());
+                open(&mut shard, &plan, &journal);
+            }
+            for action in &turn.actions {
+                if let Action::Start(assignment) = action {
+                    shard.handle(completed(&plan, assignment.task.0));
+                }
+            }
+            if turn.append.is_empty() {
+                continue;
+            }
+            // Every other append fails.
+            appends += 1;
+            if appends % 2 == 1 {
+                failures += 1;
+                if was_durable {
+                    journal.extend(turn.append);
+                }
+                shard.appended(None);
+            } else {
+                journal.extend(turn.append);
+                shard.appended(Some(&[AppendResult::Appended]));
+            }
+        }
+        assert!(failures > 0);
+        assert_eq!(starts, [0, 1], "each task started once (durable: {was_durable})");
+        assert_eq!(replies, 1);
+        let mut run = Run::new(plan.clone());
+        for record in &journal {
+            run.replay(record).unwrap();
+        }
+        assert_eq!((run.left(), run.status().as_str()), (0, "COMPLETED"), "durable: {was_durable}");
+    }
+}
+
+#[test]
+fn the_process_limit_is_kept_and_room_is_handed_on() {
+    let mut shard = Shard::new(3);
+    let plans: Vec<_> = (0..5).map(two_steps).collect();
+    for (ticket, plan) in plans.iter().enumerate() {
+        open(&mut shard, plan, &[]);
+        shard.handle(start(plan, ticket as u64));
+    }
+    let mut ended = 0;
+    let mut in_flight: Vec<(PlanId, u32)> = Vec::new();
+    for _ in 0..100 {
+        let turn = shard.poll(NOW);
+        for action in &turn.actions {
+            match action {
+                Action::Start(a) => in_flight.push((a.plan.id(), a.task.0)),
+                Action::Finished { .. } => ended += 1,
+                Action::Resolve(_) | Action::Stop { .. } | Action::StopAll(_) => {}
+            }
+        }
+        assert!(in_flight.len() <= 3, "{in_flight:?}");
+        let records = turn.append.len();
+        if records > 0 {
+            shard.appended(Some(&vec![AppendResult::Appended; records]));
+        } else if let Some((id, task)) = in_flight.pop() {
+            let plan = plans.iter().find(|plan| plan.id() == id).unwrap();
+            shard.handle(completed(plan, task));
+        }
+    }
+    assert_eq!(ended, 5);
+}
