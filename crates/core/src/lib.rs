@@ -10,8 +10,11 @@ pub mod finding;
 pub mod id;
 pub mod time;
 
+pub mod agent;
+pub mod context;
 pub mod document;
 pub mod goal;
+pub mod resource;
 pub mod task;
 
 pub mod condition;

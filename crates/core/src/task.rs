@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::document::choice::choices;
 use crate::document::reader::{Field, Object, Reader, aliased, kind, plain};
 use crate::goal::INTEGER_MAX;
+use crate::resource::{ResourceConstraints, ResourceEstimate};
 
 choices! {
     /// Who or what does a task.
@@ -178,10 +179,10 @@ pub struct Task {
     pub agent_version_constraint: Option<String>,
     /// What it will probably use.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_estimate: Option<Value>,
+    pub resource_estimate: Option<ResourceEstimate>,
     /// What it may use.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_quota: Option<Value>,
+    pub resource_quota: Option<ResourceConstraints>,
     /// How long one attempt may take, in seconds.
     pub timeout_seconds: f64,
     /// How failed attempts are repeated.
@@ -303,8 +304,8 @@ pub(crate) fn read_task(reader: &Reader, value: &Value, path: &str) -> Option<Ta
         goal,
         capability_requirements: object.texts("capability_requirements"),
         agent_version_constraint: object.text("agent_version_constraint"),
-        resource_estimate: object.value("resource_estimate").cloned(),
-        resource_quota: object.value("resource_quota").cloned(),
+        resource_estimate: object.typed_document("resource_estimate"),
+        resource_quota: object.typed_document("resource_quota"),
         timeout_seconds: object
             .number("timeout_seconds", 0.001..=TIMEOUT_SECONDS_MAX)
             .unwrap_or(TIMEOUT_SECONDS_DEFAULT),

@@ -6,7 +6,7 @@
 
 mod attempt;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ const DRAIN_MAX: usize = 16_384;
 /// a person).
 const APPEND_TRIES: u32 = 5;
 const APPEND_WAIT: Duration = Duration::from_millis(100);
-/// How many paused runs are remembered with their reasons.
-const PAUSED_MAX: usize = 10_000;
+/// How many ended runs are remembered, for callers that ask a moment too late.
+const ENDED_MAX: usize = 1_000;
 /// How often commands of other processes are looked for.
 const POSTED_EVERY: Duration = Duration::from_millis(200);
 
@@ -121,8 +121,8 @@ pub(crate) struct Driver {
     waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
     plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
     append_failures: u32,
-    /// Why runs were paused, for callers who ask afterwards.
-    paused: HashMap<PlanId, Error>,
+    /// How the last runs ended, for callers who ask afterwards; oldest first.
+    ended: VecDeque<(PlanId, Ended)>,
     stopping: Option<Stopping>,
 }
 
@@ -162,7 +162,7 @@ impl Driver {
             waiting: HashMap::new(),
             plans: HashMap::new(),
             append_failures: 0,
-            paused: HashMap::new(),
+            ended: VecDeque::new(),
             stopping: None,
         };
         tokio::spawn(driver.run());
@@ -172,21 +172,23 @@ impl Driver {
     async fn run(mut self) {
         let mut wake_at = None;
         let mut look_for_posted = Instant::now() + POSTED_EVERY;
+        // One timer, moved only when it must fire earlier: most turns change nothing about it.
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(look_for_posted));
         loop {
-            let timer = self.sleep_until(wake_at, look_for_posted);
-            tokio::select! {
-                message = self.receiver.recv() => match message {
-                    Some(message) => self.take(message),
-                    // All handles are gone: nobody can ask for anything any more.
-                    None => return,
-                },
-                () = tokio::time::sleep_until(timer) => {}
-            }
-            for _ in 0..DRAIN_MAX {
-                match self.receiver.try_recv() {
-                    Ok(message) => self.take(message),
-                    Err(_) => break,
+            if !self.drain() {
+                let due = self.next_due(wake_at, look_for_posted);
+                if due < timer.deadline() || timer.is_elapsed() {
+                    timer.as_mut().reset(due);
                 }
+                tokio::select! {
+                    message = self.receiver.recv() => match message {
+                        Some(message) => self.take(message),
+                        // All handles are gone: nobody can ask for anything any more.
+                        None => return,
+                    },
+                    () = timer.as_mut() => {}
+                }
+                self.drain();
             }
             if !self.shard.is_empty() && Instant::now() >= look_for_posted {
                 self.take_posted().await;
@@ -199,7 +201,18 @@ impl Driver {
         }
     }
 
-    fn sleep_until(&self, wake_at: Option<Timestamp>, look_for_posted: Instant) -> Instant {
+    /// Takes in what is there, up to a limit; whether there was anything.
+    fn drain(&mut self) -> bool {
+        for taken in 0..DRAIN_MAX {
+            match self.receiver.try_recv() {
+                Ok(message) => self.take(message),
+                Err(_) => return taken > 0,
+            }
+        }
+        true
+    }
+
+    fn next_due(&self, wake_at: Option<Timestamp>, look_for_posted: Instant) -> Instant {
         let now = Instant::now();
         let idle = now + Duration::from_secs(3600);
         let due = wake_at
@@ -212,7 +225,6 @@ impl Driver {
     fn take(&mut self, message: Message) {
         match message {
             Message::Open { run, epoch } => {
-                self.paused.remove(&run.plan().id());
                 self.plans.insert(run.plan().id(), (run.plan().clone(), epoch));
                 self.shard.handle(Input::Open { run, epoch });
             }
@@ -241,11 +253,12 @@ impl Driver {
                 if self.shard.owns(plan) {
                     self.waiting.entry(plan).or_default().push(reply);
                 } else {
-                    let error = self.paused.get(&plan).cloned().unwrap_or_else(|| {
+                    let known = self.ended.iter().rev().find(|(of, _)| *of == plan);
+                    let ended = known.map(|(_, ended)| ended.clone()).unwrap_or_else(|| {
                         let message = format!("plan {plan} is not being driven here");
-                        Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+                        Ended::Paused(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message))
                     });
-                    let _ = reply.send(Ended::Paused(error));
+                    let _ = reply.send(ended);
                 }
             }
             Message::Stop { grace, reply } => {
@@ -348,13 +361,18 @@ impl Driver {
                 "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
             ));
         self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
-        if self.paused.len() < PAUSED_MAX {
-            self.paused.insert(plan, error.clone());
-        }
+        self.tell_end(plan, &Ended::Paused(error));
         self.release(plan);
+    }
+
+    fn tell_end(&mut self, plan: PlanId, ended: &Ended) {
         for reply in self.waiting.remove(&plan).unwrap_or_default() {
-            let _ = reply.send(Ended::Paused(error.clone()));
+            let _ = reply.send(ended.clone());
         }
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((plan, ended.clone()));
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -396,9 +414,7 @@ impl Driver {
                     ErrorCode::VERSION_CONFLICT,
                     format!("another process has taken over plan {plan}"),
                 );
-                for reply in self.waiting.remove(&plan).unwrap_or_default() {
-                    let _ = reply.send(Ended::Paused(error.clone()));
-                }
+                self.tell_end(plan, &Ended::Paused(error));
             }
             Action::Finished { plan, status } => self.finish(plan, status),
         }
@@ -408,9 +424,7 @@ impl Driver {
         self.plans.remove(&plan);
         self.shard.handle(Input::Close { plan, error: None });
         self.stop_executors(plan);
-        for reply in self.waiting.remove(&plan).unwrap_or_default() {
-            let _ = reply.send(Ended::Finished(status));
-        }
+        self.tell_end(plan, &Ended::Finished(status));
         self.release(plan);
     }
 

@@ -133,6 +133,12 @@ impl<'v> Object<'v> {
         self.typed(name, "text", |v| v.as_str().map(str::to_owned))
     }
 
+    /// A small document of its own, read by serde: its first problem is named.
+    pub(crate) fn typed_document<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let value = self.value(name)?;
+        serde_json::from_value(value.clone()).map_err(|e| self.problem(name, e.to_string())).ok()
+    }
+
     pub(crate) fn boolean(&self, name: &str) -> Option<bool> {
         self.typed(name, "true or false", Value::as_bool)
     }

@@ -12,6 +12,7 @@ use crate::document::reader::{Field, Object, Reader, aliased, plain};
 use crate::finding::Finding;
 use crate::goal::{CONSTRAINT_FIELDS, GoalConstraints, PRIORITY_DEFAULT, read_constraints};
 use crate::id::{AgentDid, GoalId, PlanId};
+use crate::resource::ResourceConstraints;
 use crate::task::{Task, read_task};
 use crate::time::Timestamp;
 
@@ -137,7 +138,7 @@ pub struct PlanDocument {
     pub constraints: GoalConstraints,
     /// The same as maxima of resources.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_budget: Option<Value>,
+    pub resource_budget: Option<ResourceConstraints>,
     /// Agents to be used where they can.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preferred_agents: Vec<String>,
@@ -279,7 +280,7 @@ fn read_plan(reader: &Reader, value: &Value) -> Option<PlanDocument> {
             .unwrap_or(PRIORITY_DEFAULT),
         inputs: object.map("inputs"),
         constraints,
-        resource_budget: object.value("resource_budget").cloned(),
+        resource_budget: object.typed_document("resource_budget"),
         preferred_agents: object.texts("preferred_agents"),
         metadata: read_metadata(reader, &object),
         on_failure: object.choice("on_failure").unwrap_or(OnFailure::Continue),

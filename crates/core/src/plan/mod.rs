@@ -1,5 +1,6 @@
 //! Plans: the document as it is written, and [`Plan`], the proof that it may run.
 
+mod canonical;
 mod document;
 mod sign;
 mod structure;

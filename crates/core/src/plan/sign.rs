@@ -7,7 +7,7 @@
 use aws_lc_rs::digest;
 use serde_json::Value;
 
-use super::{Identity, Plan, PlanDocument, Signature, Structure};
+use super::{Identity, Plan, PlanDocument, Signature, Structure, canonical};
 use crate::error::{Error, ErrorCode};
 use crate::finding::findings_error;
 
@@ -26,8 +26,7 @@ pub(super) fn content_digest(document: &PlanDocument) -> Digest {
             map.shift_remove(field);
         }
     }
-    let canonical = serde_json_canonicalizer::to_vec(&value)
-        .expect("a JSON value has a canonical form: its keys are text, its numbers finite");
+    let canonical = canonical::to_vec(&value);
     let hash = digest::digest(&digest::SHA256, &canonical);
     hash.as_ref().try_into().expect("SHA-256 gives 32 bytes")
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::Catalog;
+use l05_core::context::CONTEXT_BYTES_MAX;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::TaskIndex;
 use l05_core::plan::digest_hex;
@@ -22,8 +23,6 @@ use crate::shard::{Assignment, Produced, Question};
 const INLINE_BYTES_MAX: usize = 64 << 10;
 /// The largest output of one task; larger data are files.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
-/// The largest context of one attempt (spec 01).
-const CONTEXT_BYTES_MAX: usize = 10 << 20;
 
 /// The executors and the tools they have.
 #[derive(Clone)]

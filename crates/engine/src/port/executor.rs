@@ -44,7 +44,7 @@ pub struct ToolCall {
 impl ToolCall {
     /// `plan_id/task_id/attempt`: the same for every repetition of the attempt.
     pub fn idempotency_key(&self) -> String {
-        format!("{}/{}/{}", self.plan, self.task_id, self.attempt.0)
+        l05_core::context::idempotency_key(self.plan, &self.task_id, self.attempt)
     }
 }
 
