@@ -36,6 +36,9 @@ const APPEND_TRIES: u32 = 5;
 const APPEND_WAIT: Duration = Duration::from_millis(100);
 /// How many ended runs are remembered, for callers that ask a moment too late.
 const ENDED_MAX: usize = 1_000;
+/// How often and how fast giving up ownership is tried again.
+const RELEASE_TRIES: u32 = 60;
+const RELEASE_WAIT: Duration = Duration::from_secs(1);
 /// How often commands of other processes are looked for.
 const POSTED_EVERY: Duration = Duration::from_millis(200);
 
@@ -224,6 +227,8 @@ impl Driver {
 
     fn take(&mut self, message: Message) {
         match message {
+            // Stopping: the command that follows finds no run and says so.
+            Message::Open { .. } if self.stopping.is_some() => {}
             Message::Open { run, epoch } => {
                 self.plans.insert(run.plan().id(), (run.plan().clone(), epoch));
                 self.shard.handle(Input::Open { run, epoch });
@@ -262,6 +267,7 @@ impl Driver {
                 }
             }
             Message::Stop { grace, reply } => {
+                self.shard.drain();
                 self.stopping = Some(Stopping { until: Instant::now() + grace, reply });
             }
         }
@@ -305,13 +311,16 @@ impl Driver {
             for action in turn.actions {
                 self.carry_out(action);
             }
+            let reloaded = !turn.reload.is_empty();
             for plan in turn.reload {
                 self.reload(plan).await;
             }
-            if turn.append.is_empty() {
+            if turn.append.is_empty() && !reloaded {
                 return turn.wake_at;
             }
-            self.append(turn.append).await;
+            if !turn.append.is_empty() {
+                self.append(turn.append).await;
+            }
         }
     }
 
@@ -354,15 +363,15 @@ impl Driver {
 
     fn pause(&mut self, plan: PlanId, error: &Error) {
         self.stop_executors(plan);
-        self.plans.remove(&plan);
+        let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
         let error = Error::new(error.code, format!("the plan is paused: {}", error.message))
             .detail("plan_id", plan.to_string())
             .suggest(format!(
                 "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
             ));
         self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
+        self.release(plan, epoch);
         self.tell_end(plan, &Ended::Paused(error));
-        self.release(plan);
     }
 
     fn tell_end(&mut self, plan: PlanId, ended: &Ended) {
@@ -421,18 +430,27 @@ impl Driver {
     }
 
     fn finish(&mut self, plan: PlanId, status: PlanStatus) {
-        self.plans.remove(&plan);
+        let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
         self.shard.handle(Input::Close { plan, error: None });
         self.stop_executors(plan);
+        self.release(plan, epoch);
         self.tell_end(plan, &Ended::Finished(status));
-        self.release(plan);
     }
 
-    fn release(&self, plan: PlanId) {
+    /// Gives up ownership; tried again while the store refuses, which it may for the same reason
+    /// that paused the run.
+    fn release(&self, plan: PlanId, epoch: Option<l05_core::id::Epoch>) {
+        let Some(epoch) = epoch else { return };
         let (journal, worker) = (self.journal.clone(), self.worker);
         tokio::spawn(async move {
-            if let Err(error) = journal.release(plan, worker).await {
-                tracing::warn!(%error, %plan, "the run's ownership was not given back");
+            for _ in 0..RELEASE_TRIES {
+                match journal.release(plan, worker, epoch).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, %plan, "the run's ownership was not given back");
+                    }
+                }
+                tokio::time::sleep(RELEASE_WAIT).await;
             }
         });
     }

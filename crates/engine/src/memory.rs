@@ -63,6 +63,10 @@ impl Entry {
         self.next = record.next();
         if let Some(status) = status_after(&record.events) {
             self.status = status;
+            if status != PlanStatus::Executing {
+                // Meant for the run that ended, not for the next one.
+                self.posted.clear();
+            }
         }
         for blob in &record.blobs {
             self.blobs.insert(blob.sha256.clone(), blob.json.clone());
@@ -129,10 +133,16 @@ impl Journal for MemoryStore {
         ready(Ok(claim))
     }
 
-    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn release(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+        epoch: Epoch,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         let mut plans = self.plans();
         if let Some(entry) = plans.by_id.get_mut(&plan)
             && entry.owner == Some(worker)
+            && entry.epoch == epoch
         {
             entry.owner = None;
         }

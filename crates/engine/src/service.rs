@@ -3,6 +3,7 @@
 mod builder;
 mod planning;
 mod recent;
+mod starting;
 mod watch;
 
 use std::sync::Arc;
@@ -54,6 +55,7 @@ struct Inner {
     template_threshold: f64,
     worker: WorkerId,
     recent: recent::RecentPlans,
+    starting: starting::Starting,
     driver: Handle,
 }
 
@@ -108,6 +110,7 @@ impl PlanningService {
             Some(plan) => plan,
             None => self.load(id).await?,
         };
+        let _turn = self.inner.starting.turn(id).await;
         if self.is_driven(id).await? {
             let message = format!("plan {id} is being run by this process already");
             return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message));
@@ -126,14 +129,14 @@ impl PlanningService {
         let run = match fold(&*self.inner.journal, plan).await {
             Ok(run) => run,
             Err(error) => {
-                self.inner.journal.release(id, self.inner.worker).await?;
+                self.inner.journal.release(id, self.inner.worker, epoch).await?;
                 return Err(error);
             }
         };
         let (adopt, start) = match (run.status(), rerun) {
             (PlanStatus::Executing, None) => (Some(Command::Adopt { epoch }), None),
             (PlanStatus::Executing, Some(_)) => {
-                self.inner.journal.release(id, self.inner.worker).await?;
+                self.inner.journal.release(id, self.inner.worker, epoch).await?;
                 let message = format!("plan {id} was interrupted, it has not ended");
                 return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
                     .suggest(format!("`l05 execute {id}` goes on")));
@@ -146,7 +149,7 @@ impl PlanningService {
         let begun = self.inner.driver.command(id, command, local()).await;
         if begun.is_err() {
             self.inner.driver.send(Message::Close(id)).await?;
-            self.inner.journal.release(id, self.inner.worker).await?;
+            self.inner.journal.release(id, self.inner.worker, epoch).await?;
         }
         begun
     }
@@ -219,6 +222,7 @@ impl PlanningService {
     pub async fn cancel(&self, id: PlanId, reason: &str) -> Result<(), Error> {
         let plan = self.load(id).await?;
         let cancel = || Command::Cancel { scope: Scope::Plan, reason: reason.to_owned() };
+        let _turn = self.inner.starting.turn(id).await;
         if self.is_driven(id).await? {
             return self.inner.driver.command(id, cancel(), local()).await;
         }
@@ -242,7 +246,7 @@ impl PlanningService {
         }
         if cancelled.is_err() {
             self.inner.driver.send(Message::Close(id)).await?;
-            self.inner.journal.release(id, self.inner.worker).await?;
+            self.inner.journal.release(id, self.inner.worker, epoch).await?;
         }
         cancelled
     }

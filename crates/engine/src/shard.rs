@@ -201,6 +201,11 @@ impl Shard {
         self.slots.contains_key(&plan)
     }
 
+    /// Nothing new starts from here on; what is in flight may end.
+    pub fn drain(&mut self) {
+        self.in_flight_max = 0;
+    }
+
     /// How many runs it owns.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -227,15 +232,17 @@ impl Shard {
                 self.in_flight += run.running();
                 let outstanding = slot.reopen(run, epoch);
                 self.turn.actions.extend(outstanding);
+                self.touch(plan);
             }
             // Its state in memory is at least as new.
             Some(slot) => slot.raise_epoch(epoch),
             None => {
                 self.in_flight += run.running();
+                // Not touched: timers of the past must not be decided before the command that
+                // says what this process wants with the run.
                 self.slots.insert(plan, Slot::new(run, epoch));
             }
         }
-        self.touch(plan);
     }
 
     fn queue(&mut self, queued: Queued) {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use l05_core::id::{PlanId, Sequence, WorkerId};
+use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::run::record::Record;
 use l05_engine::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
@@ -178,8 +178,15 @@ impl Journal for SqliteStore {
         })
     }
 
-    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.on(&self.writer, move |c| write::release(c, plan, worker).map_err(|e| failed(&e)))
+    fn release(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+        epoch: Epoch,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.on(&self.writer, move |c| {
+            write::release(c, plan, worker, epoch).map_err(|e| failed(&e))
+        })
     }
 
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -162,6 +162,12 @@ impl Run {
             state.cancelling = false;
             self.cancelling -= 1;
         }
+        if after != TaskStatus::Pending && !self.decidable.is_empty() {
+            // Its conditions make no difference any more.
+            for edge in self.plan.graph().edges_in(task) {
+                self.decidable.remove(edge);
+            }
+        }
         self.running += u32::from(is_in_flight(after));
         self.running -= u32::from(is_in_flight(before));
         self.left -= u32::from(has_ended(after));
@@ -211,8 +217,8 @@ impl Run {
             let conditional = plan.structure().is_conditional(*edge);
             match met {
                 Met::Satisfied if conditional => {
-                    let to = plan.graph().edge(*edge).to;
-                    if !has_ended(self.tasks[to.at()].status) {
+                    let to = &self.tasks[plan.graph().edge(*edge).to.at()];
+                    if to.status == TaskStatus::Pending && !to.attempt_pending() {
                         self.decidable.insert(*edge);
                     }
                 }

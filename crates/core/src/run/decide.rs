@@ -13,12 +13,12 @@ use crate::time::Timestamp;
 
 impl Run {
     /// Decides a command, applies what follows from it, and says what to journal and then do.
-    /// `room` is how many more attempts the process may have in flight.
+    /// `running_max` is how many attempts the process lets this run have in flight.
     pub fn handle(
         &mut self,
         command: Command,
         now: Timestamp,
-        room: u32,
+        running_max: u32,
     ) -> Result<Decision, Rejected> {
         let mut decision = Decision::default();
         let readopt = matches!(command, Command::Adopt { .. });
@@ -28,7 +28,7 @@ impl Run {
         if readopt {
             self.ask_for(self.decidable.iter().copied().collect(), &mut decision);
         }
-        self.settle(now, room, &mut decision);
+        self.settle(now, running_max, &mut decision);
         Ok(decision)
     }
 
@@ -37,8 +37,13 @@ impl Run {
     pub fn outstanding(&self) -> Vec<Effect> {
         let mut decision = Decision::default();
         for task in self.in_flight_in(Scope::Plan) {
-            let attempt = self.tasks[task.at()].attempt;
-            decision.effects.push(Effect::Dispatch { task, attempt });
+            let state = &self.tasks[task.at()];
+            let attempt = state.attempt;
+            decision.effects.push(if state.cancelling {
+                Effect::Stop { task, attempt }
+            } else {
+                Effect::Dispatch { task, attempt }
+            });
         }
         self.ask_for(self.decidable.iter().copied().collect(), &mut decision);
         match self.status {
@@ -328,7 +333,6 @@ impl Run {
 
     /// Applies an event and notes what must be done because of it.
     pub(super) fn commit(&mut self, event: Event, decision: &mut Decision) {
-        let before = self.decidable.len();
         let tasks_to_stop = match &event {
             Event::CancelRequested { scope, .. } => self.in_flight_in(*scope),
             _ => Vec::new(),
@@ -346,7 +350,7 @@ impl Run {
             let attempt = self.tasks[task.at()].attempt;
             decision.effects.push(Effect::Stop { task, attempt });
         }
-        if self.decidable.len() > before {
+        if !self.decidable.is_empty() {
             let fresh = self.fresh_edges(&event);
             self.ask_for(fresh, decision);
         }

@@ -8,13 +8,12 @@ use super::{GRACE_MILLIS, Run, TimerKind, has_ended, is_in_flight};
 use crate::error::ErrorCode;
 use crate::id::TaskIndex;
 use crate::plan::{OnFailure, PlanStatus};
-use crate::task::TaskStatus;
+use crate::task::{OnRecovery, TaskStatus};
 use crate::time::Timestamp;
 
 impl Run {
     /// Commits one event after the other until the state asks for nothing more.
-    pub(super) fn settle(&mut self, now: Timestamp, room: u32, decision: &mut Decision) {
-        let mut room = room;
+    pub(super) fn settle(&mut self, now: Timestamp, running_max: u32, decision: &mut Decision) {
         loop {
             if let Some(event) = self.due(now, decision) {
                 self.commit(event, decision);
@@ -24,8 +23,7 @@ impl Run {
                 }
             } else if let Some(event) = self.cancellation(now) {
                 self.commit(event, decision);
-            } else if let Some(event) = self.dispatch(now, room) {
-                room -= 1;
+            } else if let Some(event) = self.dispatch(now, running_max) {
                 self.commit(event, decision);
             } else if let Some(event) = self.finish() {
                 self.commit(event, decision);
@@ -79,9 +77,12 @@ impl Run {
             let message = "it was still running when the plan's deadline came".to_owned();
             return TaskError { code: ErrorCode::DEADLINE_MISSED, message, is_final: true };
         }
-        let seconds = self.plan.task(task).timeout_seconds;
-        let message = format!("it took longer than its timeout of {seconds} s");
-        TaskError { code: ErrorCode::TASK_TIMEOUT, message, is_final: false }
+        let spec = self.plan.task(task);
+        let message = format!("it took longer than its timeout of {} s", spec.timeout_seconds);
+        // Nobody knows what became of the attempt: as after a crash, the policy decides whether it
+        // is repeated.
+        let is_final = spec.on_recovery != OnRecovery::Rerun;
+        TaskError { code: ErrorCode::TASK_TIMEOUT, message, is_final }
     }
 
     /// The next cascade, whole.
@@ -138,8 +139,8 @@ impl Run {
     }
 
     /// The ready task of the highest rank, as far as parallelism and room allow.
-    fn dispatch(&mut self, now: Timestamp, room: u32) -> Option<Event> {
-        if !self.may_dispatch() || room == 0 || self.running >= self.parallelism() {
+    fn dispatch(&mut self, now: Timestamp, running_max: u32) -> Option<Event> {
+        if !self.may_dispatch() || self.running >= self.parallelism().min(running_max) {
             return None;
         }
         while let Some(next) = self.ready.pop() {

@@ -406,6 +406,35 @@ fn reports_count_once() {
 }
 
 #[test]
+fn a_lost_attempt_is_repeated_only_where_the_policy_says_so() {
+    let once = |policy: &str| {
+        let quick = json!({"timeout_seconds": 1, "on_recovery": policy});
+        let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &quick)]});
+        Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end()
+    };
+    assert_eq!(once("rerun").statuses(), "COMPLETED a:COMPLETED");
+    let failed = once("fail");
+    assert_eq!((failed.statuses().as_str(), failed.dispatched.len()), ("FAILED a:TIMED_OUT", 1));
+}
+
+/// A condition that no longer matters must not hide one that does when the plan runs again.
+#[test]
+fn a_retry_asks_for_every_condition_again() {
+    let conditional = |from: &str| json!({"task": from, "condition": "outputs.ok"});
+    let document = json!({"goal": "x", "tasks": [
+        task("x", &[]), task("p", &[]), task("q", &[]), task("r", &[]),
+        {"id": "t", "tool": "noop", "join": "any", "depends_on": ["x", conditional("p")]},
+        {"id": "u", "tool": "noop", "depends_on": [conditional("q"), "r"]},
+    ]});
+    let mut bench =
+        Bench::new(&document).script("r", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+    assert!(bench.statuses().ends_with("u:BLOCKED"), "{}", bench.statuses());
+    bench.send(Command::Start { from: Rerun::Failed });
+    bench.drive();
+    assert!(bench.statuses().starts_with("COMPLETED"), "{}", bench.statuses());
+}
+
+#[test]
 fn the_transition_table() {
     use crate::document::choice::Choice as _;
     let mut table = String::new();

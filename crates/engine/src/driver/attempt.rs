@@ -21,6 +21,8 @@ use crate::shard::{Assignment, Produced, Question};
 
 /// Outputs longer than this, as JSON text, are kept beside the journal (spec 03, 3.6).
 const INLINE_BYTES_MAX: usize = 64 << 10;
+/// How deep an output may nest: JSON readers stop at 128, and records and results wrap it.
+const OUTPUT_DEPTH_MAX: usize = 100;
 /// The largest output of one task; larger data are files.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
 
@@ -264,6 +266,10 @@ pub(super) async fn answer(
 
 /// Keeps a small output inline and takes a large one out.
 fn pack(value: Value) -> Result<(Output, Option<Blob>), TaskError> {
+    if is_deeper(&value, OUTPUT_DEPTH_MAX) {
+        let message = format!("the output nests deeper than {OUTPUT_DEPTH_MAX}");
+        return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
+    }
     if json_len(&value) <= INLINE_BYTES_MAX {
         return Ok((Output::Inline(Arc::new(value)), None));
     }
@@ -277,6 +283,16 @@ fn pack(value: Value) -> Result<(Output, Option<Blob>), TaskError> {
     let sha256 = digest_hex(hash.as_ref());
     let output = Output::Blob { sha256: sha256.clone(), bytes: json.len() as u64 };
     Ok((output, Some(Blob { sha256, json })))
+}
+
+/// Whether a value nests deeper than `depth`; looks no deeper itself.
+fn is_deeper(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if depth == 0 => true,
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, depth - 1)),
+        Value::Object(map) => map.values().any(|item| is_deeper(item, depth - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// The length of a value's JSON text, without writing it down.

@@ -24,7 +24,9 @@ pub enum StoreError {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         match error {
-            StoreError::Unavailable(why) => Error::new(ErrorCode::STORAGE_FAILED, why),
+            StoreError::Unavailable(why) => Error::new(ErrorCode::STORAGE_FAILED, why).suggest(
+                "see that the data folder is writable and has room; nothing was acknowledged",
+            ),
             StoreError::Corrupt(why) => Error::new(ErrorCode::JOURNAL_CORRUPT, why),
         }
     }
@@ -94,8 +96,14 @@ pub trait Journal: Send + Sync {
     /// a higher epoch; appends under the old one are refused from then on.
     fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>>;
 
-    /// Gives up ownership, so that another may claim at once.
-    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Gives up the ownership of this epoch, so that another may claim at once. A newer claim, by
+    /// the same worker too, is not touched.
+    fn release(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+        epoch: Epoch,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Whether a living process owns the run.
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>>;

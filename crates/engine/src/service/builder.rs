@@ -183,6 +183,7 @@ impl Builder {
             template_threshold: self.template_threshold,
             worker: self.worker,
             recent: super::recent::RecentPlans::default(),
+            starting: super::starting::Starting::default(),
             driver,
         };
         Ok(PlanningService { inner: Arc::new(inner) })

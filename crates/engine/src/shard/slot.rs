@@ -62,7 +62,7 @@ impl Slot {
             inbox: VecDeque::new(),
             touched: false,
             starved: false,
-            due: true,
+            due: false,
             wake_at: None,
             started: HashSet::new(),
             again: 0,
@@ -109,24 +109,24 @@ impl Slot {
             return None;
         }
         let first = Sequence(self.run.sequence().0 + 1);
-        let (running, mut room) = (self.run.running(), room);
+        let running_max = room.saturating_add(self.run.running());
         let mut decided = Decided::default();
         let (mut events, mut effects, mut blobs) = (Vec::new(), Vec::new(), Vec::<Blob>::new());
         let mut inputs = Vec::new();
         if std::mem::take(&mut self.due) {
-            let wake = self.run.handle(Command::Wake, now, room).expect("waking is always allowed");
+            let wake =
+                self.run.handle(Command::Wake, now, running_max).expect("waking is always allowed");
             events.extend(wake.events);
             effects.extend(wake.effects);
         }
         while let Some(mut queued) = self.inbox.pop_front() {
-            room = (room + running).saturating_sub(self.run.running());
             let repeated = self.again > 0;
             self.again = self.again.saturating_sub(1);
             if repeated && self.is_done_already(&queued.command) {
                 decided.replies.extend(queued.ticket.map(|ticket| (ticket, Ok(()))));
                 continue;
             }
-            match self.run.handle(queued.command.clone(), now, room) {
+            match self.run.handle(queued.command.clone(), now, running_max) {
                 Ok(decision) => {
                     events.extend(decision.events);
                     effects.extend(decision.effects);
@@ -209,7 +209,11 @@ impl Slot {
         self.state = State::Idle;
         self.due = true;
         self.wake_at = None;
-        let outstanding = self.run.outstanding();
+        let mut outstanding = self.run.outstanding();
+        // A new run that is about to be decided again: the last one's end has been told.
+        if self.inbox.iter().any(|queued| matches!(queued.command, Command::Start { .. })) {
+            outstanding.retain(|effect| *effect != Effect::Finished);
+        }
         let pair = |effect: &Effect| match effect {
             Effect::Dispatch { task, attempt } => Some((*task, *attempt)),
             Effect::Resolve { .. } | Effect::Stop { .. } | Effect::Finished => None,

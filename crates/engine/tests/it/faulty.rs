@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use l05_core::id::{PlanId, Sequence, WorkerId};
+use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::run::record::Record;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
@@ -47,8 +47,13 @@ impl Journal for FaultyStore {
     fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
         self.inner.claim(plan, worker)
     }
-    fn release(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.release(plan, worker)
+    fn release(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+        epoch: Epoch,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.release(plan, worker, epoch)
     }
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.inner.is_owned(plan)

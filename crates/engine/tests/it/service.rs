@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use l05_core::ErrorCode;
+use l05_core::id::Epoch;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
@@ -120,6 +121,37 @@ async fn cancel_leaves_nothing_running() {
     assert_eq!(service.status(id).await.unwrap().status, PlanStatus::Cancelled);
 }
 
+/// Whoever comes second is told so and takes nothing from the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_callers_of_one_plan_run_it_once() {
+    for _ in 0..20 {
+        let (service, script) = service();
+        let document = plan(&[task("a", "yield", &[]), task("b", "yield", &["a"])]);
+        let id = service.accept(document, false).await.unwrap().plan.id();
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let service = service.clone();
+                tokio::spawn(async move { service.execute(id).await })
+            })
+            .collect();
+        let mut begun = 0;
+        for caller in callers {
+            begun += usize::from(caller.await.unwrap().is_ok());
+        }
+        assert_eq!(begun, 1);
+        let status = tokio::time::timeout(Duration::from_secs(10), service.wait(id)).await.unwrap();
+        assert_eq!(status.unwrap(), PlanStatus::Completed);
+        assert_eq!((script.calls("a"), script.calls("b")), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_output_too_deep_to_be_read_again_is_refused() {
+    let (service, _) = service();
+    let result = run(&service, plan(&[task("a", "deep", &[])])).await;
+    assert_eq!(result.tasks[0].error.as_ref().unwrap().code, ErrorCode::CONTEXT_TOO_LARGE);
+}
+
 #[tokio::test]
 async fn a_plan_of_another_key_or_a_draft_is_not_executed() {
     let store = Arc::new(MemoryStore::new());
@@ -197,7 +229,7 @@ async fn recovery_goes_on_with_what_has_no_owner() {
     let second = build();
     assert_eq!(second.recover().await.unwrap(), [], "it has a living owner");
     // The first process dies: its ownership goes with it, as an OS lock would.
-    l05_engine::port::Journal::release(&*store, id, first.worker()).await.unwrap();
+    l05_engine::port::Journal::release(&*store, id, first.worker(), Epoch(1)).await.unwrap();
     assert!(second.status(id).await.unwrap().interrupted);
     assert_eq!(second.recover().await.unwrap(), [id]);
     while script.calls("b") < 2 {

@@ -7,7 +7,7 @@ use l05_core::id::{Attempt, Epoch, GoalId, PlanId, TaskIndex};
 use l05_core::plan::{Identity, Plan};
 use l05_core::run::Run;
 use l05_core::run::command::{Command, Outcome, Rerun};
-use l05_core::run::event::{Output, Usage};
+use l05_core::run::event::{Event, Output, Usage};
 use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
@@ -203,4 +203,74 @@ fn the_process_limit_is_kept_and_room_is_handed_on() {
         }
     }
     assert_eq!(ended, 5);
+}
+
+/// The time a process was dead is not held against the tasks it had in flight.
+#[test]
+fn downtime_is_no_timeout() {
+    let plan = two_steps(1);
+    let mut shard = Shard::new(10);
+    open(&mut shard, &plan, &[]);
+    shard.handle(start(&plan, 1));
+    let journal = shard.poll(NOW).append;
+    // Dead for a day; the new process looks around before it says what it wants.
+    let later = NOW.plus_millis(86_400_000);
+    let mut shard = Shard::new(10);
+    open(&mut shard, &plan, &journal);
+    assert!(shard.poll(later).append.is_empty());
+    shard.handle(command(&plan, Command::Adopt { epoch: Epoch(2) }, Some(2)));
+    let turn = shard.poll(later);
+    assert!(
+        matches!(
+            turn.append[0].events[..],
+            [Event::RunAdopted { .. }, Event::TaskRedispatched { .. }]
+        ),
+        "{:?}",
+        turn.append[0].events
+    );
+}
+
+#[test]
+fn many_reports_at_once_do_not_lift_the_process_limit() {
+    let catalog = Catalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
+    let limits = Limits { tasks_max: 1_000, complexity_max: 1e6 };
+    let around = Surroundings { catalog: &catalog, limits, now: NOW, strict: false };
+    let mut tasks: Vec<_> = (0..40).map(|i| task(&format!("a{i}"), "ok", &[])).collect();
+    let firsts: Vec<String> = (0..40).map(|i| format!("a{i}")).collect();
+    let needs: Vec<&str> = firsts.iter().map(String::as_str).collect();
+    tasks.extend((0..200).map(|i| task(&format!("b{i}"), "ok", &needs)));
+    let mut document = plan(&tasks);
+    document.constraints.max_parallelism = 1_000;
+    let identity = Identity {
+        plan_id: PlanId(Uuid::from_u128(1)),
+        goal_id: GoalId::from(Uuid::nil()),
+        created_at: NOW,
+    };
+    let plan = Arc::new(validate(document, &around).into_plan(identity, NOW).unwrap());
+    let mut shard = Shard::new(50);
+    open(&mut shard, &plan, &[]);
+    shard.handle(start(&plan, 1));
+    shard.poll(NOW);
+    shard.appended(Some(&[AppendResult::Appended]));
+    assert_eq!(started(&shard.poll(NOW)).len(), 40);
+    for i in 0..40 {
+        shard.handle(completed(&plan, i));
+    }
+    shard.poll(NOW);
+    shard.appended(Some(&[AppendResult::Appended]));
+    assert_eq!(started(&shard.poll(NOW)).len(), 50);
+}
+
+#[test]
+fn a_draining_shard_starts_nothing_new() {
+    let plan = two_steps(1);
+    let mut shard = Shard::new(10);
+    open(&mut shard, &plan, &[]);
+    shard.handle(start(&plan, 1));
+    shard.poll(NOW);
+    shard.appended(Some(&[AppendResult::Appended]));
+    assert_eq!(started(&shard.poll(NOW)), [0]);
+    shard.drain();
+    shard.handle(completed(&plan, 0));
+    assert_eq!(shard.poll(NOW).append[0].events.len(), 1, "the completion is kept, nothing starts");
 }

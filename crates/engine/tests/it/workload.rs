@@ -54,7 +54,7 @@ impl Executor for ScriptedTools {
             destructive: false,
             capabilities: vec![],
         };
-        ["ok", "fail_once", "fail", "hang", "panic", "yield"].map(tool).into()
+        ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep"].map(tool).into()
     }
 
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
@@ -69,6 +69,7 @@ impl Executor for ScriptedTools {
             let result = match &*call.tool {
                 "fail_once" if count == 1 => failed(false),
                 "fail" => failed(true),
+                "deep" => Ok((0..120).fold(Value::Null, |inner, _| json!([inner]))),
                 "hang" => std::future::pending().await,
                 "panic" => panic!("scripted"),
                 "yield" => {

@@ -226,11 +226,17 @@ fn parse_status(word: &str) -> Result<PlanStatus, Error> {
 pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Result<Exit, Error> {
     let service = open(context, None)?;
     let id = service.find(&args.id).await?;
-    service.cancel(id, &args.reason).await?;
-    // Whoever drives it, its journal tells when it has ended.
-    let mut watcher = service.watch(id).await?;
-    while watcher.next().await?.is_some() {}
-    let report = service.status(id).await?;
+    let report = loop {
+        service.cancel(id, &args.reason).await?;
+        // Whoever drives it, its journal tells when it has ended.
+        let mut watcher = service.watch(id).await?;
+        while watcher.next().await?.is_some() {}
+        let report = service.status(id).await?;
+        // Its owner died before it read the command: then the run is ours to end.
+        if !report.interrupted {
+            break report;
+        }
+    };
     service.shutdown().await;
     context.output.result(&report, status_text);
     Ok(Exit::Done)

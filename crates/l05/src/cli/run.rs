@@ -170,14 +170,14 @@ async fn follow(context: &Context, service: &PlanningService, id: PlanId) -> Res
     let both = async { tokio::join!(service.wait(id), show) };
     let ended = tokio::select! {
         ended = both => Some(ended),
-        _ = tokio::signal::ctrl_c() => None,
+        () = told_to_stop() => None,
     };
     progress.finish();
     let Some((status, shown)) = ended else {
         context.output.note("stopping; once more Ctrl-C to leave at once");
         tokio::select! {
             () = service.shutdown() => {}
-            _ = tokio::signal::ctrl_c() => {}
+            () = told_to_stop() => {}
         }
         context.output.note(&format!("interrupted; `l05 execute {id}` goes on"));
         return Ok(Exit::Interrupted);
@@ -236,6 +236,22 @@ fn summary(result: &PlanResult) -> String {
     }
     lines.push(format!("look further with: l05 show {id}"));
     lines.join("\n")
+}
+
+/// Ctrl-C, or what a supervisor sends.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {

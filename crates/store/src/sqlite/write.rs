@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, WorkerId};
+use l05_core::plan::PlanStatus;
 use l05_core::run::record::Record;
 use l05_engine::memory::status_after;
 use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
@@ -75,6 +76,10 @@ fn append_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Resul
         transaction
             .prepare_cached("UPDATE plan SET status = ?1 WHERE number = ?2")?
             .execute(params![status.as_str(), number])?;
+        if status != PlanStatus::Executing {
+            // Meant for the run that ended, not for the next one.
+            transaction.prepare_cached("DELETE FROM posted WHERE plan = ?1")?.execute([number])?;
+        }
     }
     Ok(AppendResult::Appended)
 }
@@ -108,6 +113,12 @@ pub(super) fn claim(
     if owner.is_some_and(|owner| owner != worker && worker::is_alive(locks, owner)) {
         return Ok(Claim::Held);
     }
+    // A torn tail was never acknowledged and stands in the way of what comes next.
+    transaction.execute(
+        "DELETE FROM journal WHERE plan = (SELECT number FROM plan WHERE id = ?1)
+         AND first >= (SELECT next_sequence FROM plan WHERE id = ?1)",
+        [plan.0.as_bytes()],
+    )?;
     let epoch = epoch + 1;
     transaction.execute(
         "UPDATE plan SET owner = ?1, epoch = ?2 WHERE id = ?3",
@@ -121,10 +132,11 @@ pub(super) fn release(
     connection: &mut Connection,
     plan: PlanId,
     worker: WorkerId,
+    epoch: Epoch,
 ) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("UPDATE plan SET owner = NULL WHERE id = ?1 AND owner = ?2")?
-        .execute(params![plan.0.as_bytes(), worker.0.as_bytes()])?;
+        .prepare_cached("UPDATE plan SET owner = NULL WHERE id = ?1 AND owner = ?2 AND epoch = ?3")?
+        .execute(params![plan.0.as_bytes(), worker.0.as_bytes(), epoch.0.cast_signed()])?;
     Ok(())
 }
 

@@ -191,9 +191,12 @@ async fn one_owner_at_a_time(subject: Subject) {
     assert!(subject.second.is_owned(plan).await.unwrap());
     assert_eq!(subject.second.claim(plan, subject.second_worker).await.unwrap(), Claim::Held);
     // A release by somebody else changes nothing.
-    subject.second.release(plan, subject.second_worker).await.unwrap();
+    subject.second.release(plan, subject.second_worker, old).await.unwrap();
     assert_eq!(subject.second.claim(plan, subject.second_worker).await.unwrap(), Claim::Held);
-    subject.first.release(plan, subject.first_worker).await.unwrap();
+    // Nor does one of another epoch.
+    subject.first.release(plan, subject.first_worker, Epoch(99)).await.unwrap();
+    assert!(subject.second.is_owned(plan).await.unwrap());
+    subject.first.release(plan, subject.first_worker, old).await.unwrap();
     assert!(!subject.second.is_owned(plan).await.unwrap());
     let new = granted(&*subject.second, plan, subject.second_worker).await;
     assert!(new > old);
@@ -265,11 +268,17 @@ async fn plans_are_listed_newest_first(subject: Subject) {
 async fn commands_reach_the_owner_once(subject: Subject) {
     let plan = plan_id(1);
     subject.first.put(stored(1)).await.unwrap();
-    granted(&*subject.first, plan, subject.first_worker).await;
+    let epoch = granted(&*subject.first, plan, subject.first_worker).await;
     let cancel = RemoteCommand::Cancel { reason: "enough".to_owned() };
     subject.second.post(plan, cancel.clone()).await.unwrap();
     assert_eq!(subject.second.take_posted(subject.second_worker).await.unwrap(), []);
     assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), [(plan, cancel)]);
+    assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), []);
+    // What comes too late for a run is not kept for the next one.
+    let cancel = RemoteCommand::Cancel { reason: "late".to_owned() };
+    subject.second.post(plan, cancel).await.unwrap();
+    let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
+    append(&*subject.first, vec![record(plan, epoch, 1, vec![ended])]).await;
     assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), []);
 }
 

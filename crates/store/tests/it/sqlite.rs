@@ -83,6 +83,27 @@ async fn a_flipped_byte_is_named_and_a_torn_tail_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_torn_tail_makes_room_for_what_comes_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    store.put(stored(1)).await.unwrap();
+    let epoch = claim(&store, 1).await;
+    for (first, event) in [(1, started()), (2, ended())] {
+        store.append(vec![record(plan_id(1), epoch, first, vec![event])]).await.unwrap();
+    }
+    let behind = Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
+    behind
+        .execute_batch(
+            "UPDATE journal SET body = x'00' WHERE first = 2; UPDATE plan SET next_sequence = 2",
+        )
+        .unwrap();
+    let epoch = claim(&store, 1).await;
+    let again = record(plan_id(1), epoch, 2, vec![ended()]);
+    assert_eq!(store.append(vec![again]).await.unwrap(), [AppendResult::Appended]);
+    assert_eq!(store.read(plan_id(1), Sequence(1)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_and_keeps_what_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { page_count_max: Some(40) };
