@@ -85,11 +85,11 @@ impl Executor for BuiltinTools {
         };
         match &*call.tool {
             "fs.list" => Box::pin(async move {
-                let tracked = git::tracked_but_ignored(bench.workspace.path()).await;
+                let tracked = git::tracked_but_ignored(&bench.workspace).await;
                 in_thread(bench, call.inputs, move |b, i| fs_list::run(b, &i, &tracked)).await
             }),
             "fs.search" => Box::pin(async move {
-                let tracked = git::tracked_but_ignored(bench.workspace.path()).await;
+                let tracked = git::tracked_but_ignored(&bench.workspace).await;
                 in_thread(bench, call.inputs, move |b, i| fs_search::run(b, &i, &tracked)).await
             }),
             "fs.read" => Box::pin(in_thread(bench, call.inputs, |b, i| fs_read::run(b, &i))),

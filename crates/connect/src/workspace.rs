@@ -19,6 +19,8 @@ use l05_core::run::event::TaskError;
 pub struct Workspace {
     root: Arc<Dir>,
     path: PathBuf,
+    /// Inside the workspace and still not for tools: our own data.
+    private: Option<PathBuf>,
 }
 
 /// What to do when a file is there already. Nothing here overwrites.
@@ -40,7 +42,54 @@ impl Workspace {
     pub fn open(path: &Path) -> io::Result<Workspace> {
         let root = Dir::open_ambient_dir(path, ambient_authority())?;
         let path = path.canonicalize()?;
-        Ok(Workspace { root: Arc::new(root), path })
+        Ok(Workspace { root: Arc::new(root), path, private: None })
+    }
+
+    /// Keeps tools out of a folder that may lie inside: the one with the journal and the key.
+    #[must_use]
+    pub fn without(mut self, folder: &Path) -> Workspace {
+        self.private = folder.canonicalize().ok().filter(|folder| folder.starts_with(&self.path));
+        self
+    }
+
+    /// Whether a path leads into the private folder, links followed.
+    pub(crate) fn is_private(&self, path: &Path) -> bool {
+        let Some(private) = &self.private else { return false };
+        let full = self.path.join(path);
+        // A file to be made is where its folder is.
+        let mut existing = Some(full.as_path());
+        while let Some(at) = existing {
+            if let Ok(real) = at.canonicalize() {
+                return real.starts_with(private);
+            }
+            existing = at.parent();
+        }
+        false
+    }
+
+    fn check_private(&self, path: &str) -> Result<(), TaskError> {
+        if self.is_private(Path::new(path)) {
+            let message = format!("`{path}` is L05's own data, which tools do not touch");
+            return Err(final_error(ErrorCode::ACCESS_DENIED, message));
+        }
+        Ok(())
+    }
+
+    /// What is at a path, or nothing: not there, not inside, or not for tools.
+    pub(crate) fn probe(&self, path: &str) -> Option<Metadata> {
+        self.check_private(path).ok()?;
+        self.root.metadata(path).ok()
+    }
+
+    /// Whether the names of a path exist inside the workspace, the last one not followed.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        self.root.symlink_metadata(path).is_ok()
+    }
+
+    /// A folder as a handle, for programs that must start there and nowhere else.
+    pub(crate) fn folder(&self, path: &str) -> Result<Dir, TaskError> {
+        self.check_private(path)?;
+        self.root.open_dir(path).map_err(|e| refused(path, &e))
     }
 
     /// Where it is. For walking; files are only ever opened through the handle.
@@ -56,11 +105,13 @@ impl Workspace {
 
     /// What is at a path, symlinks followed inside the workspace.
     pub fn metadata(&self, path: &str) -> Result<Metadata, TaskError> {
+        self.check_private(path)?;
         self.root.metadata(path).map_err(|e| refused(path, &e))
     }
 
     /// Opens a regular file for reading. Pipes and devices, which could block for ever, are refused.
     pub fn open_file(&self, path: &str) -> Result<File, TaskError> {
+        self.check_private(path)?;
         let mut options = OpenOptions::new();
         // Opening a pipe without a writer would wait for one.
         options.read(true).nonblock(true);
@@ -100,6 +151,7 @@ impl Workspace {
         bytes: &[u8],
         if_exists: IfExists,
     ) -> Result<String, TaskError> {
+        self.check_private(path)?;
         let parent = Path::new(path).parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(parent) = parent {
             self.make_folder(path, parent)?;
@@ -110,8 +162,12 @@ impl Workspace {
                 .map(|()| path.to_owned())
                 .map_err(|e| refused(path, &e));
         }
-        let partial = format!("{path}.{}.partial", std::process::id());
-        let mut file = self.create(&partial).map_err(|e| refused(path, &e))?;
+        // A name of its own: never one that another task or a person could mean.
+        let folder = parent.map(|p| format!("{}/", p.display())).unwrap_or_default();
+        let partial = format!("{folder}.l05-{}.partial", uuid::Uuid::now_v7());
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let mut file = self.root.open_with(&partial, &options).map_err(|e| refused(path, &e))?;
         let result = file
             .write_all(bytes)
             .and_then(|()| file.sync_all())
@@ -127,19 +183,6 @@ impl Workspace {
         // A link that leads out "exists"; following it says what is really wrong.
         let real = self.root.metadata(parent).err().unwrap_or(error);
         Err(refused(path, &real))
-    }
-
-    fn create(&self, path: &str) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        match self.root.open_with(path, &options) {
-            // Left by a process of the same id that was killed.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.root.remove_file(path)?;
-                self.root.open_with(path, &options)
-            }
-            other => other,
-        }
     }
 
     fn link(&self, partial: &str, path: &str, if_exists: IfExists) -> Result<String, TaskError> {
@@ -273,6 +316,53 @@ mod tests {
         }
         assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"s");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn writers_of_one_name_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            for n in 0..16 {
+                let workspace = &workspace;
+                scope.spawn(move || {
+                    let text = vec![b'a' + n; 100_000];
+                    workspace.write("big.txt", &text, IfExists::Number).unwrap();
+                });
+            }
+        });
+        let mut found: Vec<u8> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+            .map(|bytes| {
+                assert!(bytes.len() == 100_000 && bytes.iter().all(|b| *b == bytes[0]));
+                bytes[0]
+            })
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, (b'a'..b'a' + 16).collect::<Vec<u8>>());
+        assert!(workspace.write(&"n".repeat(250), b"x", IfExists::Fail).is_ok());
+    }
+
+    #[test]
+    fn our_own_data_are_not_for_tools() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("home/data");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("master.key"), "k").unwrap();
+        std::os::unix::fs::symlink("home/data", folder.path().join("link")).unwrap();
+        let workspace = Workspace::open(folder.path()).unwrap().without(&data);
+        for path in ["home/data/master.key", "link/master.key", "home/../home/data/master.key"] {
+            assert_eq!(
+                workspace.read(path, 9).unwrap_err().code,
+                ErrorCode::ACCESS_DENIED,
+                "{path}"
+            );
+            let error = workspace.write(path, b"x", IfExists::Append).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ACCESS_DENIED, "{path}");
+        }
+        assert!(workspace.write("home/data/new/x", b"x", IfExists::Fail).is_err());
+        assert!(workspace.write("home/other", b"x", IfExists::Fail).is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `outputs` and `status` are those of the dependency, `inputs` the plan's. A condition that does
 //! not evaluate is an error, never "false" (spec 03, 3.5).
 
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Program, Value as CelValue};
 use serde_json::Value;
 
@@ -10,6 +11,9 @@ use crate::task::TaskStatus;
 
 /// The longest condition, in bytes; CEL's parser recurses, so its input is kept short.
 pub const CONDITION_MAX_BYTES: usize = 2_000;
+
+/// How deep loops over lists may nest: one is linear in the data, two are not.
+const LOOPS_NESTED_MAX: usize = 1;
 
 /// A compiled condition.
 pub struct Condition {
@@ -48,11 +52,18 @@ impl Condition {
         let program = Program::compile(text).map_err(|e| {
             fail(e.to_string().lines().next().unwrap_or("it does not parse").to_owned())
         })?;
+        let mut bound = Vec::new();
+        if loops(program.expression(), &mut bound) > LOOPS_NESTED_MAX {
+            return Err(fail(
+                "`all`, `exists`, `map` and `filter` may not stand inside each other".to_owned(),
+            ));
+        }
         let references = program.references();
         let unknown: Vec<&str> = references
             .variables()
             .into_iter()
             .filter(|name| !["outputs", "inputs", "status"].contains(name))
+            .filter(|name| !bound.contains(name))
             .collect();
         if !unknown.is_empty() {
             return Err(fail(format!(
@@ -80,6 +91,39 @@ impl Condition {
             Ok(other) => Err(fail(format!("it gives {}, not true or false", other.type_of()))),
             Err(error) => Err(fail(error.to_string())),
         }
+    }
+}
+
+/// How deep the loops of an expression nest, and the names they bind. The parser bounds the
+/// recursion here: the text is short.
+fn loops<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> usize {
+    match &expression.expr {
+        Expr::Comprehension(each) => {
+            bound.extend([each.iter_var.as_str(), each.accu_var.as_str()]);
+            bound.extend(each.iter_var2.as_deref());
+            let body = [&each.accu_init, &each.loop_cond, &each.loop_step, &each.result];
+            let inside = deepest(body, bound);
+            loops(&each.iter_range, bound).max(1 + inside)
+        }
+        Expr::Call(call) => deepest(call.target.as_deref().into_iter().chain(&call.args), bound),
+        Expr::List(list) => deepest(&list.elements, bound),
+        Expr::Select(select) => loops(&select.operand, bound),
+        Expr::Map(map) => deepest(map.entries.iter().flat_map(|e| entry_parts(&e.expr)), bound),
+        Expr::Struct(fields) => {
+            deepest(fields.entries.iter().flat_map(|e| entry_parts(&e.expr)), bound)
+        }
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
+    }
+}
+
+fn deepest<'e>(parts: impl IntoIterator<Item = &'e IdedExpr>, bound: &mut Vec<&'e str>) -> usize {
+    parts.into_iter().map(|part| loops(part, bound)).max().unwrap_or(0)
+}
+
+fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+        EntryExpr::StructField(field) => vec![&field.value],
     }
 }
 
@@ -113,5 +157,12 @@ mod tests {
         assert_eq!(check("outputs.name > 1"), Err(true), "unlike types");
         assert_eq!(check("output.count > 1"), Err(false), "unknown variable");
         assert_eq!(check("outputs.count >"), Err(false));
+        assert_eq!(check("[1, 2].all(x, x > 0) && [1].exists(x, x == 1)"), Ok(true));
+        assert_eq!(check("[1, 2].all(x, [1].all(y, y < x))"), Err(false), "nested loops");
+        assert_eq!(
+            check("[[1].map(y, y + 1)].all(x, true)"),
+            Ok(true),
+            "a loop over a loop's result is linear"
+        );
     }
 }

@@ -49,7 +49,7 @@ impl Finding {
             level,
             task: None,
             field: None,
-            message: message.into(),
+            message: message.into().chars().take(MESSAGE_MAX_CHARS).collect(),
             suggestion: code.info().suggestion.to_owned(),
             details: Map::new(),
         }
@@ -81,6 +81,19 @@ impl Finding {
     pub fn detail(mut self, key: &str, value: impl Into<Value>) -> Finding {
         self.details.insert(key.to_owned(), value.into());
         self
+    }
+}
+
+/// The longest message, in characters: values that are quoted whole can be megabytes.
+const MESSAGE_MAX_CHARS: usize = 2_000;
+/// How much of an offending text a message repeats, in characters.
+const BRIEF_MAX_CHARS: usize = 200;
+
+/// A text as a message repeats it: not longer than a line or two.
+pub fn brief(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(BRIEF_MAX_CHARS) {
+        None => text.into(),
+        Some((at, _)) => format!("{}…", &text[..at]).into(),
     }
 }
 

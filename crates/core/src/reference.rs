@@ -93,7 +93,7 @@ pub enum Piece {
 
 /// Why a text is no reference.
 #[derive(Debug, thiserror::Error, PartialEq)]
-#[error("`{text}` is not a reference: {why}")]
+#[error("`{}` is not a reference: {why}", crate::finding::brief(text))]
 pub struct ReferenceError {
     text: String,
     why: String,
@@ -377,9 +377,23 @@ fn parse_path(text: &str) -> Result<Path, String> {
     if let Some(steps) = singular_steps(text) {
         return Ok(Path::Singular(steps));
     }
-    JsonPath::parse(&format!("${text}"))
-        .map(|path| Path::Query(Box::new(path)))
-        .map_err(|e| format!("`{text}` is no path: {e}"))
+    parse_json_path(&format!("${text}")).map(|path| Path::Query(Box::new(path)))
+}
+
+/// The longest JSONPath, in bytes: its parser recurses, so its input is kept short.
+const JSON_PATH_MAX_BYTES: usize = 1_000;
+/// The most `..` in a JSONPath: each may visit every value below every value.
+const DESCENDANTS_MAX: usize = 2;
+
+/// Parses an RFC 9535 JSONPath within limits on its length and on what it may cost.
+pub fn parse_json_path(text: &str) -> Result<JsonPath, String> {
+    if text.len() > JSON_PATH_MAX_BYTES {
+        return Err(format!("the path is longer than {JSON_PATH_MAX_BYTES} bytes"));
+    }
+    if text.matches("..").count() > DESCENDANTS_MAX {
+        return Err(format!("the path has more than {DESCENDANTS_MAX} `..`"));
+    }
+    JsonPath::parse(text).map_err(|e| format!("`{text}` is no path: {e}"))
 }
 
 /// Reads `.name`, `['name']`, `["name"]` and `[3]` steps; `None` when there is anything else.

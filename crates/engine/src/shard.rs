@@ -329,9 +329,9 @@ impl Shard {
     fn decide(&mut self, plan: PlanId, now: Timestamp) {
         let Some(slot) = self.slots.get_mut(&plan) else { return };
         slot.touched = false;
-        let room = self.in_flight_max.saturating_sub(self.in_flight);
         let before = slot.in_flight();
-        let Some(decided) = slot.decide(now, room) else { return };
+        let running_max = self.in_flight_max.saturating_sub(self.in_flight - before);
+        let Some(decided) = slot.decide(now, running_max) else { return };
         self.in_flight = self.in_flight - before + slot.in_flight();
         self.turn.replies.extend(decided.replies);
         self.turn.actions.extend(decided.actions);

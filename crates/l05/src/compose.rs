@@ -38,14 +38,14 @@ pub struct Composed {
 pub fn service(config: &Config) -> Result<Composed, Error> {
     let folder = &config.data_dir;
     fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
-    // Tools must not reach the store and the key through the workspace's handle.
     let loaded = keyfile::load_or_create(folder)?;
     let store = Arc::new(SqliteStore::open(folder).map_err(|error| {
         let error = Error::from(error);
         let hint = "make the data folder writable, or name another with --data-dir";
         error.suggest(hint)
     })?);
-    let tools = BuiltinTools::new(workspace(&config.workspace)?, folder.join("runs"));
+    let workspace = workspace(&config.workspace)?.without(folder);
+    let tools = BuiltinTools::new(workspace, folder.join("runs"));
     let mut builder = PlanningService::builder()
         .worker(store.worker())
         .store(store)

@@ -82,7 +82,9 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(120);
 /// Steps of SQLite's machine between two looks at the clock and the cancellation.
 const STEPS_BETWEEN_LOOKS: i32 = 100_000;
 /// The longest value a question may build, in bytes.
-const VALUE_BYTES_MAX: i32 = 64 << 20;
+const VALUE_BYTES_MAX: i32 = 16 << 20;
+/// About how many bytes the rows of an answer may have; larger answers are tables.
+const ROWS_BYTES_MAX: usize = 16 << 20;
 /// The most tables of one question.
 const TABLES_MAX: usize = 8;
 
@@ -125,14 +127,16 @@ fn answer(
     let mut kept = input.keep_as_table.then(|| bench.tables.create(bench, &columns)).transpose()?;
     let mut output =
         Output { columns, rows: Vec::new(), row_count: 0, truncated: false, table: None };
+    let mut bytes = 0;
     let mut rows =
         statement.query(rusqlite::params_from_iter(parameters)).map_err(|e| explain(&e))?;
     while let Some(row) = rows.next().map_err(|e| explain(&e))? {
         output.row_count += 1;
-        if output.rows.len() < input.max_rows {
+        if output.rows.len() < input.max_rows && bytes < ROWS_BYTES_MAX {
             let mut object = Map::new();
             for (i, name) in output.columns.iter().enumerate() {
                 let value = row.get_ref(i).map_err(|e| explain(&e))?;
+                bytes += name.len() + size(value);
                 object.insert(name.clone(), json(value));
             }
             output.rows.push(object);
@@ -328,6 +332,14 @@ fn parameter(value: &Value) -> SqlValue {
             .map_or_else(|| SqlValue::Real(n.as_f64().unwrap_or(f64::NAN)), SqlValue::Integer),
         Value::String(s) => SqlValue::Text(s.clone()),
         nested => SqlValue::Text(nested.to_string()),
+    }
+}
+
+/// About how much of an answer a value takes.
+fn size(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! `data.read`: CSV, JSON or NDJSON into a table of the run.
 
+use std::cell::Cell;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::rc::Rc;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
@@ -60,7 +62,7 @@ pub(super) fn spec() -> ToolSpec {
 
 /// The largest JSON file; a JSON list must be held whole, CSV and NDJSON are streamed.
 const JSON_MAX_BYTES: u64 = 256 << 20;
-/// The longest line of an NDJSON file.
+/// The longest line of an NDJSON file and the longest record of a CSV file.
 const LINE_MAX_BYTES: u64 = 16 << 20;
 /// How often a cancellation is looked for, in rows.
 const ROWS_BETWEEN_LOOKS: u64 = 1_000;
@@ -112,8 +114,11 @@ fn csv_table(
 ) -> Result<Option<Writer>, TaskError> {
     let delimiter = input.delimiter.as_ref().and_then(|d| d.bytes().next());
     let delimiter = delimiter.unwrap_or_else(|| likely_delimiter(beginning));
-    let mut rows =
-        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(reader);
+    let since_record = Rc::new(Cell::new(0));
+    let mut rows = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .from_reader(Bounded { reader, since_record: since_record.clone() });
     let broken = |e: &csv::Error| failed(format!("`{}` is no CSV: {e}", input.path));
     let header = rows.byte_headers().map_err(|e| broken(&e))?.clone();
     let columns: Vec<String> = header
@@ -132,12 +137,33 @@ fn csv_table(
     while rows.read_byte_record(&mut row).map_err(|e| broken(&e))? {
         let cells: Vec<_> = row.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
         writer.push_texts(cells.iter().map(AsRef::as_ref))?;
+        since_record.set(0);
         count += 1;
         if count % ROWS_BETWEEN_LOOKS == 0 {
             bench.go_on()?;
         }
     }
     Ok(Some(writer))
+}
+
+/// Reads no further than a record may be long: a quote that is never closed, or a file that is no
+/// CSV at all, would otherwise be one record as large as the file.
+struct Bounded {
+    reader: File,
+    since_record: Rc<Cell<u64>>,
+}
+
+impl std::io::Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        let since = self.since_record.get() + read as u64;
+        self.since_record.set(since);
+        if since > LINE_MAX_BYTES {
+            let limit = LINE_MAX_BYTES >> 20;
+            return Err(std::io::Error::other(format!("a record is longer than {limit} MiB")));
+        }
+        Ok(read)
+    }
 }
 
 /// The separator that the header line has most of.

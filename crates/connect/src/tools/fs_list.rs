@@ -197,11 +197,8 @@ fn look(
     let Some(name) = path.to_str() else {
         return Err("its name is not UTF-8".to_owned());
     };
-    let metadata = match bench.workspace.metadata(name) {
-        Ok(metadata) if metadata.is_file() => metadata,
-        Ok(_) => return Ok(None),
-        Err(_) if !bench.workspace.path().join(path).exists() => return Ok(None),
-        Err(error) => return Err(error.message),
+    let Some(metadata) = bench.workspace.probe(name).filter(cap_std::fs::Metadata::is_file) else {
+        return Ok(None);
     };
     let mut language = language::of(path).to_owned();
     let mut lines = 0;

@@ -4,12 +4,16 @@
 //! programs, no network, no lazy fetching, no configuration of the machine or the user, and an
 //! environment of our own. Only commands that read the history or the index.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use cap_std::fs::Dir;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
+
+use crate::workspace::Workspace;
 
 /// How long one git command may take.
 const GIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,10 +31,39 @@ pub(super) enum GitError {
     Failed(String),
 }
 
+/// A folder whose repository may be read.
+pub(super) struct Repository {
+    /// Held open: git starts in this folder, whatever its name leads to by then.
+    folder: Dir,
+}
+
+impl Repository {
+    /// The repository that a folder of the workspace belongs to, if its data are where they seem to
+    /// be. A `.git` that is a file or a link, or a common directory elsewhere, could name any
+    /// repository of this machine, so worktrees and submodules are left out with it.
+    pub(super) fn of(workspace: &Workspace, path: &str) -> Result<Repository, GitError> {
+        let folder = workspace.folder(path).map_err(|e| GitError::Failed(e.message))?;
+        let real = workspace.path().join(path);
+        let real = real.canonicalize().map_err(|e| GitError::Failed(e.to_string()))?;
+        for ancestor in real.ancestors() {
+            let data = ancestor.join(".git");
+            let Ok(metadata) = std::fs::symlink_metadata(&data) else { continue };
+            let elsewhere = !metadata.is_dir() || data.join("commondir").exists();
+            if elsewhere {
+                let why = "the repository's data lie elsewhere (a worktree, submodule or link)";
+                return Err(GitError::Failed(why.to_owned()));
+            }
+            return Ok(Repository { folder });
+        }
+        Err(GitError::Failed("not a git repository".to_owned()))
+    }
+}
+
 /// What a git command prints.
-pub(super) async fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
+pub(super) async fn git(repository: &Repository, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
     let mut command = Command::new("git");
     command
+        .current_dir(format!("/proc/self/fd/{}", repository.folder.as_fd().as_raw_fd()))
         .env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("LC_ALL", "C.UTF-8")
@@ -52,8 +85,6 @@ pub(super) async fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, Gi
             "-c",
             "protocol.allow=never",
         ])
-        .arg("-C")
-        .arg(folder)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -98,9 +129,10 @@ pub(super) async fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, Gi
 
 /// Files that git tracks although a pattern ignores them, relative to `folder`. None where there
 /// is no git or no repository: then nothing is tracked.
-pub(super) async fn tracked_but_ignored(folder: &Path) -> Vec<PathBuf> {
+pub(super) async fn tracked_but_ignored(workspace: &Workspace) -> Vec<PathBuf> {
+    let Ok(repository) = Repository::of(workspace, ".") else { return Vec::new() };
     let arguments = ["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"];
-    let Ok(output) = git(folder, &arguments).await else { return Vec::new() };
+    let Ok(output) = git(&repository, &arguments).await else { return Vec::new() };
     output
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Bench;
-use super::git::{GitError, git};
+use super::git::{GitError, Repository, git};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -80,15 +80,18 @@ const QUOTE_MAX_CHARS: usize = 200;
 pub(super) async fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
     let path = input.path.as_deref().unwrap_or(".");
     bench.workspace.metadata(path)?;
-    let folder = bench.workspace.path().join(path);
-    match summary(&folder, input.max_commits).await {
+    let told = match Repository::of(&bench.workspace, path) {
+        Ok(repository) => summary(&repository, input.max_commits).await,
+        Err(error) => Err(error),
+    };
+    match told {
         Ok(output) => Ok(output),
         // No git and no repository are answers, not failures.
         Err(error) => Ok(Output { reason: error.to_string(), ..Output::default() }),
     }
 }
 
-async fn summary(folder: &std::path::Path, max_commits: usize) -> Result<Output, GitError> {
+async fn summary(folder: &Repository, max_commits: usize) -> Result<Output, GitError> {
     let inside = git(folder, &["rev-parse", "--is-inside-work-tree"]).await?;
     if inside.trim_ascii() != b"true" {
         return Err(GitError::Failed("not inside a work tree".to_owned()));

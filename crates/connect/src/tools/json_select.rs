@@ -2,11 +2,11 @@
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
+use l05_core::reference::parse_json_path;
 use l05_core::run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json_path::JsonPath;
 
 use crate::workspace::final_error;
 
@@ -36,9 +36,8 @@ pub(super) fn spec() -> ToolSpec {
 }
 
 pub(super) fn run(input: &Input) -> Result<Output, TaskError> {
-    let path = JsonPath::parse(&input.path).map_err(|e| {
-        final_error(ErrorCode::TYPE_MISMATCH, format!("`{}` is no JSONPath: {e}", input.path))
-    })?;
+    let path =
+        parse_json_path(&input.path).map_err(|why| final_error(ErrorCode::TYPE_MISMATCH, why))?;
     let matches: Vec<Value> = path.query(&input.value).into_iter().cloned().collect();
     Ok(Output {
         count: matches.len(),

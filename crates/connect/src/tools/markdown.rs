@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 /// Writes a text so that Markdown shows exactly it, on one line.
 pub(super) fn write_escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
     let mut before = ' ';
+    let mark = line_mark(text);
     for (at, c) in text.char_indices() {
         let after = text[at + c.len_utf8()..].chars().next().unwrap_or(' ');
         match c {
@@ -18,13 +19,14 @@ pub(super) fn write_escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
                 out.write_char('\\')?;
                 out.write_char(c)?;
             }
-            // Marks that mean something at the beginning of a line only.
-            '#' | '+' | '-' if at == 0 => {
+            // A mark that means something at the beginning of a line only.
+            _ if mark == Some(at) => {
                 out.write_char('\\')?;
                 out.write_char(c)?;
             }
             // A bare address would become a link.
             ':' if text[at..].starts_with("://") => out.write_str("&#58;")?,
+            '.' if before == 'w' && text[..at].ends_with("www") => out.write_str("\\.")?,
             '@' => out.write_str("&#64;")?,
             c if c.is_control() => {}
             c => out.write_char(c)?,
@@ -32,6 +34,24 @@ pub(super) fn write_escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
         before = c;
     }
     Ok(())
+}
+
+/// Where a text, if a line began with it, would make a heading, list or rule: the mark itself, or
+/// what stands behind the number of a list.
+fn line_mark(text: &str) -> Option<usize> {
+    let start = text.len() - text.trim_start().len();
+    let rest = &text[start..];
+    if rest.starts_with(['#', '+', '-', '=']) {
+        return Some(start);
+    }
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > 0 && rest[digits..].starts_with(['.', ')'])).then_some(start + digits)
+}
+
+/// A code span around any text, inside a table cell.
+pub(super) fn cell_code_span(text: &str) -> String {
+    // Cells end at a bar even inside code.
+    code_span(text).replace('|', "\\|")
 }
 
 /// A code span around any text (CommonMark 6.1): the fence is longer than any run inside.
@@ -49,8 +69,6 @@ pub(super) fn code_span(text: &str) -> String {
     } else {
         ""
     };
-    // Table cells end at a bar even inside code.
-    let text = text.replace('|', "\\|");
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
@@ -74,5 +92,10 @@ mod tests {
         assert_eq!(escaped("a | b `c` *d* _e_"), "a \\| b \\`c\\` \\*d\\* \\_e\\_");
         assert_eq!(code_span("a`b``c"), "```a`b``c```");
         assert_eq!(code_span("`x"), "`` `x ``");
+        assert_eq!((code_span("a|b"), cell_code_span("a|b")), ("`a|b`".into(), "`a\\|b`".into()));
+        assert_eq!(escaped("  # x"), "  \\# x");
+        assert_eq!(escaped("==="), "\\===");
+        assert_eq!(escaped("1) x, 2. y"), "1\\) x, 2. y");
+        assert_eq!(escaped("www.example.org"), "www\\.example.org");
     }
 }

@@ -23,6 +23,9 @@ pub(super) const TABLE: &str = "t";
 /// The most columns of a table.
 pub(super) const COLUMNS_MAX: usize = 1_000;
 
+/// The largest table, in SQLite pages of 4 KiB: 2 GiB, half of it for the rows as they come.
+const PAGES_MAX: u32 = 524_288;
+
 /// What stands for a table in inputs and outputs.
 #[derive(Serialize, Deserialize, JsonSchema, Clone)]
 #[serde(deny_unknown_fields)]
@@ -84,14 +87,22 @@ impl TableStore {
         let connection = Connection::open(&partial).map_err(|e| sql(&e))?;
         // Written once, read when whole: no journal is needed, only the sync at the end.
         connection
-            .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")
+            .execute_batch(&format!("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA max_page_count = {PAGES_MAX}; BEGIN"))
             .map_err(|e| sql(&e))?;
         let list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
         connection
             .execute_batch(&format!("CREATE TABLE staging ({})", list.join(", ")))
             .map_err(|e| sql(&e))?;
         let kinds = vec![None; columns.len()];
-        Ok(Writer { connection, partial, path, id, columns: columns.to_vec(), kinds, rows: 0 })
+        Ok(Writer {
+            connection: Some(connection),
+            partial,
+            path,
+            id,
+            columns: columns.to_vec(),
+            kinds,
+            rows: 0,
+        })
     }
 
     /// Where a handle's file is, for the plan that asks.
@@ -127,9 +138,9 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\"").replace('\0', ""))
 }
 
-/// A table being written.
+/// A table being written. Dropped before it is finished, it leaves nothing behind.
 pub(super) struct Writer {
-    connection: Connection,
+    connection: Option<Connection>,
     partial: PathBuf,
     path: PathBuf,
     id: String,
@@ -138,7 +149,19 @@ pub(super) struct Writer {
     rows: u64,
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.connection = None;
+        // Finished tables have another name by now.
+        let _ = fs::remove_file(&self.partial);
+    }
+}
+
 impl Writer {
+    fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("only `finish` and `drop` take it")
+    }
+
     /// Adds a row of texts; an empty text is no value. What a column is, all its values decide.
     pub(super) fn push_texts<'t>(
         &mut self,
@@ -170,16 +193,17 @@ impl Writer {
         }
         let marks = vec!["?"; values.len()].join(", ");
         let mut insert = self
-            .connection
+            .connection()
             .prepare_cached(&format!("INSERT INTO staging VALUES ({marks})"))
             .map_err(|e| sql(&e))?;
         insert.execute(rusqlite::params_from_iter(values)).map_err(|e| sql(&e))?;
+        drop(insert);
         self.rows += 1;
         Ok(())
     }
 
     /// Gives every column its type, makes the file durable and hands out the handle.
-    pub(super) fn finish(self) -> Result<Handle, TaskError> {
+    pub(super) fn finish(mut self) -> Result<Handle, TaskError> {
         let columns: Vec<Column> = self
             .columns
             .iter()
@@ -204,12 +228,14 @@ impl Writer {
             "CREATE TABLE {TABLE} AS SELECT {} FROM staging; DROP TABLE staging; COMMIT",
             casts.join(", ")
         );
-        self.connection.execute_batch(&create).map_err(|e| sql(&e))?;
-        self.connection.close().map_err(|(_, e)| sql(&e))?;
+        self.connection().execute_batch(&create).map_err(|e| sql(&e))?;
+        if let Some(connection) = self.connection.take() {
+            connection.close().map_err(|(_, e)| sql(&e))?;
+        }
         let file = fs::File::open(&self.partial).map_err(|e| cannot(&e))?;
         file.sync_all().map_err(|e| cannot(&e))?;
         fs::rename(&self.partial, &self.path).map_err(|e| cannot(&e))?;
-        Ok(Handle { table_id: self.id, rows: self.rows, columns })
+        Ok(Handle { table_id: self.id.clone(), rows: self.rows, columns })
     }
 }
 

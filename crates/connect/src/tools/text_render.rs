@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Bench;
 use super::fs_write::IfExists;
-use super::markdown::{code_span, write_escaped};
+use super::markdown::{cell_code_span, code_span, write_escaped};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -73,7 +73,7 @@ pub(super) fn spec() -> ToolSpec {
 }
 
 /// Steps a template may take: a report of some thousand lines takes a hundredth of it.
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 3_000_000;
 const ESCAPE_MARKDOWN: &str = "markdown";
 
 pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
@@ -88,7 +88,28 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
     Ok(Output { bytes: text.len(), text, files_written })
 }
 
+/// The longest expression or statement, in bytes: the template parser recurses within one.
+const BLOCK_MAX_BYTES: usize = 2_000;
+
+fn check_blocks(template: &str) -> Result<(), TaskError> {
+    let mut rest = template;
+    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        let end = if rest[at..].starts_with("{{") { "}}" } else { "%}" };
+        let length = rest[at..].find(end).unwrap_or(rest.len() - at);
+        if length > BLOCK_MAX_BYTES {
+            let message =
+                format!("an expression of the template is longer than {BLOCK_MAX_BYTES} bytes");
+            return Err(final_error(ErrorCode::TYPE_MISMATCH, message));
+        }
+        rest = &rest[at + length..];
+        // Past the closing mark, or at the end.
+        rest = rest.get(2..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 fn render(input: &Input) -> Result<String, TaskError> {
+    check_blocks(&input.template)?;
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
@@ -107,7 +128,11 @@ fn render(input: &Input) -> Result<String, TaskError> {
     environment.set_auto_escape_callback(move |_| escape.clone());
     environment.set_formatter(format_value);
     environment.add_filter("code", |text: String| Value::from_safe_string(code_span(&text)));
+    environment
+        .add_filter("cell_code", |text: String| Value::from_safe_string(cell_code_span(&text)));
     environment.add_filter("thousands", thousands);
+    // Makes a gigabyte of a number; nothing here needs it.
+    environment.remove_filter("indent");
     let rendered = environment.render_str(&input.template, Value::from(Serde(&input.data)));
     rendered.map_err(|error| {
         let line = error.line().map(|line| format!(" at line {line}")).unwrap_or_default();
@@ -189,5 +214,8 @@ mod tests {
         let endless =
             "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
         assert!(rendered(endless, Format::Text).contains("fuel"));
+        let deep = format!("{{{{ {} 1 }}}}", "not ".repeat(50_000));
+        assert!(rendered(&deep, Format::Text).contains("longer than"));
+        assert!(rendered("{{ 'x'|indent(999999999) }}", Format::Text).contains("fails"));
     }
 }

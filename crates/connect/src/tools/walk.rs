@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use globset::{Glob, GlobMatcher};
 use ignore::WalkBuilder;
@@ -42,6 +43,13 @@ pub(super) struct Walked {
 /// A glob over relative paths; `*` also crosses folders where the glob has no slash.
 pub(super) fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, TaskError> {
     let Some(pattern) = pattern.filter(|p| !p.is_empty()) else { return Ok(None) };
+    let braces = pattern.matches('{').count();
+    if pattern.len() > GLOB_MAX_BYTES || braces > GLOB_BRACES_MAX {
+        let message = format!(
+            "the glob is longer than {GLOB_MAX_BYTES} bytes or has more than {GLOB_BRACES_MAX} braces"
+        );
+        return Err(final_error(ErrorCode::TYPE_MISMATCH, message));
+    }
     let anywhere = if pattern.contains('/') { pattern.to_owned() } else { format!("**/{pattern}") };
     match Glob::new(&anywhere) {
         Ok(glob) => Ok(Some(glob.compile_matcher())),
@@ -52,6 +60,9 @@ pub(super) fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, TaskErr
     }
 }
 
+/// The longest glob and its most braces: alternatives multiply when they are compiled.
+const GLOB_MAX_BYTES: usize = 1_000;
+const GLOB_BRACES_MAX: usize = 8;
 /// How many files one walk may give; past it the walk fails rather than fills the memory.
 const FILES_MAX: usize = 2_000_000;
 
@@ -65,16 +76,31 @@ pub(super) fn walk(bench: &Bench, walk: &Walk<'_>) -> Result<Walked, TaskError> 
     let start = root.join(walk.folder);
     let mut files = BTreeSet::new();
     let mut skipped = Vec::new();
+    let odd_folders = Arc::new(Mutex::new(Vec::new()));
+    // git's rules are read by the walker itself: nothing but a small regular file may stand there.
+    let obey = !walk.ignored_too && start.ancestors().all(rules_are_plain);
     let mut builder = WalkBuilder::new(&start);
     builder
         .hidden(false)
         .follow_links(false)
         .ignore(false)
-        .git_ignore(!walk.ignored_too)
-        .git_global(!walk.ignored_too)
-        .git_exclude(!walk.ignored_too)
-        .parents(!walk.ignored_too)
-        .filter_entry(|entry| entry.file_name() != ".git");
+        .git_ignore(obey)
+        .git_global(obey)
+        .git_exclude(obey)
+        .parents(obey);
+    let (odd, workspace, depth) = (odd_folders.clone(), bench.workspace.clone(), start.clone());
+    builder.filter_entry(move |entry| {
+        let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+        let inside = entry.path().strip_prefix(workspace.path()).unwrap_or(entry.path());
+        if is_folder && (entry.file_name() == ".git" || workspace.is_private(inside)) {
+            return false;
+        }
+        if is_folder && obey && entry.path() != depth && !rules_are_plain(entry.path()) {
+            odd.lock().expect("no code panics while it holds this lock").push(inside.to_owned());
+            return false;
+        }
+        entry.file_name() != ".git"
+    });
     for entry in builder.build() {
         bench.go_on()?;
         match entry {
@@ -84,17 +110,39 @@ pub(super) fn walk(bench: &Bench, walk: &Walk<'_>) -> Result<Walked, TaskError> 
                     files.insert(relative.to_owned());
                 }
             }
-            Err(error) => skipped.push(skip(root, &error)),
+            Err(error) => {
+                let skip = skip(root, &error);
+                // A folder that was swapped for a link meanwhile may have led elsewhere.
+                if skip.path.is_empty() || bench.workspace.holds(Path::new(&skip.path)) {
+                    skipped.push(skip);
+                }
+            }
         }
         if files.len() > FILES_MAX {
             return Err(failed(format!("there are more than {FILES_MAX} files")));
         }
     }
+    let odd = std::mem::take(&mut *odd_folders.lock().expect("the walk is over"));
+    skipped.extend(odd.into_iter().map(|path| Skipped {
+        path: path.to_string_lossy().into_owned(),
+        reason: "its .gitignore is not a small regular file".to_owned(),
+    }));
     let folder = Path::new(walk.folder.trim_start_matches("./").trim_end_matches('/'));
     let inside = |path: &&PathBuf| walk.folder == "." || path.starts_with(folder);
     files.extend(walk.tracked.iter().filter(inside).cloned());
     let wanted = |path: &PathBuf| walk.glob.as_ref().is_none_or(|glob| glob.is_match(path));
     Ok(Walked { files: files.into_iter().filter(wanted).collect(), skipped })
+}
+
+/// The largest `.gitignore` that is obeyed, in bytes.
+const RULES_BYTES_MAX: u64 = 1 << 20;
+
+/// Whether a folder's `.gitignore` can be read without waiting for ever or filling the memory.
+fn rules_are_plain(folder: &Path) -> bool {
+    match std::fs::symlink_metadata(folder.join(".gitignore")) {
+        Ok(metadata) => metadata.is_file() && metadata.len() <= RULES_BYTES_MAX,
+        Err(_) => true,
+    }
 }
 
 fn skip(root: &Path, error: &ignore::Error) -> Skipped {

@@ -81,7 +81,7 @@ impl DocumentError {
             )),
             DocumentError::Empty => error.suggest("`l05 schema plan` shows what a plan file holds"),
             DocumentError::Syntax { line, column, message } => {
-                let tabs = message.contains("tab");
+                let tabs = message.split_whitespace().any(|word| word == "tab" || word == "tabs");
                 let error = error.detail("line", line).detail("column", column);
                 if tabs {
                     error.suggest("indent with spaces: YAML allows no tabs there")
@@ -103,12 +103,84 @@ pub fn parse(text: &str, format: Format, limits: Limits) -> Result<Value, Docume
         return Err(DocumentError::Empty);
     }
     match format {
-        Format::Json => serde_json::from_str(text).map_err(|e| DocumentError::Syntax {
-            line: e.line() as u64,
-            column: e.column() as u64,
-            message: json_message(&e),
+        Format::Json => serde_json::from_str(text).map(|Unique(value)| value).map_err(|e| {
+            let (line, column) = (e.line() as u64, e.column() as u64);
+            DocumentError::Syntax { line, column, message: json_message(&e) }
         }),
         Format::Yaml => parse_yaml(text),
+    }
+}
+
+/// The YAML library's hints are for its callers, not for authors of documents.
+fn plain_words(message: &str) -> String {
+    match message {
+        m if m.starts_with("duplicate mapping key: ") => {
+            let key =
+                m["duplicate mapping key: ".len()..].split(", set ").next().unwrap_or_default();
+            format!("the key `{key}` stands twice")
+        }
+        m if m.contains("from_str_multiple") || m.contains("multiple documents") => {
+            "there is more than one document (`---`)".to_owned()
+        }
+        m => m.to_owned(),
+    }
+}
+
+/// A JSON value in which no key stands twice: of two, one would be lost without a word.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Unique)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E>(self, b: bool) -> Result<Value, E> {
+        Ok(b.into())
+    }
+    fn visit_i64<E>(self, n: i64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+    fn visit_u64<E>(self, n: u64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+    fn visit_f64<E>(self, n: f64) -> Result<Value, E> {
+        Ok(n.into())
+    }
+    fn visit_str<E>(self, s: &str) -> Result<Value, E> {
+        Ok(s.into())
+    }
+    fn visit_string<E>(self, s: String) -> Result<Value, E> {
+        Ok(s.into())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Unique(item)) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(items.into())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if object.contains_key(&key) {
+                return Err(serde::de::Error::custom(format!("the key `{key}` stands twice")));
+            }
+            let Unique(value) = map.next_value()?;
+            object.insert(key, value);
+        }
+        Ok(object.into())
     }
 }
 
@@ -132,7 +204,7 @@ fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
             let message = error.to_string();
             let first = message.lines().next().unwrap_or_default();
             let prefix = format!("error: line {line} column {column}: ");
-            let message = first.strip_prefix(&prefix).unwrap_or(first).to_owned();
+            let message = plain_words(first.strip_prefix(&prefix).unwrap_or(first));
             DocumentError::Syntax { line, column, message }
         })?;
     match root.value.into_value(text, raw(text, &root.defined)) {
@@ -276,6 +348,8 @@ mod tests {
         };
         assert_eq!(syntax("a:\n\tb: 1"), (2, 2));
         assert_eq!(syntax("a: 1\na: 2"), (2, 1));
+        let twice = parse("{\"a\": 1, \"a\": 2}", Format::Json, Limits::default()).unwrap_err();
+        assert!(twice.to_string().contains("`a` stands twice"), "{twice}");
         assert!(matches!(parse(" \n", Format::Yaml, Limits::default()), Err(DocumentError::Empty)));
         assert!(matches!(parse("~", Format::Yaml, Limits::default()), Err(DocumentError::Empty)));
         let deep = "[".repeat(100_000);

@@ -41,7 +41,10 @@ pub(super) fn label(text: &mut String, parameters: &Map<String, Value>) {
         .map(|piece| match piece {
             Piece::Text(s) => (*s).to_owned(),
             Piece::Name(name) => match parameters.get(*name) {
-                Some(Value::String(s)) => s.clone(),
+                // Shown on terminals: nothing in it may move the cursor or begin a line.
+                Some(Value::String(s)) => {
+                    s.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+                }
                 Some(Value::Null) | None => String::new(),
                 Some(other) => other.to_string(),
             },

@@ -104,12 +104,11 @@ impl Slot {
     }
 
     /// Decides everything in the inbox; `None` while an append or a reload is on its way.
-    pub(super) fn decide(&mut self, now: Timestamp, room: u32) -> Option<Decided> {
+    pub(super) fn decide(&mut self, now: Timestamp, running_max: u32) -> Option<Decided> {
         if !self.state.is_idle() {
             return None;
         }
         let first = Sequence(self.run.sequence().0 + 1);
-        let running_max = room.saturating_add(self.run.running());
         let mut decided = Decided::default();
         let (mut events, mut effects, mut blobs) = (Vec::new(), Vec::new(), Vec::<Blob>::new());
         let mut inputs = Vec::new();

@@ -12,7 +12,6 @@ use l05_core::{Error, ErrorCode};
 
 use super::Context;
 use super::exit::Exit;
-use super::output::print;
 use super::plan_file::read_plan;
 use super::run::open;
 
@@ -56,7 +55,9 @@ pub(crate) async fn graph(context: &Context, args: GraphArgs) -> Result<Exit, Er
         Drawing::Mermaid => mermaid(&document, &structure),
         Drawing::Dot => dot(&document, &structure),
     };
-    print(&drawing);
+    let format = args.format.to_possible_value().map(|v| v.get_name().to_owned());
+    let document = serde_json::json!({ "format": format, "graph": drawing });
+    context.output.result(&document, |_| drawing.clone());
     Ok(Exit::Done)
 }
 

@@ -65,3 +65,24 @@ fn nothing_of_a_hostile_repository_runs() {
         result["tasks"].as_array().unwrap().iter().find(|t| t["task_id"] == "git").unwrap();
     assert_eq!(git_task["outputs"]["total_commits"], 1, "{git_task}");
 }
+
+#[test]
+fn a_git_link_leads_to_no_other_repository() {
+    let sandbox = Sandbox::new();
+    let outside = sandbox.data().with_file_name("outside");
+    std::fs::create_dir_all(&outside).unwrap();
+    git(&outside, &["init", "-q", "-b", "main"]);
+    std::fs::write(outside.join("a"), "x").unwrap();
+    git(&outside, &["add", "a"]);
+    git(&outside, &["commit", "-q", "-m", "SECRET SUBJECT"]);
+    sandbox.write("plan.yaml", "goal: x\ntasks:\n  - {id: a, tool: git.summary}\n");
+    let link = sandbox.work().join(".git");
+    std::os::unix::fs::symlink(outside.join(".git"), &link).unwrap();
+    for _ in 0..2 {
+        let ran = sandbox.run(&["execute", "plan.yaml", "--output", "json"]);
+        assert_eq!(ran.code, 0);
+        assert!(!ran.stdout.contains("SECRET") && ran.stdout.contains("lie elsewhere"), "{ran:?}");
+        std::fs::remove_file(&link).unwrap();
+        std::fs::write(&link, format!("gitdir: {}\n", outside.join(".git").display())).unwrap();
+    }
+}

@@ -145,3 +145,72 @@ fn queries_reach_nothing_but_their_tables() {
     }
     assert_eq!(std::fs::read_dir(sandbox.work()).unwrap().count(), 2);
 }
+
+/// Inputs that cost much for little, each answered within limits and without a crash.
+#[test]
+fn costly_inputs_are_bounded() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in.csv", "n\n1\n");
+    let endless = "with recursive x(n) as (select 1 union all select n + 1 from x limit 5000) select printf('%.*c', 100000, 'a') as a from x";
+    sandbox.write("open.csv", &format!("a,b\n1,\"{}", "x\n".repeat(9_000_000)));
+    let nested = format!("$[?{}@.a{}]", "(".repeat(4_000), ")".repeat(4_000));
+    let not = format!("{{{{ {} 1 }}}}", "not ".repeat(50_000));
+    let cases = [
+        (
+            "E5602",
+            serde_json::json!({"tool": "json.select", "inputs": {"value": 1, "path": format!("${nested}")}}),
+        ),
+        (
+            "E5602",
+            serde_json::json!({"tool": "json.select", "inputs": {"value": 1, "path": "$$..*..*..*"}}),
+        ),
+        ("E5602", serde_json::json!({"tool": "text.render", "inputs": {"template": not}})),
+        ("E5602", serde_json::json!({"tool": "fs.list", "inputs": {"glob": "{".repeat(4_000)}})),
+        ("E5710", serde_json::json!({"tool": "data.read", "inputs": {"path": "open.csv"}})),
+    ];
+    for (code, mut task) in cases {
+        task["id"] = "a".into();
+        sandbox.write("plan.json", &serde_json::json!({"goal": "x", "tasks": [task]}).to_string());
+        let (exit, result) = sandbox.json(&["execute", "plan.json"]);
+        assert_eq!((exit, &result["error"]["code"]), (1, &code.into()), "{result}");
+    }
+    sandbox.write("reference.json", &serde_json::json!({"goal": "x", "tasks": [
+        {"id": "a", "tool": "time.wait", "inputs": {"seconds": 0}},
+        {"id": "b", "tool": "json.select", "inputs": {"value": format!("$[a].output{}", &nested[1..]), "path": "$"}},
+    ]}).to_string());
+    assert_eq!(sandbox.json(&["validate", "reference.json"]).0, 3);
+    sandbox.write("plan.json", &serde_json::json!({"goal": "x", "tasks": [
+        {"id": "a", "tool": "data.read", "inputs": {"path": "in.csv"}},
+        {"id": "q", "tool": "data.query", "inputs": {"table": "$[a].output.table", "sql": endless, "max_rows": 100_000}},
+    ]}).to_string());
+    let (exit, result) = sandbox.json(&["execute", "plan.json"]);
+    assert_eq!(exit, 0);
+    assert!(result["tasks"][1]["outputs"]["bytes"].as_u64().unwrap() < 20 << 20);
+    // A rule file that can never be read to its end.
+    let fifo = std::process::Command::new("mkfifo").arg(sandbox.work().join(".gitignore")).status();
+    assert!(fifo.unwrap().success());
+    std::fs::create_dir(sandbox.work().join("sub")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", sandbox.work().join("sub/.gitignore")).unwrap();
+    let (exit, result) = sandbox.json(&["run", "Create a summary of the project status"]);
+    assert_eq!((exit, &result["status"]), (0, &"COMPLETED".into()));
+    let partial = std::fs::read_dir(sandbox.work()).unwrap().flatten();
+    assert_eq!(partial.filter(|e| e.file_name().to_string_lossy().contains("partial")).count(), 0);
+}
+
+#[test]
+fn eight_writers_of_one_name_write_eight_files() {
+    let sandbox = Sandbox::new();
+    let tasks: Vec<_> = (0..8)
+        .map(|i| {
+            serde_json::json!({"id": format!("w{i}"), "tool": "fs.write", "inputs":
+            {"path": "big.txt", "text": format!("{i}").repeat(120_000), "if_exists": "number"}})
+        })
+        .collect();
+    sandbox.write("plan.json", &serde_json::json!({"goal": "x", "tasks": tasks}).to_string());
+    let (code, result) = sandbox.json(&["execute", "plan.json"]);
+    assert_eq!((code, result["files"].as_array().unwrap().len()), (0, 8), "{}", result["error"]);
+    for (i, task) in result["tasks"].as_array().unwrap().iter().enumerate() {
+        let path = task["outputs"]["path"].as_str().unwrap();
+        assert_eq!(sandbox.read(path), format!("{i}").repeat(120_000));
+    }
+}
