@@ -174,7 +174,7 @@ impl Journal for SqliteStore {
     fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
         let locks = self.lock.folder().to_owned();
         self.on(&self.writer, move |c| {
-            write::claim(c, plan, worker, &locks).map_err(|e| failed(&e))
+            write::unsynced(c, |c| write::claim(c, plan, worker, &locks)).map_err(|e| failed(&e))
         })
     }
 
@@ -185,7 +185,7 @@ impl Journal for SqliteStore {
         epoch: Epoch,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.on(&self.writer, move |c| {
-            write::release(c, plan, worker, epoch).map_err(|e| failed(&e))
+            write::unsynced(c, |c| write::release(c, plan, worker, epoch)).map_err(|e| failed(&e))
         })
     }
 

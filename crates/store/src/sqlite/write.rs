@@ -96,6 +96,18 @@ fn refusal(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<A
     }))
 }
 
+/// Commits without an fsync of its own. Right for ownership: it means nothing after a power cut,
+/// and the fsync of the next append covers it, because the WAL is one sequence.
+pub(super) fn unsynced<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    let done = work(connection);
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    done
+}
+
 pub(super) fn claim(
     connection: &mut Connection,
     plan: PlanId,
