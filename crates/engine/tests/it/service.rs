@@ -288,3 +288,43 @@ async fn watchers_see_every_event_once_and_in_order() {
         ]
     );
 }
+
+/// Spec 04, 4.5: changing any byte of what is covered is refused.
+#[tokio::test]
+async fn every_byte_of_a_signed_plan_counts() {
+    let (service, _) = service();
+    let mut first = task("a", "ok", &[]);
+    first["inputs"] = json!({ "path": "x", "n": 1.5, "list": [true, null] });
+    let planned = service.accept(plan(&[first, task("b", "ok", &["a"])]), false).await.unwrap();
+    let text = serde_json::to_vec(planned.plan.document()).unwrap();
+    let covered = |document: &PlanDocument| {
+        let mut value = serde_json::to_value(document).unwrap();
+        for field in ["status", "validated_at", "signature"] {
+            value.as_object_mut().unwrap().shift_remove(field);
+        }
+        value
+    };
+    let original = covered(planned.plan.document());
+    let (mut refused, mut harmless) = (0, 0);
+    for at in 0..text.len() {
+        for flip in [1u8, 0x20] {
+            let mut changed = text.clone();
+            changed[at] ^= flip;
+            let Ok(value) = serde_json::from_slice::<Value>(&changed) else { continue };
+            let Ok(document) = PlanDocument::read(&value) else { continue };
+            if document.signature.is_none() {
+                continue;
+            }
+            match service.accept(document, false).await {
+                Err(_) => refused += 1,
+                Ok(accepted) => {
+                    // A time or a status, which the signature does not cover.
+                    assert_eq!(covered(accepted.plan.document()), original, "byte {at}");
+                    harmless += 1;
+                }
+            }
+        }
+    }
+    // Words of other case mean the same and read the same; the rest of the harmless are times.
+    assert!(refused > 200 && harmless < 150, "{refused} refused, {harmless} without meaning");
+}

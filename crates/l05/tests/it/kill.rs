@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::sandbox::{Sandbox, wait_for};
 
-const STEPS: usize = 40;
+const STEPS: usize = 80;
 const KILLS: usize = 50;
 const SEED: u64 = 0x5eed;
 
@@ -36,6 +36,11 @@ fn counts<'a>(items: impl Iterator<Item = &'a str>) -> BTreeMap<String, usize> {
     counts
 }
 
+fn journal_rows(sandbox: &Sandbox) -> i64 {
+    let database = rusqlite::Connection::open(sandbox.data().join("l05.db")).unwrap();
+    database.query_row("SELECT count(*) FROM journal", [], |row| row.get(0)).unwrap()
+}
+
 #[test]
 fn fifty_kills_repeat_nothing_that_completed() {
     let sandbox = Sandbox::new();
@@ -57,10 +62,16 @@ fn fifty_kills_repeat_nothing_that_completed() {
             let hint = status["hint"].as_str().unwrap();
             assert!(hint.contains(&format!("l05 execute {id}")), "{hint}");
         }
+        let before = journal_rows(&sandbox);
         let mut child = sandbox.spawn(&["execute", &id]);
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let draw = state >> 33;
+        // Three times in four the moment lies after the takeover, else anywhere from the start on.
+        if draw % 4 != 0 {
+            wait_for("the takeover", || (journal_rows(&sandbox) > before).then_some(()));
+        }
         // The seeded moment. Not a wait for something: the moment is the test's input.
-        std::thread::sleep(Duration::from_millis(20 + (state >> 33) % 150));
+        std::thread::sleep(Duration::from_millis((draw / 4) % 40));
         child.kill();
         kills += 1;
     }
@@ -69,6 +80,7 @@ fn fifty_kills_repeat_nothing_that_completed() {
         let ran = sandbox.run(&["execute", &id]);
         assert_eq!(ran.code, 0, "{ran:?}");
     }
+    assert_eq!(kills, KILLS, "the run ended before its last kill");
     assert!(interrupted > KILLS / 2, "only {interrupted} of {kills} kills met a run in progress");
 
     let (_, events) = sandbox.json(&["events", &id]);
@@ -96,5 +108,5 @@ fn fifty_kills_repeat_nothing_that_completed() {
         }
     }
     let adopted = events.iter().filter(|e| e["type"] == "plan.adopted").count();
-    assert!(adopted > KILLS / 4, "the history shows {adopted} takeovers");
+    assert!(adopted > KILLS / 2, "the history shows {adopted} takeovers");
 }

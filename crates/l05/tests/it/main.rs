@@ -13,3 +13,4 @@ mod sandbox;
 mod second_terminal;
 mod summary;
 mod tidy;
+mod validation;
