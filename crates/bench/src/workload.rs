@@ -11,17 +11,7 @@ pub(crate) struct Noop;
 
 impl Executor for Noop {
     fn tools(&self) -> Vec<ToolSpec> {
-        vec![ToolSpec {
-            name: "noop".to_owned(),
-            description: "does nothing".to_owned(),
-            input_schema: None,
-            output_schema: None,
-            accepts: vec![],
-            produces: vec![],
-            idempotent: true,
-            destructive: false,
-            capabilities: vec![],
-        }]
+        vec![ToolSpec::bare("noop")]
     }
 
     fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {

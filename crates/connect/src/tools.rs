@@ -6,6 +6,7 @@
 mod data_query;
 mod data_read;
 mod data_write;
+mod format;
 mod fs_list;
 mod fs_read;
 mod fs_search;
@@ -137,15 +138,11 @@ pub fn specs() -> Vec<ToolSpec> {
 /// A tool that only looks, or that does the same when it is called again.
 fn spec<I: JsonSchema, O: JsonSchema>(name: &str, description: &str, idempotent: bool) -> ToolSpec {
     ToolSpec {
-        name: name.to_owned(),
         description: description.to_owned(),
         input_schema: Some(schema::<I>()),
         output_schema: Some(schema::<O>()),
-        accepts: Vec::new(),
-        produces: Vec::new(),
         idempotent,
-        destructive: false,
-        capabilities: Vec::new(),
+        ..ToolSpec::bare(name)
     }
 }
 

@@ -38,6 +38,23 @@ pub struct ToolSpec {
     pub capabilities: Vec<String>,
 }
 
+impl ToolSpec {
+    /// A tool of which only the name is known: no schemas, harmless, not repeatable.
+    pub fn bare(name: impl Into<String>) -> ToolSpec {
+        ToolSpec {
+            name: name.into(),
+            description: String::new(),
+            input_schema: None,
+            output_schema: None,
+            accepts: Vec::new(),
+            produces: Vec::new(),
+            idempotent: false,
+            destructive: false,
+            capabilities: Vec::new(),
+        }
+    }
+}
+
 /// In a property's schema: the value must stand in the plan as it is. Inputs that are programs of
 /// some kind (SQL, text templates) carry it, so that no output is ever spliced into one.
 pub const LITERAL_KEYWORD: &str = "x-l05-literal";

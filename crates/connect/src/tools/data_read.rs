@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Bench;
+use super::format::Format;
 use super::table::{COLUMNS_MAX, Handle, Writer};
 use crate::workspace::{failed, final_error};
 
@@ -32,16 +33,6 @@ pub(crate) struct Input {
     /// Columns that must be there; an error names those that are.
     #[serde(default)]
     require_columns: Vec<String>,
-}
-
-#[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Format {
-    #[default]
-    Auto,
-    Csv,
-    Json,
-    Ndjson,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -90,18 +81,11 @@ fn format_of(input: &Input, beginning: &[u8]) -> Format {
     if input.format != Format::Auto {
         return input.format;
     }
-    let name = input.path.to_ascii_lowercase();
-    let extension = name.rsplit('.').next().unwrap_or_default();
-    match extension {
-        "csv" | "tsv" => Format::Csv,
-        "ndjson" | "jsonl" => Format::Ndjson,
-        "json" => Format::Json,
-        _ => match beginning.trim_ascii_start().first() {
-            Some(b'[') => Format::Json,
-            Some(b'{') => Format::Ndjson,
-            _ => Format::Csv,
-        },
-    }
+    Format::of_name(&input.path).unwrap_or_else(|| match beginning.trim_ascii_start().first() {
+        Some(b'[') => Format::Json,
+        Some(b'{') => Format::Ndjson,
+        _ => Format::Csv,
+    })
 }
 
 type File = BufReader<cap_std::fs::File>;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Bench;
+use super::format::Format;
 use super::fs_write::IfExists;
 use super::table::{Handle, TABLE, open, sql};
 use crate::workspace::{failed, final_error};
@@ -31,16 +32,6 @@ pub(crate) struct Input {
     /// What to do when the file is there.
     #[serde(default)]
     if_exists: IfExists,
-}
-
-#[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Format {
-    #[default]
-    Auto,
-    Csv,
-    Json,
-    Ndjson,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -92,16 +83,10 @@ fn format_of(input: &Input) -> Result<Format, TaskError> {
     if input.format != Format::Auto {
         return Ok(input.format);
     }
-    let name = input.path.to_ascii_lowercase();
-    match name.rsplit('.').next() {
-        Some("csv") => Ok(Format::Csv),
-        Some("json") => Ok(Format::Json),
-        Some("ndjson" | "jsonl") => Ok(Format::Ndjson),
-        _ => {
-            let message = format!("`{}` does not say its format; give `format`", input.path);
-            Err(final_error(ErrorCode::TYPE_MISMATCH, message))
-        }
-    }
+    Format::of_name(&input.path).ok_or_else(|| {
+        let message = format!("`{}` does not say its format; give `format`", input.path);
+        final_error(ErrorCode::TYPE_MISMATCH, message)
+    })
 }
 
 fn table_rows(bench: &Bench, table: &Handle) -> Result<Vec<Map<String, Value>>, TaskError> {
@@ -140,7 +125,9 @@ fn csv_bytes(input: &Input, rows: &[Map<String, Value>]) -> Result<Vec<u8>, Task
             columns.push(key);
         }
     }
-    let mut writer = csv::Writer::from_writer(Vec::new());
+    let tabs = input.path.to_ascii_lowercase().ends_with(".tsv");
+    let delimiter = if tabs { b'\t' } else { b',' };
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
     let broken = |e: &csv::Error| failed(format!("the CSV cannot be written: {e}"));
     writer.write_record(&columns).map_err(|e| broken(&e))?;
     for row in rows {

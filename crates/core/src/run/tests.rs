@@ -19,17 +19,7 @@ use crate::plan::{Identity, PlanDocument};
 use crate::validate::{Limits, Surroundings, validate};
 
 fn plan(document: &Value) -> Arc<Plan> {
-    let noop = ToolSpec {
-        name: "noop".to_owned(),
-        description: String::new(),
-        input_schema: None,
-        output_schema: None,
-        accepts: vec![],
-        produces: vec![],
-        idempotent: true,
-        destructive: false,
-        capabilities: vec![],
-    };
+    let noop = ToolSpec::bare("noop");
     let catalog = Catalog::new([noop]).unwrap();
     let around = Surroundings {
         catalog: &catalog,

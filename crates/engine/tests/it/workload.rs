@@ -43,17 +43,7 @@ pub(crate) struct ScriptedTools(pub(crate) Arc<Script>);
 
 impl Executor for ScriptedTools {
     fn tools(&self) -> Vec<ToolSpec> {
-        let tool = |name: &str| ToolSpec {
-            name: name.to_owned(),
-            description: String::new(),
-            input_schema: None,
-            output_schema: None,
-            accepts: vec![],
-            produces: vec![],
-            idempotent: true,
-            destructive: false,
-            capabilities: vec![],
-        };
+        let tool = |name: &str| ToolSpec::bare(name);
         ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep"].map(tool).into()
     }
 

@@ -67,7 +67,7 @@ fn fifty_kills_repeat_nothing_that_completed() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let draw = state >> 33;
         // Three times in four the moment lies after the takeover, else anywhere from the start on.
-        if draw % 4 != 0 {
+        if !draw.is_multiple_of(4) {
             wait_for("the takeover", || (journal_rows(&sandbox) > before).then_some(()));
         }
         // The seeded moment. Not a wait for something: the moment is the test's input.
