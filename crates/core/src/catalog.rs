@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::document::reader::{Field, Reader, plain};
 use crate::finding::Finding;
+use crate::flow::FlowMemo;
 
 /// What a tool says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,6 +74,7 @@ pub struct Tool {
 #[derive(Default)]
 pub struct Catalog {
     tools: BTreeMap<String, Tool>,
+    flows: FlowMemo,
 }
 
 /// A tool whose schema is no schema.
@@ -100,12 +102,17 @@ impl Catalog {
             let outputs = compile(spec.output_schema.as_ref(), "output")?;
             tools.insert(spec.name.clone(), Tool { spec, inputs, outputs });
         }
-        Ok(Catalog { tools })
+        Ok(Catalog { tools, flows: FlowMemo::default() })
     }
 
     /// One tool.
     pub fn get(&self, name: &str) -> Option<&Tool> {
         self.tools.get(name)
+    }
+
+    /// What is known of data that flows between these tools.
+    pub(crate) fn flows(&self) -> &FlowMemo {
+        &self.flows
     }
 
     /// All tools, by name.
@@ -125,9 +132,9 @@ impl fmt::Debug for Catalog {
     }
 }
 
-/// Compiles a schema; no reference leads out of the document.
+/// Compiles a schema; no reference leads out of the document, and `format` is checked.
 pub fn compile_schema(schema: &Value) -> Result<Validator, String> {
-    jsonschema::options().build(schema).map_err(|e| e.to_string())
+    jsonschema::options().should_validate_formats(true).build(schema).map_err(|e| e.to_string())
 }
 
 static CATALOG_FIELDS: &[Field] = &[plain("tools")];

@@ -3,10 +3,11 @@
 //! `outputs` and `status` are those of the dependency, `inputs` the plan's. A condition that does
 //! not evaluate is an error, never "false" (spec 03, 3.5).
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, Program, Value as CelValue};
 use serde_json::Value;
 
+use crate::reference::Step;
 use crate::task::TaskStatus;
 
 /// The longest condition, in bytes; CEL's parser recurses, so its input is kept short.
@@ -74,6 +75,23 @@ impl Condition {
         Ok(Condition { program, text: text.to_owned() })
     }
 
+    /// As written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it reads the plan's inputs.
+    pub fn reads_inputs(&self) -> bool {
+        self.program.references().variables().contains(&"inputs")
+    }
+
+    /// The paths into `outputs` that it reads; not those it only asks for with `has`.
+    pub fn output_paths(&self) -> Vec<Vec<Step>> {
+        let mut paths = Vec::new();
+        output_paths(self.program.expression(), &mut paths);
+        paths
+    }
+
     /// The verdict over the dependency's outputs and status and the plan's inputs.
     pub fn evaluate(
         &self,
@@ -113,6 +131,73 @@ fn loops<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> usize {
             deepest(fields.entries.iter().flat_map(|e| entry_parts(&e.expr)), bound)
         }
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
+    }
+}
+
+/// Collects the longest selections that begin at `outputs`.
+fn output_paths(expression: &IdedExpr, paths: &mut Vec<Vec<Step>>) {
+    if let Some(path) = selection(expression) {
+        paths.push(path);
+        return;
+    }
+    match &expression.expr {
+        Expr::Comprehension(each) => {
+            for part in
+                [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result]
+            {
+                output_paths(part, paths);
+            }
+        }
+        Expr::Call(call) => {
+            for part in call.target.as_deref().into_iter().chain(&call.args) {
+                output_paths(part, paths);
+            }
+        }
+        Expr::List(list) => list.elements.iter().for_each(|part| output_paths(part, paths)),
+        // `has(outputs.a.b)` asks for b and reads a.
+        Expr::Select(select) => output_paths(&select.operand, paths),
+        Expr::Map(map) => {
+            map.entries
+                .iter()
+                .flat_map(|e| entry_parts(&e.expr))
+                .for_each(|p| output_paths(p, paths));
+        }
+        Expr::Struct(fields) => {
+            fields
+                .entries
+                .iter()
+                .flat_map(|e| entry_parts(&e.expr))
+                .for_each(|p| output_paths(p, paths));
+        }
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
+    }
+}
+
+/// `outputs.a[0].b` as steps; nothing for a bare `outputs`, which everything has.
+fn selection(expression: &IdedExpr) -> Option<Vec<Step>> {
+    let (operand, step) = match &expression.expr {
+        Expr::Select(select) if !select.test => {
+            (select.operand.as_ref(), Step::Name(select.field.clone()))
+        }
+        Expr::Call(call) if call.func_name == "_[_]" => {
+            let [operand, index] = call.args.as_slice() else { return None };
+            (operand, constant_step(index)?)
+        }
+        _ => return None,
+    };
+    let mut steps = match &operand.expr {
+        Expr::Ident(name) if name == "outputs" => Vec::new(),
+        _ => selection(operand)?,
+    };
+    steps.push(step);
+    Some(steps)
+}
+
+fn constant_step(index: &IdedExpr) -> Option<Step> {
+    match &index.expr {
+        Expr::Literal(LiteralValue::Int(i)) => Some(Step::Index(*i.inner())),
+        Expr::Literal(LiteralValue::String(name)) => Some(Step::Name(name.inner().to_owned())),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod time;
 pub mod agent;
 pub mod context;
 pub mod document;
+pub mod flow;
 pub mod goal;
 pub mod resource;
 pub mod task;

@@ -52,7 +52,13 @@ pub enum Path {
     /// Names and indices: one value.
     Singular(Vec<Step>),
     /// Anything else RFC 9535 allows: a list of matches.
-    Query(Box<JsonPath>),
+    Query {
+        /// The compiled path.
+        path: Box<JsonPath>,
+        /// The steps between wildcards, where the path has nothing but names, indices, `[*]` and
+        /// `.*`; what types can be told of.
+        runs: Option<Vec<Vec<Step>>>,
+    },
 }
 
 /// A parsed reference with the text it was written as.
@@ -150,13 +156,18 @@ impl Reference {
         }
     }
 
+    /// The path alone, as it is written.
+    pub fn path_text(&self) -> &str {
+        self.text.split_once(']').map_or("", |(_, rest)| rest)
+    }
+
     /// Follows the path into `value`.
     pub fn resolve(&self, value: &Value) -> Result<Value, Unresolved> {
         match &self.path {
             Path::Singular(steps) => follow(value, steps)
                 .cloned()
                 .map_err(|(at, nearest)| Unresolved { reference: self.text.clone(), at, nearest }),
-            Path::Query(path) => Ok(path.query(value).into_iter().cloned().collect()),
+            Path::Query { path, .. } => Ok(path.query(value).into_iter().cloned().collect()),
         }
     }
 }
@@ -377,7 +388,9 @@ fn parse_path(text: &str) -> Result<Path, String> {
     if let Some(steps) = singular_steps(text) {
         return Ok(Path::Singular(steps));
     }
-    parse_json_path(&format!("${text}")).map(|path| Path::Query(Box::new(path)))
+    let path = Box::new(parse_json_path(&format!("${text}"))?);
+    let runs = text.replace(".*", "[*]").split("[*]").map(singular_steps).collect();
+    Ok(Path::Query { path, runs })
 }
 
 /// The longest JSONPath, in bytes: its parser recurses, so its input is kept short.
@@ -431,7 +444,10 @@ fn singular_steps(mut text: &str) -> Option<Vec<Step>> {
 }
 
 /// Follows names and indices; the error is the step that failed and the nearest keys there.
-fn follow<'v>(value: &'v Value, steps: &[Step]) -> Result<&'v Value, (String, Vec<String>)> {
+pub(crate) fn follow<'v>(
+    value: &'v Value,
+    steps: &[Step],
+) -> Result<&'v Value, (String, Vec<String>)> {
     let mut at = value;
     for step in steps {
         at = match (step, at) {

@@ -38,6 +38,7 @@ pub(crate) struct Input {
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Output {
     /// Where it was written.
+    #[schemars(length(min = 1, max = 4096))]
     path: String,
     /// How many rows.
     rows: usize,

@@ -54,6 +54,7 @@ fn top() -> usize {
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Entry {
     /// Relative to the workspace.
+    #[schemars(length(min = 1, max = 4096))]
     path: String,
     /// Size.
     bytes: u64,

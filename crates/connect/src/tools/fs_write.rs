@@ -44,6 +44,7 @@ impl From<IfExists> for workspace::IfExists {
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Output {
     /// Where it was written.
+    #[schemars(length(min = 1, max = 4096))]
     path: String,
     /// How many bytes.
     bytes: usize,

@@ -95,6 +95,11 @@ impl Structure {
         self.conditions.get(&edge).map_or(&[], Vec::as_slice)
     }
 
+    /// All conditions, by edge.
+    pub fn all_conditions(&self) -> impl Iterator<Item = (EdgeIndex, &[Condition])> {
+        self.conditions.iter().map(|(edge, conditions)| (*edge, conditions.as_slice()))
+    }
+
     /// Whether an edge has a condition.
     pub fn is_conditional(&self, edge: EdgeIndex) -> bool {
         !self.conditions.is_empty() && self.conditions.contains_key(&edge)
@@ -188,6 +193,9 @@ impl Resolver<'_> {
         let mut missing: HashSet<&str> = HashSet::new();
         for (d, dependency) in task.dependencies.iter().enumerate() {
             let id = dependency.task_id.as_str();
+            if task.dependencies[..d].contains(dependency) {
+                self.listed_twice(task, id, &format!("tasks[{i}].dependencies[{d}]"));
+            }
             match self.ids.get(id) {
                 Some(from) => {
                     wanted.entry(*from).or_default().extend(dependency.condition.clone());
@@ -217,6 +225,16 @@ impl Resolver<'_> {
             }
         }
         wanted
+    }
+
+    fn listed_twice(&mut self, task: &Task, id: &str, field: &str) {
+        let message = format!("task `{}` lists its dependency on `{id}` twice", task.task_id);
+        self.findings.push(
+            Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Semantic, message)
+                .task(&task.task_id)
+                .field(field)
+                .suggest("take one of the two away"),
+        );
     }
 
     fn missing(&mut self, task: &Task, id: &str, field: &str, verb: &str) {

@@ -4,8 +4,9 @@
 //! for the types of data that flow along references, which is `dataflow`'s place to come;
 //! of feasibility and security this version checks what needs no agents, prices or secrets.
 
+mod conditions;
+mod dataflow;
 mod feasibility;
-mod schema_path;
 mod security;
 mod semantic;
 mod syntax;
@@ -69,6 +70,14 @@ pub struct Stats {
     pub critical_path_seconds: f64,
 }
 
+/// What the levels find, on its way to a [`Validation`].
+#[derive(Default)]
+struct Findings {
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+    undecided: usize,
+}
+
 /// The verdict on one document.
 #[derive(Debug)]
 pub struct Validation {
@@ -78,16 +87,18 @@ pub struct Validation {
     pub warnings: Vec<Finding>,
     /// Figures; absent when there is no graph to measure.
     pub stats: Option<Stats>,
+    /// How many references could neither be shown to fit nor not to; each is a warning.
+    pub undecided: usize,
     proof: Option<(PlanDocument, Structure)>,
 }
 
 /// Checks a document on all levels.
 pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation {
-    let mut errors = Vec::new();
-    let mut warnings = Vec::new();
-    syntax::check(&document, around, &mut errors);
-    let structure = Structure::build(&document, &mut errors);
-    semantic::check(&document, structure.as_ref(), around.catalog, &mut errors);
+    let mut findings = Findings::default();
+    syntax::check(&document, around, &mut findings.errors);
+    let structure = Structure::build(&document, &mut findings.errors);
+    semantic::check(&document, structure.as_ref(), around.catalog, &mut findings);
+    let Findings { mut errors, mut warnings, undecided } = findings;
     feasibility::check(&document, structure.as_ref(), around.catalog, &mut errors);
     security::check(&document, structure.as_ref(), &mut errors, &mut warnings);
     let stats = structure.as_ref().map(|structure| measure(&document, structure.graph()));
@@ -99,7 +110,7 @@ pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation
     }
     errors.sort_by_key(|finding| finding.level);
     let proof = structure.filter(|_| errors.is_empty()).map(|structure| (document, structure));
-    Validation { errors, warnings, stats, proof }
+    Validation { errors, warnings, stats, undecided, proof }
 }
 
 impl Validation {

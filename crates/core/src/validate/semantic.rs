@@ -4,7 +4,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 use std::convert::Infallible;
 
-use super::schema_path::{Exists, path_exists, property};
+use super::{Findings, conditions, dataflow};
 use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
@@ -21,8 +21,9 @@ pub(super) fn check(
     document: &PlanDocument,
     structure: Option<&Structure>,
     catalog: &Catalog,
-    errors: &mut Vec<Finding>,
+    findings: &mut Findings,
 ) {
+    let errors = &mut findings.errors;
     for (i, task) in document.tasks.iter().enumerate() {
         let tool = match tool_of(task, i, catalog) {
             Ok(tool) => tool,
@@ -34,11 +35,15 @@ pub(super) fn check(
         };
         let Some(structure) = structure else { continue };
         let index = TaskIndex(i as u32);
-        let call = Call { document, structure, catalog, task, index };
+        let call = Call { document, structure, task, index };
         if let Some(tool) = tool {
             call.check_inputs(tool, errors);
         }
         call.check_references(errors);
+    }
+    if let Some(structure) = structure {
+        dataflow::check(document, structure, catalog, findings);
+        conditions::check(document, structure, catalog, findings);
     }
 }
 
@@ -66,7 +71,6 @@ fn tool_of<'c>(
 struct Call<'a> {
     document: &'a PlanDocument,
     structure: &'a Structure,
-    catalog: &'a Catalog,
     task: &'a Task,
     index: TaskIndex,
 }
@@ -187,7 +191,8 @@ impl Call<'_> {
     fn reference_finding(&self, field: &str, reference: &Reference) -> Option<Finding> {
         match &reference.source {
             Source::Inputs => self.plan_input_finding(field, reference),
-            Source::Output(id) => self.output_finding(field, reference, id),
+            // What an output holds is the data-flow check's question.
+            Source::Output(_) => None,
             Source::Error(id) => {
                 let producer = self.structure.index_of(id)?;
                 let allowed = self.document.tasks[producer.at()].allow_failure;
@@ -217,33 +222,11 @@ impl Call<'_> {
                 .suggest(format!("add `{name}` under `inputs:`, or give --input {name}=…")),
         )
     }
-
-    fn output_finding(&self, field: &str, reference: &Reference, id: &str) -> Option<Finding> {
-        let producer = self.structure.index_of(id)?;
-        let schema = output_schema(&self.document.tasks[producer.at()], self.catalog)?;
-        let Path::Singular(steps) = &reference.path else { return None };
-        match path_exists(schema, steps) {
-            Exists::Possibly => None,
-            Exists::Never { at, known } => {
-                let near = nearest(&at, known.iter().copied());
-                let shown = if near.is_empty() { known.clone() } else { near };
-                let message = format!("the output of `{id}` never has `{at}` (in `{reference}`)");
-                Some(
-                    self.finding(ErrorCode::TYPE_MISMATCH, field, message)
-                        .suggest(format!("it has: {}", shown.join(", ")))
-                        .detail("from", id)
-                        .detail("to", self.task.task_id.as_str())
-                        .detail("nearest", shown),
-                )
-            }
-        }
-    }
 }
 
-/// What a task promises to give: its own word, else its tool's.
-fn output_schema<'a>(task: &'a Task, catalog: &'a Catalog) -> Option<&'a Value> {
-    let tool = || catalog.get(task.tool.as_deref()?)?.spec.output_schema.as_ref();
-    task.output_schema.as_ref().or_else(tool)
+/// The schema of one property, where it is declared.
+fn property<'s>(schema: Option<&'s Value>, name: &str) -> Option<&'s Value> {
+    schema?.get("properties")?.get(name)
 }
 
 fn properties(schema: Option<&Value>) -> Vec<&str> {

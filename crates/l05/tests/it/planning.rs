@@ -57,7 +57,7 @@ tasks:
   - {id: few, tool: time.wait, depends_on: [{task: read, condition: "outputs.rows < inputs.least"}], inputs: {seconds: 0}}
   - {id: after_few, tool: time.wait, depends_on: [few], inputs: {seconds: 0}}
   - {id: end, tool: time.wait, join: any, depends_on: [many, after_few], inputs: {seconds: 0}}
-  - {id: broken, tool: time.wait, allow_failure: true, depends_on: [{task: read, condition: "outputs.nothing > 1"}], inputs: {seconds: 0}}
+  - {id: broken, tool: time.wait, allow_failure: true, depends_on: [{task: many, condition: "outputs.first.nothing > 1"}], inputs: {seconds: 0}}
   - {id: told, tool: json.select, depends_on: [broken], inputs: {value: "$[broken].error", path: $.code}}
 "#,
     );

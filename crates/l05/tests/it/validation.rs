@@ -200,7 +200,7 @@ fn what_is_right_is_left_alone() {
             )
         ]),
         json!([list, select(json!("$[list].output.files[?@.bytes > 10].path"))]),
-        json!([list, {"id": "a", "tool": "fs.read", "inputs": {"first_of": ["$[list].output.folder", "b"], "max_bytes": "$[list].output.totals.bytes"}}]),
+        json!([list, {"id": "a", "tool": "fs.read", "inputs": {"first_of": ["$[list].output.folder", "b"], "max_bytes": 10}}]),
         json!([{"id": 1, "tool": "time.wait", "inputs": {"seconds": "$[inputs].n"}}, {"id": 2, "tool": "time.wait", "depends_on": [1], "inputs": {"seconds": 0}}]),
         json!([with(wait("a"), &json!({"allow_failure": true})), select(json!("$[a].error"))]),
         json!([with(

@@ -1,0 +1,174 @@
+//! Whether every value of one schema is taken by another.
+
+use jsonschema::Validator;
+use jsonschema::canonical::{CanonicalSchema, Containment, Satisfiability, options};
+use serde_json::Value;
+
+use super::recursion;
+use super::sample::samples;
+use crate::catalog::compile_schema;
+
+/// What can be said of two schemas.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Whatever the one gives the other takes.
+    Fits,
+    /// The one gives a value that the other refuses.
+    Misfit {
+        /// The value.
+        witness: Value,
+        /// Why it is refused, in the validator's words.
+        why: String,
+    },
+    /// Neither could be shown.
+    Undecided {
+        /// What stood in the way.
+        why: String,
+    },
+}
+
+/// Compares what is produced with what is consumed. `exact`: the produced schema takes nothing
+/// that is never produced; without it a refused value proves nothing.
+///
+/// `format` counts as an assertion on both sides. Where the consumer narrows a type in a way of
+/// which the producer says nothing at all (a text of no declared format or length, a number without
+/// range), the verdict is undecided: most values that would fit never say so.
+pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
+    if takes_anything(consumed) || produced == consumed {
+        return Verdict::Fits;
+    }
+    let undecided = |why: &str| Verdict::Undecided { why: why.to_owned() };
+    let canonical = |schema| options().offline().should_validate_formats(true).canonicalize(schema);
+    let (Ok(giving), Ok(taking)) = (canonical(produced), canonical(consumed)) else {
+        return undecided("a schema could not be brought into a form that can be compared");
+    };
+    let covered = matches!(taking.covers(&giving), Ok(Containment::Yes));
+    if covered || recursion::fits(produced, consumed) {
+        return Verdict::Fits;
+    }
+    let left_over = giving.subtract(&taking).ok();
+    if left_over.as_ref().map(CanonicalSchema::satisfiability) == Some(Satisfiability::No) {
+        return Verdict::Fits;
+    }
+    let (Ok(gives), Ok(takes)) = (compile_schema(produced), compile_schema(consumed)) else {
+        return undecided("a schema could not be compiled");
+    };
+    // What is left over is where a refused value lies, if there is one.
+    let mut candidates = left_over.map(|s| samples(&s.to_json_schema())).unwrap_or_default();
+    candidates.extend(samples(produced));
+    let refused = candidates
+        .into_iter()
+        .find_map(|value| (gives.is_valid(&value)).then(|| refusal(&takes, value)).flatten());
+    let Some((witness, why)) = refused else {
+        return undecided("neither a proof nor a value that would be refused was found");
+    };
+    if !exact {
+        let disjoint = giving.intersect(&taking).map(|both| both.satisfiability());
+        return match disjoint {
+            Ok(Satisfiability::No) => Verdict::Misfit { witness, why },
+            _ => Verdict::Undecided {
+                why: format!("it would be refused if it were {}: {why}", shown(&witness)),
+            },
+        };
+    }
+    // A promise that was never made is unknown; one that was made and is too weak is wrong.
+    let asked = without_unsaid(consumed, &said(produced));
+    if asked != *consumed {
+        return match compare(produced, &asked, exact) {
+            Verdict::Misfit { witness, why } => Verdict::Misfit { witness, why },
+            Verdict::Fits | Verdict::Undecided { .. } => Verdict::Undecided {
+                why: format!("nothing is promised that rules out {}: {why}", shown(&witness)),
+            },
+        };
+    }
+    Verdict::Misfit { witness, why }
+}
+
+/// A value in a message, cut to a line.
+pub(crate) fn shown(value: &Value) -> String {
+    const SHOWN_MAX_CHARS: usize = 80;
+    let text = value.to_string();
+    if text.chars().count() <= SHOWN_MAX_CHARS {
+        return format!("`{text}`");
+    }
+    format!("`{}…`", text.chars().take(SHOWN_MAX_CHARS).collect::<String>())
+}
+
+/// A schema without any constraint.
+pub(crate) fn takes_anything(schema: &Value) -> bool {
+    const CONSTRAINTS_NONE: [&str; 8] = [
+        "title",
+        "description",
+        "default",
+        "examples",
+        "$comment",
+        "$schema",
+        "$defs",
+        crate::catalog::LITERAL_KEYWORD,
+    ];
+    match schema {
+        Value::Bool(open) => *open,
+        Value::Object(map) => map.keys().all(|key| CONSTRAINTS_NONE.contains(&key.as_str())),
+        _ => false,
+    }
+}
+
+fn refusal(takes: &Validator, value: Value) -> Option<(Value, String)> {
+    let why = takes.iter_errors(&value).next().map(|error| error.masked().to_string())?;
+    Some((value, why))
+}
+
+/// Keywords that narrow a type, by what they speak of.
+const NARROWING: [&[&str]; 11] = [
+    &["minimum", "exclusiveMinimum"],
+    &["maximum", "exclusiveMaximum"],
+    &["multipleOf"],
+    &["minLength"],
+    &["maxLength"],
+    &["pattern"],
+    &["format"],
+    &["minItems"],
+    &["maxItems"],
+    &["uniqueItems"],
+    &["minProperties", "maxProperties"],
+];
+
+/// Which of the kinds of narrowing a schema uses anywhere.
+fn said(schema: &Value) -> [bool; NARROWING.len()] {
+    let mut used = [false; NARROWING.len()];
+    let mut stack = vec![schema];
+    while let Some(schema) = stack.pop() {
+        match schema {
+            Value::Object(map) => {
+                for (slot, keywords) in used.iter_mut().zip(NARROWING) {
+                    *slot |= keywords.iter().any(|keyword| map.get(*keyword).is_some_and(is_plain));
+                }
+                stack.extend(map.values());
+            }
+            Value::Array(items) => stack.extend(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    used
+}
+
+/// The schema without the kinds of narrowing that are not in `said`. Recursion is bounded: schemas
+/// deeper than the projection follows are opaque before this.
+fn without_unsaid(schema: &Value, said: &[bool; NARROWING.len()]) -> Value {
+    let unsaid = |key: &str| {
+        NARROWING.iter().zip(said).any(|(keywords, said)| !said && keywords.contains(&key))
+    };
+    match schema {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, value)| !(unsaid(key) && is_plain(value)));
+            Value::Object(kept.map(|(k, v)| (k.clone(), without_unsaid(v, said))).collect())
+        }
+        Value::Array(items) => items.iter().map(|item| without_unsaid(item, said)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
+    }
+}
+
+/// A keyword's value; a property of the same name holds a schema.
+fn is_plain(value: &Value) -> bool {
+    !value.is_object() && !value.is_array()
+}

@@ -1,0 +1,384 @@
+//! The part of a schema that a path leads to.
+//!
+//! The answer is a schema of everything that can stand at the path, and how sure it is. Where a
+//! schema says more than its part can (`if`, `not`, overlapping branches), the part is wider than
+//! the truth and marked inexact: containment still proves a fit, a misfit is then not certain.
+
+use serde_json::{Map, Value, json};
+
+use super::document::SchemaDocument;
+use crate::reference::Step;
+
+/// How deep schemas are followed; recursion in a schema ends here.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// Whether there is anything at the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// In every value.
+    Always,
+    /// In some.
+    Sometimes,
+    /// In none: the step that cannot be, and what there is instead.
+    Never {
+        /// The step.
+        at: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    /// A schema of it, a document of its own.
+    pub schema: Value,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Whether the schema takes nothing that cannot be there.
+    pub exact: bool,
+    /// Whether the schema says anything of this place; an open object may hold anything.
+    pub declared: bool,
+}
+
+/// The part of `schema` at `steps`.
+pub fn project(schema: &Value, steps: &[Step]) -> Projection {
+    SchemaDocument::new(schema, "root".to_owned()).project(steps)
+}
+
+/// One place, while the path is being followed.
+#[derive(Clone, Debug)]
+struct Place {
+    schema: Value,
+    always: bool,
+    exact: bool,
+    declared: bool,
+}
+
+impl Place {
+    fn anything() -> Place {
+        Place { schema: Value::Bool(true), always: false, exact: true, declared: false }
+    }
+}
+
+impl SchemaDocument {
+    /// The part at `steps`; the whole for no steps.
+    pub(crate) fn project(&self, steps: &[Step]) -> Projection {
+        let place = self.follow(steps);
+        match place {
+            Ok(place) => Projection {
+                schema: self.standalone(place.schema),
+                presence: if place.always { Presence::Always } else { Presence::Sometimes },
+                exact: place.exact,
+                declared: place.declared,
+            },
+            Err(never) => {
+                Projection { schema: json!(false), presence: never, exact: true, declared: true }
+            }
+        }
+    }
+
+    /// The list of what stands at a path with wildcards: `runs` are the steps between them.
+    pub(crate) fn project_all(&self, runs: &[Vec<Step>]) -> Projection {
+        let mut at = Place { schema: self.root().clone(), ..whole() };
+        for (i, run) in runs.iter().enumerate() {
+            if i > 0 {
+                at = self.each(&at);
+            }
+            for step in run {
+                match self.step(&at.schema, step, 0) {
+                    Some(next) => at = after(&at, next),
+                    // Nothing matches: the list is empty, which a query may well be.
+                    None => at = Place { schema: Value::Bool(false), ..at },
+                }
+            }
+        }
+        let declared = at.declared;
+        let items = self.standalone(json!({ "type": "array", "items": at.schema }));
+        Projection { schema: items, presence: Presence::Always, exact: false, declared }
+    }
+
+    fn follow(&self, steps: &[Step]) -> Result<Place, Presence> {
+        let mut at = Place { schema: self.root().clone(), ..whole() };
+        for step in steps {
+            match self.step(&at.schema, step, 0) {
+                Some(next) => at = after(&at, next),
+                None => {
+                    let mut known = Vec::new();
+                    self.names(&at.schema, &mut known, 0);
+                    return Err(Presence::Never { at: step_text(step), known });
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    /// Everything directly inside.
+    fn each(&self, at: &Place) -> Place {
+        let mut inside: Vec<Value> = Vec::new();
+        let mut declared = at.declared;
+        let schema = self.dereferenced(&at.schema);
+        match schema.as_ref().and_then(|s| s.get("items").filter(|items| !items.is_array())) {
+            Some(items) if schema.and_then(|s| s.get("type")) == Some(&json!("array")) => {
+                inside.push(items.clone());
+                inside.extend(
+                    schema
+                        .and_then(|s| s.get("prefixItems"))
+                        .and_then(Value::as_array)
+                        .into_iter()
+                        .flatten()
+                        .cloned(),
+                );
+            }
+            _ => declared = false,
+        }
+        let schema = if declared { any_of(inside) } else { Value::Bool(true) };
+        Place { schema, always: false, exact: false, declared }
+    }
+
+    fn dereferenced<'s>(&'s self, schema: &'s Value) -> Option<&'s Value> {
+        let mut at = schema;
+        for _ in 0..DEPTH_MAX {
+            match at.get("$ref").and_then(Value::as_str) {
+                Some(reference) if at.as_object().is_some_and(|map| map.len() == 1) => {
+                    at = self.target(reference)?;
+                }
+                _ => return Some(at),
+            }
+        }
+        None
+    }
+
+    /// What one step leads to; `None` when no value of the schema has anything there.
+    fn step(&self, schema: &Value, step: &Step, depth: usize) -> Option<Place> {
+        if depth > DEPTH_MAX || self.opaque.is_some() {
+            return Some(Place { exact: false, ..Place::anything() });
+        }
+        let map = match schema {
+            Value::Bool(false) => return None,
+            Value::Object(map) => map,
+            _ => return Some(Place::anything()),
+        };
+        let mut place = own(map, step)?;
+        if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
+            let target = self.target(reference).unwrap_or(&Value::Bool(true));
+            place = both(place, self.step(target, step, depth + 1)?);
+        }
+        for part in list(map, "allOf") {
+            place = both(place, self.step(part, step, depth + 1)?);
+        }
+        for keyword in ["anyOf", "oneOf"] {
+            if map.contains_key(keyword) {
+                place = both(place, self.branches(list(map, keyword), step, depth)?);
+            }
+        }
+        let conditional = ["if", "not", "dependentSchemas", "unevaluatedProperties", "contains"];
+        if conditional.iter().any(|keyword| map.contains_key(*keyword)) {
+            place.exact = false;
+        }
+        Some(place)
+    }
+
+    fn branches(&self, branches: &[Value], step: &Step, depth: usize) -> Option<Place> {
+        let found: Vec<Option<Place>> =
+            branches.iter().map(|branch| self.step(branch, step, depth + 1)).collect();
+        let always = found.iter().all(|place| place.as_ref().is_some_and(|p| p.always));
+        let places: Vec<Place> = found.into_iter().flatten().collect();
+        if places.is_empty() {
+            return None;
+        }
+        Some(Place {
+            always,
+            exact: places.iter().all(|place| place.exact),
+            declared: places.iter().all(|place| place.declared),
+            schema: any_of(places.into_iter().map(|place| place.schema).collect()),
+        })
+    }
+
+    /// The names of an object's properties, through references and branches.
+    fn names(&self, schema: &Value, known: &mut Vec<String>, depth: usize) {
+        let Value::Object(map) = schema else { return };
+        if depth > 8 {
+            return;
+        }
+        if let Some(Value::Object(properties)) = map.get("properties") {
+            known.extend(
+                properties.keys().filter(|k| !known.contains(k)).cloned().collect::<Vec<_>>(),
+            );
+        }
+        if let Some(target) = map.get("$ref").and_then(Value::as_str).and_then(|r| self.target(r)) {
+            self.names(target, known, depth + 1);
+        }
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            for part in list(map, keyword) {
+                self.names(part, known, depth + 1);
+            }
+        }
+    }
+}
+
+fn whole() -> Place {
+    Place { schema: Value::Bool(true), always: true, exact: true, declared: true }
+}
+
+fn after(before: &Place, next: Place) -> Place {
+    Place {
+        always: before.always && next.always,
+        exact: before.exact && next.exact,
+        declared: before.declared && next.declared,
+        schema: next.schema,
+    }
+}
+
+/// What a schema's own keywords say of one step, its applicators apart.
+fn own(map: &Map<String, Value>, step: &Step) -> Option<Place> {
+    let sure = match step {
+        Step::Name(_) => type_allows(map, "object")?,
+        Step::Index(_) => type_allows(map, "array")?,
+    };
+    if let Some(values) = map.get("const").map(std::slice::from_ref).or_else(|| enumerated(map)) {
+        return constants(values, step);
+    }
+    let mut place = match step {
+        Step::Name(name) => member(map, name)?,
+        Step::Index(index) => item(map, *index)?,
+    };
+    // Without a `type` the value may be of another one, where the path leads nowhere.
+    place.always &= sure && map.contains_key("type");
+    Some(place)
+}
+
+fn enumerated(map: &Map<String, Value>) -> Option<&[Value]> {
+    map.get("enum").and_then(Value::as_array).map(Vec::as_slice)
+}
+
+/// `None`: the type is never `wanted`. Else whether it always is.
+fn type_allows(map: &Map<String, Value>, wanted: &str) -> Option<bool> {
+    match map.get("type") {
+        Some(Value::String(name)) => (name == wanted).then_some(true),
+        Some(Value::Array(names)) => {
+            names.iter().any(|name| name == wanted).then_some(names.len() == 1)
+        }
+        _ => Some(true),
+    }
+}
+
+fn constants(values: &[Value], step: &Step) -> Option<Place> {
+    let found: Vec<Value> = values
+        .iter()
+        .filter_map(|value| match step {
+            Step::Name(name) => value.get(name).cloned(),
+            Step::Index(i) => value.as_array().and_then(|items| {
+                let at = if *i < 0 { *i + items.len() as i64 } else { *i };
+                items.get(usize::try_from(at).ok()?).cloned()
+            }),
+        })
+        .collect();
+    if found.is_empty() {
+        return None;
+    }
+    let always = found.len() == values.len();
+    Some(Place { schema: json!({ "enum": found }), always, exact: true, declared: true })
+}
+
+fn member(map: &Map<String, Value>, name: &str) -> Option<Place> {
+    let required = list(map, "required").iter().any(|r| r == name);
+    let mut parts: Vec<Value> = Vec::new();
+    parts.extend(map.get("properties").and_then(|p| p.get(name)).cloned());
+    if let Some(Value::Object(patterns)) = map.get("patternProperties") {
+        for (pattern, schema) in patterns {
+            match regex::Regex::new(pattern) {
+                Ok(regex) if regex.is_match(name) => parts.push(schema.clone()),
+                Ok(_) => {}
+                Err(_) => return Some(Place { exact: false, ..Place::anything() }),
+            }
+        }
+    }
+    if !parts.is_empty() {
+        let schema = all_of(parts);
+        let never = schema == Value::Bool(false);
+        return (!never).then_some(Place { schema, always: required, exact: true, declared: true });
+    }
+    match map.get("additionalProperties") {
+        Some(Value::Bool(false)) => None,
+        Some(schema @ Value::Object(_)) => {
+            Some(Place { schema: schema.clone(), always: required, exact: true, declared: true })
+        }
+        _ => Some(Place { always: required, ..Place::anything() }),
+    }
+}
+
+fn item(map: &Map<String, Value>, index: i64) -> Option<Place> {
+    let number = |keyword: &str| map.get(keyword).and_then(Value::as_u64);
+    let items_min = number("minItems").unwrap_or(0);
+    let needed = if index < 0 { index.unsigned_abs() } else { index.unsigned_abs() + 1 };
+    if number("maxItems").is_some_and(|max| max < needed) {
+        return None;
+    }
+    // Draft 2020-12 has `prefixItems`; earlier ones wrote a list under `items`.
+    let prefix = match map.get("items") {
+        Some(Value::Array(items)) => items.as_slice(),
+        _ => list(map, "prefixItems"),
+    };
+    let rest = match map.get("items") {
+        Some(Value::Array(_)) => map.get("additionalItems"),
+        other => other,
+    };
+    let always = items_min >= needed;
+    let declared = rest.is_some();
+    let rest = rest.cloned().unwrap_or(Value::Bool(true));
+    if index < 0 {
+        let mut any = prefix.to_vec();
+        any.push(rest);
+        let exact = prefix.is_empty();
+        return Some(Place { schema: any_of(any), always, exact, declared });
+    }
+    let (schema, declared) = match prefix.get(usize::try_from(index).ok()?) {
+        Some(schema) => (schema.clone(), true),
+        None => (rest, declared),
+    };
+    (schema != Value::Bool(false)).then_some(Place { schema, always, exact: true, declared })
+}
+
+/// Both hold at once.
+fn both(a: Place, b: Place) -> Place {
+    Place {
+        always: a.always || b.always,
+        exact: a.exact && b.exact,
+        declared: a.declared || b.declared,
+        schema: all_of(vec![a.schema, b.schema]),
+    }
+}
+
+fn all_of(mut parts: Vec<Value>) -> Value {
+    parts.retain(|part| *part != Value::Bool(true));
+    match parts.len() {
+        0 => Value::Bool(true),
+        1 => parts.remove(0),
+        _ => json!({ "allOf": parts }),
+    }
+}
+
+fn any_of(mut parts: Vec<Value>) -> Value {
+    if parts.contains(&Value::Bool(true)) {
+        return Value::Bool(true);
+    }
+    parts.retain(|part| *part != Value::Bool(false));
+    parts.dedup();
+    match parts.len() {
+        0 => Value::Bool(false),
+        1 => parts.remove(0),
+        _ => json!({ "anyOf": parts }),
+    }
+}
+
+fn list<'m>(map: &'m Map<String, Value>, keyword: &str) -> &'m [Value] {
+    map.get(keyword).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn step_text(step: &Step) -> String {
+    match step {
+        Step::Name(name) => name.clone(),
+        Step::Index(i) => format!("[{i}]"),
+    }
+}

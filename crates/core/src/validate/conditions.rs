@@ -1,0 +1,107 @@
+//! Level 2: whether conditions can be evaluated over what their dependency gives.
+//!
+//! A condition is run over values of the dependency's output schema, by the evaluator that will
+//! run it: one that fails on every value is wrong, one that fails on some is worth a warning.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Findings;
+use super::dataflow::producer_schema;
+use crate::catalog::{Catalog, compile_schema};
+use crate::condition::Condition;
+use crate::error::ErrorCode;
+use crate::finding::{Finding, Level};
+use crate::flow::{Flow, FlowKey, Presence, SchemaDocument, Verdict, samples, shown};
+use crate::plan::{PlanDocument, Structure};
+use crate::task::TaskStatus;
+
+pub(super) fn check(
+    document: &PlanDocument,
+    structure: &Structure,
+    catalog: &Catalog,
+    findings: &mut Findings,
+) {
+    let inputs = Value::Object(document.inputs.clone());
+    for (edge, conditions) in structure.all_conditions() {
+        let edge = structure.graph().edge(edge);
+        let (from, to) = (&document.tasks[edge.from.at()], &document.tasks[edge.to.at()]);
+        let Some((schema, identity)) = producer_schema(from, catalog) else { continue };
+        for condition in conditions {
+            let flow = judge(condition, schema, &identity, &inputs, catalog);
+            let finding = |message: String, suggestion: &str| {
+                Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Semantic, message)
+                    .task(&to.task_id)
+                    .field(format!("tasks[{}].dependencies", edge.to.0))
+                    .suggest(suggestion)
+                    .detail("from", from.task_id.as_str())
+                    .detail("to", to.task_id.as_str())
+            };
+            match &flow.verdict {
+                Verdict::Fits => {}
+                Verdict::Misfit { witness, why } => findings.errors.push(
+                    finding(
+                        format!(
+                            "the condition cannot be evaluated over what `{}` gives, such as {}: {why}",
+                            from.task_id,
+                            shown(witness)
+                        ),
+                        "compare like with like, and read what the output has",
+                    )
+                    .detail("witness", witness.clone()),
+                ),
+                Verdict::Undecided { why } => findings.warnings.push(finding(
+                    format!("the condition may fail on what `{}` gives: {why}", from.task_id),
+                    "ask with `has(outputs.name)` first, or declare it in the output schema",
+                )),
+            }
+        }
+    }
+}
+
+fn judge(
+    condition: &Condition,
+    schema: &Value,
+    identity: &str,
+    inputs: &Value,
+    catalog: &Catalog,
+) -> Arc<Flow> {
+    let make = || Flow { presence: Presence::Always, verdict: verdict(condition, schema, inputs) };
+    if condition.reads_inputs() {
+        return Arc::new(make());
+    }
+    let key = FlowKey {
+        producer: identity.into(),
+        path: condition.text().into(),
+        consumer: "condition".into(),
+        place: "".into(),
+    };
+    catalog.flows().get(key, make)
+}
+
+fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> Verdict {
+    let document = SchemaDocument::new(schema, "p".to_owned());
+    for path in condition.output_paths() {
+        let part = document.project(&path);
+        if matches!(part.presence, Presence::Sometimes | Presence::Always) && !part.declared {
+            let why = "the output's schema says nothing of what it reads".to_owned();
+            return Verdict::Undecided { why };
+        }
+    }
+    let Ok(validator) = compile_schema(schema) else { return Verdict::Fits };
+    let (mut passed, mut failed) = (0, None);
+    for value in samples(schema).into_iter().filter(|value| validator.is_valid(value)) {
+        match condition.evaluate(&value, inputs, TaskStatus::Completed) {
+            Ok(_) => passed += 1,
+            Err(error) => failed = failed.or(Some((value, error.to_string()))),
+        }
+    }
+    match failed {
+        None => Verdict::Fits,
+        Some((witness, why)) if passed == 0 => Verdict::Misfit { witness, why },
+        Some((witness, why)) => {
+            Verdict::Undecided { why: format!("for instance on {}: {why}", shown(&witness)) }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Level 2: types along references, and kinds along edges.
+//!
+//! Each edge that carries wrong data is one finding, however many of its references are wrong;
+//! what cannot be decided is a warning that says why.
+
+mod edges;
+mod known;
+mod whole;
+
+use serde_json::{Map, Value, json};
+
+use super::Findings;
+use crate::catalog::{Catalog, Tool};
+use crate::error::ErrorCode;
+use crate::finding::{Finding, Level};
+use crate::flow::{Presence, SchemaDocument, Verdict, compare, shown};
+use crate::id::TaskIndex;
+use crate::plan::{PlanDocument, Structure};
+use crate::reference::{Binding, Path, Piece, Reference, Source, Step};
+use crate::suggest::{did_you_mean, nearest};
+use crate::task::Task;
+pub(super) use known::producer_schema;
+use known::{Consumer, Producer, field_of, flow, presence};
+use whole::text_schema;
+
+pub(super) fn check(
+    document: &PlanDocument,
+    structure: &Structure,
+    catalog: &Catalog,
+    findings: &mut Findings,
+) {
+    for i in 0..document.tasks.len() {
+        let task = &document.tasks[i];
+        let tool = task.tool.as_deref().map(|name| catalog.get(name));
+        // An unknown tool is one finding: nothing else can be said of the call.
+        let Some(tool) = tool.map_or(Some(None), |tool| tool.map(Some)) else { continue };
+        let index = TaskIndex(i as u32);
+        let mut call = Call { document, structure, catalog, task, tool, index, bad: Vec::new() };
+        call.check_inputs(findings);
+        call.check_prompt();
+        call.check_output_keys(findings);
+        call.check_kinds();
+        call.check_join(findings);
+        call.report(findings);
+    }
+}
+
+/// One task's view of what flows into it.
+struct Call<'a> {
+    document: &'a PlanDocument,
+    structure: &'a Structure,
+    catalog: &'a Catalog,
+    task: &'a Task,
+    tool: Option<&'a Tool>,
+    index: TaskIndex,
+    /// What is wrong, by producer.
+    bad: Vec<Bad>,
+}
+
+struct Bad {
+    from: TaskIndex,
+    field: String,
+    message: String,
+    suggestion: String,
+    details: Map<String, Value>,
+}
+
+impl<'a> Call<'a> {
+    fn consumers(&self) -> Vec<Consumer<'a>> {
+        let mut consumers = Vec::new();
+        if let Some(tool) = self.tool
+            && let Some(schema) = &tool.spec.input_schema
+        {
+            let name = format!("`{}`", tool.spec.name);
+            consumers.push(Consumer { schema, identity: tool.spec.name.as_str().into(), name });
+        }
+        if let Some(schema) = &self.task.input_schema {
+            let identity = schema.to_string().into();
+            consumers.push(Consumer {
+                schema,
+                identity,
+                name: "the task's input_schema".to_owned(),
+            });
+        }
+        consumers
+    }
+
+    fn producer(&self, from: TaskIndex) -> Option<Producer<'a>> {
+        let (schema, identity) = producer_schema(&self.document.tasks[from.at()], self.catalog)?;
+        Some(Producer { schema, identity })
+    }
+
+    fn check_inputs(&mut self, findings: &mut Findings) {
+        let bindings = &self.structure.bindings(self.index).inputs;
+        if bindings.iter().all(|(_, binding)| !binding.is_late()) {
+            return;
+        }
+        let consumers = self.consumers();
+        for (name, binding) in bindings {
+            let mut place = vec![Step::Name(name.clone())];
+            self.binding(binding, &mut place, &consumers, findings);
+        }
+        for consumer in &consumers {
+            self.check_whole(consumer, findings);
+        }
+    }
+
+    fn binding(
+        &mut self,
+        binding: &Binding,
+        place: &mut Vec<Step>,
+        consumers: &[Consumer<'a>],
+        findings: &mut Findings,
+    ) {
+        match binding {
+            Binding::Literal(_) | Binding::Secret(_) => {}
+            Binding::Whole(reference) => self.whole(reference, place, consumers, findings),
+            Binding::Text(pieces) => {
+                for piece in pieces {
+                    if let Piece::Reference(reference) = piece {
+                        self.whole(reference, place, &[], findings);
+                    }
+                }
+                self.text(pieces, place, consumers, findings);
+            }
+            Binding::List(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    place.push(Step::Index(i as i64));
+                    self.binding(item, place, consumers, findings);
+                    place.pop();
+                }
+            }
+            Binding::Map(entries) => {
+                for (key, entry) in entries {
+                    place.push(Step::Name(key.clone()));
+                    self.binding(entry, place, consumers, findings);
+                    place.pop();
+                }
+            }
+        }
+    }
+
+    /// A reference that stands for a value, at a place that consumers have a say about.
+    fn whole(
+        &mut self,
+        reference: &Reference,
+        place: &[Step],
+        consumers: &[Consumer<'a>],
+        findings: &mut Findings,
+    ) {
+        let Source::Output(id) = &reference.source else { return };
+        let Some(from) = self.structure.index_of(id) else { return };
+        let Some(producer) = self.producer(from) else {
+            return self.unknown_producer(reference, from, place, consumers, findings);
+        };
+        let memo = self.catalog.flows();
+        let field = field_of(place);
+        let presence = presence(memo, &producer, reference);
+        if let Presence::Never { at, known } = &presence.presence {
+            return self.never(from, reference, &field, at, known);
+        }
+        if presence.presence == Presence::Sometimes && names_only(reference) {
+            let message = format!(
+                "`{reference}` may be missing: the output of `{id}` need not have it, and the task fails then"
+            );
+            findings.warnings.push(self.warning(&field, message, from));
+        }
+        for consumer in consumers {
+            let flow = flow(memo, &producer, reference, consumer, place);
+            self.judge(&flow.verdict, from, &reference.to_string(), &field, consumer, findings);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        verdict: &Verdict,
+        from: TaskIndex,
+        what: &str,
+        field: &str,
+        consumer: &Consumer<'_>,
+        findings: &mut Findings,
+    ) {
+        let input = field.strip_prefix("inputs.").unwrap_or(field);
+        match verdict {
+            Verdict::Fits => {}
+            Verdict::Misfit { witness, why } => {
+                let message = format!(
+                    "`{what}` can give {}, which {} does not take for `{input}`: {why}",
+                    shown(witness),
+                    consumer.name
+                );
+                let details = json!({ "witness": witness, "why": why, "references": [what] });
+                self.bad.push(Bad {
+                    from,
+                    field: field.to_owned(),
+                    message,
+                    suggestion:
+                        "pass another part, convert it by a task between, or promise less in the producer's own `output_schema`"
+                            .to_owned(),
+                    details: details.as_object().cloned().unwrap_or_default(),
+                });
+            }
+            Verdict::Undecided { why } => {
+                let message = format!(
+                    "whether `{what}` fits `{input}` of {} shows only when it runs: {why}",
+                    consumer.name
+                );
+                findings.undecided += 1;
+                findings.warnings.push(self.warning(field, message, from));
+            }
+        }
+    }
+
+    fn warning(&self, field: &str, message: String, from: TaskIndex) -> Finding {
+        Finding::new(ErrorCode::TYPE_MISMATCH, Level::Semantic, message)
+            .task(&self.task.task_id)
+            .field(format!("tasks[{}].{field}", self.index.0))
+            .suggest("declare it in the producer's output schema, if it is promised")
+            .detail("from", self.id(from))
+            .detail("to", self.task.task_id.as_str())
+    }
+
+    fn id(&self, task: TaskIndex) -> &'a str {
+        &self.document.tasks[task.at()].task_id
+    }
+
+    fn never(
+        &mut self,
+        from: TaskIndex,
+        reference: &Reference,
+        field: &str,
+        at: &str,
+        known: &[String],
+    ) {
+        let near = nearest(at, known.iter().map(String::as_str));
+        let message = format!(
+            "the output of `{}` never has `{at}` (in `{reference}`){}",
+            self.id(from),
+            did_you_mean(&near)
+        );
+        let suggestion = match known.is_empty() {
+            true => "nothing lies below that place".to_owned(),
+            false => format!("it has: {}", known.join(", ")),
+        };
+        let shown: Vec<&str> =
+            if near.is_empty() { known.iter().map(String::as_str).collect() } else { near };
+        let details = json!({ "nearest": shown, "references": [reference.to_string()] });
+        let details = details.as_object().cloned().unwrap_or_default();
+        self.bad.push(Bad { from, field: field.to_owned(), message, suggestion, details });
+    }
+
+    /// The producer promises nothing: worth a word only where the consumer asks for something.
+    fn unknown_producer(
+        &mut self,
+        reference: &Reference,
+        from: TaskIndex,
+        place: &[Step],
+        consumers: &[Consumer<'a>],
+        findings: &mut Findings,
+    ) {
+        let known_tool = match &self.document.tasks[from.at()].tool {
+            Some(tool) => self.catalog.get(tool).is_some(),
+            None => true,
+        };
+        for consumer in consumers.iter().filter(|_| known_tool) {
+            let asked = SchemaDocument::new(consumer.schema, "c".to_owned()).project(place);
+            let why = format!("`{}` declares no output schema", self.id(from));
+            let verdict = match compare(&Value::Bool(true), &asked.schema, false) {
+                Verdict::Fits => Verdict::Fits,
+                Verdict::Misfit { .. } | Verdict::Undecided { .. } => Verdict::Undecided { why },
+            };
+            let field = field_of(place);
+            self.judge(&verdict, from, &reference.to_string(), &field, consumer, findings);
+        }
+    }
+
+    /// A text with references in it is a text, whatever they give.
+    fn text(
+        &mut self,
+        pieces: &[Piece],
+        place: &[Step],
+        consumers: &[Consumer<'a>],
+        findings: &mut Findings,
+    ) {
+        let Some((from, first)) = pieces.iter().find_map(|piece| match piece {
+            Piece::Reference(reference) => {
+                Some((self.structure.index_of(reference.task()?)?, reference))
+            }
+            Piece::Text(_) => None,
+        }) else {
+            return;
+        };
+        let produced = text_schema(pieces);
+        for consumer in consumers {
+            let asked = SchemaDocument::new(consumer.schema, "c".to_owned()).project(place);
+            let verdict = compare(&produced, &asked.schema, false);
+            let what = format!("…${{{}}}…", first.to_string().trim_start_matches('$'));
+            self.judge(&verdict, from, &what, &field_of(place), consumer, findings);
+        }
+    }
+
+    fn check_prompt(&mut self) {
+        let Some(prompt) = &self.structure.bindings(self.index).prompt else { return };
+        let mut references = Vec::new();
+        prompt.for_each_reference(&mut |reference| references.push(reference));
+        for reference in references {
+            self.check_path(reference, "prompt");
+        }
+    }
+
+    /// Only whether there can be anything at the path.
+    fn check_path(&mut self, reference: &Reference, field: &str) {
+        let Source::Output(id) = &reference.source else { return };
+        let Some(from) = self.structure.index_of(id) else { return };
+        let Some(producer) = self.producer(from) else { return };
+        let flow = presence(self.catalog.flows(), &producer, reference);
+        if let Presence::Never { at, known } = &flow.presence {
+            self.never(from, reference, field, at, known);
+        }
+    }
+}
+
+fn names_only(reference: &Reference) -> bool {
+    match &reference.path {
+        Path::Singular(steps) => steps.iter().all(|step| matches!(step, Step::Name(_))),
+        Path::Query { .. } => false,
+    }
+}

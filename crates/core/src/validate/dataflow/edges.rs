@@ -1,0 +1,123 @@
+//! What is wrong with whole edges: kinds, output keys, optional joins; and one finding for each.
+
+use serde_json::{Value, json};
+
+use super::{Bad, Call};
+use crate::error::ErrorCode;
+use crate::finding::{Finding, Level};
+use crate::id::TaskIndex;
+use crate::reference::Reference;
+use crate::task::Join;
+use crate::validate::Findings;
+
+impl Call<'_> {
+    pub(super) fn check_output_keys(&mut self, findings: &mut Findings) {
+        for (d, dependency) in self.task.dependencies.iter().enumerate() {
+            let Some(key) = &dependency.output_key else { continue };
+            let dot = if key.starts_with(['.', '[']) { "" } else { "." };
+            let text = format!("$[{}].output{dot}{key}", dependency.task_id);
+            let field = format!("dependencies[{d}].output_key");
+            match Reference::parse(&text) {
+                Ok(reference) => self.check_path(&reference, &field),
+                Err(error) => findings.errors.push(
+                    Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, error.to_string())
+                        .task(&self.task.task_id)
+                        .field(format!("tasks[{}].{field}", self.index.0)),
+                ),
+            }
+        }
+    }
+
+    /// Coarse types of tools, where schemas do not decide.
+    pub(super) fn check_kinds(&mut self) {
+        let Some(consumer) = self.tool.filter(|tool| !tool.spec.accepts.is_empty()) else { return };
+        let graph = self.structure.graph();
+        for edge in graph.edges_in(self.index) {
+            let from = graph.edge(*edge).from;
+            let producer = self.document.tasks[from.at()].tool.as_deref();
+            let Some(producer) = producer.and_then(|name| self.catalog.get(name)) else { continue };
+            let typed =
+                producer.spec.output_schema.is_some() && consumer.spec.input_schema.is_some();
+            let (gives, takes) = (&producer.spec.produces, &consumer.spec.accepts);
+            if typed || gives.is_empty() || gives.iter().any(|kind| takes.contains(kind)) {
+                continue;
+            }
+            let message = format!(
+                "`{}` gives {}, and `{}` takes {} only",
+                producer.spec.name,
+                gives.join(", "),
+                consumer.spec.name,
+                takes.join(", ")
+            );
+            let details = json!({ "produces": gives, "accepts": takes });
+            self.bad.push(Bad {
+                from,
+                field: "dependencies".to_owned(),
+                message,
+                suggestion: "put a tool that converts it between, or depend on another task"
+                    .to_owned(),
+                details: details.as_object().cloned().unwrap_or_default(),
+            });
+        }
+    }
+
+    /// With `join: any` a reference to a task that has not completed is null.
+    pub(super) fn check_join(&mut self, findings: &mut Findings) {
+        let several = self.structure.graph().edges_in(self.index).len() > 1;
+        if self.task.join != Join::Any || !several {
+            return;
+        }
+        let mut references = Vec::new();
+        for binding in self.structure.bindings(self.index).all() {
+            binding.for_each_reference(&mut |reference| {
+                references.extend(reference.task().map(|_| reference.to_string()));
+            });
+        }
+        if !references.is_empty() {
+            let message = format!(
+                "with join: any, {} is null when that task has not completed",
+                references.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ")
+            );
+            findings.warnings.push(
+                Finding::new(ErrorCode::TYPE_MISMATCH, Level::Semantic, message)
+                    .task(&self.task.task_id)
+                    .field(format!("tasks[{}].inputs", self.index.0))
+                    .suggest("use join: all, or a tool that takes null"),
+            );
+        }
+    }
+
+    /// One finding an edge.
+    pub(super) fn report(self, findings: &mut Findings) {
+        let mut edges: Vec<(TaskIndex, Vec<Bad>)> = Vec::new();
+        for bad in self.bad {
+            match edges.iter_mut().find(|(from, _)| *from == bad.from) {
+                Some((_, list)) => list.push(bad),
+                None => edges.push((bad.from, vec![bad])),
+            }
+        }
+        for (from, list) in edges {
+            let mut list = list.into_iter();
+            let Some(first) = list.next() else { continue };
+            let mut message = first.message;
+            let mut details = first.details;
+            for more in list {
+                message.push_str("; and ");
+                message.push_str(&more.message);
+                if let (Some(Value::Array(all)), Some(Value::Array(some))) =
+                    (details.get_mut("references"), more.details.get("references"))
+                {
+                    all.extend(some.iter().cloned());
+                }
+            }
+            let mut finding = Finding::new(ErrorCode::TYPE_MISMATCH, Level::Semantic, message)
+                .task(&self.task.task_id)
+                .field(format!("tasks[{}].{}", self.index.0, first.field))
+                .suggest(first.suggestion)
+                .detail("from", self.document.tasks[from.at()].task_id.as_str())
+                .detail("to", self.task.task_id.as_str());
+            finding.details.extend(details);
+            findings.errors.push(finding);
+        }
+    }
+}
