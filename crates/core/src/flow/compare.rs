@@ -152,7 +152,8 @@ fn said(schema: &Value) -> [bool; NARROWING.len()] {
     used
 }
 
-/// The schema without the kinds of narrowing that are not in `said`. Recursion is bounded: schemas
+/// The schema without the kinds of narrowing that are not in `said`. What stands under a negation
+/// keeps all: there, saying less takes less. Recursion is bounded: schemas
 /// deeper than the projection follows are opaque before this.
 fn without_unsaid(schema: &Value, said: &[bool; NARROWING.len()]) -> Value {
     let unsaid = |key: &str| {
@@ -161,7 +162,12 @@ fn without_unsaid(schema: &Value, said: &[bool; NARROWING.len()]) -> Value {
     match schema {
         Value::Object(map) => {
             let kept = map.iter().filter(|(key, value)| !(unsaid(key) && is_plain(value)));
-            Value::Object(kept.map(|(k, v)| (k.clone(), without_unsaid(v, said))).collect())
+            let eased = |(key, value): (&String, &Value)| {
+                let negates = ["not", "if", "oneOf", "contains"].contains(&key.as_str());
+                let value = if negates { value.clone() } else { without_unsaid(value, said) };
+                (key.clone(), value)
+            };
+            Value::Object(kept.map(eased).collect())
         }
         Value::Array(items) => items.iter().map(|item| without_unsaid(item, said)).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
