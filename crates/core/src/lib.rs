@@ -27,6 +27,7 @@ pub mod estimate;
 pub mod graph;
 pub mod plan;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 pub mod template;
 pub mod validate;

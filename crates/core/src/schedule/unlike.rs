@@ -1,0 +1,279 @@
+//! Schedules on workers that differ in speed, room, capabilities and cost.
+
+use super::shape::{Direction, Shape};
+use super::worker::{RoutingStrategy, Worker};
+use super::{Job, Schedule, Slot, Unplaceable, bound};
+use crate::agent::{AgentAssignment, Candidate, ScoreParts};
+use crate::id::TaskIndex;
+use crate::run::retry::splitmix64;
+
+/// Rounds of the search for a better order, and the largest job that is searched.
+const ROUNDS_MAX: usize = 200;
+const STEPS_MAX: usize = 200_000;
+/// How many alternatives an assignment keeps.
+const ALTERNATIVES_MAX: usize = 3;
+
+pub(super) fn schedule(
+    job: &Job<'_>,
+    shape: &Shape,
+    workers: &[Worker],
+    routing: RoutingStrategy,
+    seed: u64,
+) -> Result<Schedule, Unplaceable> {
+    let placing = Placing::new(job, shape, workers)?;
+    let order: Vec<u32> = job.graph.order().iter().map(|task| task.0).collect();
+    let mut list = placing.by_rank(job);
+    let mut best = placing.place(&list, routing, false);
+    if routing == RoutingStrategy::Balanced {
+        let rounds = ROUNDS_MAX.min(STEPS_MAX / shape.len().max(1));
+        for round in 0..rounds as u64 {
+            let mut other = list.clone();
+            placing.disturb(&mut other, seed ^ round.rotate_left(17));
+            let placed = placing.place(&other, routing, false);
+            if placed.makespan < best.makespan {
+                (best, list) = (placed, other);
+            }
+        }
+    }
+    let placed = placing.place(&list, routing, true);
+    let chains = bound::chains(shape, &order);
+    let lower_bound = placing.lower_bound(&order).min(placed.makespan);
+    let mut slots = placed.slots;
+    slots.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.task.cmp(&b.task)));
+    Ok(Schedule {
+        slots,
+        makespan: best.makespan.min(placed.makespan),
+        lower_bound,
+        critical_path: chains.critical,
+        work: shape.seconds.iter().sum(),
+        assignments: placed.assignments,
+    })
+}
+
+struct Placing<'a> {
+    shape: &'a Shape,
+    needs: &'a [Vec<String>],
+    workers: &'a [Worker],
+    /// For each task the workers that can do it.
+    able: Vec<Vec<u32>>,
+}
+
+struct Placed {
+    slots: Vec<Slot>,
+    makespan: f64,
+    assignments: Vec<AgentAssignment>,
+}
+
+/// The state of one pass.
+struct Pass {
+    /// When each lane of each worker is free.
+    lanes: Vec<Vec<f64>>,
+    /// Seconds of work given to each worker.
+    load: Vec<f64>,
+    finish: Vec<f64>,
+    worker: Vec<u32>,
+    turn: usize,
+}
+
+impl<'a> Placing<'a> {
+    fn new(
+        job: &Job<'a>,
+        shape: &'a Shape,
+        workers: &'a [Worker],
+    ) -> Result<Placing<'a>, Unplaceable> {
+        let needs = |task: u32| job.needs.get(task as usize).map_or(&[][..], Vec::as_slice);
+        let able: Vec<Vec<u32>> = shape
+            .tasks()
+            .map(|task| {
+                let can = |w: &u32| workers[*w as usize].can_do(needs(task));
+                (0..workers.len() as u32).filter(can).collect()
+            })
+            .collect();
+        let stuck = shape.tasks().filter(|task| able[*task as usize].is_empty());
+        let tasks: Vec<(u32, Vec<String>)> = stuck.map(|t| (t, needs(t).to_vec())).collect();
+        if tasks.is_empty() {
+            Ok(Placing { shape, needs: job.needs, workers, able })
+        } else {
+            Err(Unplaceable { tasks })
+        }
+    }
+
+    fn seconds(&self, task: u32, worker: u32) -> f64 {
+        self.shape.seconds[task as usize] / self.workers[worker as usize].speed
+    }
+
+    /// Upward rank by the mean time over the workers that can do each task.
+    fn by_rank(&self, job: &Job<'_>) -> Vec<u32> {
+        let mean = |task: u32| {
+            let able = &self.able[task as usize];
+            able.iter().map(|w| self.seconds(task, *w)).sum::<f64>() / able.len() as f64
+        };
+        let seconds: Vec<f64> = self.shape.tasks().map(mean).collect();
+        super::by_rank(job.graph, &seconds)
+    }
+
+    /// Places all tasks, each as soon as what it needs is placed, in the order of the list.
+    fn place(&self, list: &[u32], routing: RoutingStrategy, explain: bool) -> Placed {
+        let (out, into) = self.shape.arcs(Direction::Forward);
+        let mut pass = Pass {
+            lanes: self.workers.iter().map(|w| vec![0.0; w.slots as usize]).collect(),
+            load: vec![0.0; self.workers.len()],
+            finish: vec![0.0; list.len()],
+            worker: vec![0; list.len()],
+            turn: 0,
+        };
+        let mut place = vec![0u32; list.len()];
+        for (at, task) in list.iter().enumerate() {
+            place[*task as usize] = at as u32;
+        }
+        let mut waiting: Vec<usize> = self.shape.tasks().map(|t| into.of(t).len()).collect();
+        let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<u32>> = self
+            .shape
+            .tasks()
+            .filter(|t| waiting[*t as usize] == 0)
+            .map(|t| std::cmp::Reverse(place[t as usize]))
+            .collect();
+        let (mut slots, mut assignments) = (Vec::with_capacity(list.len()), Vec::new());
+        while let Some(std::cmp::Reverse(at)) = ready.pop() {
+            let task = list[at as usize];
+            let from = into.of(task).iter().map(|p| pass.finish[*p as usize]).fold(0.0, f64::max);
+            let worker = self.choose(task, from, routing, &mut pass, into.of(task));
+            if explain {
+                assignments.push(self.explain(task, worker, from, &pass, into.of(task)));
+            }
+            slots.push(self.take(task, worker, from, &mut pass));
+            for next in out.of(task) {
+                waiting[*next as usize] -= 1;
+                if waiting[*next as usize] == 0 {
+                    ready.push(std::cmp::Reverse(place[*next as usize]));
+                }
+            }
+        }
+        let makespan = pass.finish.iter().copied().fold(0.0, f64::max);
+        Placed { slots, makespan, assignments }
+    }
+
+    fn choose(
+        &self,
+        task: u32,
+        from: f64,
+        routing: RoutingStrategy,
+        pass: &mut Pass,
+        needed: &[u32],
+    ) -> u32 {
+        let able = &self.able[task as usize];
+        let finish = |w: u32| self.finish_on(task, w, from, pass);
+        // The cheaper one among equals, then the earlier one in the file.
+        let cost = |w: u32| self.workers[w as usize].cost_per_hour;
+        let least = |key: &dyn Fn(u32) -> f64| {
+            let by = |a: &&u32, b: &&u32| {
+                let then = finish(**a).total_cmp(&finish(**b));
+                key(**a).total_cmp(&key(**b)).then(then).then(cost(**a).total_cmp(&cost(**b)))
+            };
+            able.iter().min_by(by).copied().expect("every task has a worker that can do it")
+        };
+        match routing {
+            RoutingStrategy::Balanced => least(&finish),
+            RoutingStrategy::Capability => {
+                least(&|w| match &self.workers[w as usize].capabilities {
+                    all if all.is_empty() => f64::MAX,
+                    some => some.len() as f64,
+                })
+            }
+            RoutingStrategy::Load => least(&|w| pass.load[w as usize]),
+            RoutingStrategy::Affinity => least(&|w| {
+                -(needed.iter().filter(|p| pass.worker[**p as usize] == w).count() as f64)
+            }),
+            RoutingStrategy::RoundRobin => {
+                let chosen = able[pass.turn % able.len()];
+                pass.turn += 1;
+                chosen
+            }
+        }
+    }
+
+    fn finish_on(&self, task: u32, worker: u32, from: f64, pass: &Pass) -> f64 {
+        let free = pass.lanes[worker as usize].iter().copied().fold(f64::MAX, f64::min);
+        from.max(free) + self.seconds(task, worker)
+    }
+
+    fn take(&self, task: u32, worker: u32, from: f64, pass: &mut Pass) -> Slot {
+        let lanes = &mut pass.lanes[worker as usize];
+        let lane = (0..lanes.len())
+            .min_by(|a, b| lanes[*a].total_cmp(&lanes[*b]))
+            .expect("a worker has at least one lane");
+        let start = from.max(lanes[lane]);
+        let seconds = self.seconds(task, worker);
+        lanes[lane] = start + seconds;
+        pass.load[worker as usize] += seconds;
+        pass.finish[task as usize] = start + seconds;
+        pass.worker[task as usize] = worker;
+        Slot { task: TaskIndex(task), worker, start, finish: start + seconds }
+    }
+
+    /// Why this worker: the parts of everybody's score at the moment of the choice.
+    fn explain(
+        &self,
+        task: u32,
+        chosen: u32,
+        from: f64,
+        pass: &Pass,
+        needed: &[u32],
+    ) -> AgentAssignment {
+        let able = &self.able[task as usize];
+        let finish = |w: u32| self.finish_on(task, w, from, pass);
+        let first = able.iter().map(|w| finish(*w)).fold(f64::MAX, f64::min);
+        let most = pass.load.iter().copied().fold(0.0, f64::max);
+        let wanted = self.needs.get(task as usize).map_or(0, Vec::len);
+        let candidate = |w: u32| {
+            let worker = &self.workers[w as usize];
+            let shared = needed.iter().filter(|p| pass.worker[**p as usize] == w).count();
+            let capability = match worker.capabilities.len() {
+                0 => 0.5,
+                all => wanted.max(1) as f64 / all.max(1) as f64,
+            };
+            let load = if most > 0.0 { 1.0 - pass.load[w as usize] / most } else { 1.0 };
+            let affinity =
+                if needed.is_empty() { 0.0 } else { shared as f64 / needed.len() as f64 };
+            let score = if finish(w) > 0.0 { first / finish(w) } else { 1.0 };
+            let parts = ScoreParts { capability: capability.min(1.0), load, affinity };
+            Candidate { agent_id: worker.id.clone(), score, parts }
+        };
+        let mut others: Vec<Candidate> =
+            able.iter().filter(|w| **w != chosen).map(|w| candidate(*w)).collect();
+        others.sort_by(|a, b| b.score.total_cmp(&a.score));
+        others.truncate(ALTERNATIVES_MAX);
+        AgentAssignment {
+            task_id: task.to_string(),
+            chosen: candidate(chosen),
+            alternatives: others,
+        }
+    }
+
+    fn disturb(&self, list: &mut Vec<u32>, seed: u64) {
+        let draw = |salt: u64, end: usize| (splitmix64(seed ^ salt) % end.max(1) as u64) as usize;
+        for step in 0..2 {
+            let from = draw(step * 2 + 1, list.len());
+            let task = list.remove(from);
+            list.insert(draw(step * 2 + 2, list.len() + 1), task);
+        }
+    }
+
+    /// Every task on the fastest worker that can do it: the longest chain, and all the work over
+    /// all lanes.
+    fn lower_bound(&self, order: &[u32]) -> f64 {
+        let fastest = |task: u32| {
+            let able = &self.able[task as usize];
+            able.iter().map(|w| self.seconds(task, *w)).fold(f64::MAX, f64::min)
+        };
+        let (_, into) = self.shape.arcs(Direction::Forward);
+        let mut finish = vec![0.0f64; order.len()];
+        for task in order {
+            let from = into.of(*task).iter().map(|p| finish[*p as usize]).fold(0.0, f64::max);
+            finish[*task as usize] = from + fastest(*task);
+        }
+        let chain = finish.into_iter().fold(0.0, f64::max);
+        let room: f64 = self.workers.iter().map(|w| w.speed * f64::from(w.slots)).sum();
+        chain.max(self.shape.seconds.iter().sum::<f64>() / room)
+    }
+}

@@ -1,0 +1,103 @@
+//! The workers of a simulation: so many equal ones, as many as there is work for, or a list of
+//! unlike ones from a file.
+
+use serde_json::Value;
+
+use crate::document::choice::choices;
+use crate::document::reader::{Field, Reader, aliased, plain};
+use crate::finding::Finding;
+
+/// Who there is to do the work.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pool {
+    /// As many as could ever be busy.
+    Unlimited,
+    /// So many, all alike.
+    Equal(u32),
+    /// These.
+    Unlike(Vec<Worker>),
+}
+
+/// One worker of an unlike pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worker {
+    /// Its name.
+    pub id: String,
+    /// How fast it is: a task of 10 s takes 5 s at speed 2.
+    pub speed: f64,
+    /// How many tasks at once.
+    pub slots: u32,
+    /// What it can do; empty: everything.
+    pub capabilities: Vec<String>,
+    /// US dollars an hour.
+    pub cost_per_hour: f64,
+}
+
+choices! {
+    /// How a task finds its worker among unlike ones.
+    pub enum RoutingStrategy {
+        /// Where it ends first (Topcuoglu et al., "HEFT", 2002).
+        Balanced = "balanced",
+        /// One after the other.
+        RoundRobin = "round_robin",
+        /// The one that can do least beside it.
+        Capability = "capability",
+        /// The one with the least work.
+        Load = "load",
+        /// The one that did most of what it needs.
+        Affinity = "affinity",
+    }
+}
+
+static POOL_FIELDS: &[Field] = &[plain("agents")];
+static WORKER_FIELDS: &[Field] = &[
+    aliased("id", &["agent_id", "name"]),
+    plain("speed"),
+    aliased("max_concurrent_tasks", &["slots"]),
+    plain("capabilities"),
+    plain("cost_per_hour"),
+];
+/// The most workers of a file.
+const WORKERS_MAX: usize = 10_000;
+
+/// Reads `agents: [{id, speed, max_concurrent_tasks, capabilities, cost_per_hour}]`, or the list
+/// alone; all problems at once.
+pub fn read_workers(value: &Value) -> Result<Vec<Worker>, Vec<Finding>> {
+    let reader = Reader::default();
+    let mut workers: Vec<Worker> = Vec::new();
+    let object = value.is_object().then(|| reader.object(value, "", POOL_FIELDS)).flatten();
+    let list = match (&object, value) {
+        (Some(object), _) => object.list("agents"),
+        (None, Value::Array(list)) => list.as_slice(),
+        (None, _) => &[],
+    };
+    if list.is_empty() || list.len() > WORKERS_MAX {
+        reader.malformed("agents", format!("1 to {WORKERS_MAX} agents are needed"));
+    }
+    for (i, worker) in list.iter().take(WORKERS_MAX).enumerate() {
+        let Some(object) = reader.object(worker, format!("agents[{i}]"), WORKER_FIELDS) else {
+            continue;
+        };
+        let id = object.text("id").unwrap_or_else(|| format!("agent-{}", i + 1));
+        if workers.iter().any(|other| other.id == id) {
+            object.problem("id", format!("`{id}` is there already"));
+        }
+        let slots = object.integer("max_concurrent_tasks", 1..=10_000).unwrap_or(1);
+        workers.push(Worker {
+            id,
+            speed: object.number("speed", 1e-6..=1e6).unwrap_or(1.0),
+            slots: u32::try_from(slots).unwrap_or(1),
+            capabilities: object.texts("capabilities"),
+            cost_per_hour: object.number("cost_per_hour", 0.0..=1e9).unwrap_or(0.0),
+        });
+    }
+    let findings = reader.into_findings();
+    if findings.is_empty() { Ok(workers) } else { Err(findings) }
+}
+
+impl Worker {
+    /// Whether it can do a task that needs these.
+    pub fn can_do(&self, needs: &[String]) -> bool {
+        self.capabilities.is_empty() || needs.iter().all(|need| self.capabilities.contains(need))
+    }
+}
