@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use l05_connect::{BuiltinTools, Workspace, templates};
 use l05_core::catalog::Catalog;
+use l05_core::estimate::Knowledge;
 use l05_core::goal::{Goal, input};
 use l05_core::graph::{DependencyGraph, Edge};
 use l05_core::id::{AgentDid, GoalId, TaskIndex};
 use l05_core::plan::Structure;
 use l05_core::time::Timestamp;
-use l05_core::validate::{Limits, Surroundings, validate};
+use l05_core::validate::{Surroundings, validate};
 use l05_engine::PlanningService;
 use l05_engine::port::Executor as _;
 use std::hint::black_box;
@@ -72,12 +73,8 @@ fn resolve(bench: &Bench) {
 fn validation(bench: &Bench) {
     let catalog = Catalog::new(Noop.tools()).expect("no schemas, no problem");
     let document = layered(10, 20, 42);
-    let around = Surroundings {
-        catalog: &catalog,
-        limits: Limits::default(),
-        now: Timestamp(0),
-        strict: false,
-    };
+    let knowledge = Knowledge::default();
+    let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
     bench.micros("validate/200", 20, || {
         assert!(validate(black_box(document.clone()), &around).is_valid());
     });

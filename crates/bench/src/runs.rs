@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use l05_core::Error;
 use l05_core::id::PlanId;
 use l05_core::plan::PlanDocument;
+use l05_core::validate::Limits;
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
 use l05_store::SqliteStore;
@@ -78,7 +79,7 @@ async fn one(service: &PlanningService, id: PlanId) -> Result<(), Error> {
 
 fn service(store: &str, folder: &Path) -> Result<PlanningService, Error> {
     let builder = PlanningService::builder().executor(Arc::new(Noop)).in_flight_max(100_000);
-    let limits = l05_core::validate::Limits { tasks_max: 100_000, complexity_max: 1e9 };
+    let limits = Limits { tasks_max: 100_000, complexity_max: 1e9, ..Limits::default() };
     let builder = builder.limits(limits);
     if store == "memory" {
         return builder.store(Arc::new(MemoryStore::new())).build();

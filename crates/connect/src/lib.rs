@@ -4,6 +4,7 @@
 
 pub mod keyfile;
 pub mod templates;
+pub mod tokens;
 pub mod tools;
 pub mod workspace;
 

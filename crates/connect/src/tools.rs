@@ -142,6 +142,8 @@ fn spec<I: JsonSchema, O: JsonSchema>(name: &str, description: &str, idempotent:
         input_schema: Some(schema::<I>()),
         output_schema: Some(schema::<O>()),
         idempotent,
+        // Files of usual size take milliseconds; earlier runs tell more.
+        expected_seconds: Some(0.05),
         ..ToolSpec::bare(name)
     }
 }

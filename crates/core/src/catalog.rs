@@ -37,6 +37,9 @@ pub struct ToolSpec {
     /// What an agent needs to run it, beside the tool itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
+    /// How long a call probably takes, in seconds, before earlier runs tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<f64>,
 }
 
 impl ToolSpec {
@@ -52,6 +55,7 @@ impl ToolSpec {
             idempotent: false,
             destructive: false,
             capabilities: Vec::new(),
+            expected_seconds: None,
         }
     }
 }
@@ -137,6 +141,18 @@ pub fn compile_schema(schema: &Value) -> Result<Validator, String> {
     jsonschema::options().should_validate_formats(true).build(schema).map_err(|e| e.to_string())
 }
 
+/// The first thing that a validator refuses, with its place.
+pub fn first_problem(validator: &Validator, value: &Value) -> Option<String> {
+    let error = validator.iter_errors(value).next()?;
+    Some(format!("`{}`: {error}", error.instance_path()))
+}
+
+/// The same by a schema that is not compiled yet; nothing for one that does not compile, which
+/// validation has refused.
+pub fn schema_problem(schema: &Value, value: &Value) -> Option<String> {
+    first_problem(&compile_schema(schema).ok()?, value)
+}
+
 static CATALOG_FIELDS: &[Field] = &[plain("tools")];
 static TOOL_FIELDS: &[Field] = &[
     plain("name"),
@@ -148,6 +164,7 @@ static TOOL_FIELDS: &[Field] = &[
     plain("idempotent"),
     plain("destructive"),
     plain("capabilities"),
+    plain("expected_seconds"),
 ];
 
 /// Reads a catalogue document (`--catalog FILE`).
@@ -181,5 +198,6 @@ fn read_tool(reader: &Reader, value: &Value, i: usize) -> Option<ToolSpec> {
         idempotent: object.boolean("idempotent").unwrap_or(false),
         destructive: object.boolean("destructive").unwrap_or(false),
         capabilities: object.texts("capabilities"),
+        expected_seconds: object.number("expected_seconds", 0.0..=1e9),
     })
 }

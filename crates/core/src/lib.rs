@@ -23,7 +23,9 @@ pub mod reference;
 pub mod suggest;
 
 pub mod catalog;
+mod constraints;
 pub mod estimate;
+pub mod explain;
 pub mod graph;
 pub mod plan;
 pub mod run;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A quantity as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// It will hardly be less.
@@ -13,6 +13,41 @@ pub struct Range {
     pub expected: f64,
     /// It will hardly be more.
     pub high: f64,
+}
+
+impl Range {
+    /// A quantity that is known.
+    pub fn exactly(value: f64) -> Range {
+        Range { low: value, expected: value, high: value }
+    }
+
+    /// A guess that may be wrong by a factor either way.
+    pub fn around(expected: f64, factor: f64) -> Range {
+        Range { low: expected / factor, expected, high: expected * factor }
+    }
+
+    /// Whether it is nothing for certain.
+    pub fn is_zero(&self) -> bool {
+        self.low == 0.0 && self.expected == 0.0 && self.high == 0.0
+    }
+
+    pub(crate) fn plus(self, other: Range) -> Range {
+        Range {
+            low: self.low + other.low,
+            expected: self.expected + other.expected,
+            high: self.high + other.high,
+        }
+    }
+
+    pub(crate) fn times(self, factor: f64) -> Range {
+        Range { low: self.low * factor, expected: self.expected * factor, high: self.high * factor }
+    }
+
+    /// As documents hold it.
+    pub(crate) fn rounded(self) -> Range {
+        use crate::estimate::rounded;
+        Range { low: rounded(self.low), expected: rounded(self.expected), high: rounded(self.high) }
+    }
 }
 
 /// How an estimate was made.

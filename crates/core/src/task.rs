@@ -207,6 +207,13 @@ pub struct Task {
 }
 
 impl Task {
+    /// The model that its author asks for (`metadata.model`).
+    pub fn model(&self) -> Option<&str> {
+        self.metadata.get("model").and_then(Value::as_str)
+    }
+}
+
+impl Task {
     /// The title for people.
     pub fn title(&self) -> &str {
         if self.name.is_empty() { &self.task_id } else { &self.name }

@@ -4,6 +4,7 @@
 //! journal and the executors; [`service::PlanningService`] is what surfaces call. Everything that
 //! touches the world comes in through [`port`].
 
+pub mod costs;
 pub mod keys;
 pub mod memory;
 pub mod port;
@@ -12,5 +13,6 @@ pub mod service;
 pub mod shard;
 
 mod driver;
+mod experience;
 
 pub use service::PlanningService;

@@ -13,6 +13,7 @@ use l05_core::{Error, ErrorCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::costs::{self, Forecast, RunUsage};
 use crate::port::{Journal, StoreError};
 
 /// A task's line in results and status.
@@ -43,17 +44,6 @@ pub struct TaskResult {
     pub outputs: Option<Value>,
 }
 
-/// What a run used.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct RunUsage {
-    /// Model tokens.
-    pub tokens: u64,
-    /// US dollars.
-    pub cost_usd: f64,
-    /// From the start of the first run to the end of the last.
-    pub seconds: f64,
-}
-
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlanResult {
@@ -82,11 +72,25 @@ pub struct PlanResult {
     pub partial: bool,
     /// What it used.
     pub usage: RunUsage,
+    /// What it could have used at worst.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<RunBound>,
     /// Files written, relative to the workspace.
     pub files: Vec<String>,
     /// Why it failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
+}
+
+/// The bound of the plan, without its arithmetic.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RunBound {
+    /// Model tokens.
+    pub tokens: u64,
+    /// US dollars.
+    pub cost_usd: f64,
+    /// From start to end.
+    pub seconds: f64,
 }
 
 /// Where a plan stands, for people.
@@ -115,6 +119,9 @@ pub struct StatusReport {
     pub completed_at: Option<Timestamp>,
     /// How often another process took the run over.
     pub adoptions: u32,
+    /// When it will probably end, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// All tasks, without outputs.
     pub tasks: Vec<TaskResult>,
 }
@@ -145,8 +152,6 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
     let ids = |wanted: fn(TaskStatus) -> bool| -> Vec<String> {
         tasks.iter().filter(|t| wanted(t.status)).map(|t| t.task_id.clone()).collect()
     };
-    let ended = history.completed_at.zip(history.started_at);
-    let millis = ended.map_or(0, |(end, start)| end.millis_since(start));
     Ok(PlanResult {
         plan_id: plan.id(),
         status: run.status(),
@@ -163,11 +168,16 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
         blocked: ids(|s| s == TaskStatus::Blocked),
         skipped: ids(|s| s == TaskStatus::Skipped),
         partial: run.is_partial(),
-        usage: RunUsage {
-            tokens: run.spent().tokens,
-            cost_usd: run.spent().cost_usd,
-            seconds: millis as f64 / 1000.0,
-        },
+        usage: costs::actual(history).unwrap_or(RunUsage {
+            tokens: 0,
+            cost_usd: 0.0,
+            seconds: 0.0,
+        }),
+        bound: plan.document().metadata.bound.as_ref().map(|bound| RunBound {
+            tokens: bound.tokens,
+            cost_usd: bound.cost_usd,
+            seconds: bound.seconds,
+        }),
         files,
         error: failure(history),
         tasks,
@@ -175,7 +185,7 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
 }
 
 /// The status document.
-pub(crate) fn status(history: &History, owned: bool) -> StatusReport {
+pub(crate) fn status(history: &History, owned: bool, now: Timestamp) -> StatusReport {
     let run = history.run();
     let plan = run.plan();
     let id = plan.id();
@@ -194,6 +204,7 @@ pub(crate) fn status(history: &History, owned: bool) -> StatusReport {
         started_at: history.started_at,
         completed_at: history.completed_at,
         adoptions: history.adoptions,
+        forecast: costs::forecast(history, now).filter(|_| owned),
         tasks: plan.graph().indices().map(|index| task_line(history, index)).collect(),
     }
 }

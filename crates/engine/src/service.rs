@@ -9,7 +9,9 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use l05_core::agent::Agent;
 use l05_core::catalog::Catalog;
+use l05_core::explain::{Explanation, Topic, explain};
 use l05_core::goal::input::Policy;
 use l05_core::id::{PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanDocument, PlanStatus};
@@ -17,19 +19,27 @@ use l05_core::run::command::{Command, Rerun};
 use l05_core::run::event::Scope;
 use l05_core::run::history::History;
 use l05_core::run::public::{PublicEvent, planned, project};
-use l05_core::run::record::Actor;
+use l05_core::run::record::{Actor, Record};
 use l05_core::template::TemplateLibrary;
-use l05_core::validate::{Limits, Surroundings, Validation, validate};
+use l05_core::time::Timestamp;
+use l05_core::validate::{Agents, Limits, Surroundings, Validation, validate};
 use l05_core::{Error, ErrorCode};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::costs::{self, Costs};
 use crate::driver::{Ended, Handle, Message, fold};
+use crate::experience::Book;
 use crate::keys::PlanKeys;
-use crate::port::{Claim, Clock, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand};
+use crate::port::{
+    Claim, Clock, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, RemoteCommand,
+};
 use crate::report::{self, PlanResult, StatusReport};
 
-pub use builder::{Builder, IN_FLIGHT_MAX_DEFAULT, TEMPLATE_THRESHOLD_DEFAULT};
+pub use builder::{
+    Builder, EXPERIENCE_DAYS_DEFAULT, IN_FLIGHT_MAX_DEFAULT, TEMPLATE_THRESHOLD_DEFAULT,
+    local_agent,
+};
 pub use planning::{PlanRequest, Planned, Strategy};
 pub use watch::Watcher;
 
@@ -50,6 +60,9 @@ struct Inner {
     templates: Arc<TemplateLibrary>,
     keys: PlanKeys,
     limits: Limits,
+    book: Book,
+    experience_days: u32,
+    agents: Vec<Agent>,
     policy: Policy,
     require_signed: bool,
     template_threshold: f64,
@@ -80,14 +93,78 @@ impl PlanningService {
         &self.inner.templates
     }
 
-    /// Checks a document on all levels, against this service's tools and limits.
-    pub fn validate(&self, document: PlanDocument, strict: bool) -> Validation {
-        validate(document, &self.surroundings(strict))
+    /// Checks a document on all levels, against this service's tools, agents and limits, with
+    /// estimates from its earlier runs.
+    pub async fn validate(&self, document: PlanDocument, strict: bool) -> Validation {
+        let knowledge = self.knowledge().await;
+        let around = Surroundings {
+            catalog: &self.inner.catalog,
+            agents: Agents::Registered(&self.inner.agents),
+            knowledge: &knowledge,
+            limits: self.inner.limits,
+            now: self.now(),
+            strict,
+        };
+        validate(document, &around)
     }
 
-    fn surroundings(&self, strict: bool) -> Surroundings<'_> {
-        let now = self.inner.clock.now();
-        Surroundings { catalog: &self.inner.catalog, limits: self.inner.limits, now, strict }
+    /// What a document's plan would take: estimate and bound, whatever else is wrong with it.
+    pub async fn estimate_cost(&self, document: PlanDocument) -> Result<Costs, Error> {
+        let validation = self.validate(document.clone(), false).await;
+        match validation.figures {
+            Some(figures) => Ok(Costs::of(&document, figures.estimate, figures.bound)),
+            None => Err(l05_core::finding::findings_error(
+                ErrorCode::COST_ESTIMATION_FAILED,
+                &validation.errors,
+            )),
+        }
+    }
+
+    /// What a stored plan was estimated to take, what today's history says, and what its runs took.
+    pub async fn cost(&self, id: PlanId) -> Result<Costs, Error> {
+        let history = self.read_history(id).await?;
+        let document = history.run().plan().document().clone();
+        let mut costs = self.estimate_cost(document).await?;
+        costs.actual = costs::actual(&history);
+        Ok(costs)
+    }
+
+    /// Why the plan is as it is and what happened to it, retold from its records.
+    pub async fn explain(&self, id: PlanId, topics: &[Topic]) -> Result<Vec<Explanation>, Error> {
+        let plan = self.load(id).await?;
+        let events = self.events(id).await?;
+        Ok(topics.iter().map(|topic| explain(plan.document(), &events, *topic)).collect())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.inner.book
+    }
+
+    /// Runs that ended before this are not counted.
+    pub(crate) fn experience_from(&self) -> Timestamp {
+        const DAY_MILLIS: i64 = 86_400_000;
+        Timestamp(self.now().0 - i64::from(self.inner.experience_days) * DAY_MILLIS)
+    }
+
+    pub(crate) async fn newest_plans(&self, limit: usize) -> Result<Vec<PlanSummary>, Error> {
+        let query = HistoryQuery { status: None, limit, before: None };
+        Ok(self.inner.plans.list(query).await?.plans)
+    }
+
+    pub(crate) async fn all_records(&self, id: PlanId) -> Result<Vec<Record>, Error> {
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let next = records.last().map_or(1, |last| last.first.0 + last.events.len() as u64);
+            let more = self.inner.journal.read(id, l05_core::id::Sequence(next)).await?;
+            if more.is_empty() {
+                return Ok(records);
+            }
+            records.extend(more);
+        }
     }
 
     /// Starts a plan, or goes on with one whose process is gone. Returns when the start is durable.
@@ -196,7 +273,7 @@ impl PlanningService {
     pub async fn status(&self, id: PlanId) -> Result<StatusReport, Error> {
         let history = self.read_history(id).await?;
         let owned = self.inner.journal.is_owned(id).await?;
-        Ok(report::status(&history, owned))
+        Ok(report::status(&history, owned, self.now()))
     }
 
     /// The plan document with what its runs added.
@@ -338,7 +415,7 @@ impl PlanningService {
     async fn each_record(
         &self,
         history: &mut History,
-        mut visit: impl FnMut(&l05_core::run::record::Record),
+        mut visit: impl FnMut(&Record),
     ) -> Result<(), Error> {
         let id = history.run().plan().id();
         loop {

@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use l05_connect::{BuiltinTools, Workspace, keyfile, templates};
+use l05_core::agent::{Agent, Capacity};
 use l05_core::catalog::{Catalog, read_catalog};
 use l05_core::document::{Format, TextLimits, parse};
+use l05_core::estimate::{Experience, Knowledge};
 use l05_core::finding::findings_error;
 use l05_core::template::Template;
+use l05_core::validate::{Agents, Limits, Surroundings};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
+use l05_engine::port::{Clock as _, SystemClock};
+use l05_engine::service;
 use l05_store::SqliteStore;
 
 use crate::config::Config;
@@ -53,6 +58,9 @@ pub fn service(config: &Config) -> Result<Composed, Error> {
         .master_key(loaded.key)
         .templates(template_list(config)?)
         .limits(config.limits)
+        .knowledge(knowledge(config))
+        .experience_days(config.experience_days)
+        .capacity(capacity(config))
         .policy(config.policy)
         .require_signed_plans(config.require_signed_plans)
         .template_threshold(config.template_threshold)
@@ -63,6 +71,42 @@ pub fn service(config: &Config) -> Result<Composed, Error> {
     Ok(Composed { service: builder.build()?, key_is_new: loaded.is_new })
 }
 
+/// What a document is validated with where no service is needed: no store is opened, and no earlier
+/// run is looked at.
+pub struct Ground {
+    /// The tools.
+    pub catalog: Catalog,
+    knowledge: Knowledge,
+    /// None where a catalogue file stands for a place that is elsewhere.
+    agent: Option<Agent>,
+    limits: Limits,
+}
+
+/// The ground that a configuration describes.
+pub fn ground(config: &Config) -> Result<Ground, Error> {
+    let catalog = catalog(config)?;
+    let here = || service::local_agent(&catalog, capacity(config), SystemClock.now());
+    let agent = config.catalog.is_none().then(here);
+    Ok(Ground { knowledge: knowledge(config), agent, limits: config.limits, catalog })
+}
+
+impl Ground {
+    /// For one validation.
+    pub fn surroundings(&self, strict: bool) -> Surroundings<'_> {
+        Surroundings {
+            catalog: &self.catalog,
+            agents: self
+                .agent
+                .as_ref()
+                .map_or(Agents::Elsewhere, |agent| Agents::Registered(std::slice::from_ref(agent))),
+            knowledge: &self.knowledge,
+            limits: self.limits,
+            now: SystemClock.now(),
+            strict,
+        }
+    }
+}
+
 /// The tools that plans are validated against: a catalogue file's, else the built-in ones.
 pub fn catalog(config: &Config) -> Result<Catalog, Error> {
     match &config.catalog {
@@ -70,6 +114,30 @@ pub fn catalog(config: &Config) -> Result<Catalog, Error> {
         None => Catalog::new(l05_connect::tools::specs())
             .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, e.to_string())),
     }
+}
+
+/// What estimates are made from before any run is looked at.
+pub fn knowledge(config: &Config) -> Knowledge {
+    Knowledge {
+        prices: config.prices.clone(),
+        experience: Experience::default(),
+        model: config.cost_model,
+        observations_min: config.observations_min,
+        tokens_per_task_max: config.limits.tokens_per_task,
+        count_tokens: l05_connect::tokens::count,
+    }
+}
+
+/// What this machine has: its cores, and its memory where the system tells (Linux), else what one
+/// task may have.
+fn capacity(config: &Config) -> Capacity {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let told = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+    });
+    let memory_mb = told.unwrap_or(config.limits.memory_mb_per_task as u64);
+    Capacity { cpu_cores: cores as f64, memory_mb }
 }
 
 /// The built-in templates and those of the configured folder, which override them.

@@ -6,6 +6,7 @@ mod load;
 use std::path::PathBuf;
 
 use l05_core::document::TextLimits;
+use l05_core::estimate::{CostModel, Prices};
 use l05_core::goal::input::Policy;
 use l05_core::validate::Limits;
 
@@ -33,6 +34,14 @@ pub struct Config {
     pub template_threshold: f64,
     /// Limits on plans.
     pub limits: Limits,
+    /// What estimates are made from.
+    pub cost_model: CostModel,
+    /// Earlier runs of a tool before its history counts.
+    pub observations_min: usize,
+    /// Days that earlier runs count.
+    pub experience_days: u32,
+    /// What models and tools cost.
+    pub prices: Prices,
     /// Attempts in flight over all plans.
     pub max_in_flight: u32,
     /// Refuse plans that are handed in unsigned.

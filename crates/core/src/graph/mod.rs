@@ -5,10 +5,12 @@
 //! length resolves in constant stack.
 
 mod cycle;
+mod timing;
 
 use crate::id::TaskIndex;
 
 pub use cycle::shortest_cycle;
+pub use timing::Timing;
 
 /// An edge's place in [`DependencyGraph::edges`].
 #[derive(

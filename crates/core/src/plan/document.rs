@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::document::choice::choices;
 use crate::document::reader::{Field, Object, Reader, aliased, plain};
+use crate::estimate::{Bound, PlanEstimate};
+use crate::explain::Decision;
 use crate::finding::Finding;
 use crate::goal::{CONSTRAINT_FIELDS, GoalConstraints, PRIORITY_DEFAULT, read_constraints};
 use crate::id::{AgentDid, GoalId, PlanId};
@@ -92,6 +94,15 @@ pub struct PlanMetadata {
     /// Labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// What it will probably take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<PlanEstimate>,
+    /// What it can take at worst.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
+    /// What was decided when the plan was made, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
     /// What was repaired or could not be decided when the plan was made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -186,6 +197,12 @@ impl PlanDocument {
         }
     }
 
+    /// How many of its tasks may run at once.
+    pub fn parallelism(&self) -> u32 {
+        let budget = self.resource_budget.as_ref().and_then(|b| b.max_parallel_tasks);
+        self.constraints.max_parallelism.min(budget.unwrap_or(u32::MAX)).max(1)
+    }
+
     /// Reads a parsed document; all problems at once.
     pub fn read(value: &Value) -> Result<PlanDocument, Vec<Finding>> {
         let reader = Reader::default();
@@ -235,6 +252,9 @@ pub(crate) static METADATA_FIELDS: &[Field] = &[
     plain("template_version"),
     plain("confidence"),
     plain("tags"),
+    plain("estimate"),
+    plain("bound"),
+    plain("decisions"),
     plain("warnings"),
     plain("custom"),
 ];
@@ -315,6 +335,9 @@ fn read_metadata(reader: &Reader, plan: &Object<'_>) -> PlanMetadata {
         template_version: object.text("template_version"),
         confidence: object.number("confidence", 0.0..=1.0),
         tags: object.texts("tags"),
+        estimate: object.typed_document("estimate"),
+        bound: object.typed_document("bound"),
+        decisions: object.typed_document("decisions").unwrap_or_default(),
         warnings: object.texts("warnings"),
         custom: object.map("custom"),
     }

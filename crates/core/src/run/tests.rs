@@ -14,19 +14,16 @@ use super::transition::{CHANGES, next_status};
 use super::*;
 use crate::ErrorCode;
 use crate::catalog::{Catalog, ToolSpec};
+use crate::estimate::Knowledge;
 use crate::id::{Epoch, GoalId, PlanId};
 use crate::plan::{Identity, PlanDocument};
-use crate::validate::{Limits, Surroundings, validate};
+use crate::validate::{Surroundings, validate};
 
 fn plan(document: &Value) -> Arc<Plan> {
     let noop = ToolSpec::bare("noop");
     let catalog = Catalog::new([noop]).unwrap();
-    let around = Surroundings {
-        catalog: &catalog,
-        limits: Limits::default(),
-        now: Timestamp(0),
-        strict: false,
-    };
+    let knowledge = Knowledge::default();
+    let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
     let document = PlanDocument::read(document).expect("the test's plan reads");
     let identity = Identity {
         plan_id: PlanId(Uuid::nil()),
@@ -34,7 +31,9 @@ fn plan(document: &Value) -> Arc<Plan> {
         created_at: Timestamp(0),
     };
     let validation = validate(document, &around);
-    Arc::new(validation.into_plan(identity, Timestamp(0)).expect("the test's plan is valid"))
+    Arc::new(
+        validation.into_plan(identity, Timestamp(0), Vec::new()).expect("the test's plan is valid"),
+    )
 }
 
 /// A run with scripted executors: everything a driver does, without any waiting.

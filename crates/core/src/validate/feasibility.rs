@@ -1,68 +1,225 @@
-//! Level 3, as far as this version goes: something must be there that can do each task.
+//! Level 3: something must be there that can do each task, and the plan's limits must suffice.
 
-use crate::catalog::Catalog;
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::{Agents, Findings, Surroundings};
+use crate::agent::{Agent, AgentStatus};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::id::TaskIndex;
 use crate::plan::{PlanDocument, Structure};
-use crate::task::TaskType;
+use crate::suggest::{did_you_mean, nearest};
+use crate::task::{Task, TaskType};
+
+/// What agents that call models can do.
+const MODEL_CAPABILITY: &str = "llm";
+/// The type of the agent that is this process: it runs tools and nothing else.
+pub const LOCAL_AGENT_TYPE: &str = "local";
 
 pub(super) fn check(
     document: &PlanDocument,
     structure: Option<&Structure>,
-    catalog: &Catalog,
-    errors: &mut Vec<Finding>,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
 ) {
     for (i, task) in document.tasks.iter().enumerate() {
-        let report = |code, message: String, suggestion: &str| {
-            Finding::new(code, Level::Feasibility, message)
-                .task(&task.task_id)
-                .field(format!("tasks[{i}]"))
-                .suggest(suggestion)
-        };
-        match task.task_type {
-            TaskType::ToolCall => {}
-            TaskType::Atomic => errors.push(report(
-                ErrorCode::NO_AGENTS,
-                format!("task `{}` is for an agent, and none is registered", task.task_id),
-                "name a tool for it: this version runs tool calls only",
-            )),
-            TaskType::LlmCall => errors.push(report(
-                ErrorCode::CAPABILITY_MISMATCH,
-                format!(
-                    "task `{}` needs a model, and no model gateway is configured",
-                    task.task_id
-                ),
-                "use a tool instead: this version runs tool calls only",
-            )),
-            TaskType::Compound => errors.push(report(
-                ErrorCode::DECOMPOSITION_FAILED,
-                format!("compound task `{}` is not decomposed", task.task_id),
-                "write out its steps: this version decomposes by template only",
-            )),
-        }
-        // The tools themselves are the only capabilities there are; one that exists is present.
-        let known_tool = task.tool.as_deref().is_none_or(|tool| catalog.get(tool).is_some());
-        let missing: Vec<&str> = task
-            .capability_requirements
-            .iter()
-            .map(String::as_str)
-            .filter(|need| {
-                need.strip_prefix("tool:").is_none_or(|tool| catalog.get(tool).is_none())
-            })
-            .collect();
-        if known_tool && !missing.is_empty() {
-            errors.push(
-                report(
-                    ErrorCode::CAPABILITY_MISMATCH,
-                    format!("nothing here can do `{}`", missing.join("`, `")),
-                    "drop the requirement: this version has its built-in tools only",
-                )
-                .detail("missing", missing),
+        let known_tool = task.tool.as_deref().is_none_or(|tool| around.catalog.get(tool).is_some());
+        // An unknown tool is one finding: nothing else can be said of the call.
+        if known_tool {
+            let problem = match around.agents {
+                Agents::Elsewhere => check_capabilities(task, around),
+                Agents::Registered(agents) => check_agents(document, task, agents),
+            };
+            let finding = problem.or_else(|| check_size(task, around));
+            findings.errors.extend(
+                finding.map(|finding| finding.task(&task.task_id).field(format!("tasks[{i}]"))),
             );
         }
-        check_secrets(i, structure, errors);
+        check_secrets(i, structure, &mut findings.errors);
     }
+}
+
+/// Where agents are not asked for, a capability must still be one that some tool declares.
+fn check_capabilities(task: &Task, around: &Surroundings<'_>) -> Option<Finding> {
+    let known = |need: &str| {
+        need == MODEL_CAPABILITY
+            || need.strip_prefix("tool:").is_some_and(|tool| around.catalog.get(tool).is_some())
+            || around.catalog.iter().any(|tool| tool.spec.capabilities.iter().any(|c| c == need))
+    };
+    let missing: Vec<&str> = needs(task).into_iter().filter(|need| !known(need)).collect();
+    let all = around.catalog.iter().flat_map(|tool| &tool.spec.capabilities);
+    let all: Vec<&str> = all.map(String::as_str).collect();
+    (!missing.is_empty()).then(|| nothing_can(task, &missing, &all))
+}
+
+/// The capabilities that the task states; its tool it needs by itself.
+fn needs(task: &Task) -> BTreeSet<&str> {
+    task.capability_requirements.iter().map(String::as_str).collect()
+}
+
+fn nothing_can(task: &Task, missing: &[&str], known: &[&str]) -> Finding {
+    let near: Vec<&str> = missing.iter().flat_map(|m| nearest(m, known.iter().copied())).collect();
+    let message = format!(
+        "nothing here can do `{}`, which task `{}` needs{}",
+        missing.join("`, `"),
+        task.task_id,
+        did_you_mean(&near)
+    );
+    finding(ErrorCode::CAPABILITY_MISMATCH, message)
+        .suggest("drop the requirement, or register an agent that has the capability")
+        .detail("missing", missing)
+        .detail(
+            "conflict",
+            json!({ "constraints": [], "tasks": [task.task_id], "capabilities": missing }),
+        )
+}
+
+fn finding(code: ErrorCode, message: String) -> Finding {
+    Finding::new(code, Level::Feasibility, message)
+}
+
+/// Sieve by sieve, so that the finding names what excludes the last candidates.
+fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Option<Finding> {
+    let id = &task.task_id;
+    match task.task_type {
+        TaskType::Compound => {
+            return Some(
+                finding(
+                    ErrorCode::DECOMPOSITION_FAILED,
+                    format!("compound task `{id}` is not decomposed"),
+                )
+                .suggest("write out its steps: this version decomposes by template only"),
+            );
+        }
+        TaskType::Atomic if agents.iter().all(|a| a.agent_type == LOCAL_AGENT_TYPE) => {
+            return Some(
+                finding(
+                    ErrorCode::NO_AGENTS,
+                    format!("task `{id}` is for an agent, and none is registered"),
+                )
+                .suggest("name a tool for it: this version runs tool calls only"),
+            );
+        }
+        TaskType::LlmCall if !agents.iter().any(|a| has(a, MODEL_CAPABILITY)) => {
+            return Some(
+                finding(
+                    ErrorCode::CAPABILITY_MISMATCH,
+                    format!("task `{id}` needs a model, and no model gateway is configured"),
+                )
+                .suggest("use a tool instead: this version runs tool calls only")
+                .detail("missing", vec![MODEL_CAPABILITY]),
+            );
+        }
+        TaskType::Atomic | TaskType::LlmCall | TaskType::ToolCall => {}
+    }
+    let able: Vec<&Agent> = agents.iter().filter(|agent| can_do(agent, task)).collect();
+    if able.is_empty() {
+        let missing: Vec<&str> =
+            needs(task).into_iter().filter(|n| !agents.iter().any(|a| has(a, n))).collect();
+        let known: Vec<&str> =
+            agents.iter().flat_map(|a| &a.capabilities).map(String::as_str).collect();
+        let missing = if missing.is_empty() { needs(task).into_iter().collect() } else { missing };
+        return Some(nothing_can(task, &missing, &known));
+    }
+    let allowed = &document.constraints.allowed_agent_types;
+    let able: Vec<&Agent> = able
+        .into_iter()
+        .filter(|agent| allowed.is_empty() || allowed.contains(&agent.agent_type))
+        .collect();
+    if able.is_empty() {
+        let message = format!(
+            "task `{id}` can only be done by agents of types that allowed_agent_types ({}) leaves out",
+            allowed.join(", ")
+        );
+        return Some(
+            finding(ErrorCode::CONSTRAINT_VIOLATED, message)
+                .suggest(format!("allow the type `{LOCAL_AGENT_TYPE}`, or leave the list empty"))
+                .detail(
+                    "conflict",
+                    json!({ "constraints": ["allowed_agent_types"], "tasks": [id] }),
+                ),
+        );
+    }
+    check_version(task, &able).or_else(|| check_capacity(task, &able))
+}
+
+fn check_version(task: &Task, able: &[&Agent]) -> Option<Finding> {
+    let range = task.agent_version_constraint.as_deref()?;
+    // A range that does not parse is the syntax level's finding.
+    let wanted = semver::VersionReq::parse(range).ok()?;
+    if able.iter().any(|agent| wanted.matches(&agent.version)) {
+        return None;
+    }
+    let there: Vec<String> =
+        able.iter().map(|agent| format!("{} {}", agent.agent_id, agent.version)).collect();
+    let message = format!(
+        "task `{}` wants an agent of version {range}; there is {}",
+        task.task_id,
+        there.join(", ")
+    );
+    Some(
+        finding(ErrorCode::AGENT_VERSION_MISMATCH, message)
+            .suggest("widen agent_version, or update the agent")
+            .detail("conflict", json!({
+                "constraints": ["agent_version_constraint"], "tasks": [task.task_id], "agents": there,
+            })),
+    )
+}
+
+fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
+    let (cores, memory) = wanted_size(task);
+    let fits = |agent: &&Agent| {
+        cores <= agent.capacity.cpu_cores && memory <= agent.capacity.memory_mb as f64
+    };
+    if able.iter().any(|agent| fits(agent)) {
+        let reachable = able.iter().any(|agent| {
+            fits(agent) && matches!(agent.status, AgentStatus::Available | AgentStatus::Busy)
+        });
+        let message = format!("every agent that can do task `{}` is away", task.task_id);
+        return (!reachable).then(|| finding(ErrorCode::AGENT_UNAVAILABLE, message));
+    }
+    let most = able.iter().map(|agent| agent.capacity.memory_mb).max().unwrap_or(0);
+    Some(too_large(task, cores, memory, &format!("the largest agent has {most} MB")))
+}
+
+/// What one task may take anywhere.
+fn check_size(task: &Task, around: &Surroundings<'_>) -> Option<Finding> {
+    let (cores, memory) = wanted_size(task);
+    let limits = around.limits;
+    let fits = cores <= limits.cpu_cores_per_task && memory <= limits.memory_mb_per_task;
+    let allowed = format!(
+        "one task may have {} cores and {} MB",
+        limits.cpu_cores_per_task, limits.memory_mb_per_task
+    );
+    (!fits).then(|| too_large(task, cores, memory, &allowed))
+}
+
+fn too_large(task: &Task, cores: f64, memory: f64, allowed: &str) -> Finding {
+    let message = format!(
+        "task `{}` is expected to need {cores} cores and {memory} MB; {allowed}",
+        task.task_id
+    );
+    finding(ErrorCode::RESOURCES_INSUFFICIENT, message)
+        .suggest("split the task, or run it where there is more")
+        .detail("cpu_cores", cores)
+        .detail("memory_mb", memory)
+}
+
+fn wanted_size(task: &Task) -> (f64, f64) {
+    let said = task.resource_estimate.as_ref();
+    let expected = |range: Option<crate::resource::Range>| range.map_or(0.0, |r| r.expected);
+    (expected(said.and_then(|e| e.cpu_cores)), expected(said.and_then(|e| e.memory_mb)))
+}
+
+fn can_do(agent: &Agent, task: &Task) -> bool {
+    let tool = task.tool.as_ref().is_none_or(|tool| has(agent, &format!("tool:{tool}")));
+    tool && needs(task).into_iter().all(|need| has(agent, need))
+}
+
+fn has(agent: &Agent, capability: &str) -> bool {
+    agent.capabilities.iter().any(|c| c == capability)
 }
 
 fn check_secrets(i: usize, structure: Option<&Structure>, errors: &mut Vec<Finding>) {
@@ -70,9 +227,8 @@ fn check_secrets(i: usize, structure: Option<&Structure>, errors: &mut Vec<Findi
     for binding in structure.bindings(TaskIndex(i as u32)).all() {
         binding.for_each_secret(&mut |name| {
             errors.push(
-                Finding::new(
+                finding(
                     ErrorCode::SECRET_NOT_FOUND,
-                    Level::Feasibility,
                     format!("the secret `{name}` does not exist: no secret store is configured"),
                 )
                 .field(format!("tasks[{i}].inputs"))

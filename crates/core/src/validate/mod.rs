@@ -1,20 +1,24 @@
 //! Validation: everything that is wrong with a plan, before anything runs.
 //!
-//! Four levels (spec 02, 2.9), all findings collected. Syntax and semantics are whole here, but
-//! for the types of data that flow along references, which is `dataflow`'s place to come;
-//! of feasibility and security this version checks what needs no agents, prices or secrets.
+//! Four levels (spec 02, 2.9), all findings collected: form, meaning with the types of the data
+//! that flows, feasibility with estimates and limits, security.
 
 mod conditions;
 mod dataflow;
+mod decisions;
 mod feasibility;
 mod security;
 mod semantic;
 mod syntax;
 
+pub use feasibility::LOCAL_AGENT_TYPE;
 use serde::Serialize;
 
+use crate::agent::Agent;
 use crate::catalog::Catalog;
-use crate::estimate::expected_seconds;
+use crate::constraints::{Quotas, propagate};
+use crate::estimate::{Bound, Knowledge, PlanEstimate};
+use crate::explain::{Decision, LimitUse};
 use crate::finding::Finding;
 use crate::graph::DependencyGraph;
 use crate::plan::{Identity, Plan, PlanDocument, PlanStatus, Structure};
@@ -28,12 +32,36 @@ pub struct Limits {
     pub tasks_max: usize,
     /// The highest complexity score.
     pub complexity_max: f64,
+    /// Tokens that a plan is expected to take, where its goal sets no budget.
+    pub tokens_per_plan: u64,
+    /// Tokens that one task is expected to take.
+    pub tokens_per_task: u64,
+    /// Processor cores of one task.
+    pub cpu_cores_per_task: f64,
+    /// Memory of one task, in MB.
+    pub memory_mb_per_task: f64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { tasks_max: 200, complexity_max: 500.0 }
+        Limits {
+            tasks_max: 200,
+            complexity_max: 500.0,
+            tokens_per_plan: 50_000,
+            tokens_per_task: 10_000,
+            cpu_cores_per_task: 4.0,
+            memory_mb_per_task: 8_192.0,
+        }
     }
+}
+
+/// Who would do the work.
+#[derive(Clone, Copy, Debug)]
+pub enum Agents<'a> {
+    /// Nobody knows here: the plan is checked for another place, where its tools are.
+    Elsewhere,
+    /// These.
+    Registered(&'a [Agent]),
 }
 
 /// What the place can do where the plan is to run.
@@ -41,12 +69,25 @@ impl Default for Limits {
 pub struct Surroundings<'a> {
     /// The tools there are.
     pub catalog: &'a Catalog,
+    /// The agents there are.
+    pub agents: Agents<'a>,
+    /// What estimates are made from.
+    pub knowledge: &'a Knowledge,
     /// Limits on plans.
     pub limits: Limits,
     /// The present time.
     pub now: Timestamp,
     /// Whether warnings are errors.
     pub strict: bool,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Checks for another place: no agents are asked for, the limits are the default ones.
+    pub fn elsewhere(catalog: &'a Catalog, knowledge: &'a Knowledge, now: Timestamp) -> Self {
+        let limits = Limits::default();
+        let agents = Agents::Elsewhere;
+        Surroundings { catalog, agents, knowledge, limits, now, strict: false }
+    }
 }
 
 /// Figures about a plan's graph.
@@ -89,7 +130,20 @@ pub struct Validation {
     pub stats: Option<Stats>,
     /// How many references could neither be shown to fit nor not to; each is a warning.
     pub undecided: usize,
+    /// What the plan will probably take, and what at worst; absent without a graph.
+    pub figures: Option<Figures>,
     proof: Option<(PlanDocument, Structure)>,
+}
+
+/// A plan's estimate and bound, and what its limits leave.
+#[derive(Debug)]
+pub struct Figures {
+    /// What it will probably take.
+    pub estimate: PlanEstimate,
+    /// What it can take at worst.
+    pub bound: Bound,
+    /// Each limit with what is expected of it.
+    pub limits: Vec<LimitUse>,
 }
 
 /// Checks a document on all levels.
@@ -98,10 +152,14 @@ pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation
     syntax::check(&document, around, &mut findings.errors);
     let structure = Structure::build(&document, &mut findings.errors);
     semantic::check(&document, structure.as_ref(), around.catalog, &mut findings);
+    feasibility::check(&document, structure.as_ref(), around, &mut findings);
+    let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));
     let Findings { mut errors, mut warnings, undecided } = findings;
-    feasibility::check(&document, structure.as_ref(), around.catalog, &mut errors);
     security::check(&document, structure.as_ref(), &mut errors, &mut warnings);
-    let stats = structure.as_ref().map(|structure| measure(&document, structure.graph()));
+    let stats = structure
+        .as_ref()
+        .zip(figures.as_ref())
+        .map(|(structure, figures)| measure(&document, structure.graph(), &figures.estimate));
     if let Some(stats) = &stats {
         syntax::check_complexity(stats, around.limits, &mut errors);
     }
@@ -110,7 +168,27 @@ pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation
     }
     errors.sort_by_key(|finding| finding.level);
     let proof = structure.filter(|_| errors.is_empty()).map(|structure| (document, structure));
-    Validation { errors, warnings, stats, undecided, proof }
+    Validation { errors, warnings, stats, undecided, figures, proof }
+}
+
+/// Level 3, second part: estimate and bound against the limits.
+fn figures(
+    document: &PlanDocument,
+    structure: &Structure,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Figures {
+    let graph = structure.graph();
+    let estimate = around.knowledge.estimate(document, graph, around.catalog);
+    let bound = around.knowledge.bound(document, graph);
+    let quotas = Quotas {
+        tokens_per_plan: around.limits.tokens_per_plan,
+        tokens_per_task: around.limits.tokens_per_task,
+    };
+    let propagated = propagate(document, graph, &estimate, &bound, quotas, around.now);
+    findings.errors.extend(propagated.errors);
+    findings.warnings.extend(propagated.warnings);
+    Figures { estimate, bound, limits: propagated.limits }
 }
 
 impl Validation {
@@ -119,28 +197,38 @@ impl Validation {
         self.proof.is_some()
     }
 
-    /// The valid plan, or the findings again.
+    /// The valid plan, or the findings again. `decisions` are those that led to the document; those
+    /// of validation itself are added.
     #[expect(clippy::result_large_err, reason = "the error is the whole verdict, made once a plan")]
-    pub fn into_plan(self, identity: Identity, now: Timestamp) -> Result<Plan, Validation> {
-        match self.proof {
-            Some((mut document, structure)) => {
-                document.status = PlanStatus::Validated;
-                document.validated_at = Some(now);
-                document.signature = None;
-                document
-                    .metadata
-                    .warnings
-                    .extend(self.warnings.into_iter().map(|warning| warning.message));
-                Ok(Plan::assemble(document, structure, identity))
-            }
-            None => Err(self),
-        }
+    pub fn into_plan(
+        self,
+        identity: Identity,
+        now: Timestamp,
+        decisions: Vec<Decision>,
+    ) -> Result<Plan, Validation> {
+        let Validation { proof: Some((mut document, structure)), figures: Some(figures), .. } =
+            self
+        else {
+            return Err(self);
+        };
+        document.status = PlanStatus::Validated;
+        document.validated_at = Some(now);
+        document.signature = None;
+        let counts = decisions::Counts { warnings: self.warnings.len(), undecided: self.undecided };
+        let made = decisions::record(&document, &structure, &figures, counts);
+        let metadata = &mut document.metadata;
+        metadata.decisions = decisions;
+        metadata.decisions.extend(made);
+        metadata.warnings.extend(self.warnings.into_iter().map(|warning| warning.message));
+        metadata.estimate = Some(figures.estimate);
+        metadata.bound = Some(figures.bound);
+        Ok(Plan::assemble(document, structure, identity))
     }
 }
 
 /// Figures about a graph, as `validate` prints them.
-pub fn measure(document: &PlanDocument, graph: &DependencyGraph) -> Stats {
-    let seconds: Vec<f64> = document.tasks.iter().map(expected_seconds).collect();
+fn measure(document: &PlanDocument, graph: &DependencyGraph, estimate: &PlanEstimate) -> Stats {
+    let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
     let path = graph.critical_path(&seconds);
     let compounds = document.tasks.iter().filter(|t| t.task_type == TaskType::Compound).count();
     let (tasks, edges) = (graph.len(), graph.edges().len());
@@ -152,7 +240,7 @@ pub fn measure(document: &PlanDocument, graph: &DependencyGraph) -> Stats {
         longest_path: graph.depth(),
         width: graph.width(),
         complexity: tasks as f64 + edges as f64 / 2.0 + 5.0 * compounds as f64,
-        critical_path_seconds: path.iter().map(|task| seconds[task.at()]).sum(),
+        critical_path_seconds: estimate.critical_path_seconds,
         critical_path: path.iter().map(|t| document.tasks[t.at()].task_id.clone()).collect(),
     }
 }

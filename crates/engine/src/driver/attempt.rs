@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use l05_core::ErrorCode;
-use l05_core::catalog::Catalog;
+use l05_core::catalog::{Catalog, first_problem, schema_problem};
 use l05_core::context::CONTEXT_BYTES_MAX;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::TaskIndex;
@@ -13,7 +13,7 @@ use l05_core::reference::{Reference, Source};
 use l05_core::run::command::Outcome;
 use l05_core::run::event::{Output, TaskError, Verdict};
 use l05_core::run::record::Blob;
-use l05_core::task::TaskStatus;
+use l05_core::task::{Task, TaskStatus};
 use serde_json::{Map, Value, json};
 
 use crate::port::{BoxFuture, CancelSignal, Executor, Journal, StoreError, ToolCall};
@@ -85,41 +85,36 @@ impl Workbench {
             not_after: assignment.not_after,
             cancel,
         };
-        self.check_inputs(&tool, &call.inputs)?;
+        self.check_inputs(&tool, task, &call.inputs)?;
         let value = executor.execute(call).await?;
-        self.check_output(&tool, &value)?;
+        self.check_output(&tool, task, &value)?;
         pack(value)
     }
 
     /// Again at run time, now that references are values.
-    fn check_inputs(&self, tool: &str, inputs: &Value) -> Result<(), TaskError> {
-        let Some(validator) = self.catalog.get(tool).and_then(|t| t.inputs.as_ref()) else {
-            return Ok(());
-        };
-        match validator.iter_errors(inputs).next() {
-            None => Ok(()),
-            Some(error) => {
-                let at = error.instance_path().to_string();
-                let message = format!("tool `{tool}` refuses its input at `{at}`: {error}");
-                Err(TaskError { code: ErrorCode::TYPE_MISMATCH, message, is_final: true })
-            }
-        }
+    fn check_inputs(&self, tool: &str, task: &Task, inputs: &Value) -> Result<(), TaskError> {
+        let validator = self.catalog.get(tool).and_then(|t| t.inputs.as_ref());
+        let refused = validator
+            .and_then(|validator| first_problem(validator, inputs))
+            .map(|problem| format!("tool `{tool}` refuses its input at {problem}"))
+            .or_else(|| {
+                let problem = schema_problem(task.input_schema.as_ref()?, inputs)?;
+                Some(format!("the task's input_schema refuses the input at {problem}"))
+            });
+        let error = |message| TaskError { code: ErrorCode::TYPE_MISMATCH, message, is_final: true };
+        refused.map_or(Ok(()), |message| Err(error(message)))
     }
 
-    fn check_output(&self, tool: &str, output: &Value) -> Result<(), TaskError> {
-        let Some(validator) = self.catalog.get(tool).and_then(|t| t.outputs.as_ref()) else {
-            return Ok(());
-        };
-        match validator.iter_errors(output).next() {
-            None => Ok(()),
-            Some(error) => {
-                let at = error.instance_path().to_string();
-                let message = format!(
-                    "tool `{tool}` gave an output that breaks its schema at `{at}`: {error}"
-                );
-                Err(failed(ErrorCode::TYPE_MISMATCH, message))
-            }
-        }
+    fn check_output(&self, tool: &str, task: &Task, output: &Value) -> Result<(), TaskError> {
+        let validator = self.catalog.get(tool).and_then(|t| t.outputs.as_ref());
+        let broken = validator
+            .and_then(|validator| first_problem(validator, output))
+            .map(|at| format!("tool `{tool}` gave an output that breaks its schema at {at}"))
+            .or_else(|| {
+                let problem = schema_problem(task.output_schema.as_ref()?, output)?;
+                Some(format!("the output breaks the task's output_schema at {problem}"))
+            });
+        broken.map_or(Ok(()), |message| Err(failed(ErrorCode::TYPE_MISMATCH, message)))
     }
 }
 

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use l05_core::agent::{Agent, AgentStatus, Capacity};
 use l05_core::catalog::Catalog;
+use l05_core::estimate::Knowledge;
 use l05_core::goal::input::Policy;
 use l05_core::id::WorkerId;
+use l05_core::run::history::LOCAL_AGENT;
 use l05_core::template::{Template, TemplateLibrary};
-use l05_core::validate::Limits;
+use l05_core::time::Timestamp;
+use l05_core::validate::{LOCAL_AGENT_TYPE, Limits};
 use l05_core::{Error, ErrorCode};
 use uuid::Uuid;
 
 use super::{Inner, PlanningService};
 use crate::driver::{Driver, Workbench};
+use crate::experience::Book;
 use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::port::{Clock, Executor, Journal, PlanCatalog, SystemClock};
@@ -21,6 +26,9 @@ use crate::port::{Clock, Executor, Journal, PlanCatalog, SystemClock};
 pub const IN_FLIGHT_MAX_DEFAULT: u32 = 1_000;
 /// The confidence from which a template is taken (spec 02, 2.2).
 pub const TEMPLATE_THRESHOLD_DEFAULT: f64 = 0.85;
+
+/// Days that earlier runs count for estimates (spec 06, rolling_average_window_days).
+pub const EXPERIENCE_DAYS_DEFAULT: u32 = 30;
 
 /// The parts of a service. What is not set has its embedded default: memory instead of a disk, no
 /// tools, no templates, a key that lives as long as the process.
@@ -34,6 +42,9 @@ pub struct Builder {
     master_key: Option<MasterKey>,
     worker: WorkerId,
     limits: Limits,
+    knowledge: Knowledge,
+    experience_days: u32,
+    capacity: Capacity,
     policy: Policy,
     require_signed: bool,
     template_threshold: f64,
@@ -53,6 +64,9 @@ impl Default for Builder {
             master_key: None,
             worker: WorkerId(Uuid::now_v7()),
             limits: Limits::default(),
+            knowledge: Knowledge::default(),
+            experience_days: EXPERIENCE_DAYS_DEFAULT,
+            capacity: capacity_default(),
             policy: Policy::Strict,
             require_signed: false,
             template_threshold: TEMPLATE_THRESHOLD_DEFAULT,
@@ -119,6 +133,27 @@ impl Builder {
         self
     }
 
+    /// Prices, and how estimates are made.
+    #[must_use]
+    pub fn knowledge(mut self, knowledge: Knowledge) -> Builder {
+        self.knowledge = knowledge;
+        self
+    }
+
+    /// How many days earlier runs count for estimates.
+    #[must_use]
+    pub fn experience_days(mut self, days: u32) -> Builder {
+        self.experience_days = days;
+        self
+    }
+
+    /// What this machine has for tasks.
+    #[must_use]
+    pub fn capacity(mut self, capacity: Capacity) -> Builder {
+        self.capacity = capacity;
+        self
+    }
+
     /// What goals may contain.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Builder {
@@ -170,6 +205,7 @@ impl Builder {
             self.worker,
             self.in_flight_max,
         );
+        let agents = vec![local_agent(&catalog, self.capacity, self.clock.now())];
         let inner = Inner {
             journal: self.journal,
             plans: self.plans,
@@ -178,6 +214,9 @@ impl Builder {
             templates: Arc::new(TemplateLibrary::new(self.templates)?),
             keys: PlanKeys::derive(&master),
             limits: self.limits,
+            book: Book::new(self.knowledge),
+            experience_days: self.experience_days,
+            agents,
             policy: self.policy,
             require_signed: self.require_signed,
             template_threshold: self.template_threshold,
@@ -188,4 +227,30 @@ impl Builder {
         };
         Ok(PlanningService { inner: Arc::new(inner) })
     }
+}
+
+/// This process as an agent: it runs the tools, one task a slot of the process.
+pub fn local_agent(catalog: &Catalog, capacity: Capacity, now: Timestamp) -> Agent {
+    let tools = catalog.names().map(|name| format!("tool:{name}"));
+    let declared = catalog.iter().flat_map(|tool| tool.spec.capabilities.iter().cloned());
+    Agent {
+        agent_id: LOCAL_AGENT.to_owned(),
+        agent_type: LOCAL_AGENT_TYPE.to_owned(),
+        version: env!("CARGO_PKG_VERSION").parse().expect("cargo checks package versions"),
+        capabilities: tools.chain(declared).collect(),
+        status: AgentStatus::Available,
+        max_concurrent_tasks: IN_FLIGHT_MAX_DEFAULT,
+        capacity,
+        current_load: 0,
+        roles: Vec::new(),
+        team: None,
+        endpoint: None,
+        last_heartbeat: now,
+    }
+}
+
+/// The cores that the process may use, and the memory that a task may have by default.
+fn capacity_default() -> Capacity {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Capacity { cpu_cores: cores as f64, memory_mb: Limits::default().memory_mb_per_task as u64 }
 }

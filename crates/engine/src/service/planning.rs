@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use l05_core::explain::{ConsideredTemplate, Decision};
 use l05_core::finding::{Finding, findings_error};
 use l05_core::goal::{Goal, input};
 use l05_core::id::{GoalId, PlanId};
 use l05_core::plan::{Identity, Plan, PlanDocument};
-use l05_core::template::Match;
+use l05_core::template::{Match, Template};
 use l05_core::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -34,6 +35,15 @@ impl Strategy {
             "llm" => Some(Strategy::Llm),
             "hybrid" => Some(Strategy::Hybrid),
             _ => None,
+        }
+    }
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Strategy::Template => "template",
+            Strategy::Llm => "llm",
+            Strategy::Hybrid => "hybrid",
         }
     }
 }
@@ -85,7 +95,7 @@ impl PlanningService {
             );
             refusal.into_error()
         })?;
-        let mut document = self.decompose(&request)?;
+        let (mut document, decision) = self.decompose(&request)?;
         document.agent_did = request.goal.agent_did.clone();
         document.priority = request.goal.priority;
         document.constraints = request.goal.constraints.clone();
@@ -94,7 +104,7 @@ impl PlanningService {
             goal_id: request.goal.goal_id,
             created_at: now,
         };
-        self.prove_and_store(document, identity, false).await
+        self.prove_and_store(document, identity, false, vec![decision]).await
     }
 
     /// A plan that somebody hands in. Signed: it must be as it was signed, and keeps its identity.
@@ -116,14 +126,14 @@ impl PlanningService {
             goal_id: document.goal_id.take().unwrap_or_else(|| GoalId::from(Uuid::now_v7())),
             created_at: self.inner.clock.now(),
         };
-        self.prove_and_store(document, identity, strict).await
+        self.prove_and_store(document, identity, strict, Vec::new()).await
     }
 
     async fn accept_signed(&self, document: PlanDocument) -> Result<Planned, Error> {
         let plan = self.inner.keys.open(document)?;
         if self.inner.plans.get(plan.id()).await?.is_none() {
             // Valid when it was signed; the tools of today decide about today.
-            let validation = self.validate(plan.document().clone(), false);
+            let validation = self.validate(plan.document().clone(), false).await;
             if !validation.is_valid() {
                 return Err(findings_error(ErrorCode::PLAN_INVALID, &validation.errors));
             }
@@ -137,11 +147,12 @@ impl PlanningService {
         document: PlanDocument,
         identity: Identity,
         strict: bool,
+        decisions: Vec<Decision>,
     ) -> Result<Planned, Error> {
-        let validation = self.validate(document, strict);
+        let validation = self.validate(document, strict).await;
         let warnings = validation.warnings.clone();
         let plan = validation
-            .into_plan(identity, self.inner.clock.now())
+            .into_plan(identity, self.inner.clock.now(), decisions)
             .map_err(|failed| findings_error(ErrorCode::PLAN_INVALID, &failed.errors))?;
         let plan = self.inner.keys.sign(plan);
         self.store(&plan).await?;
@@ -161,13 +172,10 @@ impl PlanningService {
         Ok(self.inner.plans.put(stored).await?)
     }
 
-    fn decompose(&self, request: &PlanRequest) -> Result<PlanDocument, Error> {
+    fn decompose(&self, request: &PlanRequest) -> Result<(PlanDocument, Decision), Error> {
         let goal = &request.goal.goal_text;
         let today = self.inner.clock.today();
-        if let Some(id) = &request.template {
-            return self.by_named_template(id, request, &today);
-        }
-        if request.strategy == Strategy::Llm {
+        if request.template.is_none() && request.strategy == Strategy::Llm {
             return Err(Error::new(
                 ErrorCode::MODEL_DECOMPOSITION_FAILED,
                 "no model gateway is configured: this version plans from templates only",
@@ -175,35 +183,57 @@ impl PlanningService {
             .suggest("use --strategy template, or write a plan file for `l05 execute`"));
         }
         let matches = self.inner.templates.find(goal, &request.inputs);
-        let best = matches.first().filter(|m| m.confidence >= self.inner.template_threshold);
-        let Some(best) = best else {
-            return Err(no_template(goal, &matches, self.inner.template_threshold));
+        let (template, said, confidence, why) = match &request.template {
+            Some(id) => {
+                // Its parameters come from what was given and what the goal says.
+                let template = self.named_template(id)?;
+                let fit = matches.iter().find(|m| m.template.id == *id);
+                let (said, confidence) =
+                    fit.map(|m| (m.said.clone(), m.confidence)).unwrap_or_default();
+                (template, said, confidence, "the caller named it".to_owned())
+            }
+            None => {
+                let threshold = self.inner.template_threshold;
+                let best = matches.first().filter(|m| m.confidence >= threshold);
+                let Some(best) = best else { return Err(no_template(goal, &matches, threshold)) };
+                let why = format!(
+                    "it fits with {:.2}, and {threshold} is enough; no other fits better",
+                    best.confidence
+                );
+                (best.template, best.said.clone(), best.confidence, why)
+            }
         };
-        let parameters = best.template.bind(&request.inputs, &best.said, &today)?;
-        Ok(best.template.instantiate(goal, parameters, best.confidence))
+        let parameters = template.bind(&request.inputs, &said, &today)?;
+        let considered = matches.iter().take(CONSIDERED_MAX).map(considered).collect();
+        let decision = Decision::Strategy {
+            asked: request.strategy.as_str().to_owned(),
+            template: template.id.clone(),
+            why,
+            considered,
+        };
+        Ok((template.instantiate(goal, parameters, confidence), decision))
     }
 
-    /// Named by the caller: its parameters come from what was given and what the goal says.
-    fn by_named_template(
-        &self,
-        id: &str,
-        request: &PlanRequest,
-        today: &str,
-    ) -> Result<PlanDocument, Error> {
+    fn named_template(&self, id: &str) -> Result<&Template, Error> {
         let library = &self.inner.templates;
-        let template = library.get(id).ok_or_else(|| {
+        library.get(id).ok_or_else(|| {
             let ids = library.templates().iter().map(|t| t.id.as_str());
             let near = l05_core::suggest::nearest(id, ids);
             let hint = l05_core::suggest::did_you_mean(&near);
             Error::new(ErrorCode::NO_TEMPLATE_MATCHES, format!("there is no template `{id}`{hint}"))
                 .suggest("`l05 templates list` shows them")
-        })?;
-        let goal = &request.goal.goal_text;
-        let matches = library.find(goal, &request.inputs);
-        let said = matches.into_iter().find(|m| m.template.id == id);
-        let (said, confidence) = said.map(|m| (m.said, m.confidence)).unwrap_or_default();
-        let parameters = template.bind(&request.inputs, &said, today)?;
-        Ok(template.instantiate(goal, parameters, confidence))
+        })
+    }
+}
+
+/// How many templates a decision remembers.
+const CONSIDERED_MAX: usize = 5;
+
+fn considered(m: &Match<'_>) -> ConsideredTemplate {
+    ConsideredTemplate {
+        template: m.template.id.clone(),
+        confidence: (m.confidence * 1e4).round() / 1e4,
+        missing: m.missing.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use l05_core::catalog::Catalog;
+use l05_core::estimate::Knowledge;
 use l05_core::id::{Attempt, Epoch, GoalId, PlanId, TaskIndex};
 use l05_core::plan::{Identity, Plan};
 use l05_core::run::Run;
@@ -23,14 +24,15 @@ const NOW: Timestamp = Timestamp(1_000);
 fn two_steps(n: u128) -> Arc<Plan> {
     let catalog = Catalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
     let limits = Limits::default();
-    let around = Surroundings { catalog: &catalog, limits, now: NOW, strict: false };
+    let knowledge = Knowledge::default();
+    let around = Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, NOW) };
     let document = plan(&[task("a", "ok", &[]), task("b", "ok", &["a"])]);
     let identity = Identity {
         plan_id: PlanId(Uuid::from_u128(n)),
         goal_id: GoalId::from(Uuid::nil()),
         created_at: NOW,
     };
-    Arc::new(validate(document, &around).into_plan(identity, NOW).unwrap())
+    Arc::new(validate(document, &around).into_plan(identity, NOW, Vec::new()).unwrap())
 }
 
 fn command(plan: &Plan, command: Command, ticket: Option<u64>) -> Input {
@@ -233,8 +235,9 @@ fn downtime_is_no_timeout() {
 #[test]
 fn many_reports_at_once_do_not_lift_the_process_limit() {
     let catalog = Catalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
-    let limits = Limits { tasks_max: 1_000, complexity_max: 1e6 };
-    let around = Surroundings { catalog: &catalog, limits, now: NOW, strict: false };
+    let limits = Limits { tasks_max: 1_000, complexity_max: 1e6, ..Limits::default() };
+    let knowledge = Knowledge::default();
+    let around = Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, NOW) };
     let mut tasks: Vec<_> = (0..40).map(|i| task(&format!("a{i}"), "ok", &[])).collect();
     let firsts: Vec<String> = (0..40).map(|i| format!("a{i}")).collect();
     let needs: Vec<&str> = firsts.iter().map(String::as_str).collect();
@@ -246,7 +249,7 @@ fn many_reports_at_once_do_not_lift_the_process_limit() {
         goal_id: GoalId::from(Uuid::nil()),
         created_at: NOW,
     };
-    let plan = Arc::new(validate(document, &around).into_plan(identity, NOW).unwrap());
+    let plan = Arc::new(validate(document, &around).into_plan(identity, NOW, Vec::new()).unwrap());
     let mut shard = Shard::new(50);
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));

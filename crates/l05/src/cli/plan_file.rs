@@ -7,8 +7,7 @@ use l05::compose;
 use l05_core::document::{Format, TextLimits, parse};
 use l05_core::finding::{Finding, findings_error};
 use l05_core::plan::PlanDocument;
-use l05_core::time::Timestamp;
-use l05_core::validate::{Stats, Surroundings};
+use l05_core::validate::Stats;
 use l05_core::{Error, ErrorCode};
 use serde::Serialize;
 
@@ -95,7 +94,7 @@ fn read_document(
 }
 
 pub(crate) fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit, Error> {
-    let catalog = compose::catalog(&context.config)?;
+    let ground = compose::ground(&context.config)?;
     let document = match read_document(&args.file, context.config.text_limits)? {
         Ok(document) => document,
         Err(findings) => {
@@ -106,12 +105,7 @@ pub(crate) fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit, E
             return Ok(Exit::Refused);
         }
     };
-    let around = Surroundings {
-        catalog: &catalog,
-        limits: context.config.limits,
-        now: now(),
-        strict: context.strict,
-    };
+    let around = ground.surroundings(context.strict);
     let validation = l05_core::validate::validate(document, &around);
     let valid = validation.is_valid();
     print(
@@ -124,11 +118,6 @@ pub(crate) fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit, E
         },
     );
     Ok(if valid { Exit::Done } else { Exit::Refused })
-}
-
-fn now() -> Timestamp {
-    use l05_engine::port::{Clock as _, SystemClock};
-    SystemClock.now()
 }
 
 fn print(context: &Context, verdict: &Verdict<'_>) {

@@ -26,6 +26,10 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A path; empty for none.
     Path,
+    /// Models with what a million tokens cost: `{name: {input, output}}`, `*` for all others.
+    ModelPrices,
+    /// Tools with what a call costs: `{name: US dollars}`.
+    ToolPrices,
 }
 
 /// One key.
@@ -123,6 +127,69 @@ pub static KEYS: &[Key] = &[
         aliases: &[],
     },
     Key {
+        name: "resource_estimation.model",
+        kind: Kind::Choice(&["deterministic", "historical", "hybrid_deterministic_historical"]),
+        default: "hybrid_deterministic_historical",
+        meaning: "what estimates are made from: the task, earlier runs, or both",
+        aliases: &[],
+    },
+    Key {
+        name: "resource_estimation.historical_datapoint_threshold",
+        kind: Kind::Integer { min: 1, max: 100 },
+        default: "5",
+        meaning: "earlier runs of a tool before its history counts",
+        aliases: &[],
+    },
+    Key {
+        name: "resource_estimation.rolling_average_window_days",
+        kind: Kind::Integer { min: 1, max: 365 },
+        default: "30",
+        meaning: "days that earlier runs count",
+        aliases: &[],
+    },
+    Key {
+        name: "quotas.token_budget_per_plan",
+        kind: Kind::Integer { min: 100, max: 1_000_000 },
+        default: "50000",
+        meaning: "tokens that a plan may be expected to take when its goal sets no budget",
+        aliases: &[],
+    },
+    Key {
+        name: "quotas.token_budget_per_task",
+        kind: Kind::Integer { min: 100, max: 500_000 },
+        default: "10000",
+        meaning: "tokens that one task may be expected to take; what a model call can take at worst",
+        aliases: &[],
+    },
+    Key {
+        name: "quotas.cpu_cores_per_task",
+        kind: Kind::Integer { min: 1, max: 128 },
+        default: "4",
+        meaning: "processor cores that one task may need",
+        aliases: &[],
+    },
+    Key {
+        name: "quotas.memory_gb_per_task",
+        kind: Kind::Integer { min: 1, max: 512 },
+        default: "8",
+        meaning: "memory that one task may need, in GiB",
+        aliases: &[],
+    },
+    Key {
+        name: "prices.models",
+        kind: Kind::ModelPrices,
+        default: "{}",
+        meaning: "what models cost",
+        aliases: &[],
+    },
+    Key {
+        name: "prices.tools",
+        kind: Kind::ToolPrices,
+        default: "{}",
+        meaning: "what tools cost; a tool that is not listed is free",
+        aliases: &[],
+    },
+    Key {
         name: "security.require_signed_plans",
         kind: Kind::Boolean,
         default: "false",
@@ -159,6 +226,10 @@ impl Kind {
             Kind::Number { min, max } => format!("{min} to {max}, fractions allowed"),
             Kind::Choice(words) => words.join(" | "),
             Kind::Path => "a path".to_owned(),
+            Kind::ModelPrices => {
+                "{model: {input, output}} in US dollars per million tokens, * for others".to_owned()
+            }
+            Kind::ToolPrices => "{tool: US dollars a call}".to_owned(),
         }
     }
 
@@ -170,6 +241,7 @@ impl Kind {
             Kind::Number { .. } => "number",
             Kind::Choice(_) => "choice",
             Kind::Path => "path",
+            Kind::ModelPrices | Kind::ToolPrices => "table",
         }
     }
 
@@ -180,6 +252,7 @@ impl Kind {
             Kind::Integer { .. } => Value::from(text.parse::<u64>().ok()?),
             Kind::Number { .. } => Value::from(text.parse::<f64>().ok()?),
             Kind::Choice(_) | Kind::Path => Value::from(text),
+            Kind::ModelPrices | Kind::ToolPrices => serde_json::from_str(text).ok()?,
         };
         self.check(&value)
     }
@@ -199,6 +272,17 @@ impl Kind {
                 words.iter().find(|known| known.eq_ignore_ascii_case(word)).map(|w| Value::from(*w))
             }
             Kind::Path => value.as_str().map(Value::from),
+            Kind::ModelPrices => {
+                let fits = |price: &Value| {
+                    price.as_object().is_some_and(|map| {
+                        map.len() == 2 && ["input", "output"].iter().all(|k| is_price(map.get(*k)))
+                    })
+                };
+                value.as_object()?.values().all(fits).then(|| value.clone())
+            }
+            Kind::ToolPrices => {
+                value.as_object()?.values().all(|p| is_price(Some(p))).then(|| value.clone())
+            }
         }
     }
 
@@ -214,6 +298,20 @@ impl Kind {
             }
             Kind::Choice(words) => json!({ "type": "string", "enum": words }),
             Kind::Path => json!({ "type": "string" }),
+            Kind::ModelPrices => {
+                let price = json!({ "type": "number", "minimum": 0 });
+                json!({ "type": "object", "additionalProperties": {
+                    "type": "object", "required": ["input", "output"], "additionalProperties": false,
+                    "properties": { "input": price, "output": price },
+                }})
+            }
+            Kind::ToolPrices => json!({
+                "type": "object", "additionalProperties": { "type": "number", "minimum": 0 },
+            }),
         }
     }
+}
+
+fn is_price(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_f64).is_some_and(|price| (0.0..=1e9).contains(&price))
 }

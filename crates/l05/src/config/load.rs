@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use l05_core::document::{Format, TextLimits, parse};
+use l05_core::estimate::{CostModel, ModelPrice, Prices};
 use l05_core::goal::input::Policy;
 use l05_core::suggest::{did_you_mean, nearest};
 use l05_core::validate::Limits;
@@ -203,7 +204,15 @@ fn plain(value: &DeValue<'_>) -> Option<Value> {
         DeValue::Boolean(b) => Some(Value::from(*b)),
         DeValue::Integer(n) => u64::from_str_radix(n.as_str(), n.radix()).ok().map(Value::from),
         DeValue::Float(f) => f.as_str().parse::<f64>().ok().map(Value::from),
-        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+        // The parser bounds how deep tables nest.
+        DeValue::Table(table) => {
+            let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+                let key: &std::borrow::Cow<'_, str> = key.get_ref();
+                Some((key.to_string(), plain(value.get_ref())?))
+            };
+            table.iter().map(entry).collect::<Option<_>>().map(Value::Object)
+        }
+        DeValue::Datetime(_) | DeValue::Array(_) => None,
     }
 }
 
@@ -224,11 +233,44 @@ fn assemble(settings: &Settings) -> Config {
         limits: Limits {
             tasks_max: integer("decomposition.max_tasks") as usize,
             complexity_max: integer("validation.max_complexity") as f64,
+            tokens_per_plan: integer("quotas.token_budget_per_plan"),
+            tokens_per_task: integer("quotas.token_budget_per_task"),
+            cpu_cores_per_task: integer("quotas.cpu_cores_per_task") as f64,
+            memory_mb_per_task: integer("quotas.memory_gb_per_task") as f64 * 1024.0,
         },
+        cost_model: match text("resource_estimation.model").as_str() {
+            "deterministic" => CostModel::Deterministic,
+            "historical" => CostModel::Historical,
+            _ => CostModel::Hybrid,
+        },
+        observations_min: integer("resource_estimation.historical_datapoint_threshold") as usize,
+        experience_days: integer("resource_estimation.rolling_average_window_days") as u32,
+        prices: prices(value("prices.models"), value("prices.tools")),
         max_in_flight: integer("execution.max_in_flight") as u32,
         require_signed_plans: value("security.require_signed_plans").as_bool().unwrap_or(true),
         log_level: text("observability.log_level"),
     }
+}
+
+/// Checked before: every price is there and a number.
+fn prices(models: &Value, tools: &Value) -> Prices {
+    let mut prices = Prices::default();
+    for (name, price) in models.as_object().into_iter().flatten() {
+        let usd = |key: &str| price[key].as_f64().unwrap_or_default();
+        let price = ModelPrice {
+            input_usd_per_million: usd("input"),
+            output_usd_per_million: usd("output"),
+        };
+        match name.as_str() {
+            "*" => prices.other_models = price,
+            name => {
+                prices.models.insert(name.to_owned(), price);
+            }
+        }
+    }
+    let tools = tools.as_object().into_iter().flatten();
+    prices.tools = tools.map(|(name, p)| (name.clone(), p.as_f64().unwrap_or_default())).collect();
+    prices
 }
 
 #[cfg(test)]

@@ -1,0 +1,384 @@
+//! Constraint propagation: what a plan's limits leave to its tasks, and what cannot fit
+//! (spec 02, 2.8).
+//!
+//! What cannot fit is named by a minimal conflict set: take any member away and the rest fits.
+//! Every check here is a sum of what some tasks need against what a limit allows, so the set is
+//! found by dropping the smallest needs as long as the rest is still too much (deletion-based, and
+//! linear after a sort).
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::ErrorCode;
+use crate::estimate::{Bound, PlanEstimate, rounded};
+use crate::explain::{LimitUse, TaskShare};
+use crate::finding::{Finding, Level};
+use crate::graph::DependencyGraph;
+use crate::id::TaskIndex;
+use crate::plan::PlanDocument;
+use crate::time::Timestamp;
+
+/// The part of a budget that is not shared out, because estimates are wrong.
+const RESERVE_SHARE: f64 = 0.1;
+/// Shares are kept for plans of up to so many tasks; larger ones would only be repeated.
+const SHARES_TASKS_MAX: usize = 1_000;
+/// How many tasks a message names.
+const NAMED_MAX: usize = 8;
+
+/// Things that cannot hold together; without any one of them the rest can.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Conflict {
+    /// Fields of the constraints.
+    pub(crate) constraints: Vec<String>,
+    /// Tasks.
+    pub(crate) tasks: Vec<String>,
+    /// What the tasks need together.
+    pub(crate) needed: f64,
+    /// What the constraints allow.
+    pub(crate) allowed: f64,
+}
+
+/// Limits that come from outside the plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quotas {
+    /// Tokens of a plan whose goal sets no budget.
+    pub(crate) tokens_per_plan: u64,
+    /// Tokens of one task.
+    pub(crate) tokens_per_task: u64,
+}
+
+/// What comes of propagation.
+#[derive(Default)]
+pub(crate) struct Propagated {
+    pub(crate) errors: Vec<Finding>,
+    pub(crate) warnings: Vec<Finding>,
+    pub(crate) limits: Vec<LimitUse>,
+}
+
+/// Compares a plan's estimate and bound with its limits.
+pub(crate) fn propagate(
+    document: &PlanDocument,
+    graph: &DependencyGraph,
+    estimate: &PlanEstimate,
+    bound: &Bound,
+    quotas: Quotas,
+    now: Timestamp,
+) -> Propagated {
+    let mut check = Check { document, graph, estimate, bound, out: Propagated::default() };
+    check.tokens(quotas);
+    check.cost();
+    check.time(now);
+    check.out
+}
+
+struct Check<'a> {
+    document: &'a PlanDocument,
+    graph: &'a DependencyGraph,
+    estimate: &'a PlanEstimate,
+    bound: &'a Bound,
+    out: Propagated,
+}
+
+/// One limit on a sum over tasks.
+struct SumLimit<'s> {
+    field: &'s str,
+    allowed: f64,
+    unit: fn(f64) -> String,
+    /// What to write to make it fit, for the smallest limit that would do.
+    remedy: fn(f64) -> String,
+    needs: Vec<f64>,
+    bound: f64,
+}
+
+impl Check<'_> {
+    fn tokens(&mut self, quotas: Quotas) {
+        let needs: Vec<f64> = self.estimate.tasks.iter().map(|t| t.tokens.expected).collect();
+        let goal = self.document.constraints.max_token_budget;
+        let (field, allowed) = match goal {
+            Some(budget) => ("max_token_budget", budget),
+            None => ("quotas.token_budget_per_plan", quotas.tokens_per_plan),
+        };
+        let unit = |n: f64| format!("{n:.0} tokens");
+        let bound = if goal.is_some() { self.bound.tokens as f64 } else { 0.0 };
+        let remedy = match goal {
+            Some(_) => |n: f64| format!("--token-budget {:.0}", n.ceil()),
+            None => |n: f64| format!("--set quotas.token_budget_per_plan={:.0}", n.ceil()),
+        };
+        self.sum(SumLimit { field, allowed: allowed as f64, unit, remedy, needs, bound });
+        let most = quotas.tokens_per_task as f64;
+        for (i, task) in self.estimate.tasks.iter().enumerate() {
+            if task.tokens.expected > most {
+                let message = format!(
+                    "task `{}` is expected to take {:.0} tokens; one task may take {most:.0}",
+                    task.task, task.tokens.expected
+                );
+                self.out.errors.push(
+                    Finding::new(ErrorCode::BUDGET_EXCEEDED, Level::Feasibility, message)
+                        .task(&task.task)
+                        .field(format!("tasks[{i}]"))
+                        .suggest("shorten the prompt, or raise quotas.token_budget_per_task"),
+                );
+            }
+        }
+        if let Some(budget) = self.document.resource_budget.clone() {
+            let limits = [
+                ("resource_budget.tokens_in", budget.tokens_in),
+                ("resource_budget.tokens_out", budget.tokens_out),
+            ];
+            if let [(_, Some(input)), (_, Some(output))] = limits {
+                let needs = self.estimate.tasks.iter().map(|t| t.tokens.expected).collect();
+                let allowed = input.saturating_add(output) as f64;
+                let remedy = |n: f64| format!("a resource_budget of {n:.0} tokens");
+                let field = "resource_budget.tokens";
+                self.sum(SumLimit { field, allowed, unit, remedy, needs, bound: 0.0 });
+            }
+        }
+    }
+
+    fn cost(&mut self) {
+        let budget = self.document.resource_budget.as_ref().and_then(|b| b.cost_usd);
+        let limits = [
+            ("cost_limit_usd", self.document.constraints.cost_limit_usd),
+            ("resource_budget.cost_usd", budget),
+        ];
+        for (field, allowed) in limits {
+            let Some(allowed) = allowed else { continue };
+            self.sum(SumLimit {
+                field,
+                allowed,
+                unit: |n| format!("${}", rounded(n)),
+                // Up to a hundredth of a cent, so that the sum fits.
+                remedy: |n| format!("--budget-usd {}", (n * 1e4 - 1e-6).ceil() / 1e4),
+                needs: self.estimate.tasks.iter().map(|t| t.cost_usd.expected).collect(),
+                bound: self.bound.cost_usd,
+            });
+        }
+    }
+
+    fn sum(&mut self, limit: SumLimit<'_>) {
+        let needed: f64 = limit.needs.iter().sum();
+        if exceeds(needed, limit.allowed) {
+            let tasks = heaviest(&limit.needs, limit.allowed);
+            let conflict = self.conflict(vec![limit.field], &tasks, &limit.needs, limit.allowed);
+            let message = format!(
+                "{} allows {}, and the plan is expected to take {}: {}",
+                limit.field,
+                (limit.unit)(limit.allowed),
+                (limit.unit)(needed),
+                self.named(&tasks, &limit.needs, limit.unit)
+            );
+            self.out.errors.push(
+                Finding::new(ErrorCode::BUDGET_EXCEEDED, Level::Feasibility, message)
+                    .field(place(limit.field))
+                    .suggest(format!(
+                        "the smallest that would do is {}; or leave out one of these tasks",
+                        (limit.remedy)(needed)
+                    ))
+                    .detail("conflict", json!(conflict))
+                    .detail("needed", rounded(needed))
+                    .detail("allowed", limit.allowed),
+            );
+        } else if exceeds(limit.bound, limit.allowed) {
+            let message = format!(
+                "{} allows {}; the plan is expected to take {}, but at worst it takes {}",
+                limit.field,
+                (limit.unit)(limit.allowed),
+                (limit.unit)(needed),
+                (limit.unit)(limit.bound)
+            );
+            self.out.warnings.push(
+                Finding::new(ErrorCode::BUDGET_EXCEEDED, Level::Feasibility, message)
+                    .field(place(limit.field))
+                    .suggest("fewer retries or a resource_quota for the tasks lower the bound"),
+            );
+        }
+        if needed > 0.0 {
+            let shared = limit.allowed * (1.0 - RESERVE_SHARE);
+            let share = |need: f64| rounded(shared * need / needed);
+            let shares = self.shares(|t| Some(share(limit.needs[t])).filter(|s| *s > 0.0));
+            self.out.limits.push(LimitUse {
+                constraint: limit.field.to_owned(),
+                allowed: limit.allowed,
+                expected: rounded(needed),
+                reserve: rounded(limit.allowed - shared),
+                shares,
+            });
+        }
+    }
+
+    fn time(&mut self, now: Timestamp) {
+        let constraints = &self.document.constraints;
+        let until = constraints
+            .deadline_unix_ms
+            .map(|at| Timestamp(at).millis_since(now) as f64 / 1e3)
+            .filter(|seconds| *seconds > 0.0);
+        let budget = self.document.resource_budget.as_ref().and_then(|b| b.execution_seconds);
+        let limits = [
+            ("max_execution_time_sec", constraints.max_execution_time_sec),
+            ("deadline_unix_ms", until),
+            ("resource_budget.execution_seconds", budget),
+        ];
+        for (field, allowed) in limits {
+            if let Some(allowed) = allowed {
+                self.deadline(field, allowed);
+            }
+        }
+    }
+
+    /// Not even the longest chain fits, or not all the work at the plan's parallelism.
+    fn deadline(&mut self, field: &'static str, allowed: f64) {
+        let seconds: Vec<f64> = self.estimate.tasks.iter().map(|t| t.seconds.expected).collect();
+        let expected = self.estimate.seconds.expected;
+        let workers = f64::from(self.document.parallelism());
+        let work: f64 = seconds.iter().sum();
+        let chain: f64 = self.estimate.critical_path_seconds;
+        let refuse = |message: String, conflict: Conflict| {
+            Finding::new(ErrorCode::DEADLINE_MISSED, Level::Feasibility, message)
+                .field(place(field))
+                .suggest(format!(
+                    "the shortest that would do is --deadline {}s; or leave out one of these tasks",
+                    (expected * 1e3).ceil() / 1e3
+                ))
+                .detail("conflict", json!(conflict))
+                .detail("needed", expected)
+                .detail("allowed", allowed)
+        };
+        let unit = |n: f64| format!("{} s", rounded(n));
+        if exceeds(chain, allowed) {
+            let on_path: std::collections::HashSet<usize> =
+                self.graph.critical_path(&seconds).iter().map(|task| task.at()).collect();
+            let only = |t: usize| if on_path.contains(&t) { seconds[t] } else { 0.0 };
+            let needs: Vec<f64> = (0..seconds.len()).map(only).collect();
+            let tasks = heaviest(&needs, allowed);
+            let conflict = self.conflict(vec![field], &tasks, &needs, allowed);
+            let message = format!(
+                "{field} allows {}, and the longest chain of tasks takes {}: {}",
+                unit(allowed),
+                unit(chain),
+                self.named(&tasks, &needs, unit)
+            );
+            self.out.errors.push(refuse(message, conflict));
+        } else if exceeds(work / workers, allowed) {
+            let tasks = heaviest(&seconds, allowed * workers);
+            let both = vec![field, "max_parallelism"];
+            let conflict = self.conflict(both, &tasks, &seconds, allowed * workers);
+            let message = format!(
+                "{field} allows {}, and at most {workers} tasks at once the work takes {}: {}",
+                unit(allowed),
+                unit(work / workers),
+                self.named(&tasks, &seconds, unit)
+            );
+            self.out.errors.push(refuse(message, conflict));
+        } else if exceeds(expected, allowed) {
+            let message = format!(
+                "{field} allows {}; {} are expected, so it will hardly be kept",
+                unit(allowed),
+                unit(expected)
+            );
+            self.out.warnings.push(
+                Finding::new(ErrorCode::DEADLINE_MISSED, Level::Feasibility, message)
+                    .field(place(field)),
+            );
+        }
+        let rank = self.graph.upward_rank(&seconds);
+        let shares = self.shares(|t| Some(rounded(allowed - rank[t])));
+        self.out.limits.push(LimitUse {
+            constraint: field.to_owned(),
+            allowed,
+            expected,
+            reserve: rounded((allowed - expected).max(0.0)),
+            shares,
+        });
+    }
+
+    fn shares(&self, share: impl Fn(usize) -> Option<f64>) -> Vec<TaskShare> {
+        let tasks = &self.estimate.tasks;
+        if tasks.len() > SHARES_TASKS_MAX {
+            return Vec::new();
+        }
+        let of = |(t, task): (usize, &crate::estimate::TaskEstimate)| {
+            Some(TaskShare { task: task.task.clone(), share: share(t)? })
+        };
+        tasks.iter().enumerate().filter_map(of).collect()
+    }
+
+    fn conflict(
+        &self,
+        constraints: Vec<&str>,
+        tasks: &[TaskIndex],
+        needs: &[f64],
+        allowed: f64,
+    ) -> Conflict {
+        Conflict {
+            constraints: constraints.into_iter().map(str::to_owned).collect(),
+            tasks: tasks.iter().map(|t| self.document.tasks[t.at()].task_id.clone()).collect(),
+            needed: rounded(tasks.iter().map(|t| needs[t.at()]).sum()),
+            allowed,
+        }
+    }
+
+    fn named(&self, tasks: &[TaskIndex], needs: &[f64], unit: fn(f64) -> String) -> String {
+        let name = |t: &TaskIndex| {
+            format!("`{}` {}", self.document.tasks[t.at()].task_id, unit(needs[t.at()]))
+        };
+        let shown: Vec<String> = tasks.iter().take(NAMED_MAX).map(name).collect();
+        match tasks.len().saturating_sub(NAMED_MAX) {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
+        }
+    }
+}
+
+/// Sums of estimates carry the noise of addition.
+fn exceeds(needed: f64, allowed: f64) -> bool {
+    needed > allowed * (1.0 + 1e-9)
+}
+
+/// The fewest large needs that are together more than `allowed`, the largest first: without any
+/// one of them the others fit.
+pub(crate) fn heaviest(needs: &[f64], allowed: f64) -> Vec<TaskIndex> {
+    let mut tasks: Vec<TaskIndex> = (0..needs.len() as u32).map(TaskIndex).collect();
+    tasks.retain(|task| needs[task.at()] > 0.0);
+    tasks.sort_by(|a, b| needs[a.at()].total_cmp(&needs[b.at()]).then(b.cmp(a)));
+    let mut sum: f64 = needs.iter().sum();
+    tasks.retain(|task| {
+        let rest = sum - needs[task.at()];
+        let needed = !exceeds(rest, allowed);
+        if !needed {
+            sum = rest;
+        }
+        needed
+    });
+    tasks.reverse();
+    tasks
+}
+
+fn place(field: &str) -> String {
+    if field.contains('.') { field.to_owned() } else { format!("constraints.{field}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn conflict_sets_are_minimal(needs in prop::collection::vec(0u32..50, 0..20), allowed in 0u32..200) {
+            let needs: Vec<f64> = needs.into_iter().map(f64::from).collect();
+            let allowed = f64::from(allowed);
+            let set = heaviest(&needs, allowed);
+            let sum = |without: Option<TaskIndex>| -> f64 {
+                set.iter().filter(|t| Some(**t) != without).map(|t| needs[t.at()]).sum()
+            };
+            if needs.iter().sum::<f64>() <= allowed {
+                return Ok(());
+            }
+            prop_assert!(sum(None) > allowed, "{set:?} conflicts");
+            for member in &set {
+                prop_assert!(sum(Some(*member)) <= allowed, "without {member:?} the rest fits");
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a plan can take at worst, with the arithmetic.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Knowledge, rounded};
+use crate::graph::DependencyGraph;
+use crate::plan::PlanDocument;
+use crate::task::{RetryPolicy, Task, TaskType};
+
+/// No class of errors is retried more often, whatever a task's policy says (spec 03, 3.3).
+const CLASS_RETRIES_MAX: u8 = 3;
+
+/// The certificate: a run that keeps to it cannot take more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// Model tokens: the sum over the tasks.
+    pub tokens: u64,
+    /// US dollars: the sum over the tasks.
+    pub cost_usd: f64,
+    /// The longest chain of timeouts and waits, in seconds.
+    pub chain_seconds: f64,
+    /// From start to end in seconds, when the plan gets the workers that its parallelism allows:
+    /// work / workers + (1 - 1 / workers) x chain (Graham, 1969).
+    pub seconds: f64,
+    /// The arithmetic.
+    pub tasks: Vec<TaskBound>,
+}
+
+/// One task's worst case: attempts x items x (what one attempt may take).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskBound {
+    /// The task.
+    pub task: String,
+    /// The first and its retries.
+    pub attempts: u32,
+    /// The most items of a fan-out; 1 for a task that is none.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub items: u64,
+    /// Seconds an attempt: its timeout.
+    pub attempt_seconds: f64,
+    /// Seconds waited between attempts, at the longest.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub wait_seconds: f64,
+    /// Tokens an attempt.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub attempt_tokens: u64,
+    /// US dollars an attempt.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub attempt_cost_usd: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_one(n: &u64) -> bool {
+    *n == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_none(n: &u64) -> bool {
+    *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_nothing(n: &f64) -> bool {
+    *n == 0.0
+}
+
+impl TaskBound {
+    /// Tokens in all.
+    pub fn tokens(&self) -> u64 {
+        self.attempt_tokens.saturating_mul(u64::from(self.attempts)).saturating_mul(self.items)
+    }
+
+    /// US dollars in all.
+    pub fn cost_usd(&self) -> f64 {
+        self.attempt_cost_usd * f64::from(self.attempts) * self.items as f64
+    }
+
+    /// Seconds in all, its items one after the other.
+    pub fn seconds(&self) -> f64 {
+        (self.attempt_seconds * f64::from(self.attempts) + self.wait_seconds) * self.items as f64
+    }
+}
+
+impl Knowledge {
+    /// The worst case of a plan.
+    pub fn bound(&self, document: &PlanDocument, graph: &DependencyGraph) -> Bound {
+        let tasks: Vec<TaskBound> = document.tasks.iter().map(|task| self.worst(task)).collect();
+        let seconds: Vec<f64> = tasks.iter().map(TaskBound::seconds).collect();
+        let rank = graph.upward_rank(&seconds);
+        let chain = rank.into_iter().fold(0.0, f64::max);
+        let workers = f64::from(document.parallelism()).min(tasks.len().max(1) as f64);
+        let work: f64 = seconds.iter().sum();
+        Bound {
+            tokens: tasks.iter().map(TaskBound::tokens).fold(0, u64::saturating_add),
+            cost_usd: rounded(tasks.iter().map(TaskBound::cost_usd).sum()),
+            chain_seconds: rounded(chain),
+            seconds: rounded(work / workers + (1.0 - 1.0 / workers) * chain),
+            tasks,
+        }
+    }
+
+    fn worst(&self, task: &Task) -> TaskBound {
+        let quota = task.resource_quota.clone().unwrap_or_default();
+        let said = task.resource_estimate.clone().unwrap_or_default();
+        let quota_tokens = match (quota.tokens_in, quota.tokens_out) {
+            (None, None) => None,
+            (input, output) => Some(input.unwrap_or(0).saturating_add(output.unwrap_or(0))),
+        };
+        let said_tokens = [said.tokens_in, said.tokens_out].into_iter().flatten();
+        let said_tokens = said_tokens.map(|range| range.high.max(0.0).ceil() as u64).sum::<u64>();
+        let attempt_tokens = quota_tokens.unwrap_or(match task.task_type {
+            TaskType::LlmCall => self.tokens_per_task_max.max(said_tokens),
+            TaskType::ToolCall | TaskType::Atomic | TaskType::Compound => said_tokens,
+        });
+        let price = self.prices.model(task.model());
+        let per_token = price.input_usd_per_million.max(price.output_usd_per_million) / 1e6;
+        let call = task.tool.as_deref().map_or(0.0, |tool| self.prices.tool(tool));
+        let by_price = attempt_tokens as f64 * per_token + call;
+        let said_cost = said.cost_usd.map_or(0.0, |range| range.high);
+        let retries = task.retry_policy.max_retries.min(CLASS_RETRIES_MAX);
+        TaskBound {
+            task: task.task_id.clone(),
+            attempts: 1 + u32::from(retries),
+            items: task.for_each.as_ref().map_or(1, |each| each.max_items),
+            attempt_seconds: task.timeout_seconds,
+            wait_seconds: rounded(longest_waits(&task.retry_policy, retries)),
+            attempt_tokens,
+            attempt_cost_usd: rounded(quota.cost_usd.unwrap_or(by_price.max(said_cost))),
+        }
+    }
+}
+
+fn longest_waits(policy: &RetryPolicy, retries: u8) -> f64 {
+    let wait = |retry: u8| policy.base_seconds * policy.multiplier.powi(i32::from(retry));
+    (0..retries).map(|retry| wait(retry).min(policy.cap_seconds) * (1.0 + policy.jitter)).sum()
+}

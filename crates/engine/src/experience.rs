@@ -1,0 +1,150 @@
+//! What earlier runs took, read from the journal for estimates.
+//!
+//! Loaded at the first estimate, then refreshed beside the work: an estimate never waits for more
+//! than the first look. Only completed attempts count; what failed or was given out twice says
+//! nothing about how long the work takes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use l05_core::Error;
+use l05_core::estimate::{Experience, Knowledge, Observation};
+use l05_core::id::{Attempt, TaskIndex};
+use l05_core::plan::Plan;
+use l05_core::run::event::Event;
+use l05_core::run::record::Record;
+use l05_core::time::Timestamp;
+
+/// How many of the newest plans are read; with those, a tool in use has its 20 runs many times.
+pub(crate) const PLANS_MAX: usize = 100;
+/// Plans with more tasks are left out: one would take longer to read than all others.
+pub(crate) const TASKS_MAX: usize = 2_000;
+/// How old the figures may be, in milliseconds, before they are read anew.
+const REFRESH_MILLIS: u64 = 60_000;
+
+/// The knowledge of a service, with its experience as last read.
+pub(crate) struct Book {
+    // Short and synchronous: never held across an await.
+    state: Mutex<State>,
+}
+
+struct State {
+    knowledge: Arc<Knowledge>,
+    read_at: Option<Timestamp>,
+}
+
+/// What to do before estimating.
+pub(crate) enum Due {
+    /// Nothing.
+    No,
+    /// Read before estimating: nothing is known yet.
+    Now,
+    /// Read beside the work.
+    Soon,
+}
+
+impl Book {
+    pub(crate) fn new(knowledge: Knowledge) -> Book {
+        Book { state: Mutex::new(State { knowledge: Arc::new(knowledge), read_at: None }) }
+    }
+
+    pub(crate) fn knowledge(&self) -> Arc<Knowledge> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).knowledge.clone()
+    }
+
+    /// Whether the journal should be read; the caller who is told so is the only one.
+    pub(crate) fn due(&self, now: Timestamp) -> Due {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = match state.read_at {
+            None => Due::Now,
+            Some(at) if now.millis_since(at) > REFRESH_MILLIS => Due::Soon,
+            Some(_) => return Due::No,
+        };
+        state.read_at = Some(now);
+        due
+    }
+
+    pub(crate) fn replace(&self, experience: Experience) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let knowledge = Knowledge { experience, ..(*state.knowledge).clone() };
+        state.knowledge = Arc::new(knowledge);
+    }
+}
+
+/// Adds what one plan's runs took.
+pub(crate) fn absorb(experience: &mut Experience, plan: &Plan, records: &[Record]) {
+    let template = plan.document().metadata.template_id.as_deref();
+    let mut began: HashMap<(TaskIndex, Attempt), Timestamp> = HashMap::new();
+    for record in records {
+        for event in &record.events {
+            match event {
+                Event::TaskDispatched { task, attempt, .. } => {
+                    began.insert((*task, *attempt), record.at);
+                }
+                Event::TaskRedispatched { task, attempt, .. } => {
+                    began.remove(&(*task, *attempt));
+                }
+                Event::TaskCompleted { task, attempt, usage, .. } => {
+                    let Some(began) = began.remove(&(*task, *attempt)) else { continue };
+                    let observation = Observation {
+                        at: record.at,
+                        seconds: record.at.millis_since(began) as f64 / 1e3,
+                        tokens: usage.tokens as f64,
+                        cost_usd: usage.cost_usd,
+                    };
+                    let task = plan.task(*task);
+                    if let Some(tool) = &task.tool {
+                        experience.observe(tool, observation);
+                    }
+                    if let Some(template) = template {
+                        let key = Experience::template_key(template, &task.task_id);
+                        experience.observe(&key, observation);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl super::PlanningService {
+    /// What estimates are made from, with the latest experience.
+    pub(crate) async fn knowledge(&self) -> Arc<Knowledge> {
+        let now = self.now();
+        match self.book().due(now) {
+            Due::No => {}
+            Due::Now => self.read_experience().await,
+            Due::Soon => {
+                let service = self.clone();
+                tokio::spawn(async move { service.read_experience().await });
+            }
+        }
+        self.book().knowledge()
+    }
+
+    async fn read_experience(&self) {
+        match self.experience().await {
+            Ok(experience) => self.book().replace(experience),
+            // Estimates work without; the store's own users will hear of it.
+            Err(error) => tracing::warn!(%error, "earlier runs could not be read"),
+        }
+    }
+
+    async fn experience(&self) -> Result<Experience, Error> {
+        let mut experience = Experience::default();
+        let from = self.experience_from();
+        let mut plans = self.newest_plans(PLANS_MAX).await?;
+        // Oldest first: the latest observations are those that stay.
+        plans.reverse();
+        for summary in plans.into_iter().filter(|summary| summary.created_at >= from) {
+            let Ok(plan) = self.load(summary.plan_id).await else { continue };
+            if plan.graph().len() > TASKS_MAX {
+                continue;
+            }
+            let records = self.all_records(summary.plan_id).await?;
+            absorb(&mut experience, &plan, &records);
+        }
+        experience.forget_before(from);
+        Ok(experience)
+    }
+}
