@@ -11,7 +11,8 @@ const COUNTED_BYTES_MAX: usize = 64 << 10;
 
 /// Tokens of a text.
 pub fn count(text: &str) -> u64 {
-    let end = text.floor_char_boundary(COUNTED_BYTES_MAX);
+    let most = COUNTED_BYTES_MAX.min(text.len());
+    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let counted = o200k_base_singleton().encode_ordinary(&text[..end]).len() as u64;
     if end == text.len() {
         return counted;

@@ -104,7 +104,7 @@ impl Check<'_> {
             Some(_) => |n: f64| format!("--token-budget {:.0}", n.ceil()),
             None => |n: f64| format!("--set quotas.token_budget_per_plan={:.0}", n.ceil()),
         };
-        self.sum(SumLimit { field, allowed: allowed as f64, unit, remedy, needs, bound });
+        self.sum(&SumLimit { field, allowed: allowed as f64, unit, remedy, needs, bound });
         let most = quotas.tokens_per_task as f64;
         for (i, task) in self.estimate.tasks.iter().enumerate() {
             if task.tokens.expected > most {
@@ -130,7 +130,7 @@ impl Check<'_> {
                 let allowed = input.saturating_add(output) as f64;
                 let remedy = |n: f64| format!("a resource_budget of {n:.0} tokens");
                 let field = "resource_budget.tokens";
-                self.sum(SumLimit { field, allowed, unit, remedy, needs, bound: 0.0 });
+                self.sum(&SumLimit { field, allowed, unit, remedy, needs, bound: 0.0 });
             }
         }
     }
@@ -143,7 +143,7 @@ impl Check<'_> {
         ];
         for (field, allowed) in limits {
             let Some(allowed) = allowed else { continue };
-            self.sum(SumLimit {
+            self.sum(&SumLimit {
                 field,
                 allowed,
                 unit: |n| format!("${}", rounded(n)),
@@ -155,7 +155,7 @@ impl Check<'_> {
         }
     }
 
-    fn sum(&mut self, limit: SumLimit<'_>) {
+    fn sum(&mut self, limit: &SumLimit<'_>) {
         let needed: f64 = limit.needs.iter().sum();
         if exceeds(needed, limit.allowed) {
             let tasks = heaviest(&limit.needs, limit.allowed);

@@ -383,7 +383,10 @@ impl Telling {
                     text(event, "blocked_task_ids")
                 )),
                 "task.skipped" => {
-                    self.say(format!("`{task}` was skipped because of `{}`.", text(event, "cause")))
+                    self.say(format!(
+                        "`{task}` was skipped because of `{}`.",
+                        text(event, "cause")
+                    ));
                 }
                 _ => {}
             }

@@ -27,6 +27,7 @@ mod constraints;
 pub mod estimate;
 pub mod explain;
 pub mod graph;
+pub mod import;
 pub mod plan;
 pub mod run;
 pub mod schedule;

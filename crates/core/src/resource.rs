@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::document::choice::choices;
+
 /// A quantity as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,16 +52,16 @@ impl Range {
     }
 }
 
-/// How an estimate was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EstimateMethod {
-    /// From the task alone.
-    Deterministic,
-    /// From past runs.
-    Historical,
-    /// From both.
-    Hybrid,
+choices! {
+    /// How an estimate was made.
+    pub enum EstimateMethod {
+        /// From the task alone.
+        Deterministic = "deterministic",
+        /// From past runs.
+        Historical = "historical",
+        /// From both.
+        Hybrid = "hybrid",
+    }
 }
 
 /// What a task or plan will probably use.

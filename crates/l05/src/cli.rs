@@ -1,14 +1,18 @@
 //! The command line: what can be asked, and who answers.
 
+mod batch;
 mod check_goal;
+mod cost;
 mod exit;
 mod graph;
+mod import;
 mod inspect;
 mod output;
 mod plan_file;
 mod progress;
 mod reference;
 mod run;
+mod simulate;
 mod templates;
 
 use std::path::PathBuf;
@@ -87,6 +91,14 @@ enum Command {
     Cancel(inspect::CancelArgs),
     /// Run what did not complete, or a task and all behind it, again
     Retry(run::RetryArgs),
+    /// Show what a plan takes: low, expected, high, and at worst
+    Cost(cost::CostArgs),
+    /// Tell why a plan is as it is, and what happened to it
+    Explain(cost::ExplainArgs),
+    /// Schedule a plan on agents without running it
+    Simulate(simulate::SimulateArgs),
+    /// Read a plan that was written for people
+    Import(import::ImportArgs),
     /// Draw a plan
     Graph(graph::GraphArgs),
     /// The template library
@@ -207,6 +219,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Events(args) => on_runtime(inspect::events(context, args)),
         Command::History(args) => on_runtime(inspect::history(context, args)),
         Command::Cancel(args) => on_runtime(inspect::cancel(context, args)),
+        Command::Cost(args) => on_runtime(cost::cost(context, args)),
+        Command::Explain(args) => on_runtime(cost::explain(context, args)),
+        Command::Simulate(args) => on_runtime(simulate::simulate(context, args)),
+        Command::Import(args) => import::import(context, &args),
         Command::Graph(args) => on_runtime(graph::graph(context, args)),
         Command::Templates(command) => templates::templates(context, &command),
         Command::Tools(command) => reference::tools(context, &command),

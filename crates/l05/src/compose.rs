@@ -91,6 +91,11 @@ pub fn ground(config: &Config) -> Result<Ground, Error> {
 }
 
 impl Ground {
+    /// What estimates are made from.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
     /// For one validation.
     pub fn surroundings(&self, strict: bool) -> Surroundings<'_> {
         Surroundings {

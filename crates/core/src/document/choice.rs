@@ -32,6 +32,14 @@ macro_rules! choices {
         }
 
         impl $name {
+            /// All of them.
+            pub const EVERY: &'static [$name] = &[$($name::$variant,)*];
+
+            /// Reads a word in any case.
+            pub fn parse(word: &str) -> Option<$name> {
+                <$name as $crate::document::choice::Choice>::read(word)
+            }
+
             /// The written spelling.
             pub fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)* }

@@ -168,7 +168,7 @@ impl Knowledge {
     }
 
     fn task(&self, task: &Task, template: Option<&str>, catalog: &Catalog) -> TaskEstimate {
-        let guess = self.from_the_task(task, catalog);
+        let guess = self.guess(task, catalog);
         let specific = template.and_then(|template| {
             self.experience.observed(&Experience::template_key(template, &task.task_id))
         });
@@ -189,7 +189,7 @@ impl Knowledge {
     }
 
     /// Before anything is known of earlier runs.
-    fn from_the_task(&self, task: &Task, catalog: &Catalog) -> TaskEstimate {
+    fn guess(&self, task: &Task, catalog: &Catalog) -> TaskEstimate {
         let said = task.resource_estimate.clone().unwrap_or_default();
         let tool = task.tool.as_deref().and_then(|name| catalog.get(name));
         let seconds = match (task.expected_seconds, said.execution_seconds) {

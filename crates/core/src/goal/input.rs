@@ -23,13 +23,6 @@ choices! {
     }
 }
 
-impl Policy {
-    /// Reads `strict` or `prose` in any case.
-    pub fn parse(word: &str) -> Option<Policy> {
-        crate::document::choice::Choice::read(word)
-    }
-}
-
 /// The longest goal, in Unicode scalar values.
 pub const GOAL_MAX_CHARS: usize = 100_000;
 

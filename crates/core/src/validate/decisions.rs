@@ -14,6 +14,7 @@ const EDGES_MAX: usize = 100;
 /// A critical path is recorded up to so many tasks.
 const PATH_MAX: usize = 1_000;
 
+#[derive(Clone, Copy)]
 pub(super) struct Counts {
     pub(super) warnings: usize,
     pub(super) undecided: usize,

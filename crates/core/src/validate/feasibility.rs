@@ -173,7 +173,7 @@ fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
     let fits = |agent: &&Agent| {
         cores <= agent.capacity.cpu_cores && memory <= agent.capacity.memory_mb as f64
     };
-    if able.iter().any(|agent| fits(agent)) {
+    if able.iter().any(&fits) {
         let reachable = able.iter().any(|agent| {
             fits(agent) && matches!(agent.status, AgentStatus::Available | AgentStatus::Busy)
         });

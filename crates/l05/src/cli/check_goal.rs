@@ -1,17 +1,21 @@
 //! `l05 check-goal`: the input policy's word on a text, nothing else.
 
-use l05_core::Error;
-use l05_core::goal::input::{Refusal, check};
+use l05_core::goal::input::{Policy, Refusal, check};
+use l05_core::{Error, ErrorCode};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Context;
+use super::batch::{self, BatchArgs};
 use super::exit::Exit;
 
 /// Check a goal's text against the input policy
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckGoalArgs {
     /// The text
-    text: String,
+    text: Option<String>,
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 #[derive(Serialize)]
@@ -19,7 +23,7 @@ struct Verdict {
     accepted: bool,
     policy: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<l05_core::ErrorCode>,
+    code: Option<ErrorCode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,25 +34,18 @@ struct Verdict {
 
 pub(crate) fn check_goal(context: &Context, args: &CheckGoalArgs) -> Result<Exit, Error> {
     let policy = context.config.policy;
-    let mut verdict = Verdict {
-        accepted: true,
-        policy: policy.as_str(),
-        code: None,
-        rule: None,
-        found: None,
-        position: None,
+    let Some(text) = args.batch.single(&args.text, "a text")? else {
+        return batch::run(context.config.text_limits.bytes_max, |line| {
+            let Some(text) = line.get("goal").and_then(Value::as_str) else {
+                let message = "the line has no text under `goal`";
+                return Err(Error::new(ErrorCode::GOAL_FORMAT_INVALID, message)
+                    .suggest("write {\"id\": 1, \"goal\": \"…\"}"));
+            };
+            let (verdict, _) = judge(text, policy);
+            Ok(serde_json::to_value(verdict).expect("results are plain data"))
+        });
     };
-    let refusal = check(&args.text, policy).err();
-    if let Some(refusal) = &refusal {
-        verdict.accepted = false;
-        verdict.code = Some(refusal.clone().into_error().code);
-        verdict.rule = Some("length".to_owned());
-        if let Refusal::Rule(violation) = refusal {
-            verdict.rule = Some(violation.rule.to_owned());
-            verdict.found = Some(violation.found.clone());
-            verdict.position = Some(violation.position);
-        }
-    }
+    let (verdict, refusal) = judge(text, policy);
     context.output.result(&verdict, |verdict| match refusal {
         None => format!("accepted by the {} policy", verdict.policy),
         Some(refusal) => {
@@ -61,4 +58,27 @@ pub(crate) fn check_goal(context: &Context, args: &CheckGoalArgs) -> Result<Exit
         }
     });
     Ok(if verdict.accepted { Exit::Done } else { Exit::Refused })
+}
+
+fn judge(text: &str, policy: Policy) -> (Verdict, Option<Refusal>) {
+    let mut verdict = Verdict {
+        accepted: true,
+        policy: policy.as_str(),
+        code: None,
+        rule: None,
+        found: None,
+        position: None,
+    };
+    let refusal = check(text, policy).err();
+    if let Some(refusal) = &refusal {
+        verdict.accepted = false;
+        verdict.code = Some(refusal.clone().into_error().code);
+        verdict.rule = Some("length".to_owned());
+        if let Refusal::Rule(violation) = refusal {
+            verdict.rule = Some(violation.rule.to_owned());
+            verdict.found = Some(violation.found.clone());
+            verdict.position = Some(violation.position);
+        }
+    }
+    (verdict, refusal)
 }

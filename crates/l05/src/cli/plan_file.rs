@@ -12,17 +12,20 @@ use l05_core::{Error, ErrorCode};
 use serde::Serialize;
 
 use super::Context;
+use super::batch::{self, BatchArgs};
 use super::exit::Exit;
 use super::output::finding_line;
 
 /// Check a plan file
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  l05 validate plan.yaml\n  l05 validate plan.json --output json --catalog tools.json"
+    after_help = "Examples:\n  l05 validate plan.yaml\n  l05 validate plan.json --output json --catalog tools.json\n  l05 validate --batch - < plans.ndjson"
 )]
 pub(crate) struct ValidateArgs {
     /// The plan file (YAML or JSON)
-    file: PathBuf,
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    batch: BatchArgs,
 }
 
 #[derive(Serialize)]
@@ -95,29 +98,48 @@ fn read_document(
 
 pub(crate) fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit, Error> {
     let ground = compose::ground(&context.config)?;
-    let document = match read_document(&args.file, context.config.text_limits)? {
-        Ok(document) => document,
-        Err(findings) => {
-            print(
-                context,
-                &Verdict { valid: false, errors: &findings, warnings: &[], stats: None },
-            );
-            return Ok(Exit::Refused);
-        }
+    let strict = context.strict;
+    let Some(file) = args.batch.single(&args.file, "a plan file")? else {
+        return batch::run(context.config.text_limits.bytes_max, |line| {
+            let read = PlanDocument::read(&batch::document(line, "plan"));
+            let verdict = |verdict: &Verdict<'_>| {
+                serde_json::to_value(verdict).expect("results are plain data")
+            };
+            Ok(check(read, &ground, strict, verdict))
+        });
     };
-    let around = ground.surroundings(context.strict);
-    let validation = l05_core::validate::validate(document, &around);
-    let valid = validation.is_valid();
-    print(
-        context,
-        &Verdict {
-            valid,
-            errors: &validation.errors,
-            warnings: &validation.warnings,
-            stats: validation.stats.as_ref(),
-        },
-    );
+    let read = read_document(file, context.config.text_limits)?;
+    let valid = check(read, &ground, strict, |verdict| {
+        print(context, verdict);
+        verdict.valid
+    });
     Ok(if valid { Exit::Done } else { Exit::Refused })
+}
+
+/// All that is wrong with a document: with its form, or else on the four levels.
+fn check<T>(
+    read: Result<PlanDocument, Vec<Finding>>,
+    ground: &compose::Ground,
+    strict: bool,
+    tell: impl FnOnce(&Verdict<'_>) -> T,
+) -> T {
+    match read {
+        Err(errors) => tell(&Verdict { valid: false, errors: &errors, warnings: &[], stats: None }),
+        Ok(document) => {
+            let checked = l05_core::validate::validate(document, &ground.surroundings(strict));
+            tell(&Verdict {
+                valid: checked.is_valid(),
+                errors: &checked.errors,
+                warnings: &checked.warnings,
+                stats: checked.stats.as_ref(),
+            })
+        }
+    }
+}
+
+/// Whether an argument names a file, not a plan's id.
+pub(crate) fn is_file(argument: &str) -> bool {
+    Path::new(argument).exists() || argument.contains(['/', '.'])
 }
 
 fn print(context: &Context, verdict: &Verdict<'_>) {

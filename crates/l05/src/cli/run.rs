@@ -37,9 +37,15 @@ pub(crate) struct PlanArgs {
     /// Use this template, whatever the goal says
     #[arg(long, value_name = "ID")]
     template: Option<String>,
-    /// The longest time for the run: 90s, 10m, 2h
+    /// The longest time for the run: 500ms, 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     deadline: Option<String>,
+    /// The most that the run may cost, in US dollars
+    #[arg(long, value_name = "USD")]
+    budget_usd: Option<f64>,
+    /// The most model tokens that the run may take, in and out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..(1 << 53)))]
+    token_budget: Option<u64>,
     /// The most tasks at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_parallelism: Option<u32>,
@@ -260,6 +266,14 @@ fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
     if let Some(text) = &args.deadline {
         goal.constraints.max_execution_time_sec = Some(seconds(text)?);
     }
+    if let Some(budget) = args.budget_usd {
+        if !(1e-6..=1e15).contains(&budget) {
+            let message = format!("--budget-usd {budget}: write an amount above 0 such as 1.50");
+            return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+        }
+        goal.constraints.cost_limit_usd = Some(budget);
+    }
+    goal.constraints.max_token_budget = args.token_budget;
     if let Some(parallelism) = args.max_parallelism {
         goal.constraints.max_parallelism = parallelism;
     }
@@ -284,14 +298,12 @@ fn inputs(pairs: &[String]) -> Result<Map<String, Value>, Error> {
     Ok(inputs)
 }
 
-/// `90s`, `10m`, `2h`, or seconds.
+/// `500ms`, `90s`, `10m`, `2h`, or seconds.
 fn seconds(text: &str) -> Result<f64, Error> {
-    let (number, unit) = match text.trim().char_indices().last() {
-        Some((at, 's')) => (&text.trim()[..at], 1.0),
-        Some((at, 'm')) => (&text.trim()[..at], 60.0),
-        Some((at, 'h')) => (&text.trim()[..at], 3600.0),
-        _ => (text.trim(), 1.0),
-    };
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let with_unit =
+        units.iter().find_map(|(name, unit)| Some((text.trim().strip_suffix(name)?, unit)));
+    let (number, unit) = with_unit.unwrap_or((text.trim(), &1.0));
     let seconds = number.trim().parse::<f64>().ok().map(|n| n * unit);
     seconds.filter(|s| *s > 0.0 && s.is_finite()).ok_or_else(|| {
         let message = format!("--deadline {text}: write a duration above 0 such as 90s, 10m or 2h");

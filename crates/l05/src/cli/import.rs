@@ -1,0 +1,78 @@
+//! `l05 import`: a plan that was written for people, as a plan file.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use l05_core::import::{Imported, read_markdown};
+use l05_core::{Error, ErrorCode};
+use serde_json::Value;
+
+use super::Context;
+use super::batch::{self, BatchArgs};
+use super::exit::Exit;
+use super::plan_file::read_text;
+
+/// Read a plan that was written for people
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  l05 import plan.md --format markdown --output json\n  l05 import --format markdown --batch - < plans.ndjson"
+)]
+pub(crate) struct ImportArgs {
+    /// The file
+    file: Option<PathBuf>,
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    batch: BatchArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+enum Format {
+    /// Numbered, checkbox or bulleted steps; also `Node:` and `Edge:` lists
+    #[default]
+    Markdown,
+    /// A model's raw answer
+    Answer,
+}
+
+pub(crate) fn import(context: &Context, args: &ImportArgs) -> Result<Exit, Error> {
+    let limits = context.config.text_limits;
+    if args.format == Format::Answer {
+        return Err(Error::new(
+            ErrorCode::CONFIG_ERROR,
+            "--format answer is not available in this version",
+        )
+        .suggest("it comes with decomposition by models; --format markdown reads lists of steps"));
+    }
+    let Some(file) = args.batch.single(&args.file, "a file")? else {
+        return batch::run(limits.bytes_max, |line| {
+            let names = ["answer", "text", "markdown"];
+            let Some(text) = names.iter().find_map(|name| line.get(*name)?.as_str()) else {
+                let message = "the line has no text under `answer`";
+                return Err(Error::new(ErrorCode::PLAN_MALFORMED, message)
+                    .suggest("write {\"id\": 1, \"answer\": \"1. …\"}"));
+            };
+            let imported = read_markdown(text)?;
+            Ok(serde_json::to_value(imported).expect("results are plain data"))
+        });
+    };
+    let imported = read_markdown(&read_text(file, limits)?)?;
+    context.output.result(&imported, text);
+    Ok(Exit::Done)
+}
+
+/// A plan file that can be kept, with what was understood and what was not as comments.
+fn text(imported: &Imported) -> String {
+    let mut text = String::new();
+    let comments = [("understood", &imported.repairs), ("not understood", &imported.warnings)];
+    for (what, lines) in comments {
+        for line in lines {
+            let line = line.strip_prefix("not understood: ").unwrap_or(line).replace('\n', " ");
+            text.push_str(&format!("# {what}: {line}\n"));
+        }
+    }
+    let plan: &Value = &imported.plan;
+    text.push_str(&serde_saphyr::to_string(plan).expect("plans are plain data"));
+    text
+}
