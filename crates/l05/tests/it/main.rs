@@ -7,6 +7,7 @@ mod documents;
 mod example;
 mod hostile_git;
 mod kill;
+mod mutation;
 mod planning;
 mod sales;
 mod sandbox;

@@ -77,6 +77,24 @@ impl Sandbox {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// Runs with `--batch -`: lines in, one answer each.
+    pub(crate) fn batch(&self, arguments: &[&str], lines: &str) -> Vec<Value> {
+        let mut child = self
+            .command(&[arguments, &["--batch", "-"]].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let lines = lines.to_owned();
+        let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// Runs with `--output json`.
     pub(crate) fn json(&self, arguments: &[&str]) -> (i32, Value) {
         let ran = self.run(&[arguments, &["--output", "json"]].concat());
