@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
 mod input_policy;
+mod plans;
 mod schedules;
 
 use std::path::PathBuf;
