@@ -4,6 +4,7 @@
 
 mod disk;
 mod measure;
+mod memory;
 mod planning;
 mod runs;
 mod workload;
@@ -27,6 +28,7 @@ fn main() {
     std::fs::create_dir_all(&dir).expect("the bench folder can be made");
     let bench = Bench::new(filter, dir);
     disk::run(&bench);
+    memory::run(&bench);
     planning::run(&bench);
     runs::run(&bench);
 }

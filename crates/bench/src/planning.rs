@@ -9,20 +9,22 @@ use l05_core::estimate::Knowledge;
 use l05_core::goal::{Goal, input};
 use l05_core::graph::{DependencyGraph, Edge};
 use l05_core::id::{AgentDid, GoalId, TaskIndex};
-use l05_core::plan::Structure;
+use l05_core::plan::{PlanDocument, Structure};
+use l05_core::schedule::{Job, Pool, RoutingStrategy, schedule};
 use l05_core::time::Timestamp;
-use l05_core::validate::{Surroundings, validate};
+use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::PlanningService;
 use l05_engine::port::Executor as _;
 use std::hint::black_box;
 
 use crate::measure::{Bench, SAMPLES_MIN};
-use crate::workload::{Noop, chain, layered};
+use crate::workload::{Noop, chain, layered, typed, typed_tools};
 
 pub(crate) fn run(bench: &Bench) {
     goal_check(bench);
     resolve(bench);
     validation(bench);
+    simulation(bench);
     create_plan(bench);
 }
 
@@ -70,13 +72,44 @@ fn resolve(bench: &Bench) {
     }
 }
 
+/// All four levels over typed references. `validate/200` is what a service does: its catalogue is
+/// compiled and knows the flows between its tools. `_cold` compiles the catalogue and compares
+/// everything anew, `_plain` has no schemas.
 fn validation(bench: &Bench) {
-    let catalog = Catalog::new(Noop.tools()).expect("no schemas, no problem");
-    let document = layered(10, 20, 42);
     let knowledge = Knowledge::default();
-    let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
-    bench.micros("validate/200", 20, || {
-        assert!(validate(black_box(document.clone()), &around).is_valid());
+    let limits = Limits { tasks_max: 100_000, complexity_max: 1e9, ..Limits::default() };
+    let typed_catalog = || Catalog::new(typed_tools()).expect("the schemas compile");
+    let check = |catalog: &Catalog, document: &PlanDocument| {
+        let around =
+            Surroundings { limits, ..Surroundings::elsewhere(catalog, &knowledge, Timestamp(0)) };
+        let validation = validate(black_box(document.clone()), &around);
+        assert!(validation.is_valid() && validation.warnings.is_empty());
+    };
+    let catalog = typed_catalog();
+    let document = typed(200);
+    bench.micros("validate/200", 20, || check(&catalog, &document));
+    bench.micros("validate/200_cold", 2, || check(&typed_catalog(), &document));
+    let plain = Catalog::new(Noop.tools()).expect("no schemas, no problem");
+    let layers = layered(10, 20, 42);
+    bench.micros("validate/200_plain", 20, || check(&plain, &layers));
+    for tasks in [1_000, 10_000, 100_000] {
+        let name = format!("validate/{tasks}");
+        if bench.wants(&name) {
+            let document = typed(tasks);
+            bench.micros(&name, 1, || check(&catalog, &document));
+        }
+    }
+}
+
+/// Schedules with the search for a better one, lower bound included.
+fn simulation(bench: &Bench) {
+    let document = layered(10, 20, 42);
+    let structure = Structure::build(&document, &mut Vec::new()).expect("acyclic");
+    let seconds: Vec<f64> = (0..200).map(|i| f64::from(1 + i * 7 % 10)).collect();
+    let job = Job { graph: structure.graph(), seconds: &seconds, needs: &[] };
+    bench.micros("simulate/200", 1, || {
+        let found = schedule(black_box(&job), &Pool::Equal(8), RoutingStrategy::Balanced, 1);
+        assert!(found.expect("equal workers can do all").gap() < 0.1);
     });
 }
 

@@ -3,7 +3,7 @@
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
 use l05_core::run::event::TaskError;
-use l05_engine::port::{BoxFuture, Executor, ToolCall};
+use l05_engine::port::{BoxFuture, Executed, Executor, ToolCall};
 use serde_json::{Value, json};
 
 /// Returns a small JSON at once.
@@ -14,8 +14,8 @@ impl Executor for Noop {
         vec![ToolSpec::bare("noop")]
     }
 
-    fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
-        Box::pin(async { Ok(json!({ "ok": true })) })
+    fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+        Box::pin(async { Ok(json!({ "ok": true }).into()) })
     }
 }
 
@@ -66,4 +66,60 @@ pub(crate) fn layered(layers: usize, width: usize, seed: u64) -> PlanDocument {
         }
     }
     plan(&tasks, 1_000)
+}
+
+/// Tools with schemas that nest: what validation is for.
+pub(crate) fn typed_tools() -> Vec<ToolSpec> {
+    let person = json!({ "type": "object", "required": ["name", "address"], "additionalProperties": false,
+        "properties": {
+            "name": { "type": "string", "minLength": 1 },
+            "age": { "type": "integer", "minimum": 0, "maximum": 150 },
+            "address": { "type": "object", "required": ["city"], "properties": {
+                "city": { "type": "string", "minLength": 1 }, "zip": { "type": ["string", "null"] } } },
+        } });
+    let people = json!({ "type": "array", "items": person });
+    let text = json!({ "type": "string", "minLength": 1 });
+    let object = |properties: Value| {
+        let required: Vec<&String> =
+            properties.as_object().into_iter().flat_map(|map| map.keys()).collect();
+        json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
+    };
+    let tool = |name: &str, input: Value, output: Value| ToolSpec {
+        input_schema: Some(object(input)),
+        output_schema: Some(object(output)),
+        ..ToolSpec::bare(name)
+    };
+    vec![
+        tool(
+            "find",
+            json!({ "query": text }),
+            json!({ "people": people, "count": { "type": "integer" } }),
+        ),
+        tool("choose", json!({ "from": people }), json!({ "person": person })),
+        tool("letter", json!({ "to": person, "city": text }), json!({ "text": text })),
+        tool(
+            "send",
+            json!({ "text": text, "name": text }),
+            json!({ "sent": { "type": "boolean" } }),
+        ),
+    ]
+}
+
+/// Chains of four over [`typed_tools`], each beginning behind the one before.
+pub(crate) fn typed(tasks: usize) -> PlanDocument {
+    let mut list = Vec::with_capacity(tasks);
+    for chain in 0..tasks / 4 {
+        let find = format!("find{chain}");
+        let before = if chain == 0 { json!([]) } else { json!([format!("send{}", chain - 1)]) };
+        list.push(json!({ "id": find, "tool": "find", "inputs": { "query": "who" }, "depends_on": before }));
+        list.push(json!({ "id": format!("choose{chain}"), "tool": "choose",
+            "inputs": { "from": format!("$[find{chain}].output.people") } }));
+        list.push(json!({ "id": format!("letter{chain}"), "tool": "letter", "inputs": {
+            "to": format!("$[choose{chain}].output.person"),
+            "city": format!("$[choose{chain}].output.person.address.city") } }));
+        list.push(json!({ "id": format!("send{chain}"), "tool": "send", "inputs": {
+            "text": format!("Dear all, ${{[letter{chain}].output.text}}"),
+            "name": format!("$[find{chain}].output.people[0].name") } }));
+    }
+    plan(&list, 100)
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::run::event::TaskError;
-use l05_engine::port::{BoxFuture, CancelSignal, Executor, ToolCall};
+use l05_engine::port::{BoxFuture, CancelSignal, Executed, Executor, ToolCall};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
@@ -76,7 +76,14 @@ impl Executor for BuiltinTools {
         specs()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+        let output = self.output(call);
+        Box::pin(async { output.await.map(Executed::from) })
+    }
+}
+
+impl BuiltinTools {
+    fn output(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
         let bench = Bench {
             workspace: self.workspace.clone(),
             tables: self.tables.clone(),

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::document::reader::{Field, Reader, plain};
 use crate::finding::Finding;
-use crate::flow::FlowMemo;
+use crate::flow::{FlowMemo, project, samples};
+use crate::reference::Step;
 
 /// What a tool says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -72,6 +73,9 @@ pub struct Tool {
     pub inputs: Option<Validator>,
     /// Checks outputs.
     pub outputs: Option<Validator>,
+    /// For each declared input a value that its own schema takes: stands in for one that is not
+    /// known yet.
+    pub(crate) placeholders: BTreeMap<String, Value>,
 }
 
 /// All tools, by name. Compiled once; plans are checked against it any number of times.
@@ -104,7 +108,8 @@ impl Catalog {
             };
             let inputs = compile(spec.input_schema.as_ref(), "input")?;
             let outputs = compile(spec.output_schema.as_ref(), "output")?;
-            tools.insert(spec.name.clone(), Tool { spec, inputs, outputs });
+            let placeholders = placeholders(spec.input_schema.as_ref());
+            tools.insert(spec.name.clone(), Tool { spec, inputs, outputs, placeholders });
         }
         Ok(Catalog { tools, flows: FlowMemo::default() })
     }
@@ -134,6 +139,20 @@ impl fmt::Debug for Catalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
     }
+}
+
+fn placeholders(schema: Option<&Value>) -> BTreeMap<String, Value> {
+    let Some(schema) = schema else { return BTreeMap::new() };
+    let names = schema.get("properties").and_then(Value::as_object);
+    let names = names.into_iter().flat_map(|properties| properties.keys());
+    names
+        .filter_map(|name| {
+            let part = project(schema, &[Step::Name(name.clone())]).schema;
+            let validator = compile_schema(&part).ok()?;
+            let value = samples(&part).into_iter().find(|value| validator.is_valid(value))?;
+            Some((name.clone(), value))
+        })
+        .collect()
 }
 
 /// Compiles a schema; no reference leads out of the document, and `format` is checked.

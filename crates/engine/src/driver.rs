@@ -497,9 +497,10 @@ async fn report(
                 is_final: false,
             }),
             blob: None,
+            usage: Usage::default(),
         },
     };
-    let (outcome, usage) = (done.outcome, Usage::default());
+    let (outcome, usage) = (done.outcome, done.usage);
     let command = Command::Report { task, attempt, outcome, usage };
     let (actor, ticket) = (l05_core::run::history::LOCAL_AGENT.into(), None);
     let queued = Queued { plan, command, actor, blob: done.blob, ticket };

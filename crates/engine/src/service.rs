@@ -113,10 +113,9 @@ impl PlanningService {
         let validation = self.validate(document.clone(), false).await;
         match validation.figures {
             Some(figures) => Ok(Costs::of(&document, figures.estimate, figures.bound)),
-            None => Err(l05_core::finding::findings_error(
-                ErrorCode::COST_ESTIMATION_FAILED,
-                &validation.errors,
-            )),
+            None => {
+                Err(l05_core::finding::findings_error(ErrorCode::PLAN_INVALID, &validation.errors))
+            }
         }
     }
 

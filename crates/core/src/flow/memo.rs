@@ -30,6 +30,9 @@ pub(crate) struct FlowKey {
 pub(crate) struct Flow {
     /// Whether there is anything at the path.
     pub(crate) presence: Presence,
+    /// Whether the consumer's schema has branches on the way to the place, so that a fit there is
+    /// none of the whole.
+    pub(crate) branching: bool,
     /// Whether it fits.
     pub(crate) verdict: Verdict,
 }

@@ -101,6 +101,12 @@ pub fn schedule(
 /// How long the tasks take on so many equal workers by the critical-path rule alone, in seconds:
 /// what a run does, at the cost of one pass.
 pub fn makespan(graph: &DependencyGraph, seconds: &[f64], workers: u32) -> f64 {
+    let rank = graph.upward_rank(seconds);
+    let chain = rank.iter().copied().fold(0.0, f64::max);
+    // Nothing ever waits for a worker.
+    if graph.len() <= workers as usize {
+        return chain;
+    }
     let shape = Shape::new(graph, seconds.to_vec());
     let list = by_rank(graph, seconds);
     list::Lister::new(&shape, workers as usize).makespan(&list, Direction::Forward)

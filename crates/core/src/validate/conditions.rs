@@ -67,7 +67,11 @@ fn judge(
     inputs: &Value,
     catalog: &Catalog,
 ) -> Arc<Flow> {
-    let make = || Flow { presence: Presence::Always, verdict: verdict(condition, schema, inputs) };
+    let make = || Flow {
+        presence: Presence::Always,
+        branching: false,
+        verdict: verdict(condition, schema, inputs),
+    };
     if condition.reads_inputs() {
         return Arc::new(make());
     }

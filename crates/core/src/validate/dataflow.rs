@@ -20,8 +20,7 @@ use crate::reference::{Binding, Path, Piece, Reference, Source, Step};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::Task;
 pub(super) use known::producer_schema;
-use known::{Consumer, Producer, field_of, flow, presence};
-use whole::text_schema;
+use known::{Consumer, Producer, field_of, flow, presence, text_flow};
 
 pub(super) fn check(
     document: &PlanDocument,
@@ -35,7 +34,16 @@ pub(super) fn check(
         // An unknown tool is one finding: nothing else can be said of the call.
         let Some(tool) = tool.map_or(Some(None), |tool| tool.map(Some)) else { continue };
         let index = TaskIndex(i as u32);
-        let mut call = Call { document, structure, catalog, task, tool, index, bad: Vec::new() };
+        let mut call = Call {
+            document,
+            structure,
+            catalog,
+            task,
+            tool,
+            index,
+            bad: Vec::new(),
+            branching: Vec::new(),
+        };
         call.check_inputs(findings);
         call.check_prompt();
         call.check_output_keys(findings);
@@ -55,6 +63,16 @@ struct Call<'a> {
     index: TaskIndex,
     /// What is wrong, by producer.
     bad: Vec<Bad>,
+    /// References whose places lie behind branches of a consumer's schema.
+    branching: Vec<Branching>,
+}
+
+struct Branching {
+    /// Whose schema it is.
+    consumer: String,
+    from: TaskIndex,
+    reference: String,
+    field: String,
 }
 
 struct Bad {
@@ -167,6 +185,14 @@ impl<'a> Call<'a> {
         }
         for consumer in consumers {
             let flow = flow(memo, &producer, reference, consumer, place);
+            if flow.branching {
+                self.branching.push(Branching {
+                    consumer: consumer.identity.to_string(),
+                    from,
+                    reference: reference.to_string(),
+                    field: field.clone(),
+                });
+            }
             self.judge(&flow.verdict, from, &reference.to_string(), &field, consumer, findings);
         }
     }
@@ -290,12 +316,11 @@ impl<'a> Call<'a> {
         }) else {
             return;
         };
-        let produced = text_schema(pieces);
+        let written = written(pieces);
         for consumer in consumers {
-            let asked = SchemaDocument::new(consumer.schema, "c".to_owned()).project(place);
-            let verdict = compare(&produced, &asked.schema, false);
+            let flow = text_flow(self.catalog.flows(), written, consumer, place);
             let what = format!("…${{{}}}…", first.to_string().trim_start_matches('$'));
-            self.judge(&verdict, from, &what, &field_of(place), consumer, findings);
+            self.judge(&flow.verdict, from, &what, &field_of(place), consumer, findings);
         }
     }
 
@@ -325,4 +350,13 @@ fn names_only(reference: &Reference) -> bool {
         Path::Singular(steps) => steps.iter().all(|step| matches!(step, Step::Name(_))),
         Path::Query { .. } => false,
     }
+}
+
+/// How many characters of a text stand in the plan.
+fn written(pieces: &[Piece]) -> usize {
+    let written = |piece: &Piece| match piece {
+        Piece::Text(text) => text.chars().count(),
+        Piece::Reference(_) => 0,
+    };
+    pieces.iter().map(written).sum()
 }

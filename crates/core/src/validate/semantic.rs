@@ -24,6 +24,7 @@ pub(super) fn check(
     findings: &mut Findings,
 ) {
     let errors = &mut findings.errors;
+    let plan_inputs = Value::Object(document.inputs.clone());
     for (i, task) in document.tasks.iter().enumerate() {
         let tool = match tool_of(task, i, catalog) {
             Ok(tool) => tool,
@@ -35,7 +36,7 @@ pub(super) fn check(
         };
         let Some(structure) = structure else { continue };
         let index = TaskIndex(i as u32);
-        let call = Call { document, structure, task, index };
+        let call = Call { document, structure, plan_inputs: &plan_inputs, task, index };
         if let Some(tool) = tool {
             call.check_inputs(tool, errors);
         }
@@ -71,6 +72,7 @@ fn tool_of<'c>(
 struct Call<'a> {
     document: &'a PlanDocument,
     structure: &'a Structure,
+    plan_inputs: &'a Value,
     task: &'a Task,
     index: TaskIndex,
 }
@@ -88,7 +90,12 @@ impl Call<'_> {
         self.check_literals(tool, errors);
         let Some(validator) = &tool.inputs else { return };
         let bindings = &self.structure.bindings(self.index).inputs;
-        let instance = self.known_inputs(bindings);
+        // Most calls are right: that is asked first, with values that fit in the places of those
+        // that are not known, because listing errors costs far more than finding none.
+        if validator.is_valid(&self.known_inputs(bindings, Some(tool))) {
+            return;
+        }
+        let instance = self.known_inputs(bindings, None);
         for error in validator.iter_errors(&instance).take(INPUT_FINDINGS_MAX) {
             let pointer = error.instance_path().to_string();
             let structural = matches!(
@@ -104,20 +111,28 @@ impl Call<'_> {
         }
     }
 
-    /// The inputs as far as they are known: the plan's own inputs stand in their places, what
-    /// comes from other tasks stands as it is written.
-    fn known_inputs(&self, bindings: &[(String, Binding)]) -> Value {
-        let plan_inputs = Value::Object(self.document.inputs.clone());
+    /// The inputs as far as they are known: the plan's own inputs stand in their places. What comes
+    /// from other tasks stands as it is written, or as a value that the tool takes there.
+    fn known_inputs(&self, bindings: &[(String, Binding)], tool: Option<&Tool>) -> Value {
         let mut lookup = |reference: &Reference| -> Result<Value, Infallible> {
             let known = match reference.source {
-                Source::Inputs => reference.resolve(&plan_inputs).ok(),
+                Source::Inputs => reference.resolve(self.plan_inputs).ok(),
                 Source::Output(_) | Source::Error(_) | Source::Item | Source::Index => None,
             };
             Ok(known.unwrap_or_else(|| Value::String(reference.to_string())))
         };
         let mut inputs = Map::new();
         for (name, binding) in bindings {
-            let Ok(value) = binding.resolve(&mut lookup);
+            let fitting = match binding {
+                Binding::Whole(reference) if reference.source != Source::Inputs => {
+                    tool.and_then(|tool| tool.placeholders.get(name)).cloned()
+                }
+                _ => None,
+            };
+            let value = fitting.unwrap_or_else(|| {
+                let Ok(value) = binding.resolve(&mut lookup);
+                value
+            });
             inputs.insert(name.clone(), value);
         }
         Value::Object(inputs)

@@ -11,12 +11,12 @@ use l05_core::id::TaskIndex;
 use l05_core::plan::digest_hex;
 use l05_core::reference::{Reference, Source};
 use l05_core::run::command::Outcome;
-use l05_core::run::event::{Output, TaskError, Verdict};
+use l05_core::run::event::{Output, TaskError, Usage, Verdict};
 use l05_core::run::record::Blob;
 use l05_core::task::{Task, TaskStatus};
 use serde_json::{Map, Value, json};
 
-use crate::port::{BoxFuture, CancelSignal, Executor, Journal, StoreError, ToolCall};
+use crate::port::{BoxFuture, CancelSignal, Executed, Executor, Journal, StoreError, ToolCall};
 use crate::shard::{Assignment, Produced, Question};
 
 /// Outputs longer than this, as JSON text, are kept beside the journal (spec 03, 3.6).
@@ -37,6 +37,7 @@ pub(crate) struct Workbench {
 pub(crate) struct Done {
     pub(crate) outcome: Outcome,
     pub(crate) blob: Option<Blob>,
+    pub(crate) usage: Usage,
 }
 
 impl Workbench {
@@ -58,8 +59,12 @@ impl Workbench {
         let (journal, workbench) = (journal.clone(), self.clone());
         Box::pin(async move {
             match workbench.run(&*journal, assignment, cancel).await {
-                Ok((output, blob)) => Done { outcome: Outcome::Completed(output), blob },
-                Err(error) => Done { outcome: Outcome::Failed(error), blob: None },
+                Ok((output, blob, usage)) => {
+                    Done { outcome: Outcome::Completed(output), blob, usage }
+                }
+                Err(error) => {
+                    Done { outcome: Outcome::Failed(error), blob: None, usage: Usage::default() }
+                }
             }
         })
     }
@@ -69,7 +74,7 @@ impl Workbench {
         journal: &dyn Journal,
         assignment: Assignment,
         cancel: CancelSignal,
-    ) -> Result<(Output, Option<Blob>), TaskError> {
+    ) -> Result<(Output, Option<Blob>, Usage), TaskError> {
         let task = assignment.plan.task(assignment.task);
         let tool = task.tool.clone().unwrap_or_default();
         let executor = self.executors.get(&tool).cloned().ok_or_else(|| {
@@ -86,9 +91,10 @@ impl Workbench {
             cancel,
         };
         self.check_inputs(&tool, task, &call.inputs)?;
-        let value = executor.execute(call).await?;
-        self.check_output(&tool, task, &value)?;
-        pack(value)
+        let Executed { output, usage } = executor.execute(call).await?;
+        self.check_output(&tool, task, &output)?;
+        let (output, blob) = pack(output)?;
+        Ok((output, blob, usage))
     }
 
     /// Again at run time, now that references are values.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use l05_core::catalog::ToolSpec;
 use l05_core::id::{Attempt, PlanId};
-use l05_core::run::event::TaskError;
+use l05_core::run::event::{TaskError, Usage};
 use l05_core::time::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -19,7 +19,23 @@ pub trait Executor: Send + Sync {
     /// Runs one attempt. Called at least once per attempt: after a crash the same attempt comes
     /// again with the same key. An executor that can stop watches `call.cancel` and then returns
     /// whatever it likes; the outcome no longer counts.
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>>;
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>>;
+}
+
+/// What an attempt gave, and what it used.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// The output.
+    pub output: Value,
+    /// Model tokens and money; estimates learn from it.
+    pub usage: Usage,
+}
+
+impl From<Value> for Executed {
+    /// An output that used nothing that is counted.
+    fn from(output: Value) -> Executed {
+        Executed { output, usage: Usage::default() }
+    }
 }
 
 /// One attempt of one task, with everything resolved.

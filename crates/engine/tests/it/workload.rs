@@ -7,7 +7,7 @@ use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
 use l05_core::run::event::TaskError;
-use l05_engine::port::{BoxFuture, Executor, ToolCall};
+use l05_engine::port::{BoxFuture, Executed, Executor, ToolCall};
 use serde_json::{Value, json};
 
 /// Tools whose behaviour the inputs say; counts every call by task.
@@ -47,7 +47,7 @@ impl Executor for ScriptedTools {
         ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep"].map(tool).into()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
         let script = self.0.clone();
         let task = call.task_id.to_string();
         let count = script.begin(&task);
@@ -71,7 +71,7 @@ impl Executor for ScriptedTools {
                 _ => Ok(json!({ "task": task, "inputs": call.inputs })),
             };
             script.running.lock().unwrap().0 -= 1;
-            result
+            result.map(Executed::from)
         })
     }
 }

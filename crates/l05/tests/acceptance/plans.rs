@@ -114,11 +114,13 @@ fn counted_from_the_catalogue(rows: &[Value]) -> (usize, usize) {
     let (mut invented, mut mistyped) = (0, 0);
     for row in rows {
         let nodes = row["task_nodes"].as_array().expect("nodes");
-        invented +=
-            nodes.iter().filter(|n| !tools.contains_key(n["task"].as_str().unwrap())).count();
+        invented += nodes
+            .iter()
+            .filter(|n| !tools.contains_key(n["task"].as_str().expect("a name")))
+            .count();
         for link in row["task_links"].as_array().expect("links") {
-            let ends =
-                [&link["source"], &link["target"]].map(|end| tools.get(end.as_str().unwrap()));
+            let ends = [&link["source"], &link["target"]]
+                .map(|end| tools.get(end.as_str().expect("a name")));
             if let [Some((_, gives)), Some((takes, _))] = ends {
                 mistyped += usize::from(gives.is_disjoint(takes));
             }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod documents;
 mod example;
+mod figures;
 mod hostile_git;
 mod kill;
 mod mutation;

@@ -67,7 +67,8 @@ pub(super) fn presence(
     };
     memo.get(key, || {
         let document = SchemaDocument::new(producer.schema, "p".to_owned());
-        Flow { presence: projected(&document, reference).presence, verdict: Verdict::Fits }
+        let presence = projected(&document, reference).presence;
+        Flow { presence, branching: false, verdict: Verdict::Fits }
     })
 }
 
@@ -94,7 +95,7 @@ pub(super) fn flow(
             _ if matches!(consumed.presence, Presence::Never { .. }) => Verdict::Fits,
             _ => of_parts(&produced, &consumed),
         };
-        Flow { presence: produced.presence, verdict }
+        Flow { presence: produced.presence, branching: !consumed.exact, verdict }
     })
 }
 
@@ -104,6 +105,54 @@ fn of_parts(produced: &Projection, consumed: &Projection) -> Verdict {
             Verdict::Undecided { why: "the output's schema says nothing of it".to_owned() }
         }
         verdict => verdict,
+    }
+}
+
+/// A text with `written` characters that stand in the plan, at a place of a consumer.
+pub(super) fn text_flow(
+    memo: &FlowMemo,
+    written: usize,
+    consumer: &Consumer<'_>,
+    place: &[Step],
+) -> Arc<Flow> {
+    let key = FlowKey {
+        producer: "text".into(),
+        path: written.to_string().into(),
+        consumer: consumer.identity.as_ref().into(),
+        place: field_of(place).into(),
+    };
+    memo.get(key, || {
+        let asked = SchemaDocument::new(consumer.schema, "c".to_owned()).project(place);
+        let verdict = compare(&text_schema(written), &asked.schema, false);
+        Flow { presence: Presence::Always, branching: !asked.exact, verdict }
+    })
+}
+
+/// All inputs at once: `produced` is a schema of them.
+pub(super) fn whole_flow(
+    memo: &FlowMemo,
+    produced: &Value,
+    exact: bool,
+    consumer: &Consumer<'_>,
+) -> Arc<Flow> {
+    let key = FlowKey {
+        producer: produced.to_string().into(),
+        path: if exact { "exact" } else { "" }.into(),
+        consumer: consumer.identity.as_ref().into(),
+        place: "".into(),
+    };
+    memo.get(key, || {
+        let verdict = compare(produced, consumer.schema, exact);
+        Flow { presence: Presence::Always, branching: false, verdict }
+    })
+}
+
+/// Texts of which so many characters are written; anything may stand around them.
+pub(super) fn text_schema(written: usize) -> Value {
+    if written == 0 {
+        json!({ "type": "string" })
+    } else {
+        json!({ "type": "string", "minLength": written })
     }
 }
 

@@ -2,30 +2,23 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Call;
-use super::known::{Consumer, field_of, projected};
-use crate::flow::{SchemaDocument, compare};
-use crate::id::TaskIndex;
-use crate::reference::{Binding, Piece, Reference, Source, Step};
+use super::known::{Consumer, projected, text_schema, whole_flow};
+use super::{Call, written};
+use crate::flow::SchemaDocument;
+use crate::reference::{Binding, Reference, Source};
 use crate::validate::Findings;
 
 impl<'a> Call<'a> {
     /// Where the consumer's schema has branches, a place alone does not tell what fits: all inputs
     /// are compared at once.
     pub(super) fn check_whole(&mut self, consumer: &Consumer<'a>, findings: &mut Findings) {
-        let bindings = &self.structure.bindings(self.index).inputs;
-        let document = SchemaDocument::new(consumer.schema, "c".to_owned());
-        let mut late = None;
-        for (name, binding) in bindings {
-            let mut place = vec![Step::Name(name.clone())];
-            self.first_inexact(&document, binding, &mut place, &mut late);
-        }
-        let Some((from, reference, field)) = late.filter(|(from, ..)| {
-            // What is wrong at its own place has been said.
-            !self.bad.iter().any(|bad| bad.from == *from)
-        }) else {
+        let first = self.branching.iter().position(|b| b.consumer == consumer.identity);
+        let Some(first) = first.map(|at| self.branching.swap_remove(at)) else { return };
+        // What is wrong at its own place has been said.
+        if self.bad.iter().any(|bad| bad.from == first.from) {
             return;
-        };
+        }
+        let bindings = &self.structure.bindings(self.index).inputs;
         let mut whole = Whole { call: self, definitions: Map::new(), exact: true, known: true };
         let mut properties = Map::new();
         for (name, binding) in bindings {
@@ -40,44 +33,8 @@ impl<'a> Call<'a> {
             "type": "object", "required": names, "additionalProperties": false,
             "properties": properties, "$defs": definitions,
         });
-        let verdict = compare(&produced, consumer.schema, exact);
-        self.judge(&verdict, from, &reference, &field, consumer, findings);
-    }
-
-    fn first_inexact(
-        &self,
-        document: &SchemaDocument,
-        binding: &Binding,
-        place: &mut Vec<Step>,
-        found: &mut Option<(TaskIndex, String, String)>,
-    ) {
-        match binding {
-            Binding::Literal(_) | Binding::Secret(_) => {}
-            Binding::Whole(reference) => {
-                let from = reference.task().and_then(|id| self.structure.index_of(id));
-                if let Some(from) =
-                    from.filter(|_| found.is_none() && !document.project(place).exact)
-                {
-                    *found = Some((from, reference.to_string(), field_of(place)));
-                }
-            }
-            // A text's place was compared as a text; its branch is the literals' matter.
-            Binding::Text(_) => {}
-            Binding::List(items) => {
-                for (i, item) in items.iter().enumerate() {
-                    place.push(Step::Index(i as i64));
-                    self.first_inexact(document, item, place, found);
-                    place.pop();
-                }
-            }
-            Binding::Map(entries) => {
-                for (key, entry) in entries {
-                    place.push(Step::Name(key.clone()));
-                    self.first_inexact(document, entry, place, found);
-                    place.pop();
-                }
-            }
-        }
+        let flow = whole_flow(self.catalog.flows(), &produced, exact, consumer);
+        self.judge(&flow.verdict, first.from, &first.reference, &first.field, consumer, findings);
     }
 }
 
@@ -96,7 +53,7 @@ impl Whole<'_, '_> {
             Binding::Secret(_) => json!({ "type": "string" }),
             Binding::Text(pieces) => {
                 self.exact = false;
-                text_schema(pieces)
+                text_schema(written(pieces))
             }
             Binding::List(items) => {
                 let items: Vec<Value> = items.iter().map(|item| self.produced(item)).collect();
@@ -140,21 +97,5 @@ impl Whole<'_, '_> {
             }
         }
         part.schema
-    }
-}
-
-/// Texts of this form: the written parts stand, anything may stand between them.
-pub(super) fn text_schema(pieces: &[Piece]) -> Value {
-    let written: usize = pieces
-        .iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => text.chars().count(),
-            Piece::Reference(_) => 0,
-        })
-        .sum();
-    if written == 0 {
-        json!({ "type": "string" })
-    } else {
-        json!({ "type": "string", "minLength": written })
     }
 }

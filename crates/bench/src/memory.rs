@@ -1,0 +1,97 @@
+//! Resident memory: of live tasks, and of the program while it answers batches.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use l05_core::catalog::Catalog;
+use l05_core::estimate::Knowledge;
+use l05_core::id::{GoalId, PlanId};
+use l05_core::plan::Identity;
+use l05_core::run::Run;
+use l05_core::time::Timestamp;
+use l05_core::validate::{Limits, Surroundings, validate};
+use l05_engine::port::Executor as _;
+use serde_json::json;
+
+use crate::measure::Bench;
+use crate::workload::{Noop, layered, typed};
+
+pub(crate) fn run(bench: &Bench) {
+    per_task(bench);
+    batches(bench);
+}
+
+/// A plan with its run, held in memory, by its number of tasks.
+fn per_task(bench: &Bench) {
+    if !bench.wants("rss/per_task_bytes") {
+        return;
+    }
+    let catalog = Catalog::new(Noop.tools()).expect("no schemas, no problem");
+    let knowledge = Knowledge::default();
+    let limits = Limits { tasks_max: 1_000_000, complexity_max: 1e9, ..Limits::default() };
+    let around =
+        Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0)) };
+    let mut kept = Vec::new();
+    let samples = (0..crate::measure::SAMPLES_MIN as u128).map(|n| {
+        let before = resident("VmRSS", "self");
+        let document = layered(100, 100, 42);
+        let goal_id = GoalId::new("bench").expect("URL-safe");
+        let plan_id = PlanId(uuid::Uuid::from_u128(n));
+        let identity = Identity { plan_id, goal_id, created_at: Timestamp(0) };
+        let plan = validate(document, &around).into_plan(identity, Timestamp(0), Vec::new());
+        kept.push(Run::new(Arc::new(plan.expect("the bench plan is valid"))));
+        (resident("VmRSS", "self") - before) * 1024.0 / 10_000.0
+    });
+    bench.report("rss/per_task_bytes", "bytes", samples.collect());
+}
+
+/// The peak of `l05 validate --batch -` after so many plans of 40 tasks.
+fn batches(bench: &Bench) {
+    for plans in [100u32, 1_000, 10_000] {
+        let name = format!("rss/batch_{plans}_mb");
+        if !bench.wants(&name) {
+            continue;
+        }
+        let Ok(program) = std::env::current_exe().map(|exe| exe.with_file_name("l05")) else {
+            return;
+        };
+        let child = Command::new(program)
+            .args(["validate", "--batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = child else {
+            eprint("rss/batch: build the program first (cargo build --release)");
+            return;
+        };
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let mut answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let line = format!("{}\n", json!({ "id": 1, "plan": typed(40) }));
+        let writer = std::thread::spawn(move || {
+            for _ in 0..plans {
+                stdin.write_all(line.as_bytes()).expect("the program reads");
+            }
+            stdin
+        });
+        for _ in 0..plans {
+            answers.next().expect("an answer a line").expect("UTF-8");
+        }
+        // Every answer is here, and the program still waits for lines: its peak can be read.
+        let peak = resident("VmHWM", &child.id().to_string());
+        drop(writer.join().expect("the writer ends"));
+        child.wait().expect("the program ends");
+        bench.report(&name, "MB", vec![peak / 1024.0]);
+    }
+}
+
+/// A line of `/proc/<process>/status`, in KiB; 0 where there is none.
+fn resident(field: &str, process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(field));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0.0)
+}
+
+fn eprint(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
