@@ -45,7 +45,7 @@ pub(super) fn record(
             tasks: graph.len(),
             edges: graph.edges().len(),
             implied: listed(structure, document, graph.edges().len(), implied),
-            redundant: redundant(document, structure),
+            redundant: redundant_edges(document, structure),
             undecided: counts.undecided,
             warnings: counts.warnings,
         },
@@ -98,7 +98,7 @@ fn implied(structure: &Structure, document: &PlanDocument, edge: EdgeIndex) -> b
 }
 
 /// Stated edges that only repeat an order: they carry no data and no condition.
-fn redundant(document: &PlanDocument, structure: &Structure) -> Vec<StatedEdge> {
+pub fn redundant_edges(document: &PlanDocument, structure: &Structure) -> Vec<StatedEdge> {
     let idle = |edge: &EdgeIndex| {
         let ends = structure.graph().edge(*edge);
         let from = document.tasks[ends.from.at()].task_id.as_str();

@@ -11,6 +11,7 @@ mod security;
 mod semantic;
 mod syntax;
 
+pub use decisions::redundant_edges;
 pub use feasibility::LOCAL_AGENT_TYPE;
 use serde::Serialize;
 
@@ -155,7 +156,7 @@ pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation
     feasibility::check(&document, structure.as_ref(), around, &mut findings);
     let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));
     let Findings { mut errors, mut warnings, undecided } = findings;
-    security::check(&document, structure.as_ref(), &mut errors, &mut warnings);
+    security::check(&document, structure.as_ref(), around.catalog, &mut errors, &mut warnings);
     let stats = structure
         .as_ref()
         .zip(figures.as_ref())

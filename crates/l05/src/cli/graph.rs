@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use l05::compose;
 use l05_core::finding::findings_error;
 use l05_core::graph::DependencyGraph;
 use l05_core::id::TaskIndex;
 use l05_core::plan::{PlanDocument, Structure};
+use l05_core::validate::redundant_edges;
 use l05_core::{Error, ErrorCode};
+use serde::Serialize;
 
 use super::Context;
 use super::exit::Exit;
@@ -56,9 +59,46 @@ pub(crate) async fn graph(context: &Context, args: GraphArgs) -> Result<Exit, Er
         Drawing::Dot => dot(&document, &structure),
     };
     let format = args.format.to_possible_value().map(|v| v.get_name().to_owned());
-    let document = serde_json::json!({ "format": format, "graph": drawing });
+    let analysis = analysis(context, &document, structure.graph())?;
+    let redundant = redundant_edges(&document, &structure);
+    let document = serde_json::json!({
+        "format": format, "graph": drawing, "tasks": analysis, "redundant": redundant,
+    });
     context.output.result(&document, |_| drawing.clone());
     Ok(Exit::Done)
+}
+
+/// Where each task stands: level, times with unlimited room, and how late it may be.
+#[derive(Serialize)]
+struct TaskTimes<'p> {
+    task: &'p str,
+    level: u32,
+    expected_seconds: f64,
+    earliest_start: f64,
+    latest_start: f64,
+    slack: f64,
+    critical: bool,
+}
+
+fn analysis<'p>(
+    context: &Context,
+    document: &'p PlanDocument,
+    graph: &DependencyGraph,
+) -> Result<Vec<TaskTimes<'p>>, Error> {
+    let ground = compose::ground(&context.config)?;
+    let estimate = ground.knowledge().estimate(document, graph, &ground.catalog);
+    let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
+    let timing = graph.timing(&seconds);
+    let times = |task: TaskIndex| TaskTimes {
+        task: name(document, task),
+        level: graph.level(task),
+        expected_seconds: seconds[task.at()],
+        earliest_start: timing.earliest_start[task.at()],
+        latest_start: timing.latest_start[task.at()],
+        slack: timing.slack(task),
+        critical: timing.slack(task) == 0.0,
+    };
+    Ok(graph.order().iter().map(|task| times(*task)).collect())
 }
 
 fn name(document: &PlanDocument, task: TaskIndex) -> &str {

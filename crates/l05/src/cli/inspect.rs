@@ -71,6 +71,13 @@ fn status_text(report: &StatusReport) -> String {
     });
     text.push('\n');
     text.push_str(&table(&["  TASK", "STATUS", "ATTEMPTS", "ERROR"], rows));
+    if let Some(forecast) = &report.forecast {
+        let end = forecast.finish_at;
+        text.push_str(&format!(
+            "\nexpected to end in {:.1} s, at {end}",
+            forecast.remaining_seconds
+        ));
+    }
     if let Some(hint) = &report.hint {
         text.push_str(&format!("\nhint: {hint}"));
     }

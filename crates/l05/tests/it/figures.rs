@@ -210,6 +210,53 @@ fn plans_are_simulated_on_agents() {
 }
 
 #[test]
+fn the_graph_is_analysed() {
+    let sandbox = Sandbox::new();
+    let wait = |id: &str, seconds: u32, needs: &[&str]| json!({"id": id, "tool": "time.wait", "inputs": {"seconds": 0}, "expected_seconds": seconds, "depends_on": needs});
+    let tasks = [
+        wait("a", 1, &[]),
+        wait("b", 4, &["a"]),
+        wait("c", 2, &["a"]),
+        wait("d", 1, &["b", "c", "a"]),
+    ];
+    sandbox.write("plan.json", &json!({"goal": "x", "tasks": tasks}).to_string());
+    let (code, graph) = sandbox.json(&["graph", "plan.json"]);
+    assert_eq!(code, 0, "{graph}");
+    let short: Vec<Value> = graph["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| json!([t["task"], t["level"], t["earliest_start"], t["latest_start"], t["slack"]]))
+        .collect();
+    assert_eq!(
+        json!(short),
+        json!([
+            ["a", 0, 0.0, 0.0, 0.0],
+            ["b", 1, 1.0, 1.0, 0.0],
+            ["c", 1, 1.0, 3.0, 2.0],
+            ["d", 2, 5.0, 5.0, 0.0]
+        ])
+    );
+    assert_eq!(graph["redundant"], json!([{"from": "a", "to": "d"}]), "b and c imply it");
+}
+
+#[test]
+fn destructive_tools_and_plain_keys_are_warned_of() {
+    let sandbox = Sandbox::new();
+    sandbox.write("tools.json", "{\"tools\": [{\"name\": \"erase\", \"destructive\": true}]}");
+    let plan = json!({"goal": "x", "tasks": [
+        {"id": "a", "tool": "erase", "inputs": {"header": "ghp_16C7e42F292c6912E7710c838347Ae178B4a"}}]});
+    sandbox.write("plan.json", &plan.to_string());
+    let validate = ["validate", "plan.json", "--catalog", "tools.json"];
+    let (code, verdict) = sandbox.json(&validate);
+    assert_eq!(code, 0, "{verdict}");
+    let codes: Vec<&Value> =
+        verdict["warnings"].as_array().unwrap().iter().map(|w| &w["code"]).collect();
+    assert_eq!(codes, ["E5613", "E5613"], "{verdict}");
+    assert_eq!(sandbox.run(&[&validate[..], &["--strict"]].concat()).code, 3);
+}
+
+#[test]
 fn batches_answer_line_by_line_in_order() {
     let sandbox = Sandbox::new();
     let wait = json!({"id": "a", "tool": "time.wait", "inputs": {"seconds": 0}});
