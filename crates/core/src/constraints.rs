@@ -120,18 +120,20 @@ impl Check<'_> {
                 );
             }
         }
-        if let Some(budget) = self.document.resource_budget.clone() {
-            let limits = [
-                ("resource_budget.tokens_in", budget.tokens_in),
-                ("resource_budget.tokens_out", budget.tokens_out),
-            ];
-            if let [(_, Some(input)), (_, Some(output))] = limits {
-                let needs = self.estimate.tasks.iter().map(|t| t.tokens.expected).collect();
-                let allowed = input.saturating_add(output) as f64;
-                let remedy = |n: f64| format!("a resource_budget of {n:.0} tokens");
-                let field = "resource_budget.tokens";
-                self.sum(&SumLimit { field, allowed, unit, remedy, needs, bound: 0.0 });
-            }
+        let budget = self.document.resource_budget.clone().unwrap_or_default();
+        let sides = [
+            ("resource_budget.tokens_in", budget.tokens_in),
+            ("resource_budget.tokens_out", budget.tokens_out),
+        ];
+        for (field, allowed) in sides {
+            let Some(allowed) = allowed else { continue };
+            let side = |task: &crate::estimate::TaskEstimate| match field {
+                "resource_budget.tokens_in" => task.tokens_in,
+                _ => task.tokens.expected - task.tokens_in,
+            };
+            let needs = self.estimate.tasks.iter().map(side).collect();
+            let remedy = |n: f64| format!("{:.0}", n.ceil());
+            self.sum(&SumLimit { field, allowed: allowed as f64, unit, remedy, needs, bound: 0.0 });
         }
     }
 
@@ -148,7 +150,11 @@ impl Check<'_> {
                 allowed,
                 unit: |n| format!("${}", rounded(n)),
                 // Up to a hundredth of a cent, so that the sum fits.
-                remedy: |n| format!("--budget-usd {}", (n * 1e4 - 1e-6).ceil() / 1e4),
+                remedy: if field == "cost_limit_usd" {
+                    |n| format!("--budget-usd {}", (n * 1e4 - 1e-6).ceil() / 1e4)
+                } else {
+                    |n| format!("resource_budget.cost_usd {}", (n * 1e4 - 1e-6).ceil() / 1e4)
+                },
                 needs: self.estimate.tasks.iter().map(|t| t.cost_usd.expected).collect(),
                 bound: self.bound.cost_usd,
             });
@@ -171,7 +177,7 @@ impl Check<'_> {
                 Finding::new(ErrorCode::BUDGET_EXCEEDED, Level::Feasibility, message)
                     .field(place(limit.field))
                     .suggest(format!(
-                        "the smallest that would do is {}; or leave out one of these tasks",
+                        "these tasks alone exceed it; the smallest that would do is {}",
                         (limit.remedy)(needed)
                     ))
                     .detail("conflict", json!(conflict))
@@ -232,12 +238,17 @@ impl Check<'_> {
         let workers = f64::from(self.document.parallelism());
         let work: f64 = seconds.iter().sum();
         let chain: f64 = self.estimate.critical_path_seconds;
+        let would_do = (expected * 1e3 - 1e-6).ceil() / 1e3;
         let refuse = |message: String, conflict: Conflict| {
             Finding::new(ErrorCode::DEADLINE_MISSED, Level::Feasibility, message)
                 .field(place(field))
                 .suggest(format!(
-                    "the shortest that would do is --deadline {}s; or leave out one of these tasks",
-                    (expected * 1e3).ceil() / 1e3
+                    "these tasks alone exceed it; {} would do",
+                    if field == "max_execution_time_sec" {
+                        format!("--deadline {would_do}s")
+                    } else {
+                        format!("{field} {would_do} s later or longer")
+                    }
                 ))
                 .detail("conflict", json!(conflict))
                 .detail("needed", expected)

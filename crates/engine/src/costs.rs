@@ -41,7 +41,7 @@ pub struct Figure {
     pub expected: f64,
     /// It will hardly be more.
     pub high: f64,
-    /// It cannot be more.
+    /// It cannot be more, as far as executors keep to their quotas ([`Bound`]).
     pub bound: f64,
 }
 

@@ -11,7 +11,8 @@ use crate::task::{RetryPolicy, Task, TaskType};
 /// No class of errors is retried more often, whatever a task's policy says (spec 03, 3.3).
 const CLASS_RETRIES_MAX: u8 = 3;
 
-/// The certificate: a run that keeps to it cannot take more.
+/// The certificate: what the plan can take when every executor keeps to its quota and no attempt
+/// has to be repeated because its process died (such repetitions are not retries, and not counted).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bound {
@@ -99,7 +100,7 @@ impl Knowledge {
         let work: f64 = seconds.iter().sum();
         Bound {
             tokens: tasks.iter().map(TaskBound::tokens).fold(0, u64::saturating_add),
-            cost_usd: rounded(tasks.iter().map(TaskBound::cost_usd).sum()),
+            cost_usd: rounded_up(tasks.iter().map(TaskBound::cost_usd).sum()),
             chain_seconds: rounded(chain),
             seconds: rounded(work / workers + (1.0 - 1.0 / workers) * chain),
             tasks,
@@ -109,16 +110,15 @@ impl Knowledge {
     fn worst(&self, task: &Task) -> TaskBound {
         let quota = task.resource_quota.clone().unwrap_or_default();
         let said = task.resource_estimate.clone().unwrap_or_default();
-        let quota_tokens = match (quota.tokens_in, quota.tokens_out) {
-            (None, None) => None,
-            (input, output) => Some(input.unwrap_or(0).saturating_add(output.unwrap_or(0))),
-        };
         let said_tokens = [said.tokens_in, said.tokens_out].into_iter().flatten();
         let said_tokens = said_tokens.map(|range| range.high.max(0.0).ceil() as u64).sum::<u64>();
-        let attempt_tokens = quota_tokens.unwrap_or(match task.task_type {
-            TaskType::LlmCall => self.tokens_per_task_max.max(said_tokens),
-            TaskType::ToolCall | TaskType::Atomic | TaskType::Compound => said_tokens,
-        });
+        // A side that the quota leaves open may take all that one task may.
+        let side = |quota: Option<u64>| quota.unwrap_or(self.tokens_per_task_max);
+        let attempt_tokens = match (task.task_type, quota.tokens_in, quota.tokens_out) {
+            (TaskType::LlmCall, None, None) => self.tokens_per_task_max.max(said_tokens),
+            (TaskType::LlmCall, input, output) => side(input).saturating_add(side(output)),
+            (TaskType::ToolCall | TaskType::Atomic | TaskType::Compound, _, _) => said_tokens,
+        };
         let price = self.prices.model(task.model());
         let per_token = price.input_usd_per_million.max(price.output_usd_per_million) / 1e6;
         let call = task.tool.as_deref().map_or(0.0, |tool| self.prices.tool(tool));
@@ -132,9 +132,14 @@ impl Knowledge {
             attempt_seconds: task.timeout_seconds,
             wait_seconds: rounded(longest_waits(&task.retry_policy, retries)),
             attempt_tokens,
-            attempt_cost_usd: rounded(quota.cost_usd.unwrap_or(by_price.max(said_cost))),
+            attempt_cost_usd: rounded_up(by_price.max(said_cost)),
         }
     }
+}
+
+/// A bound is never rounded below itself; what is left of sums of decimals does not count.
+fn rounded_up(value: f64) -> f64 {
+    rounded((value * 1e6 - 1e-3).ceil().max(0.0) / 1e6)
 }
 
 fn longest_waits(policy: &RetryPolicy, retries: u8) -> f64 {

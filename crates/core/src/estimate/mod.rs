@@ -94,6 +94,9 @@ pub struct TaskEstimate {
     /// Model tokens, in and out.
     #[serde(default, skip_serializing_if = "Range::is_zero")]
     pub tokens: Range,
+    /// Of the expected tokens those that go in. Worked out anew where it is needed, not kept.
+    #[serde(skip)]
+    pub tokens_in: f64,
     /// US dollars.
     #[serde(default, skip_serializing_if = "Range::is_zero")]
     pub cost_usd: Range,
@@ -213,6 +216,7 @@ impl Knowledge {
             task: task.task_id.clone(),
             seconds: seconds.rounded(),
             tokens: tokens_in.plus(tokens_out).rounded(),
+            tokens_in: tokens_in.expected,
             cost_usd: cost_usd.rounded(),
             method: EstimateMethod::Deterministic,
             runs: 0,
@@ -258,10 +262,13 @@ fn blended(guess: &TaskEstimate, known: &Observed, guess_weight: f64) -> TaskEst
     let told = |guess: Range, known: Range| {
         if known.is_zero() { guess } else { blend(guess, known) }
     };
+    let tokens = told(guess.tokens, known.tokens);
+    let share_in = guess.tokens_in / guess.tokens.expected.max(1.0);
     TaskEstimate {
         task: guess.task.clone(),
         seconds: blend(guess.seconds, known.seconds),
-        tokens: told(guess.tokens, known.tokens),
+        tokens_in: tokens.expected * share_in.min(1.0),
+        tokens,
         cost_usd: told(guess.cost_usd, known.cost_usd),
         method: if guess_weight > 0.0 {
             EstimateMethod::Hybrid

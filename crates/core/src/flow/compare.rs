@@ -75,10 +75,14 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
     let asked = without_unsaid(consumed, &said(produced));
     if asked != *consumed {
         return match compare(produced, &asked, exact) {
-            Verdict::Misfit { witness, why } => Verdict::Misfit { witness, why },
-            Verdict::Fits | Verdict::Undecided { .. } => Verdict::Undecided {
-                why: format!("nothing is promised that rules out {}: {why}", shown(&witness)),
-            },
+            Verdict::Misfit { witness, why } if !takes.is_valid(&witness) => {
+                Verdict::Misfit { witness, why }
+            }
+            Verdict::Misfit { .. } | Verdict::Fits | Verdict::Undecided { .. } => {
+                Verdict::Undecided {
+                    why: format!("nothing is promised that rules out {}: {why}", shown(&witness)),
+                }
+            }
         };
     }
     Verdict::Misfit { witness, why }
@@ -163,7 +167,9 @@ fn without_unsaid(schema: &Value, said: &[bool; NARROWING.len()]) -> Value {
         Value::Object(map) => {
             let kept = map.iter().filter(|(key, value)| !(unsaid(key) && is_plain(value)));
             let eased = |(key, value): (&String, &Value)| {
-                let negates = ["not", "if", "oneOf", "contains"].contains(&key.as_str());
+                // Constants are data, and definitions may be used under a negation.
+                let whole = ["not", "if", "oneOf", "contains", "const", "enum", "$defs"];
+                let negates = whole.contains(&key.as_str());
                 let value = if negates { value.clone() } else { without_unsaid(value, said) };
                 (key.clone(), value)
             };

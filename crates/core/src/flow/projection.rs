@@ -39,6 +39,8 @@ pub struct Projection {
     pub exact: bool,
     /// Whether the schema says anything of this place; an open object may hold anything.
     pub declared: bool,
+    /// Whether there were branches on the way: which of them a value takes, other places decide.
+    pub branching: bool,
 }
 
 /// The part of `schema` at `steps`.
@@ -53,11 +55,12 @@ struct Place {
     always: bool,
     exact: bool,
     declared: bool,
+    branching: bool,
 }
 
 impl Place {
     fn anything() -> Place {
-        Place { schema: Value::Bool(true), always: false, exact: true, declared: false }
+        Place { declared: false, always: false, ..whole() }
     }
 }
 
@@ -71,10 +74,15 @@ impl SchemaDocument {
                 presence: if place.always { Presence::Always } else { Presence::Sometimes },
                 exact: place.exact,
                 declared: place.declared,
+                branching: place.branching,
             },
-            Err(never) => {
-                Projection { schema: json!(false), presence: never, exact: true, declared: true }
-            }
+            Err(never) => Projection {
+                schema: json!(false),
+                presence: never,
+                exact: true,
+                declared: true,
+                branching: false,
+            },
         }
     }
 
@@ -95,7 +103,13 @@ impl SchemaDocument {
         }
         let declared = at.declared;
         let items = self.standalone(json!({ "type": "array", "items": at.schema }));
-        Projection { schema: items, presence: Presence::Always, exact: false, declared }
+        Projection {
+            schema: items,
+            presence: Presence::Always,
+            exact: false,
+            declared,
+            branching: false,
+        }
     }
 
     fn follow(&self, steps: &[Step]) -> Result<Place, Presence> {
@@ -133,7 +147,7 @@ impl SchemaDocument {
             _ => declared = false,
         }
         let schema = if declared { any_of(inside) } else { Value::Bool(true) };
-        Place { schema, always: false, exact: false, declared }
+        Place { schema, always: false, exact: false, declared, branching: false }
     }
 
     fn dereferenced<'s>(&'s self, schema: &'s Value) -> Option<&'s Value> {
@@ -169,7 +183,7 @@ impl SchemaDocument {
         }
         for keyword in ["anyOf", "oneOf"] {
             if map.contains_key(keyword) {
-                place = both(place, self.branches(list(map, keyword), step, depth)?);
+                place = both(place, self.branches(list(map, keyword), keyword, step, depth)?);
             }
         }
         let conditional = ["if", "not", "dependentSchemas", "unevaluatedProperties", "contains"];
@@ -179,7 +193,13 @@ impl SchemaDocument {
         Some(place)
     }
 
-    fn branches(&self, branches: &[Value], step: &Step, depth: usize) -> Option<Place> {
+    fn branches(
+        &self,
+        branches: &[Value],
+        keyword: &str,
+        step: &Step,
+        depth: usize,
+    ) -> Option<Place> {
         let found: Vec<Option<Place>> =
             branches.iter().map(|branch| self.step(branch, step, depth + 1)).collect();
         let always = found.iter().all(|place| place.as_ref().is_some_and(|p| p.always));
@@ -187,9 +207,13 @@ impl SchemaDocument {
         if places.is_empty() {
             return None;
         }
+        // One of several that exclude each other is less than all of them together, unless a
+        // constant tells them apart.
+        let apart = keyword == "anyOf" || places.len() < 2 || discriminated(branches);
         Some(Place {
             always,
-            exact: places.iter().all(|place| place.exact),
+            branching: branches.len() > 1,
+            exact: apart && places.iter().all(|place| place.exact),
             declared: places.iter().all(|place| place.declared),
             schema: any_of(places.into_iter().map(|place| place.schema).collect()),
         })
@@ -218,7 +242,7 @@ impl SchemaDocument {
 }
 
 fn whole() -> Place {
-    Place { schema: Value::Bool(true), always: true, exact: true, declared: true }
+    Place { schema: Value::Bool(true), always: true, exact: true, declared: true, branching: false }
 }
 
 fn after(before: &Place, next: Place) -> Place {
@@ -226,6 +250,7 @@ fn after(before: &Place, next: Place) -> Place {
         always: before.always && next.always,
         exact: before.exact && next.exact,
         declared: before.declared && next.declared,
+        branching: before.branching || next.branching,
         schema: next.schema,
     }
 }
@@ -278,7 +303,7 @@ fn constants(values: &[Value], step: &Step) -> Option<Place> {
         return None;
     }
     let always = found.len() == values.len();
-    Some(Place { schema: json!({ "enum": found }), always, exact: true, declared: true })
+    Some(Place { schema: json!({ "enum": found }), always, ..whole() })
 }
 
 fn member(map: &Map<String, Value>, name: &str) -> Option<Place> {
@@ -297,12 +322,12 @@ fn member(map: &Map<String, Value>, name: &str) -> Option<Place> {
     if !parts.is_empty() {
         let schema = all_of(parts);
         let never = schema == Value::Bool(false);
-        return (!never).then_some(Place { schema, always: required, exact: true, declared: true });
+        return (!never).then_some(Place { schema, always: required, ..whole() });
     }
     match map.get("additionalProperties") {
         Some(Value::Bool(false)) => None,
         Some(schema @ Value::Object(_)) => {
-            Some(Place { schema: schema.clone(), always: required, exact: true, declared: true })
+            Some(Place { schema: schema.clone(), always: required, ..whole() })
         }
         _ => Some(Place { always: required, ..Place::anything() }),
     }
@@ -331,13 +356,29 @@ fn item(map: &Map<String, Value>, index: i64) -> Option<Place> {
         let mut any = prefix.to_vec();
         any.push(rest);
         let exact = prefix.is_empty();
-        return Some(Place { schema: any_of(any), always, exact, declared });
+        return Some(Place { schema: any_of(any), always, exact, declared, branching: false });
     }
     let (schema, declared) = match prefix.get(usize::try_from(index).ok()?) {
         Some(schema) => (schema.clone(), true),
         None => (rest, declared),
     };
-    (schema != Value::Bool(false)).then_some(Place { schema, always, exact: true, declared })
+    (schema != Value::Bool(false)).then_some(Place { schema, always, declared, ..whole() })
+}
+
+/// Whether a required member of every branch is a constant, another one in each.
+fn discriminated(branches: &[Value]) -> bool {
+    let constant = |branch: &Value, name: &str| -> Option<Value> {
+        let required = branch.get("required")?.as_array()?.iter().any(|r| r == name);
+        let value = branch.get("properties")?.get(name)?.get("const")?.clone();
+        required.then_some(value)
+    };
+    let Some(first) = branches.first().and_then(|b| b.get("properties")?.as_object()) else {
+        return false;
+    };
+    first.keys().any(|name| {
+        let values: Option<Vec<Value>> = branches.iter().map(|b| constant(b, name)).collect();
+        values.is_some_and(|values| (1..values.len()).all(|at| !values[..at].contains(&values[at])))
+    })
 }
 
 /// Both hold at once.
@@ -346,6 +387,7 @@ fn both(a: Place, b: Place) -> Place {
         always: a.always || b.always,
         exact: a.exact && b.exact,
         declared: a.declared || b.declared,
+        branching: a.branching || b.branching,
         schema: all_of(vec![a.schema, b.schema]),
     }
 }

@@ -14,15 +14,17 @@ const PAIRS_MAX: usize = 2_000;
 
 /// Whether `consumed` is shown to take every value of `produced`. `false` proves nothing.
 pub(super) fn fits(produced: &Value, consumed: &Value) -> bool {
-    let mut pairs = Pairs { produced, consumed, assumed: Vec::new(), met: 0 };
+    let mut pairs = Pairs { produced, consumed, assumed: Vec::new(), depth: 0, met: 0 };
     has_reference(produced) && has_reference(consumed) && pairs.fit(produced, consumed)
 }
 
 struct Pairs<'s> {
     produced: &'s Value,
     consumed: &'s Value,
-    /// Pairs under comparison, by identity.
-    assumed: Vec<(*const Value, *const Value)>,
+    /// Pairs under comparison, by identity, with how deep in the values they were met.
+    assumed: Vec<(*const Value, *const Value, usize)>,
+    /// Members and items stepped into.
+    depth: usize,
     met: usize,
 }
 
@@ -32,8 +34,10 @@ impl<'s> Pairs<'s> {
         else {
             return false;
         };
-        if self.assumed.iter().any(|(a, b)| std::ptr::eq(*a, p) && std::ptr::eq(*b, c)) {
-            return true;
+        // Only deeper in the value than before: a pair that meets itself on the spot proves nothing.
+        let met = |(a, b, _): &&(_, _, usize)| std::ptr::eq(*a, p) && std::ptr::eq(*b, c);
+        if let Some((_, _, depth)) = self.assumed.iter().find(met) {
+            return *depth < self.depth;
         }
         self.met += 1;
         if self.met > PAIRS_MAX {
@@ -42,7 +46,7 @@ impl<'s> Pairs<'s> {
         if !has_reference(p) && !has_reference(c) {
             return covers(c, p);
         }
-        self.assumed.push((p, c));
+        self.assumed.push((p, c, self.depth));
         let fits = self.unfolded(p, c);
         self.assumed.pop();
         fits
@@ -70,7 +74,12 @@ impl<'s> Pairs<'s> {
             .iter()
             .filter(|(key, _)| !understood.contains(&key.as_str()))
             .all(|(key, value)| p.get(key) == Some(value));
-        same && p.get("patternProperties").is_none()
+        // These mean something only together with their neighbours.
+        let entangled =
+            ["unevaluatedProperties", "unevaluatedItems", "contains", "dependentSchemas"];
+        let apart = entangled.iter().all(|key| !p.contains_key(*key) && !c.contains_key(*key));
+        same && apart
+            && p.get("patternProperties").is_none()
             && p.get("prefixItems").is_none()
             && required(c).all(|name| required(p).any(|r| r == name))
             && self.members(p, c)
@@ -87,15 +96,23 @@ impl<'s> Pairs<'s> {
         let names: Vec<&str> = names.flat_map(|map| map.keys().map(String::as_str)).collect();
         let rest =
             |map: &'s Map<String, Value>| map.get("additionalProperties").unwrap_or(&ANYTHING);
-        names.into_iter().all(|name| self.fit(of(p, name), of(c, name)))
-            && self.fit(rest(p), rest(c))
+        self.depth += 1;
+        let fits = names.into_iter().all(|name| self.fit(of(p, name), of(c, name)))
+            && self.fit(rest(p), rest(c));
+        self.depth -= 1;
+        fits
     }
 
     fn items(&mut self, p: &'s Map<String, Value>, c: &'s Map<String, Value>) -> bool {
         match (p.get("items"), c.get("items")) {
             (_, None) => true,
             (None, Some(_)) => false,
-            (Some(p), Some(c)) => self.fit(p, c),
+            (Some(p), Some(c)) => {
+                self.depth += 1;
+                let fits = self.fit(p, c);
+                self.depth -= 1;
+                fits
+            }
         }
     }
 }

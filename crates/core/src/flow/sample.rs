@@ -3,6 +3,8 @@
 //! For showing that two schemas differ, and that a condition cannot be evaluated. Sloppy on
 //! purpose: who needs a value that is valid for certain asks a validator, as all callers here do.
 
+use std::cell::Cell;
+
 use regex_syntax::hir::{Hir, HirKind};
 use serde_json::{Map, Value, json};
 
@@ -14,16 +16,21 @@ const VARIANTS_MAX: usize = 12;
 const DEPTH_MAX: usize = 6;
 /// The longest text and list that is made.
 const LENGTH_MAX: u64 = 1_000;
+/// Schemas looked at and values made for one call, all levels together: schemas that ask for more
+/// (long lists of long lists, wide objects of wide objects) get fewer values.
+const BUDGET: usize = 50_000;
 
 /// Some values that `schema` may hold for valid.
 pub fn samples(schema: &Value) -> Vec<Value> {
-    let mut values = Sampler { document: schema }.values(schema, 0);
+    let sampler = Sampler { document: schema, budget: Cell::new(BUDGET) };
+    let mut values = sampler.values(schema, 0);
     values.truncate(VALUES_MAX);
     values
 }
 
 struct Sampler<'s> {
     document: &'s Value,
+    budget: Cell<usize>,
 }
 
 const TYPES: [&str; 7] = ["string", "integer", "number", "object", "array", "boolean", "null"];
@@ -35,7 +42,7 @@ impl Sampler<'_> {
             Value::Object(map) => map,
             _ => return any_value(),
         };
-        if depth > DEPTH_MAX {
+        if depth > DEPTH_MAX || !self.spend(1) {
             return Vec::new();
         }
         if let Some(constant) = map.get("const") {
@@ -68,6 +75,13 @@ impl Sampler<'_> {
             }
         }
         interleaved(types(map).into_iter().map(|name| self.of_type(name, map, depth)))
+    }
+
+    /// Takes from the budget; `false` when it is spent.
+    fn spend(&self, nodes: usize) -> bool {
+        let left = self.budget.get();
+        self.budget.set(left.saturating_sub(nodes));
+        left > nodes
     }
 
     fn target(&self, reference: &str) -> Option<&Value> {
@@ -108,6 +122,10 @@ impl Sampler<'_> {
         let distinct = map.get("uniqueItems") == Some(&Value::Bool(true));
         // Each item of each place in turn, the others at their first value.
         let build = |length: usize, shift: usize| -> Option<Value> {
+            let heaviest = prefix.iter().chain([&rest]).flatten().map(weight).max().unwrap_or(1);
+            if !self.spend(length.saturating_mul(heaviest)) {
+                return None;
+            }
             (0..length)
                 .map(|i| {
                     let choices = prefix.get(i).unwrap_or(&rest);
@@ -153,13 +171,21 @@ impl Sampler<'_> {
         }
         let mut full = least.clone();
         let mut variants = vec![];
-        for (name, schema) in properties {
-            for (nth, value) in self.some_values(schema, depth).into_iter().enumerate() {
+        let each: Vec<(&String, Vec<Value>)> = properties
+            .iter()
+            .map(|(name, schema)| (name, self.some_values(schema, depth)))
+            .collect();
+        let weight_full: usize = each.iter().map(|(_, values)| 1 + heaviest(values)).sum();
+        for (name, values) in &each {
+            for (nth, value) in values.iter().enumerate() {
+                if !self.spend(weight_full) {
+                    break;
+                }
                 if nth == 0 {
-                    full.insert(name.clone(), value.clone());
+                    full.insert((*name).clone(), value.clone());
                 }
                 let mut variant = least.clone();
-                variant.insert(name.clone(), value);
+                variant.insert((*name).clone(), value.clone());
                 variants.push(variant);
             }
         }
@@ -169,33 +195,44 @@ impl Sampler<'_> {
             more.insert("another".to_owned(), value.clone());
             more
         }));
-        values.extend((1..VARIANTS_MAX / 2).map(|nth| self.shifted(&full, properties, nth, depth)));
+        let shifts = (1..VARIANTS_MAX / 2).filter(|_| self.spend(weight_full));
+        values.extend(shifts.map(|nth| shifted(&full, &each, nth)));
         values.extend(variants);
         values.into_iter().map(Value::Object).collect()
-    }
-
-    /// All properties at their nth value at once.
-    fn shifted(
-        &self,
-        full: &Map<String, Value>,
-        properties: &Map<String, Value>,
-        nth: usize,
-        depth: usize,
-    ) -> Map<String, Value> {
-        let mut shifted = full.clone();
-        for (name, schema) in properties {
-            let values = self.some_values(schema, depth);
-            if let Some(value) = values.get(nth.min(values.len().saturating_sub(1))) {
-                shifted.insert(name.clone(), value.clone());
-            }
-        }
-        shifted
     }
 
     fn some_values(&self, schema: &Value, depth: usize) -> Vec<Value> {
         let mut values = self.values(schema, depth + 1);
         values.truncate(VARIANTS_MAX);
         values
+    }
+}
+
+/// All properties at their nth value at once.
+fn shifted(
+    full: &Map<String, Value>,
+    each: &[(&String, Vec<Value>)],
+    nth: usize,
+) -> Map<String, Value> {
+    let mut shifted = full.clone();
+    for (name, values) in each {
+        if let Some(value) = values.get(nth.min(values.len().saturating_sub(1))) {
+            shifted.insert((*name).clone(), value.clone());
+        }
+    }
+    shifted
+}
+
+fn heaviest(values: &[Value]) -> usize {
+    values.iter().map(weight).max().unwrap_or(0)
+}
+
+/// How many values a value is made of. Made within the budget, so never deep.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(weight).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
 }
 

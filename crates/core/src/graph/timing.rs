@@ -45,8 +45,9 @@ impl DependencyGraph {
     }
 
     /// Edges that another path implies: taking one away changes no order. Edges that carry data or
-    /// a condition are needed all the same; the caller knows which do.
-    pub fn redundant_edges(&self) -> Vec<EdgeIndex> {
+    /// a condition are needed all the same; the caller knows which do. `lenient` tasks say nothing
+    /// about what they need having completed: no path leads through them.
+    pub fn redundant_edges(&self, lenient: impl Fn(TaskIndex) -> bool) -> Vec<EdgeIndex> {
         let mut redundant = Vec::new();
         let mut seen = vec![u32::MAX; self.len()];
         let mut budget = VISITS_PER_EDGE * self.edges().len().max(1);
@@ -59,13 +60,16 @@ impl DependencyGraph {
             // the way is implied by another.
             let top = needed.iter().map(|e| self.level(self.edge(*e).from)).min().unwrap_or(0);
             let mut stack: Vec<TaskIndex> = needed.iter().map(|e| self.edge(*e).from).collect();
+            stack.retain(|task| !lenient(*task));
             while let Some(task) = stack.pop() {
                 for edge in self.edges_in(task) {
                     budget = budget.saturating_sub(1);
                     let before = self.edge(*edge).from;
                     if self.level(before) >= top && seen[before.at()] != to.0 {
                         seen[before.at()] = to.0;
-                        stack.push(before);
+                        if !lenient(before) {
+                            stack.push(before);
+                        }
                     }
                 }
                 if budget == 0 {

@@ -21,6 +21,9 @@ pub fn read_markdown(text: &str) -> Result<Imported, Error> {
         return Err(Error::new(ErrorCode::REQUEST_TOO_LARGE, message));
     }
     if let Some(draft) = workflow::read(text) {
+        if draft.steps.len() > STEPS_MAX {
+            return Err(too_many());
+        }
         return draft.finish();
     }
     let mut reader = Outline::default();
@@ -28,11 +31,15 @@ pub fn read_markdown(text: &str) -> Result<Imported, Error> {
     for event in Parser::new_ext(text, options) {
         reader.event(event);
         if reader.count > STEPS_MAX {
-            let message = format!("the text has more than {STEPS_MAX} list items");
-            return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message));
+            return Err(too_many());
         }
     }
     resolve(reader.finish()).finish()
+}
+
+fn too_many() -> Error {
+    let message = format!("the text has more than {STEPS_MAX} steps");
+    Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
 }
 
 /// An item of a list, or a heading with what stands below it.
@@ -66,6 +73,8 @@ struct Outline {
     items: Vec<Item>,
     /// Open items, outermost first.
     open: Vec<Item>,
+    /// Open items that nest deeper than is followed: their words go to the deepest one above.
+    folded: usize,
     /// The next number of each open list; none for bullets.
     lists: Vec<Option<u64>>,
     heading: Option<(HeadingLevel, String)>,
@@ -125,6 +134,11 @@ impl Outline {
                 self.flush();
                 self.lists.push(first);
             }
+            Tag::Item if self.open.len() >= DEPTH_MAX => {
+                self.count += 1;
+                self.flush();
+                self.folded += 1;
+            }
             Tag::Item => {
                 self.count += 1;
                 let kind = match self.lists.last_mut() {
@@ -154,6 +168,10 @@ impl Outline {
         match tag {
             TagEnd::Heading(_) => self.end_heading(),
             TagEnd::Paragraph => self.flush(),
+            TagEnd::Item if self.folded > 0 => {
+                self.flush();
+                self.folded -= 1;
+            }
             TagEnd::Item => {
                 self.flush();
                 let Some(item) = self.open.pop() else { return };
@@ -297,6 +315,7 @@ fn number(items: Vec<Item>, prefix: &str, depth: usize, draft: &mut Draft) -> Ve
             done: item.done,
             number: number.clone(),
             children: Vec::new(),
+            part_of: Vec::new(),
         };
         let (below, notes): (Vec<Item>, Vec<Item>) = item
             .children
@@ -454,8 +473,12 @@ impl Flat<'_> {
             step.text,
             step.children.len()
         ));
-        let children: Vec<(Step, bool)> =
-            step.children.iter().map(|child| (within(child, step), true)).collect();
+        let children: Vec<(Step, bool)> = step
+            .children
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (within(c, step, i == 0), true))
+            .collect();
         let last = self.level(&children, needs);
         Ends { last, needs: needs.to_vec() }
     }
@@ -471,10 +494,14 @@ fn in_order(tasks: HashSet<String>) -> Vec<String> {
     tasks
 }
 
-/// A nested step keeps the words of the step it belongs to.
-fn within(child: &Step, parent: &Step) -> Step {
+/// A nested step keeps the words of the step it belongs to; the first one its notes, too. They are
+/// kept apart from its own, because what they say of other steps is said of the outer step.
+fn within(child: &Step, parent: &Step, is_first: bool) -> Step {
     let mut child = child.clone();
-    child.notes.push(format!("Part of: {}", parent.text));
-    child.notes.extend(parent.notes.iter().cloned());
+    child.part_of.push(format!("Part of: {}", parent.text));
+    if is_first {
+        child.part_of.extend(parent.notes.iter().cloned());
+    }
+    child.part_of.extend(parent.part_of.iter().take(1).cloned());
     child
 }

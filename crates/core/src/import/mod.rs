@@ -46,6 +46,8 @@ struct Step {
     commands: Vec<(String, String)>,
     /// Names of files it speaks of.
     files: Vec<String>,
+    /// What the steps say that it stands in.
+    part_of: Vec<String>,
     /// Steps within it.
     children: Vec<Step>,
     /// Its checkbox is ticked.
@@ -103,6 +105,7 @@ fn task(step: &Step, needs: &[&str]) -> Value {
     };
     put("name", json!(name));
     let mut description = step.notes.clone();
+    description.extend(step.part_of.iter().cloned());
     if !short {
         description.insert(0, step.text.clone());
     }
@@ -110,13 +113,9 @@ fn task(step: &Step, needs: &[&str]) -> Value {
         put("description", json!(description.join("\n")));
     }
     put("type", json!("ATOMIC"));
-    let mut listed: Vec<String> = Vec::new();
-    for need in needs {
-        let need = id(need);
-        if !listed.contains(&need) {
-            listed.push(need);
-        }
-    }
+    let mut seen: std::collections::HashSet<&str> = std::collections::HashSet::new();
+    let listed: Vec<String> =
+        needs.iter().filter(|need| seen.insert(need)).map(|need| id(need)).collect();
     if !listed.is_empty() {
         put("depends_on", json!(listed));
     }

@@ -6,11 +6,12 @@
 //! Edge: (START,1) (1,END)
 //! ```
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Draft, Step};
+use super::{Draft, STEPS_MAX, Step};
 
 /// Reads a text of this form; `None` when it is none.
 pub(super) fn read(text: &str) -> Option<Draft> {
@@ -30,6 +31,7 @@ pub(super) fn read(text: &str) -> Option<Draft> {
         warnings: Vec::new(),
     };
     let mut in_edges = false;
+    let mut numbers: HashSet<String> = HashSet::new();
     for line in text.lines().skip(begin + 1) {
         let edges = line.trim().get(..5).filter(|word| word.eq_ignore_ascii_case("edge:"));
         in_edges |= edges.is_some();
@@ -39,7 +41,10 @@ pub(super) fn read(text: &str) -> Option<Draft> {
             }
         } else if let Some(node) = NODE.captures(line) {
             let number = node[1].to_owned();
-            if draft.steps.iter().any(|step| step.number == number) {
+            if draft.steps.len() > STEPS_MAX {
+                break;
+            }
+            if !numbers.insert(number.clone()) {
                 draft
                     .warnings
                     .push(format!("node {number} is there twice: the second was left out"));
@@ -53,19 +58,19 @@ pub(super) fn read(text: &str) -> Option<Draft> {
     if !in_edges {
         return None;
     }
-    check_edges(&mut draft);
+    check_edges(&mut draft, &numbers);
     Some(draft)
 }
 
 /// START and END are the ends of the plan, not tasks of it.
-fn check_edges(draft: &mut Draft) {
+fn check_edges(draft: &mut Draft, numbers: &HashSet<String>) {
     let edges = std::mem::take(&mut draft.edges);
     let is_end = |word: &str| ["START", "END"].iter().any(|end| word.eq_ignore_ascii_case(end));
     for (from, to) in edges {
         if is_end(&from) || is_end(&to) {
             continue;
         }
-        let known = |number: &str| draft.steps.iter().any(|step| step.number == number);
+        let known = |number: &str| numbers.contains(number);
         if !known(&from) || !known(&to) {
             let missing = if known(&from) { &to } else { &from };
             draft

@@ -95,9 +95,16 @@ struct Members<'o> {
     out: &'o mut Vec<u8>,
     left_out: &'o [&'o str],
     begin: usize,
-    members: Vec<(Cow<'static, str>, usize)>,
+    members: Vec<Member>,
     /// The key of a map whose value is still to come.
     key: Option<String>,
+}
+
+/// `"key":value` stands from one place in the bytes to another.
+struct Member {
+    key: Cow<'static, str>,
+    from: usize,
+    to: usize,
 }
 
 impl Members<'_> {
@@ -109,25 +116,30 @@ impl Members<'_> {
         if self.left_out.contains(&key.as_ref()) {
             return Ok(());
         }
-        let at = self.out.len();
+        if !self.members.is_empty() {
+            self.out.push(b',');
+        }
+        let from = self.out.len();
         write_text(&key, self.out);
-        self.members.push((key, at));
         self.out.push(b':');
-        value.serialize(Writer { out: self.out, left_out: &[] })
+        value.serialize(Writer { out: self.out, left_out: &[] })?;
+        self.members.push(Member { key, from, to: self.out.len() });
+        Ok(())
     }
 
     fn close(self) -> Result<(), Unwritable> {
-        let Members { out, begin, members, .. } = self;
-        let ends: Vec<usize> =
-            members.iter().skip(1).map(|(_, at)| *at).chain([out.len()]).collect();
-        let mut order: Vec<usize> = (0..members.len()).collect();
-        order.sort_unstable_by(|a, b| key_order(&members[*a].0, &members[*b].0));
-        let written = out.split_off(begin);
-        for (nth, member) in order.into_iter().enumerate() {
-            if nth > 0 {
-                out.push(b',');
+        let Members { out, begin, mut members, .. } = self;
+        let sorted = members.is_sorted_by(|a, b| key_order(&a.key, &b.key).is_le());
+        if !sorted {
+            let written = out[begin..].to_vec();
+            members.sort_unstable_by(|a, b| key_order(&a.key, &b.key));
+            out.truncate(begin);
+            for (nth, member) in members.iter().enumerate() {
+                if nth > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(&written[member.from - begin..member.to - begin]);
             }
-            out.extend_from_slice(&written[members[member].1 - begin..ends[member] - begin]);
         }
         out.push(b'}');
         Ok(())

@@ -20,6 +20,8 @@ pub(super) struct Lister<'s> {
     place: Vec<u32>,
     /// When each task starts, of the last call.
     pub(super) start: Vec<f64>,
+    /// The tasks in the order in which they started.
+    pub(super) started: Vec<u32>,
 }
 
 impl<'s> Lister<'s> {
@@ -37,6 +39,7 @@ impl<'s> Lister<'s> {
             running: BinaryHeap::new(),
             place: vec![0; shape.len()],
             start: vec![0.0; shape.len()],
+            started: Vec::with_capacity(shape.len()),
         }
     }
 
@@ -48,6 +51,7 @@ impl<'s> Lister<'s> {
     pub(super) fn makespan(&mut self, list: &[u32], direction: Direction) -> f64 {
         let (out, _) = self.shape.arcs(direction);
         let needs = &self.needs[usize::from(direction == Direction::Backward)];
+        self.started.clear();
         self.waiting.clone_from(needs);
         for (place, task) in list.iter().enumerate() {
             self.place[*task as usize] = place as u32;
@@ -62,6 +66,7 @@ impl<'s> Lister<'s> {
             {
                 let task = list[place as usize];
                 self.start[task as usize] = now;
+                self.started.push(task);
                 let end = now + self.shape.seconds[task as usize];
                 self.running.push(Reverse((end.to_bits(), task)));
                 free -= 1;

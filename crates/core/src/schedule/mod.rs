@@ -134,7 +134,7 @@ fn on_equal(graph: &DependencyGraph, shape: &Shape, workers: usize, seed: u64) -
     let reached = lister.makespan(&list, Direction::Forward);
     debug_assert!(reached <= makespan * (1.0 + 1e-9) + 1e-9, "a list gives the same again");
     Schedule {
-        slots: placed(shape, &lister.start, workers),
+        slots: placed(shape, &lister, workers),
         makespan: reached,
         lower_bound: lower_bound.min(reached),
         critical_path: chains.critical,
@@ -153,21 +153,17 @@ fn rules(shape: &Shape, by_rank: Vec<u32>) -> Vec<Vec<u32>> {
     vec![by_rank, by_followers, by_length]
 }
 
-/// Gives each task a worker that is free at its start; the earliest free one of the lowest number.
-fn placed(shape: &Shape, start: &[f64], workers: usize) -> Vec<Slot> {
+/// Gives each task a worker that is free at its start, the one of the lowest number, in the order in
+/// which the list started them.
+fn placed(shape: &Shape, lister: &list::Lister<'_>, workers: usize) -> Vec<Slot> {
     use std::cmp::Reverse;
     use std::collections::{BTreeSet, BinaryHeap};
-    let mut by_start: Vec<u32> = shape.tasks().collect();
-    // Tasks that take no time end before others start at the same moment.
-    by_start.sort_by(|a, b| {
-        let key = |t: u32| (start[t as usize], shape.seconds[t as usize] > 0.0);
-        key(*a).0.total_cmp(&key(*b).0).then(key(*a).1.cmp(&key(*b).1)).then(a.cmp(b))
-    });
     let mut free: BTreeSet<u32> = (0..workers.min(shape.len()) as u32).collect();
     let mut busy: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
-    let mut slots = Vec::with_capacity(by_start.len());
-    for task in by_start {
-        let begin = start[task as usize];
+    let mut slots = Vec::with_capacity(shape.len());
+    for task in &lister.started {
+        let task = *task;
+        let begin = lister.start[task as usize];
         while let Some(Reverse((end, worker))) = busy.peek().copied()
             && f64::from_bits(end) <= begin
         {

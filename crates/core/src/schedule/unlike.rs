@@ -1,5 +1,7 @@
 //! Schedules on workers that differ in speed, room, capabilities and cost.
 
+use std::collections::HashMap;
+
 use super::shape::{Direction, Shape};
 use super::worker::{RoutingStrategy, Worker};
 use super::{Job, Schedule, Slot, Unplaceable, bound};
@@ -9,7 +11,7 @@ use crate::run::retry::splitmix64;
 
 /// Rounds of the search for a better order, and the largest job that is searched.
 const ROUNDS_MAX: usize = 200;
-const STEPS_MAX: usize = 200_000;
+const STEPS_MAX: usize = 1_000_000;
 /// How many alternatives an assignment keeps.
 const ALTERNATIVES_MAX: usize = 3;
 
@@ -25,7 +27,7 @@ pub(super) fn schedule(
     let mut list = placing.by_rank(job);
     let mut best = placing.place(&list, routing, false);
     if routing == RoutingStrategy::Balanced {
-        let rounds = ROUNDS_MAX.min(STEPS_MAX / shape.len().max(1));
+        let rounds = ROUNDS_MAX.min(STEPS_MAX / (shape.len() * workers.len()).max(1));
         for round in 0..rounds as u64 {
             let mut other = list.clone();
             placing.disturb(&mut other, seed ^ round.rotate_left(17));
@@ -54,8 +56,10 @@ struct Placing<'a> {
     shape: &'a Shape,
     needs: &'a [Vec<String>],
     workers: &'a [Worker],
-    /// For each task the workers that can do it.
-    able: Vec<Vec<u32>>,
+    /// The workers that can do what is needed, for each need that there is; and each task's place
+    /// among these.
+    groups: Vec<Vec<u32>>,
+    group: Vec<u32>,
 }
 
 struct Placed {
@@ -82,20 +86,27 @@ impl<'a> Placing<'a> {
         workers: &'a [Worker],
     ) -> Result<Placing<'a>, Unplaceable> {
         let needs = |task: u32| job.needs.get(task as usize).map_or(&[][..], Vec::as_slice);
-        let able: Vec<Vec<u32>> = shape
-            .tasks()
-            .map(|task| {
+        let mut known: HashMap<&[String], u32> = HashMap::new();
+        let (mut groups, mut group) = (Vec::new(), Vec::with_capacity(shape.len()));
+        for task in shape.tasks() {
+            let place = *known.entry(needs(task)).or_insert_with(|| {
                 let can = |w: &u32| workers[*w as usize].can_do(needs(task));
-                (0..workers.len() as u32).filter(can).collect()
-            })
-            .collect();
-        let stuck = shape.tasks().filter(|task| able[*task as usize].is_empty());
+                groups.push((0..workers.len() as u32).filter(can).collect::<Vec<u32>>());
+                groups.len() as u32 - 1
+            });
+            group.push(place);
+        }
+        let stuck = shape.tasks().filter(|task| groups[group[*task as usize] as usize].is_empty());
         let tasks: Vec<(u32, Vec<String>)> = stuck.map(|t| (t, needs(t).to_vec())).collect();
         if tasks.is_empty() {
-            Ok(Placing { shape, needs: job.needs, workers, able })
+            Ok(Placing { shape, needs: job.needs, workers, groups, group })
         } else {
             Err(Unplaceable { tasks })
         }
+    }
+
+    fn able(&self, task: u32) -> &[u32] {
+        &self.groups[self.group[task as usize] as usize]
     }
 
     fn seconds(&self, task: u32, worker: u32) -> f64 {
@@ -105,7 +116,7 @@ impl<'a> Placing<'a> {
     /// Upward rank by the mean time over the workers that can do each task.
     fn by_rank(&self, job: &Job<'_>) -> Vec<u32> {
         let mean = |task: u32| {
-            let able = &self.able[task as usize];
+            let able = self.able(task);
             able.iter().map(|w| self.seconds(task, *w)).sum::<f64>() / able.len() as f64
         };
         let seconds: Vec<f64> = self.shape.tasks().map(mean).collect();
@@ -161,7 +172,7 @@ impl<'a> Placing<'a> {
         pass: &mut Pass,
         needed: &[u32],
     ) -> u32 {
-        let able = &self.able[task as usize];
+        let able = self.able(task);
         let finish = |w: u32| self.finish_on(task, w, from, pass);
         // The cheaper one among equals, then the earlier one in the file.
         let cost = |w: u32| self.workers[w as usize].cost_per_hour;
@@ -220,7 +231,7 @@ impl<'a> Placing<'a> {
         pass: &Pass,
         needed: &[u32],
     ) -> AgentAssignment {
-        let able = &self.able[task as usize];
+        let able = self.able(task);
         let finish = |w: u32| self.finish_on(task, w, from, pass);
         let first = able.iter().map(|w| finish(*w)).fold(f64::MAX, f64::min);
         let most = pass.load.iter().copied().fold(0.0, f64::max);
@@ -252,6 +263,9 @@ impl<'a> Placing<'a> {
 
     fn disturb(&self, list: &mut Vec<u32>, seed: u64) {
         let draw = |salt: u64, end: usize| (splitmix64(seed ^ salt) % end.max(1) as u64) as usize;
+        if list.is_empty() {
+            return;
+        }
         for step in 0..2 {
             let from = draw(step * 2 + 1, list.len());
             let task = list.remove(from);
@@ -263,7 +277,7 @@ impl<'a> Placing<'a> {
     /// all lanes.
     fn lower_bound(&self, order: &[u32]) -> f64 {
         let fastest = |task: u32| {
-            let able = &self.able[task as usize];
+            let able = self.able(task);
             able.iter().map(|w| self.seconds(task, *w)).fold(f64::MAX, f64::min)
         };
         let (_, into) = self.shape.arcs(Direction::Forward);

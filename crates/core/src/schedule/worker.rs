@@ -59,6 +59,8 @@ static WORKER_FIELDS: &[Field] = &[
 ];
 /// The most workers of a file.
 const WORKERS_MAX: usize = 10_000;
+/// The most tasks at once over all workers of a file.
+const SLOTS_MAX: u64 = 100_000;
 
 /// Reads `agents: [{id, speed, max_concurrent_tasks, capabilities, cost_per_hour}]`, or the list
 /// alone; all problems at once.
@@ -90,6 +92,13 @@ pub fn read_workers(value: &Value) -> Result<Vec<Worker>, Vec<Finding>> {
             capabilities: object.texts("capabilities"),
             cost_per_hour: object.number("cost_per_hour", 0.0..=1e9).unwrap_or(0.0),
         });
+    }
+    let slots: u64 = workers.iter().map(|worker| u64::from(worker.slots)).sum();
+    if slots > SLOTS_MAX {
+        reader.malformed(
+            "agents",
+            format!("take {slots} tasks at once together; at most {SLOTS_MAX}"),
+        );
     }
     let findings = reader.into_findings();
     if findings.is_empty() { Ok(workers) } else { Err(findings) }

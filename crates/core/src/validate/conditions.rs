@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Findings;
-use super::dataflow::producer_schema;
+use super::dataflow::Promises;
 use crate::catalog::{Catalog, compile_schema};
 use crate::condition::Condition;
 use crate::error::ErrorCode;
@@ -21,15 +21,16 @@ pub(super) fn check(
     document: &PlanDocument,
     structure: &Structure,
     catalog: &Catalog,
+    promises: &Promises,
     findings: &mut Findings,
 ) {
     let inputs = Value::Object(document.inputs.clone());
     for (edge, conditions) in structure.all_conditions() {
         let edge = structure.graph().edge(edge);
         let (from, to) = (&document.tasks[edge.from.at()], &document.tasks[edge.to.at()]);
-        let Some((schema, identity)) = producer_schema(from, catalog) else { continue };
+        let Some((schema, identity)) = promises.schema(edge.from, from, catalog) else { continue };
         for condition in conditions {
-            let flow = judge(condition, schema, &identity, &inputs, catalog);
+            let flow = judge(condition, schema, identity, &inputs, catalog);
             let finding = |message: String, suggestion: &str| {
                 Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Semantic, message)
                     .task(&to.task_id)
@@ -86,9 +87,12 @@ fn judge(
 
 fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> Verdict {
     let document = SchemaDocument::new(schema, "p".to_owned());
+    let (mut never, mut always) = (false, true);
     for path in condition.output_paths() {
         let part = document.project(&path);
-        if matches!(part.presence, Presence::Sometimes | Presence::Always) && !part.declared {
+        never |= matches!(part.presence, Presence::Never { .. });
+        always &= part.presence == Presence::Always;
+        if !matches!(part.presence, Presence::Never { .. }) && !part.declared {
             let why = "the output's schema says nothing of what it reads".to_owned();
             return Verdict::Undecided { why };
         }
@@ -103,7 +107,11 @@ fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> Verdict {
     }
     match failed {
         None => Verdict::Fits,
-        Some((witness, why)) if passed == 0 => Verdict::Misfit { witness, why },
+        // The values are some of many: that all of them fail is a proof only where what is read
+        // is always there, or never.
+        Some((witness, why)) if passed == 0 && (never || always) => {
+            Verdict::Misfit { witness, why }
+        }
         Some((witness, why)) => {
             Verdict::Undecided { why: format!("for instance on {}: {why}", shown(&witness)) }
         }

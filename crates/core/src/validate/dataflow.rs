@@ -13,19 +13,20 @@ use super::Findings;
 use crate::catalog::{Catalog, Tool};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
-use crate::flow::{Presence, SchemaDocument, Verdict, compare, shown};
+use crate::flow::{Presence, Verdict, compare, shown};
 use crate::id::TaskIndex;
 use crate::plan::{PlanDocument, Structure};
 use crate::reference::{Binding, Path, Piece, Reference, Source, Step};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::Task;
-pub(super) use known::producer_schema;
-use known::{Consumer, Producer, field_of, flow, presence, text_flow};
+pub(super) use known::Promises;
+use known::{Consumer, Producer, asked, digest_of, field_of, flow, presence, text_flow};
 
 pub(super) fn check(
     document: &PlanDocument,
     structure: &Structure,
     catalog: &Catalog,
+    promises: &Promises,
     findings: &mut Findings,
 ) {
     for i in 0..document.tasks.len() {
@@ -38,6 +39,7 @@ pub(super) fn check(
             document,
             structure,
             catalog,
+            promises,
             task,
             tool,
             index,
@@ -58,6 +60,7 @@ struct Call<'a> {
     document: &'a PlanDocument,
     structure: &'a Structure,
     catalog: &'a Catalog,
+    promises: &'a Promises,
     task: &'a Task,
     tool: Option<&'a Tool>,
     index: TaskIndex,
@@ -93,7 +96,7 @@ impl<'a> Call<'a> {
             consumers.push(Consumer { schema, identity: tool.spec.name.as_str().into(), name });
         }
         if let Some(schema) = &self.task.input_schema {
-            let identity = schema.to_string().into();
+            let identity = digest_of(&schema.to_string()).into();
             consumers.push(Consumer {
                 schema,
                 identity,
@@ -104,7 +107,8 @@ impl<'a> Call<'a> {
     }
 
     fn producer(&self, from: TaskIndex) -> Option<Producer<'a>> {
-        let (schema, identity) = producer_schema(&self.document.tasks[from.at()], self.catalog)?;
+        let task = &self.document.tasks[from.at()];
+        let (schema, identity) = self.promises.schema(from, task, self.catalog)?;
         Some(Producer { schema, identity })
     }
 
@@ -289,11 +293,15 @@ impl<'a> Call<'a> {
             None => true,
         };
         for consumer in consumers.iter().filter(|_| known_tool) {
-            let asked = SchemaDocument::new(consumer.schema, "c".to_owned()).project(place);
             let why = format!("`{}` declares no output schema", self.id(from));
-            let verdict = match compare(&Value::Bool(true), &asked.schema, false) {
-                Verdict::Fits => Verdict::Fits,
-                Verdict::Misfit { .. } | Verdict::Undecided { .. } => Verdict::Undecided { why },
+            let verdict = match asked(consumer, place) {
+                Err(verdict) => verdict,
+                Ok(asked) => match compare(&Value::Bool(true), &asked.schema, false) {
+                    Verdict::Fits => Verdict::Fits,
+                    Verdict::Misfit { .. } | Verdict::Undecided { .. } => {
+                        Verdict::Undecided { why }
+                    }
+                },
             };
             let field = field_of(place);
             self.judge(&verdict, from, &reference.to_string(), &field, consumer, findings);

@@ -1,13 +1,15 @@
 //! What validation decided, as records for `explain`.
 
+use std::collections::HashSet;
+
 use super::Figures;
 use crate::estimate::rounded;
 use crate::explain::{Decision, StatedEdge, TaskSlack};
 use crate::graph::EdgeIndex;
 use crate::id::TaskIndex;
 use crate::plan::{PlanDocument, Structure};
-use crate::reference::Source;
 use crate::run::history::LOCAL_AGENT;
+use crate::task::Join;
 
 /// How many edges of one kind a record lists.
 const EDGES_MAX: usize = 100;
@@ -44,7 +46,7 @@ pub(super) fn record(
         Decision::Validation {
             tasks: graph.len(),
             edges: graph.edges().len(),
-            implied: listed(structure, document, graph.edges().len(), implied),
+            implied: implied(structure, document),
             redundant: redundant_edges(document, structure),
             undecided: counts.undecided,
             warnings: counts.warnings,
@@ -70,48 +72,68 @@ pub(super) fn record(
     made
 }
 
-fn listed(
-    structure: &Structure,
-    document: &PlanDocument,
-    edges: usize,
-    wanted: impl Fn(&Structure, &PlanDocument, EdgeIndex) -> bool,
-) -> Vec<StatedEdge> {
-    (0..edges as u32)
-        .map(EdgeIndex)
-        .filter(|edge| wanted(structure, document, *edge))
-        .take(EDGES_MAX)
-        .map(|edge| stated(structure, document, edge))
-        .collect()
-}
-
 fn stated(structure: &Structure, document: &PlanDocument, edge: EdgeIndex) -> StatedEdge {
     let edge = structure.graph().edge(edge);
     let name = |task: TaskIndex| document.tasks[task.at()].task_id.clone();
     StatedEdge { from: name(edge.from), to: name(edge.to) }
 }
 
-/// Whether no dependency says it: a reference does.
-fn implied(structure: &Structure, document: &PlanDocument, edge: EdgeIndex) -> bool {
-    let edge = structure.graph().edge(edge);
-    let from = &document.tasks[edge.from.at()].task_id;
-    !document.tasks[edge.to.at()].dependencies.iter().any(|d| d.task_id == *from)
+/// Edges that no dependency says: a reference does.
+fn implied(structure: &Structure, document: &PlanDocument) -> Vec<StatedEdge> {
+    let graph = structure.graph();
+    let of_task = |task: TaskIndex| {
+        let stated: HashSet<&str> = document.tasks[task.at()]
+            .dependencies
+            .iter()
+            .map(|dependency| dependency.task_id.as_str())
+            .collect();
+        graph.edges_in(task).iter().copied().filter(move |edge| {
+            !stated.contains(document.tasks[graph.edge(*edge).from.at()].task_id.as_str())
+        })
+    };
+    let edges = graph.indices().flat_map(of_task).take(EDGES_MAX);
+    edges.map(|edge| stated(structure, document, edge)).collect()
 }
 
 /// Stated edges that only repeat an order: they carry no data and no condition.
 pub fn redundant_edges(document: &PlanDocument, structure: &Structure) -> Vec<StatedEdge> {
-    let idle = |edge: &EdgeIndex| {
-        let ends = structure.graph().edge(*edge);
-        let from = document.tasks[ends.from.at()].task_id.as_str();
-        let mut carries = structure.is_conditional(*edge);
-        for binding in structure.bindings(ends.to).all() {
-            binding.for_each_reference(&mut |reference| {
-                carries |= matches!(&reference.source, Source::Output(id) | Source::Error(id) if id == from);
-            });
-        }
-        let dependencies = &document.tasks[ends.to.at()].dependencies;
-        carries |= dependencies.iter().any(|d| d.task_id == from && d.output_key.is_some());
-        !carries
+    let graph = structure.graph();
+    // Behind such a task another may run although this one's dependencies did not complete.
+    let lenient = |task: TaskIndex| {
+        let task = &document.tasks[task.at()];
+        task.join == Join::Any || task.allow_failure
     };
-    let edges = structure.graph().redundant_edges().into_iter().filter(idle).take(EDGES_MAX);
-    edges.map(|edge| stated(structure, document, edge)).collect()
+    let mut found = Vec::new();
+    let mut last: Option<(TaskIndex, HashSet<&str>)> = None;
+    for edge in graph.redundant_edges(lenient) {
+        let ends = graph.edge(edge);
+        if last.as_ref().is_none_or(|(task, _)| *task != ends.to) {
+            last = Some((ends.to, carried(structure, document, ends.to)));
+        }
+        let from = document.tasks[ends.from.at()].task_id.as_str();
+        let carries = last.as_ref().is_some_and(|(_, carried)| carried.contains(from));
+        if !carries && !structure.is_conditional(edge) {
+            found.push(stated(structure, document, edge));
+        }
+        if found.len() >= EDGES_MAX {
+            break;
+        }
+    }
+    found
+}
+
+/// The tasks of which one takes data.
+fn carried<'a>(
+    structure: &'a Structure,
+    document: &'a PlanDocument,
+    task: TaskIndex,
+) -> HashSet<&'a str> {
+    let mut carried: HashSet<&str> = HashSet::new();
+    for binding in structure.bindings(task).all() {
+        binding.for_each_reference(&mut |reference| carried.extend(reference.task()));
+    }
+    let dependencies = document.tasks[task.at()].dependencies.iter();
+    let named = dependencies.filter(|d| d.output_key.is_some()).map(|d| d.task_id.as_str());
+    carried.extend(named);
+    carried
 }

@@ -142,30 +142,38 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
                 ),
         );
     }
-    check_version(task, &able).or_else(|| check_capacity(task, &able))
+    match of_version(task, &able) {
+        Ok(able) => check_capacity(task, &able),
+        Err(finding) => Some(*finding),
+    }
 }
 
-fn check_version(task: &Task, able: &[&Agent]) -> Option<Finding> {
-    let range = task.agent_version_constraint.as_deref()?;
+/// Those whose version is wanted.
+fn of_version<'a>(task: &Task, able: &[&'a Agent]) -> Result<Vec<&'a Agent>, Box<Finding>> {
     // A range that does not parse is the syntax level's finding.
-    let wanted = semver::VersionReq::parse(range).ok()?;
-    if able.iter().any(|agent| wanted.matches(&agent.version)) {
-        return None;
+    let wanted = task.agent_version_constraint.as_deref();
+    let Some(wanted) = wanted.and_then(|range| semver::VersionReq::parse(range).ok()) else {
+        return Ok(able.to_vec());
+    };
+    let left: Vec<&Agent> =
+        able.iter().copied().filter(|agent| wanted.matches(&agent.version)).collect();
+    if !left.is_empty() {
+        return Ok(left);
     }
     let there: Vec<String> =
         able.iter().map(|agent| format!("{} {}", agent.agent_id, agent.version)).collect();
     let message = format!(
-        "task `{}` wants an agent of version {range}; there is {}",
+        "task `{}` wants an agent of version {wanted}; there is {}",
         task.task_id,
         there.join(", ")
     );
-    Some(
+    Err(Box::new(
         finding(ErrorCode::AGENT_VERSION_MISMATCH, message)
             .suggest("widen agent_version, or update the agent")
             .detail("conflict", json!({
                 "constraints": ["agent_version_constraint"], "tasks": [task.task_id], "agents": there,
             })),
-    )
+    ))
 }
 
 fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
@@ -180,8 +188,12 @@ fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
         let message = format!("every agent that can do task `{}` is away", task.task_id);
         return (!reachable).then(|| finding(ErrorCode::AGENT_UNAVAILABLE, message));
     }
-    let most = able.iter().map(|agent| agent.capacity.memory_mb).max().unwrap_or(0);
-    Some(too_large(task, cores, memory, &format!("the largest agent has {most} MB")))
+    let sizes = able.iter().map(|agent| agent.capacity);
+    let most = sizes.max_by(|a, b| a.memory_mb.cmp(&b.memory_mb));
+    let most = most.map_or_else(String::new, |most| {
+        format!("the largest agent has {} cores and {} MB", most.cpu_cores, most.memory_mb)
+    });
+    Some(too_large(task, cores, memory, &most))
 }
 
 /// What one task may take anywhere.

@@ -4,6 +4,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 use std::convert::Infallible;
 
+use super::dataflow::Promises;
 use super::{Findings, conditions, dataflow};
 use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool};
 use crate::error::ErrorCode;
@@ -43,8 +44,9 @@ pub(super) fn check(
         call.check_references(errors);
     }
     if let Some(structure) = structure {
-        dataflow::check(document, structure, catalog, findings);
-        conditions::check(document, structure, catalog, findings);
+        let promises = Promises::of(&document.tasks);
+        dataflow::check(document, structure, catalog, &promises, findings);
+        conditions::check(document, structure, catalog, &promises, findings);
     }
 }
 

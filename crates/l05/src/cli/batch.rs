@@ -32,15 +32,22 @@ pub(super) fn run(
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (lines, inbox) = sync_channel::<(u64, Vec<u8>)>(workers * LINES_PER_WORKER);
     let (answers, outbox) = sync_channel::<(u64, String)>(workers * LINES_PER_WORKER);
+    // One permit a line in flight: the reader takes it, the writer gives it back. Without it a slow
+    // line would let all quick ones behind it pile up in front of the writer.
+    let window = workers * LINES_PER_WORKER * 4;
+    let (done, permits) = sync_channel::<()>(window);
+    for _ in 0..window {
+        done.send(()).expect("the other end is in this scope");
+    }
     let inbox = Mutex::new(inbox);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || read(bytes_max, &lines));
+        let reader = scope.spawn(move || read(bytes_max, &lines, &permits));
         for _ in 0..workers {
             let (answers, inbox, answer) = (answers.clone(), &inbox, &answer);
             scope.spawn(move || work(inbox, &answers, bytes_max, answer));
         }
         drop(answers);
-        write(&outbox);
+        write(&outbox, &done);
         reader.join().expect("the reader does not panic")
     })
     .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, format!("stdin: {e}")))?;
@@ -48,22 +55,27 @@ pub(super) fn run(
 }
 
 /// Hands out lines; one that is too long is cut, and what is left of it is skipped.
-fn read(bytes_max: usize, lines: &SyncSender<(u64, Vec<u8>)>) -> io::Result<()> {
+fn read(
+    bytes_max: usize,
+    lines: &SyncSender<(u64, Vec<u8>)>,
+    permits: &Receiver<()>,
+) -> io::Result<()> {
     let mut stdin = io::stdin().lock();
     let mut number = 0;
     loop {
         let mut line = Vec::new();
-        let read = (&mut stdin).take(bytes_max as u64 + 1).read_until(b'\n', &mut line)?;
+        // Room for what is too long by a byte, and for the line's end.
+        let read = (&mut stdin).take(bytes_max as u64 + 2).read_until(b'\n', &mut line)?;
         if read == 0 {
             return Ok(());
         }
-        if read > bytes_max && line.last() != Some(&b'\n') {
+        if line.pop_if(|last| *last == b'\n').is_none() && read > bytes_max {
             stdin.skip_until(b'\n')?;
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if lines.send((number, line)).is_err() {
+        if permits.recv().is_err() || lines.send((number, line)).is_err() {
             return Ok(());
         }
         number += 1;
@@ -101,7 +113,14 @@ fn answered(
         }
     };
     let (id, result) = match parsed {
-        Ok(mut map) => (map.shift_remove("id").unwrap_or(Value::Null), answer(map)),
+        Ok(mut map) => {
+            let id = map.shift_remove("id").unwrap_or(Value::Null);
+            // A fault of ours in one line must not take the answers of the others along.
+            let calm = std::panic::AssertUnwindSafe(|| answer(map));
+            let failed =
+                |_| Err(Error::new(ErrorCode::DISPATCH_FAILED, "the line could not be answered"));
+            (id, std::panic::catch_unwind(calm).unwrap_or_else(failed))
+        }
         Err(error) => (Value::Null, Err(error)),
     };
     let result = result.unwrap_or_else(|error| json!({ "error": error }));
@@ -114,7 +133,7 @@ fn answered(
 }
 
 /// Prints answers in the order of their lines. A reader that went away ends the program.
-fn write(answers: &Receiver<(u64, String)>) {
+fn write(answers: &Receiver<(u64, String)>, done: &SyncSender<()>) {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut waiting: BTreeMap<u64, String> = BTreeMap::new();
     let mut next = 0;
@@ -125,6 +144,8 @@ fn write(answers: &Receiver<(u64, String)>) {
                 std::process::exit(0);
             }
             next += 1;
+            // The reader is gone when there are no more lines.
+            let _ = done.send(());
         }
         // Whoever waits for an answer before sending the next line must get it.
         if waiting.is_empty() && out.flush().is_err() {

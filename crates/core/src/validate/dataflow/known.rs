@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::flow::{
     Flow, FlowKey, FlowMemo, Presence, Projection, SchemaDocument, Verdict, compare,
 };
+use crate::id::TaskIndex;
 use crate::reference::{Path, Reference, Step};
 use crate::task::Task;
 
@@ -24,20 +25,34 @@ pub(super) struct Consumer<'a> {
 /// A schema of what a task gives.
 pub(super) struct Producer<'a> {
     pub(super) schema: &'a Value,
-    pub(super) identity: Cow<'a, str>,
+    pub(super) identity: &'a str,
 }
 
-/// What a task promises to give, and a name for that in the memo: its own word, else its tool's.
-pub(in crate::validate) fn producer_schema<'a>(
-    task: &'a Task,
-    catalog: &'a Catalog,
-) -> Option<(&'a Value, Cow<'a, str>)> {
-    if let Some(schema) = &task.output_schema {
-        return Some((schema, schema.to_string().into()));
+/// The names of the schemas that a plan's tasks bring along, each made once.
+pub(in crate::validate) struct Promises {
+    outputs: Vec<Option<String>>,
+}
+
+impl Promises {
+    pub(in crate::validate) fn of(tasks: &[Task]) -> Promises {
+        let name = |task: &Task| Some(digest_of(&task.output_schema.as_ref()?.to_string()));
+        Promises { outputs: tasks.iter().map(name).collect() }
     }
-    let tool = catalog.get(task.tool.as_deref()?)?;
-    let schema = tool.spec.output_schema.as_ref()?;
-    Some((schema, tool.spec.name.as_str().into()))
+
+    /// What a task promises to give, and a name for that in the memo: its own word, else its
+    /// tool's.
+    pub(in crate::validate) fn schema<'a>(
+        &'a self,
+        index: TaskIndex,
+        task: &'a Task,
+        catalog: &'a Catalog,
+    ) -> Option<(&'a Value, &'a str)> {
+        if let (Some(schema), Some(name)) = (&task.output_schema, &self.outputs[index.at()]) {
+            return Some((schema, name));
+        }
+        let tool = catalog.get(task.tool.as_deref()?)?;
+        Some((tool.spec.output_schema.as_ref()?, &tool.spec.name))
+    }
 }
 
 pub(super) fn projected(document: &SchemaDocument, reference: &Reference) -> Projection {
@@ -49,6 +64,7 @@ pub(super) fn projected(document: &SchemaDocument, reference: &Reference) -> Pro
             presence: Presence::Always,
             exact: false,
             declared: false,
+            branching: false,
         },
     }
 }
@@ -60,7 +76,7 @@ pub(super) fn presence(
     reference: &Reference,
 ) -> Arc<Flow> {
     let key = FlowKey {
-        producer: producer.identity.as_ref().into(),
+        producer: producer.identity.into(),
         path: reference.path_text().into(),
         consumer: "".into(),
         place: "".into(),
@@ -80,23 +96,34 @@ pub(super) fn flow(
     place: &[Step],
 ) -> Arc<Flow> {
     let key = FlowKey {
-        producer: producer.identity.as_ref().into(),
+        producer: producer.identity.into(),
         path: reference.path_text().into(),
         consumer: consumer.identity.as_ref().into(),
-        place: field_of(place).into(),
+        place: pointer_of(place).into(),
     };
     memo.get(key, || {
         let gives = SchemaDocument::new(producer.schema, "p".to_owned());
-        let takes = SchemaDocument::new(consumer.schema, "c".to_owned());
-        let (produced, consumed) = (projected(&gives, reference), takes.project(place));
-        let verdict = match (&gives.opaque, &takes.opaque) {
-            (Some(why), _) | (_, Some(why)) => Verdict::Undecided { why: (*why).to_owned() },
-            // An input that does not exist is the schema check's finding.
-            _ if matches!(consumed.presence, Presence::Never { .. }) => Verdict::Fits,
-            _ => of_parts(&produced, &consumed),
+        let produced = projected(&gives, reference);
+        let asked = asked(consumer, place);
+        let (verdict, branching) = match (&gives.opaque, asked) {
+            (Some(why), Ok(_)) => (Verdict::Undecided { why: (*why).to_owned() }, false),
+            (_, Err(verdict)) => (verdict, false),
+            (None, Ok(asked)) => (of_parts(&produced, &asked), asked.branching || !asked.exact),
         };
-        Flow { presence: produced.presence, branching: !consumed.exact, verdict }
+        Flow { presence: produced.presence, branching, verdict }
     })
+}
+
+/// What a consumer asks of a place; else the verdict that needs no comparison.
+pub(super) fn asked(consumer: &Consumer<'_>, place: &[Step]) -> Result<Projection, Verdict> {
+    let document = SchemaDocument::new(consumer.schema, "c".to_owned());
+    let asked = document.project(place);
+    match (document.opaque, &asked.presence) {
+        (Some(why), _) => Err(Verdict::Undecided { why: why.to_owned() }),
+        // An input that does not exist is the schema check's finding.
+        (None, Presence::Never { .. }) => Err(Verdict::Fits),
+        (None, Presence::Always | Presence::Sometimes) => Ok(asked),
+    }
 }
 
 fn of_parts(produced: &Projection, consumed: &Projection) -> Verdict {
@@ -119,12 +146,17 @@ pub(super) fn text_flow(
         producer: "text".into(),
         path: written.to_string().into(),
         consumer: consumer.identity.as_ref().into(),
-        place: field_of(place).into(),
+        place: pointer_of(place).into(),
     };
     memo.get(key, || {
-        let asked = SchemaDocument::new(consumer.schema, "c".to_owned()).project(place);
-        let verdict = compare(&text_schema(written), &asked.schema, false);
-        Flow { presence: Presence::Always, branching: !asked.exact, verdict }
+        let (verdict, branching) = match asked(consumer, place) {
+            Err(verdict) => (verdict, false),
+            Ok(asked) => {
+                let verdict = compare(&text_schema(written), &asked.schema, false);
+                (verdict, asked.branching || !asked.exact)
+            }
+        };
+        Flow { presence: Presence::Always, branching, verdict }
     })
 }
 
@@ -136,7 +168,7 @@ pub(super) fn whole_flow(
     consumer: &Consumer<'_>,
 ) -> Arc<Flow> {
     let key = FlowKey {
-        producer: produced.to_string().into(),
+        producer: digest_of(&produced.to_string()).into(),
         path: if exact { "exact" } else { "" }.into(),
         consumer: consumer.identity.as_ref().into(),
         place: "".into(),
@@ -154,6 +186,28 @@ pub(super) fn text_schema(written: usize) -> Value {
     } else {
         json!({ "type": "string", "minLength": written })
     }
+}
+
+/// A place as a key: unlike a field's name it says where a member's name ends (RFC 6901).
+fn pointer_of(place: &[Step]) -> String {
+    let mut pointer = String::new();
+    for step in place {
+        match step {
+            Step::Name(name) => {
+                pointer.push('/');
+                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            }
+            Step::Index(i) => pointer.push_str(&format!("/[{i}]")),
+        }
+    }
+    pointer
+}
+
+/// A short name for a schema that a plan brought along.
+pub(super) fn digest_of(text: &str) -> String {
+    crate::plan::digest_hex(
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref(),
+    )
 }
 
 /// A place as findings name it: `inputs.rows[0].name`.

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::known::{Consumer, projected, text_schema, whole_flow};
 use super::{Call, written};
-use crate::flow::SchemaDocument;
+use crate::flow::{SchemaDocument, Verdict};
+use crate::id::TaskIndex;
 use crate::reference::{Binding, Reference, Source};
 use crate::validate::Findings;
 
@@ -19,14 +20,29 @@ impl<'a> Call<'a> {
             return;
         }
         let bindings = &self.structure.bindings(self.index).inputs;
-        let mut whole = Whole { call: self, definitions: Map::new(), exact: true, known: true };
+        let mut whole = Whole {
+            call: self,
+            definitions: Map::new(),
+            seen: Vec::new(),
+            exact: true,
+            known: true,
+        };
         let mut properties = Map::new();
         for (name, binding) in bindings {
             properties.insert(name.clone(), whole.produced(binding));
         }
         let Whole { definitions, exact, known, .. } = whole;
         if !known {
-            return;
+            let why = "the schema has branches, and not all that flows in is known".to_owned();
+            let verdict = Verdict::Undecided { why };
+            return self.judge(
+                &verdict,
+                first.from,
+                &first.reference,
+                &first.field,
+                consumer,
+                findings,
+            );
         }
         let names: Vec<&String> = properties.keys().collect();
         let produced = json!({
@@ -42,6 +58,8 @@ impl<'a> Call<'a> {
 struct Whole<'c, 'a> {
     call: &'c Call<'a>,
     definitions: Map<String, Value>,
+    /// Producers that are referred to; two parts of one output go together.
+    seen: Vec<TaskIndex>,
     exact: bool,
     known: bool,
 }
@@ -80,7 +98,14 @@ impl Whole<'_, '_> {
             let inputs = Value::Object(self.call.document.inputs.clone());
             return reference.resolve(&inputs).map_or(Value::Bool(true), |v| json!({ "const": v }));
         }
-        let from = reference.task().and_then(|id| self.call.structure.index_of(id));
+        let from = match &reference.source {
+            Source::Output(id) => self.call.structure.index_of(id),
+            Source::Inputs | Source::Error(_) | Source::Item | Source::Index => None,
+        };
+        if let Some(from) = from {
+            self.exact &= !self.seen.contains(&from);
+            self.seen.push(from);
+        }
         let Some(producer) = from.and_then(|from| self.call.producer(from)) else {
             self.known = false;
             return Value::Bool(true);
@@ -89,7 +114,7 @@ impl Whole<'_, '_> {
         let document = SchemaDocument::new(producer.schema, name);
         let mut part = projected(&document, reference);
         self.exact &= part.exact;
-        self.known &= part.declared;
+        self.known &= part.declared && document.opaque.is_none();
         if let Some((name, definition)) = document.definition() {
             self.definitions.insert(name.to_owned(), definition.clone());
             if let Value::Object(map) = &mut part.schema {
