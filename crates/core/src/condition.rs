@@ -4,7 +4,7 @@
 //! not evaluate is an error, never "false" (spec 03, 3.5).
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
-use cel::{Context, Program, Value as CelValue};
+use cel::{Context, ExecutionError, Program, Value as CelValue};
 use serde_json::Value;
 
 use crate::reference::Step;
@@ -40,6 +40,8 @@ pub enum ConditionError {
         text: String,
         /// What the evaluator says.
         why: String,
+        /// Whether the types are wrong, whatever the values.
+        of_types: bool,
     },
 }
 
@@ -99,17 +101,42 @@ impl Condition {
         inputs: &Value,
         status: TaskStatus,
     ) -> Result<bool, ConditionError> {
-        let fail = |why: String| ConditionError::Evaluation { text: self.text.clone(), why };
+        let fail = |why: String, of_types: bool| ConditionError::Evaluation {
+            text: self.text.clone(),
+            why,
+            of_types,
+        };
         let mut context = Context::default();
-        context.add_variable("outputs", outputs).map_err(|e| fail(e.to_string()))?;
-        context.add_variable("inputs", inputs).map_err(|e| fail(e.to_string()))?;
+        context.add_variable("outputs", outputs).map_err(|e| fail(e.to_string(), false))?;
+        context.add_variable("inputs", inputs).map_err(|e| fail(e.to_string(), false))?;
         context.add_variable_from_value("status", status.as_str());
         match self.program.execute(&context) {
             Ok(CelValue::Bool(verdict)) => Ok(verdict),
-            Ok(other) => Err(fail(format!("it gives {}, not true or false", other.type_of()))),
-            Err(error) => Err(fail(error.to_string())),
+            Ok(other) => {
+                Err(fail(format!("it gives {}, not true or false", other.type_of()), true))
+            }
+            Err(error) => Err(fail(error.to_string(), is_of_types(&error))),
         }
     }
+}
+
+/// Whether an error comes from what the values are, not from which: a key that is missing here and a
+/// text that is no number there say nothing of the next value.
+fn is_of_types(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::InvalidArgumentCount { .. }
+            | ExecutionError::UnsupportedTargetType { .. }
+            | ExecutionError::NotSupportedAsMethod { .. }
+            | ExecutionError::UnsupportedKeyType(_)
+            | ExecutionError::UnexpectedType { .. }
+            | ExecutionError::NoSuchOverload(_)
+            | ExecutionError::UndeclaredReference(_)
+            | ExecutionError::MissingArgumentOrTarget
+            | ExecutionError::ValuesNotComparable(..)
+            | ExecutionError::UnsupportedBinaryOperator(..)
+            | ExecutionError::UnsupportedIndex(..)
+    )
 }
 
 /// How deep the loops of an expression nest, and the names they bind. The parser bounds the

@@ -38,6 +38,12 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
         return Verdict::Fits;
     }
     let undecided = |why: &str| Verdict::Undecided { why: why.to_owned() };
+    if takes_anything(produced) {
+        return undecided("nothing is promised of it");
+    }
+    if alternatives(produced).max(alternatives(consumed)) > ALTERNATIVES_MAX {
+        return undecided("the schemas have too many alternatives to be compared");
+    }
     let canonical = |schema| options().offline().should_validate_formats(true).canonicalize(schema);
     let (Ok(giving), Ok(taking)) = (canonical(produced), canonical(consumed)) else {
         return undecided("a schema could not be brought into a form that can be compared");
@@ -88,6 +94,31 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
     Verdict::Misfit { witness, why }
 }
 
+/// Schemas with more alternatives than this, multiplied out, are not compared.
+const ALTERNATIVES_MAX: f64 = 2_000.0;
+
+/// How many alternatives a schema has when all its unions are multiplied out.
+fn alternatives(schema: &Value) -> f64 {
+    match schema {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| match (key.as_str(), value) {
+                ("anyOf" | "oneOf", Value::Array(branches)) => {
+                    branches.iter().map(alternatives).sum::<f64>().max(1.0)
+                }
+                ("enum" | "const" | "required", _) => 1.0,
+                // Members do not multiply: each is compared by itself.
+                ("properties" | "patternProperties" | "$defs", Value::Object(members)) => {
+                    members.values().map(alternatives).fold(1.0, f64::max)
+                }
+                (_, value) => alternatives(value),
+            })
+            .product(),
+        Value::Array(items) => items.iter().map(alternatives).product(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1.0,
+    }
+}
+
 /// A value in a message, cut to a line.
 pub(crate) fn shown(value: &Value) -> String {
     const SHOWN_MAX_CHARS: usize = 80;
@@ -123,7 +154,7 @@ fn refusal(takes: &Validator, value: Value) -> Option<(Value, String)> {
 }
 
 /// Keywords that narrow a type, by what they speak of.
-const NARROWING: [&[&str]; 11] = [
+const NARROWING: [&[&str]; 12] = [
     &["minimum", "exclusiveMinimum"],
     &["maximum", "exclusiveMaximum"],
     &["multipleOf"],
@@ -135,6 +166,8 @@ const NARROWING: [&[&str]; 11] = [
     &["maxItems"],
     &["uniqueItems"],
     &["minProperties", "maxProperties"],
+    // Closing an object; a schema for the rest is a promise of another kind.
+    &["additionalProperties"],
 ];
 
 /// Which of the kinds of narrowing a schema uses anywhere.

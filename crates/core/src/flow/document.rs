@@ -1,11 +1,16 @@
 //! A schema that other schemas can be cut out of and combined with.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
 use super::projection::DEPTH_MAX;
 
 /// Schemas with more parts than this are not compared: containment is a search.
 const PARTS_MAX: usize = 5_000;
+
+/// How many parts are looked at while paths are followed, all in all.
+const LOOKS_MAX: usize = 20_000;
 
 /// A schema whose references have been rewritten to live under `#/$defs/<name>`, so that parts of
 /// it, and parts of several documents, can stand in one new document.
@@ -14,6 +19,9 @@ pub(crate) struct SchemaDocument {
     name: String,
     root: Value,
     has_references: bool,
+    /// Parts that may still be looked at while paths are followed: references can double the way
+    /// at each step.
+    pub(super) looks: Cell<usize>,
     /// Why nothing can be said of it, where that is so.
     pub(crate) opaque: Option<&'static str>,
 }
@@ -24,7 +32,7 @@ impl SchemaDocument {
         let mut rewrite = Rewrite { name: &name, parts: 0, has_references: false, opaque: None };
         let root = rewrite.schema(schema, 0);
         let Rewrite { has_references, opaque, .. } = rewrite;
-        SchemaDocument { name, root, has_references, opaque }
+        SchemaDocument { name, root, has_references, looks: Cell::new(LOOKS_MAX), opaque }
     }
 
     pub(super) fn root(&self) -> &Value {

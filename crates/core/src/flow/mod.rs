@@ -21,8 +21,8 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use compare::shown;
 pub use compare::{Verdict, compare};
+pub(crate) use compare::{shown, takes_anything};
 pub(crate) use document::SchemaDocument;
 pub(crate) use memo::{Flow, FlowKey, FlowMemo};
 pub use projection::{Presence, Projection, project};

@@ -67,7 +67,7 @@ impl Place {
 impl SchemaDocument {
     /// The part at `steps`; the whole for no steps.
     pub(crate) fn project(&self, steps: &[Step]) -> Projection {
-        let place = self.follow(steps);
+        let place = self.follow_from(Place { schema: self.root().clone(), ..whole() }, steps);
         match place {
             Ok(place) => Projection {
                 schema: self.standalone(place.schema),
@@ -76,13 +76,7 @@ impl SchemaDocument {
                 declared: place.declared,
                 branching: place.branching,
             },
-            Err(never) => Projection {
-                schema: json!(false),
-                presence: never,
-                exact: true,
-                declared: true,
-                branching: false,
-            },
+            Err(never) => nowhere(never),
         }
     }
 
@@ -93,34 +87,26 @@ impl SchemaDocument {
             if i > 0 {
                 at = self.each(&at);
             }
-            for step in run {
-                match self.step(&at.schema, step, 0) {
-                    Some(next) => at = after(&at, next),
-                    // Nothing matches: the list is empty, which a query may well be.
-                    None => at = Place { schema: Value::Bool(false), ..at },
-                }
+            match self.follow_from(at, run) {
+                Ok(next) => at = next,
+                Err(never) => return nowhere(never),
             }
         }
-        let declared = at.declared;
-        let items = self.standalone(json!({ "type": "array", "items": at.schema }));
-        Projection {
-            schema: items,
-            presence: Presence::Always,
-            exact: false,
-            declared,
-            branching: false,
-        }
+        let (declared, branching) = (at.declared, false);
+        let schema = self.standalone(json!({ "type": "array", "items": at.schema }));
+        Projection { schema, presence: Presence::Always, exact: false, declared, branching }
     }
 
-    fn follow(&self, steps: &[Step]) -> Result<Place, Presence> {
-        let mut at = Place { schema: self.root().clone(), ..whole() };
+    fn follow_from(&self, mut at: Place, steps: &[Step]) -> Result<Place, Presence> {
         for step in steps {
             match self.step(&at.schema, step, 0) {
                 Some(next) => at = after(&at, next),
                 None => {
-                    let mut known = Vec::new();
+                    let (mut known, missing) = (Vec::new(), step_text(step));
                     self.names(&at.schema, &mut known, 0);
-                    return Err(Presence::Never { at: step_text(step), known });
+                    // A name that is declared as never there is no help.
+                    known.retain(|name| *name != missing);
+                    return Err(Presence::Never { at: missing, known });
                 }
             }
         }
@@ -165,7 +151,8 @@ impl SchemaDocument {
 
     /// What one step leads to; `None` when no value of the schema has anything there.
     fn step(&self, schema: &Value, step: &Step, depth: usize) -> Option<Place> {
-        if depth > DEPTH_MAX || self.opaque.is_some() {
+        self.looks.set(self.looks.get().saturating_sub(1));
+        if depth > DEPTH_MAX || self.opaque.is_some() || self.looks.get() == 0 {
             return Some(Place { exact: false, ..Place::anything() });
         }
         let map = match schema {
@@ -238,6 +225,16 @@ impl SchemaDocument {
                 self.names(part, known, depth + 1);
             }
         }
+    }
+}
+
+fn nowhere(never: Presence) -> Projection {
+    Projection {
+        schema: json!(false),
+        presence: never,
+        exact: true,
+        declared: true,
+        branching: false,
     }
 }
 

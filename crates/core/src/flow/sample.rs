@@ -10,10 +10,14 @@ use serde_json::{Map, Value, json};
 
 /// How many values one schema gives at most.
 const VALUES_MAX: usize = 64;
-/// How many variants of one part go into the whole.
+/// How many variants of one part go into the whole, by how deep it lies: the deeper, the fewer.
 const VARIANTS_MAX: usize = 12;
+const VARIANTS_BY_DEPTH: [usize; 6] = [VARIANTS_MAX, VARIANTS_MAX, VARIANTS_MAX, 4, 4, 4];
+const VARIANTS_DEEP: usize = 2;
+/// Members that need not be there are left out below this.
+const OPTIONAL_DEPTH_MAX: usize = 8;
 /// Recursion in a schema ends here.
-const DEPTH_MAX: usize = 6;
+const DEPTH_MAX: usize = 40;
 /// The longest text and list that is made.
 const LENGTH_MAX: u64 = 1_000;
 /// Schemas looked at and values made for one call, all levels together: schemas that ask for more
@@ -173,6 +177,7 @@ impl Sampler<'_> {
         let mut variants = vec![];
         let each: Vec<(&String, Vec<Value>)> = properties
             .iter()
+            .filter(|(name, _)| depth <= OPTIONAL_DEPTH_MAX || required.contains(&name.as_str()))
             .map(|(name, schema)| (name, self.some_values(schema, depth)))
             .collect();
         let weight_full: usize = each.iter().map(|(_, values)| 1 + heaviest(values)).sum();
@@ -203,7 +208,7 @@ impl Sampler<'_> {
 
     fn some_values(&self, schema: &Value, depth: usize) -> Vec<Value> {
         let mut values = self.values(schema, depth + 1);
-        values.truncate(VARIANTS_MAX);
+        values.truncate(VARIANTS_BY_DEPTH.get(depth).copied().unwrap_or(VARIANTS_DEEP));
         values
     }
 }

@@ -131,7 +131,12 @@ fn schemas_are_compared() {
             json!({"type": "object", "properties": {"name": {"type": "string"}}}),
             person.clone(),
         ),
-        ('M', person.clone(), closed.clone()),
+        ('U', person.clone(), closed.clone()),
+        (
+            'M',
+            json!({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "additionalProperties": false}),
+            closed.clone(),
+        ),
         (
             'F',
             closed,
@@ -182,7 +187,7 @@ fn schemas_are_compared() {
             json!({"allOf": [{"type": "integer"}, {"minimum": 3}]}),
             json!({"type": "integer", "minimum": 1}),
         ),
-        ('M', json!(true), json!({"type": "string"})),
+        ('U', json!(true), json!({"type": "string"})),
         ('F', json!({"type": "string"}), json!({"not": {"type": "null"}})),
         ('M', json!({"type": ["string", "null"]}), json!({"not": {"type": "null"}})),
     ];
@@ -303,6 +308,62 @@ proptest! {
                 Err(_) => prop_assert_ne!(&part.presence, &Presence::Always, "{} of {}", value, schema),
             }
         }
+    }
+}
+
+/// Schemas that make the work double at every step: an answer comes all the same, and soon.
+#[test]
+fn hostile_schemas_get_an_answer() {
+    let wide = |width: usize, depth: usize| {
+        (0..depth).fold(json!({"type": "string"}), |inner, _| {
+            let members: serde_json::Map<String, Value> =
+                (0..width).map(|i| (format!("p{i}"), inner.clone())).collect();
+            json!({"type": "object", "properties": members})
+        })
+    };
+    let lists = (0..6).fold(
+        json!({"type": "integer"}),
+        |inner, _| json!({"type": "array", "minItems": 1000, "items": inner}),
+    );
+    let either = |last: &str| {
+        let pairs: Vec<Value> = (0..30)
+            .map(|i| json!({"anyOf": [{"required": [format!("a{i}")]}, {"required": [format!("{last}{i}")]}]}))
+            .collect();
+        json!({"type": "object", "allOf": pairs})
+    };
+    for (produced, consumed) in [
+        (wide(4, 5), json!({"type": "integer"})),
+        (lists, json!({"type": "string"})),
+        (either("b"), either("c")),
+    ] {
+        let _ = compare(&produced, &consumed, true);
+        let _ = samples(&produced);
+    }
+    let mut definitions = serde_json::Map::new();
+    for i in 0..30 {
+        let next = json!({"$ref": format!("#/$defs/n{}", i + 1)});
+        definitions.insert(format!("n{i}"), json!({"allOf": [next, next]}));
+    }
+    definitions.insert(
+        "n30".to_owned(),
+        json!({"type": "object", "required": ["x"], "properties": {"x": {"type": "string"}}}),
+    );
+    let doubling = json!({"$ref": "#/$defs/n0", "$defs": definitions});
+    assert!(!project(&doubling, &path("x")).exact, "given up");
+}
+
+/// However deep the difference lies, it is found.
+#[test]
+fn misfits_are_found_at_any_depth() {
+    let nested = |leaf: &str, depth: usize| {
+        (0..depth).fold(
+            json!({"type": leaf}),
+            |inner, _| json!({"type": "object", "required": ["a"], "properties": {"a": inner}}),
+        )
+    };
+    for depth in [1, 6, 7, 12, 30] {
+        let verdict = compare(&nested("string", depth), &nested("integer", depth), true);
+        assert_eq!(letter(&verdict), 'M', "{depth}: {verdict:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a step says about other steps: "depends on 2 and 3", "after step 1", "in parallel".
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -9,6 +10,8 @@ use regex::Regex;
 pub(super) struct Links {
     /// Numbers of the steps that are needed.
     pub(super) needs: Vec<String>,
+    /// Names or ids of steps that are needed.
+    pub(super) names: Vec<String>,
     /// Everything before it.
     pub(super) needs_all: bool,
     /// The step before it.
@@ -25,25 +28,38 @@ impl Links {
     }
 }
 
+/// `2`, `2.1`, `step 2`, `#2`.
+const ONE: &str = r"(?:(?:steps?|tasks?|items?|phases?|no\.?)\s*)?#?\d+(?:\.\d+)*";
+/// Between several of them, and in ranges.
+const JOIN: &str = r"(?:\s*(?:,\s*and|,\s*or|,|;|and|&|\+|to|through|[-\u{2013}])\s*)";
+
 /// Reads all statements in a step's text and notes.
 pub(super) fn links(text: &str) -> Links {
-    // `2`, `2.1`, `step 2`, `#2`, several of them, and ranges.
-    const ONE: &str = r"(?:(?:steps?|tasks?|items?|phases?|no\.?)\s*)?#?\d+(?:\.\d+)*";
-    const JOIN: &str = r"(?:\s*(?:,\s*and|,\s*or|,|;|and|&|\+|to|through|[-\u{2013}])\s*)";
-    static NEEDS: LazyLock<Regex> = LazyLock::new(|| {
-        let verbs = r"depend(?:s|ing|encies|ency|ent)?(?:\s+(?:on|upon))?\s*:?|requires?\s*:?|blocked\s+by\s*:?|needs?\s*:?|prerequisites?\s*:?|after|following|once|when|using\s+the\s+(?:outputs?|results?)\s+(?:of|from)|from";
+    // Words that can only speak of other steps.
+    static STRONG: LazyLock<Regex> = LazyLock::new(|| {
         pattern(&format!(
-            r"(?i)\b(?:{verbs})\s+(?:completing\s+|finishing\s+|the\s+)*({ONE}(?:{JOIN}{ONE})*)"
+            r"(?i)\b(?:depend(?:s|ing|encies|ency|ent)?(?:\s+(?:on|upon))?|blocked\s+by|prerequisites?)\s*:?\s*\[?(?:the\s+|completing\s+)*({ONE}(?:{JOIN}{ONE})*)"
         ))
     });
-    static NEEDS_PARENS: LazyLock<Regex> = LazyLock::new(|| {
+    // Words that mostly speak of something else: "needs 2 reviewers", "after 1 hour".
+    static WEAK: LazyLock<Regex> = LazyLock::new(|| {
         pattern(&format!(
-            r"(?i)\b(?:depend(?:s|encies|ency)?(?:\s+on)?|requires?|needs?|after)\s*:\s*\[?({ONE}(?:{JOIN}{ONE})*)"
+            r"(?i)\b(?:requires?|needs?|after|following|once|when|from|using)\s*:?\s*\[?(?:the\s+|completing\s+|finishing\s+|outputs?\s+of\s+|results?\s+of\s+)*({ONE}(?:{JOIN}{ONE})*)"
         ))
     });
+    static STEP_WORD: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"(?i)^(?:steps?|tasks?|items?|phases?|no\.?\s|#)"));
+    // What may follow a list of steps and nothing else that is counted.
+    static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"(?i)^\s*(?:$|[\]).,;:!\n]|(?:is|are|has|have|completes?|finish(?:es)?|succeeds?|done)\b)",
+        )
+    });
+    static NOT: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"(?i)(?:\bnot|n't|\bnever|\bwithout)\s*$"));
     static BESIDE: LazyLock<Regex> = LazyLock::new(|| {
         pattern(&format!(
-            r"(?i)\b(?:in\s+parallel|concurrently|at\s+the\s+same\s+time|simultaneously|alongside)(?:\s+(?:with|to|as))?(?:\s+({ONE}(?:{JOIN}{ONE})*))?"
+            r"(?i)(?:\[P\]|\b(?:in\s+parallel|concurrently|at\s+the\s+same\s+time|simultaneously|alongside)\b)(?:\s+(?:with|to|as))?(?:\s+({ONE}(?:{JOIN}{ONE})*))?"
         ))
     });
     static ALL: LazyLock<Regex> = LazyLock::new(|| {
@@ -61,12 +77,30 @@ pub(super) fn links(text: &str) -> Links {
             r"(?i)\b(?:no\s+(?:dependenc(?:y|ies)|prerequisites?)|(?:depends?\s+on|dependenc(?:y|ies)|depends)\s*:?\s*(?:none|nothing|n/a|[-\u{2013}]\s*$)|independent(?:ly)?\b|can\s+start\s+(?:immediately|at\s+once|any\s*time))",
         )
     });
+    // By name or id: up to where the statement ends.
+    static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"(?i)\b(?:depends?\s+(?:on|upon)|depends|dependencies|blocked\s+by)\s*:?\s+([^().;\n\]]+)",
+        )
+    });
     let mut links = Links::default();
-    for found in NEEDS.captures_iter(text).chain(NEEDS_PARENS.captures_iter(text)) {
-        for number in numbers(&found[1]) {
-            if !links.needs.contains(&number) {
-                links.needs.push(number);
-            }
+    let mut seen: HashSet<String> = HashSet::new();
+    let denied = |at: usize| NOT.is_match(&text[..at]);
+    for found in STRONG.captures_iter(text) {
+        if !denied(found.get(0).map_or(0, |m| m.start())) {
+            links.needs.extend(numbers(&found[1]).into_iter().filter(|n| seen.insert(n.clone())));
+        }
+    }
+    for found in WEAK.captures_iter(text) {
+        let (all, list) = (found.get(0), found.get(1));
+        let (Some(all), Some(list)) = (all, list) else { continue };
+        let counted = STEP_WORD.is_match(list.as_str())
+            || (!all.as_str().to_ascii_lowercase().starts_with("from")
+                && BEHIND.is_match(&text[list.end()..]));
+        if counted && !denied(all.start()) {
+            links
+                .needs
+                .extend(numbers(list.as_str()).into_iter().filter(|n| seen.insert(n.clone())));
         }
     }
     if let Some(found) = BESIDE.captures(text) {
@@ -77,6 +111,15 @@ pub(super) fn links(text: &str) -> Links {
     links.needs_all = ALL.is_match(text);
     links.needs_previous = PREVIOUS.is_match(text);
     links.free = links.needs.is_empty() && FREE.is_match(text);
+    if links.needs.is_empty() && !links.needs_all && !links.needs_previous && !links.free {
+        for found in NAMED.captures_iter(text) {
+            if !denied(found.get(0).map_or(0, |m| m.start())) {
+                let names = found[1].split([',', '&']).flat_map(|part| part.split(" and "));
+                let names = names.map(|name| name.trim().trim_matches(['"', '`', '\'']).to_owned());
+                links.names.extend(names.filter(|name| !name.is_empty()));
+            }
+        }
+    }
     links
 }
 
@@ -128,6 +171,14 @@ mod tests {
             ("Wait 5 minutes, then read 3 files", vec![]),
             ("Install version 2.1 of the tool", vec![]),
             ("After lunch, write 3 tests", vec![]),
+            ("Write, does not depend on step 1", vec![]),
+            ("Approve: needs 2 reviewers", vec![]),
+            ("After 1 hour, ping", vec![]),
+            ("Load data from 1 to 3 files", vec![]),
+            ("Load data from 2024", vec![]),
+            ("When 2 tests fail, stop", vec![]),
+            ("Ship after 3", vec!["3"]),
+            ("Ship when 2 and 3 are done", vec!["2", "3"]),
         ] {
             assert_eq!(needs(text), expected, "{text}");
         }
@@ -138,5 +189,7 @@ mod tests {
         assert!(links("Read the docs (no dependencies)").free);
         assert!(links("Dependencies: none").free);
         assert!(!links("Write the docs").is_stated());
+        assert_eq!(links("Clean data (depends on Fetch data)").names, ["Fetch data"]);
+        assert_eq!(links("T004 Ship (depends on T002, T003)").names, ["T002", "T003"]);
     }
 }

@@ -1,18 +1,17 @@
 //! Markdown plans, as people and coding assistants write them: numbered, checkbox or bulleted
 //! steps, nested ones, numbered headings, fenced commands, names of files.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use regex::Regex;
 
-use super::links::{Links, links};
-use super::{Draft, IMPORT_BYTES_MAX, Imported, STEPS_MAX, Step, workflow};
+use super::sequence::resolve;
+use super::{IMPORT_BYTES_MAX, Imported, STEPS_MAX, workflow};
 use crate::error::{Error, ErrorCode};
 
 /// How deep lists are followed; deeper items are notes.
-const DEPTH_MAX: usize = 10;
+pub(super) const DEPTH_MAX: usize = 10;
 
 /// Reads a Markdown plan.
 pub fn read_markdown(text: &str) -> Result<Imported, Error> {
@@ -20,6 +19,7 @@ pub fn read_markdown(text: &str) -> Result<Imported, Error> {
         let message = format!("the text has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
         return Err(Error::new(ErrorCode::REQUEST_TOO_LARGE, message));
     }
+    let text = text.trim_start_matches('\u{feff}');
     if let Some(draft) = workflow::read(text) {
         if draft.steps.len() > STEPS_MAX {
             return Err(too_many());
@@ -44,19 +44,19 @@ fn too_many() -> Error {
 
 /// An item of a list, or a heading with what stands below it.
 #[derive(Debug, Default)]
-struct Item {
-    text: String,
-    kind: Kind,
-    done: bool,
-    notes: Vec<String>,
-    commands: Vec<(String, String)>,
-    files: Vec<String>,
-    children: Vec<Item>,
+pub(super) struct Item {
+    pub(super) text: String,
+    pub(super) kind: Kind,
+    pub(super) done: bool,
+    pub(super) notes: Vec<String>,
+    pub(super) commands: Vec<(String, String)>,
+    pub(super) files: Vec<String>,
+    pub(super) children: Vec<Item>,
 }
 
 /// What an item says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Numbered(u64),
     Checkbox,
     #[default]
@@ -274,234 +274,4 @@ fn is_file(code: &str) -> bool {
         Regex::new(r"^[\w@./\\-]*[\w-]\.[A-Za-z][A-Za-z0-9]{0,7}$").expect("a fixed pattern")
     });
     code.len() <= 255 && FILE.is_match(code) && !code.starts_with("http")
-}
-
-/// Numbers, nesting and statements become tasks and edges.
-fn resolve((items, goal, left_out): (Vec<Item>, String, Vec<String>)) -> Draft {
-    let mut draft = Draft {
-        goal,
-        steps: Vec::new(),
-        edges: Vec::new(),
-        repairs: Vec::new(),
-        warnings: left_out.into_iter().map(|what| format!("not understood: {what}")).collect(),
-    };
-    let steps = number(items, "", 0, &mut draft);
-    let mut flat = Flat { draft: &mut draft, leaves: HashMap::new() };
-    flat.level(&steps, &[]);
-    draft
-}
-
-/// Gives every item a number of its own; plain bullets below a step are its notes.
-fn number(items: Vec<Item>, prefix: &str, depth: usize, draft: &mut Draft) -> Vec<(Step, bool)> {
-    let mut used: HashSet<String> = HashSet::new();
-    let mut steps = Vec::new();
-    for (place, item) in (1u64..).zip(items) {
-        let wanted = match item.kind {
-            Kind::Numbered(number) => number,
-            Kind::Checkbox | Kind::Bullet => place,
-        };
-        let mut number = format!("{prefix}{wanted}");
-        if !used.insert(number.clone()) {
-            let fresh = (place..).map(|n| format!("{prefix}{n}")).find(|n| !used.contains(n));
-            number = fresh.expect("there is always a further number");
-            used.insert(number.clone());
-            draft.repairs.push(format!("a second step {prefix}{wanted} is step {number}"));
-        }
-        let mut step = Step {
-            text: item.text,
-            notes: item.notes,
-            commands: item.commands,
-            files: item.files,
-            done: item.done,
-            number: number.clone(),
-            children: Vec::new(),
-            part_of: Vec::new(),
-        };
-        let (below, notes): (Vec<Item>, Vec<Item>) = item
-            .children
-            .into_iter()
-            .partition(|child| child.kind != Kind::Bullet && depth + 1 < DEPTH_MAX);
-        for note in notes {
-            note_below(&mut step, note);
-        }
-        if step.text.is_empty() {
-            step.text = format!("step {number}");
-            draft.warnings.push(format!("step {number} has no text"));
-        }
-        let children = number_children(below, &number, depth, draft);
-        step.children = children;
-        let numbered = matches!(item.kind, Kind::Numbered(_));
-        steps.push((step, numbered));
-    }
-    steps
-}
-
-fn number_children(items: Vec<Item>, parent: &str, depth: usize, draft: &mut Draft) -> Vec<Step> {
-    let steps = number(items, &format!("{parent}."), depth + 1, draft);
-    steps.into_iter().map(|(step, _)| step).collect()
-}
-
-/// A bullet and all below it become notes of a step. Depth is bounded by the parser's nesting.
-fn note_below(step: &mut Step, item: Item) {
-    let mut stack = vec![item];
-    while let Some(mut item) = stack.pop() {
-        step.notes.push(item.text);
-        step.notes.append(&mut item.notes);
-        step.commands.append(&mut item.commands);
-        step.files.append(&mut item.files);
-        stack.extend(item.children.into_iter().rev());
-    }
-}
-
-/// Replaces steps that have steps within them by those, and finds the edges.
-struct Flat<'d> {
-    draft: &'d mut Draft,
-    /// For every number, also of steps that were replaced: the tasks that end it.
-    leaves: HashMap<String, Ends>,
-}
-
-#[derive(Clone, Default)]
-struct Ends {
-    last: Vec<String>,
-    /// What the step itself was found to need.
-    needs: Vec<String>,
-}
-
-impl Flat<'_> {
-    /// One list of steps that all need `before`; gives the tasks that end it.
-    fn level(&mut self, steps: &[(Step, bool)], before: &[String]) -> Vec<String> {
-        let said: Vec<Links> = steps
-            .iter()
-            .map(|(step, _)| links(&format!("{}\n{}", step.text, step.notes.join("\n"))))
-            .collect();
-        let any_said = said.iter().any(|links| !links.needs.is_empty() || links.free);
-        let mut previous: Option<Ends> = None;
-        let mut ended: HashSet<String> = HashSet::new();
-        for ((step, numbered), links) in steps.iter().zip(&said) {
-            // Boxes and bullets are in order unless the list says of some what they need.
-            let follows = *numbered || !any_said;
-            let needs = self.needs(step, links, previous.as_ref(), &ended, before, follows);
-            let ends = self.place(step, &needs);
-            for task in &needs {
-                ended.remove(task);
-            }
-            ended.extend(ends.last.iter().cloned());
-            self.leaves.insert(step.number.clone(), ends.clone());
-            previous = Some(ends);
-        }
-        in_order(ended)
-    }
-
-    fn needs(
-        &mut self,
-        step: &Step,
-        links: &Links,
-        previous: Option<&Ends>,
-        ended: &HashSet<String>,
-        before: &[String],
-        follows: bool,
-    ) -> Vec<String> {
-        let number = &step.number;
-        let mut needs: Vec<String> = Vec::new();
-        if let Some(named) = &links.beside {
-            let beside: Vec<Ends> = match (named.is_empty(), previous) {
-                (true, Some(previous)) => vec![previous.clone()],
-                (true, None) => Vec::new(),
-                (false, _) => named.iter().filter_map(|other| self.ends(other, number)).collect(),
-            };
-            self.draft.repairs.push(format!(
-                "step {number} runs beside {}",
-                match named.is_empty() {
-                    true => "the step before it".to_owned(),
-                    false => named.join(", "),
-                }
-            ));
-            needs.extend(beside.into_iter().flat_map(|ends| ends.needs));
-        }
-        for other in &links.needs {
-            needs.extend(self.ends(other, number).into_iter().flat_map(|ends| ends.last));
-        }
-        if links.needs_all {
-            needs.extend(ended.iter().cloned());
-        }
-        if links.needs_previous {
-            needs.extend(previous.into_iter().flat_map(|ends| ends.last.clone()));
-        }
-        if !links.is_stated() && follows {
-            match previous {
-                Some(previous) => needs.extend(previous.last.iter().cloned()),
-                None => needs.extend(before.iter().cloned()),
-            }
-        } else if needs.is_empty() && links.beside.is_none() {
-            needs.extend(before.iter().cloned());
-        }
-        in_order(needs.into_iter().collect())
-    }
-
-    /// What another step begins and ends with; steps that come later may not have been placed.
-    fn ends(&mut self, other: &str, number: &str) -> Option<Ends> {
-        let found = self.leaves.get(other);
-        // `2` inside `1.x` may mean its sibling `1.2`.
-        let sibling = || {
-            let (prefix, _) = number.rsplit_once('.')?;
-            let full = format!("{prefix}.{other}");
-            self.leaves.get(&full)
-        };
-        let ends = found.or_else(sibling).cloned();
-        if ends.is_none() {
-            let what = if other == number { "names itself" } else { "names" };
-            self.draft.warnings.push(format!(
-                "step {number} {what} step {other}, which does not stand before it: left out"
-            ));
-        }
-        ends
-    }
-
-    /// A step without steps in it is a task; another is replaced by those.
-    fn place(&mut self, step: &Step, needs: &[String]) -> Ends {
-        if step.children.is_empty() {
-            let edges = needs.iter().map(|need| (need.clone(), step.number.clone()));
-            self.draft.edges.extend(edges);
-            let flat = Step { children: Vec::new(), ..step.clone() };
-            self.draft.steps.push(flat);
-            let itself = vec![step.number.clone()];
-            return Ends { last: itself, needs: needs.to_vec() };
-        }
-        self.draft.repairs.push(format!(
-            "step {} (\"{}\") is its {} steps",
-            step.number,
-            step.text,
-            step.children.len()
-        ));
-        let children: Vec<(Step, bool)> = step
-            .children
-            .iter()
-            .enumerate()
-            .map(|(i, c)| (within(c, step, i == 0), true))
-            .collect();
-        let last = self.level(&children, needs);
-        Ends { last, needs: needs.to_vec() }
-    }
-}
-
-/// By number: 2 before 10, 2.1 behind 2.
-fn in_order(tasks: HashSet<String>) -> Vec<String> {
-    let mut tasks: Vec<String> = tasks.into_iter().collect();
-    let key = |task: &String| -> Vec<u64> {
-        task.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
-    };
-    tasks.sort_by_cached_key(key);
-    tasks
-}
-
-/// A nested step keeps the words of the step it belongs to; the first one its notes, too. They are
-/// kept apart from its own, because what they say of other steps is said of the outer step.
-fn within(child: &Step, parent: &Step, is_first: bool) -> Step {
-    let mut child = child.clone();
-    child.part_of.push(format!("Part of: {}", parent.text));
-    if is_first {
-        child.part_of.extend(parent.notes.iter().cloned());
-    }
-    child.part_of.extend(parent.part_of.iter().take(1).cloned());
-    child
 }

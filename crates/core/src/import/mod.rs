@@ -6,6 +6,7 @@
 
 mod links;
 mod markdown;
+mod sequence;
 mod workflow;
 
 #[cfg(test)]

@@ -56,9 +56,45 @@ fn boxes_headings_and_nested_steps() {
 }
 
 #[test]
+fn needs_may_stand_later_and_be_named() {
+    let check = |text: &str, expected: &[&str]| {
+        let (lines, imported) = outline(text);
+        assert_eq!(lines, expected, "{text}\n{imported:?}");
+    };
+    check("1. Publish (depends on 2)\n2. Build\n", &["1 <- 2", "2 <- "]);
+    check("1. Deploy after step 3\n2. Build\n3. Test\n", &["1 <- 3", "2 <- ", "3 <- 2"]);
+    check("1. a (depends on 2)\n2. b (depends on 1)\n", &["1 <- 2", "2 <- "]);
+    check(
+        "- [ ] Fetch data\n- [ ] Read docs\n- [ ] Clean data (depends on Fetch data)\n",
+        &["1 <- ", "2 <- ", "3 <- 1"],
+    );
+    check(
+        "- [ ] T001 Setup\n- [ ] T002 Models (depends on T001)\n- [ ] T003 Tests (depends on T001)\n- [ ] T004 Ship (depends on T002, T003)\n",
+        &["1 <- ", "2 <- 1", "3 <- 1", "4 <- 2 3"],
+    );
+    check(
+        "1. Backend\n   1. Schema\n   2. API\n2. Frontend\n   1. Views\n   2. Styles\n   3. Wire up (depends on 1 and 2)\n",
+        &["1.1 <- ", "1.2 <- 1.1", "2.1 <- 1.2", "2.2 <- 2.1", "2.3 <- 2.1 2.2"],
+    );
+    check(
+        "1. Prepare\n2. Build (depends on 1)\n   1. compile\n   2. link\n",
+        &["1 <- ", "2.1 <- 1", "2.2 <- 2.1"],
+    );
+    check(
+        "## Phase 1\n1. A\n2. B\n## Phase 2\n1. C\n2. D (depends on 1)\n",
+        &["1.1 <- ", "1.2 <- 1.1", "2.1 <- 1.2", "2.2 <- 2.1"],
+    );
+    check(
+        "1. Read\n2. Write, does not depend on step 1\n3. Approve: needs 2 reviewers\n",
+        &["1 <- ", "2 <- 1", "3 <- 2"],
+    );
+    check("\u{feff}1. A\n2. B\n", &["1 <- ", "2 <- 1"]);
+}
+
+#[test]
 fn what_is_not_understood_is_said() {
     let (lines, imported) = outline("1. a\n2. b (depends on 9)\n3. c (depends on 3)\n");
-    assert_eq!(lines, ["1 <- ", "2 <- ", "3 <- "]);
+    assert_eq!(lines, ["1 <- ", "2 <- 1", "3 <- 2"], "a number that is no step is no statement");
     assert_eq!(imported.warnings.len(), 2, "{imported:?}");
     assert_eq!(read_markdown("just words").expect_err("no step").code, ErrorCode::PLAN_MALFORMED);
     assert_eq!(read_markdown("").expect_err("empty").code, ErrorCode::PLAN_MALFORMED);
@@ -85,6 +121,14 @@ fn hostile_texts_end() {
     );
     let quotes = "> ".repeat(50_000) + "1. x";
     let _ = read_markdown(&quotes);
+    let bullets = format!("{}x\n\n1. step\n", "+ ".repeat(99_000));
+    let _ = read_markdown(&bullets);
+    let ranges: String =
+        (1..600).map(|i| format!("{i}. x (depends on 1-{})\n", (i - 1).max(1))).collect();
+    assert!(read_markdown(&ranges).is_ok());
+    let nodes: String = (0..110_000).map(|i| format!("{i}: x\n")).collect();
+    let nodes = format!("Node:\n{nodes}Edge: (1,2)");
+    assert_eq!(read_markdown(&nodes).expect_err("too many").code, ErrorCode::PLAN_SIZE_INVALID);
     let huge = "1. a\n".repeat(200_000);
     assert_eq!(read_markdown(&huge).expect_err("too many").code, ErrorCode::PLAN_SIZE_INVALID);
 }

@@ -42,6 +42,8 @@ pub(super) fn read(text: &str) -> Option<Draft> {
         } else if let Some(node) = NODE.captures(line) {
             let number = node[1].to_owned();
             if draft.steps.len() > STEPS_MAX {
+                // The caller refuses so many; where the edges begin no longer matters.
+                in_edges = true;
                 break;
             }
             if !numbers.insert(number.clone()) {

@@ -1,6 +1,7 @@
 //! Schedules on workers that differ in speed, room, capabilities and cost.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
 use super::shape::{Direction, Shape};
 use super::worker::{RoutingStrategy, Worker};
@@ -70,8 +71,9 @@ struct Placed {
 
 /// The state of one pass.
 struct Pass {
-    /// When each lane of each worker is free.
-    lanes: Vec<Vec<f64>>,
+    /// When each lane of each worker is free, the earliest first. Times are not negative: their
+    /// bits order as they do.
+    lanes: Vec<BinaryHeap<Reverse<u64>>>,
     /// Seconds of work given to each worker.
     load: Vec<f64>,
     finish: Vec<f64>,
@@ -127,7 +129,12 @@ impl<'a> Placing<'a> {
     fn place(&self, list: &[u32], routing: RoutingStrategy, explain: bool) -> Placed {
         let (out, into) = self.shape.arcs(Direction::Forward);
         let mut pass = Pass {
-            lanes: self.workers.iter().map(|w| vec![0.0; w.slots as usize]).collect(),
+            lanes: self
+                .workers
+                .iter()
+                // More lanes than tasks would only stand idle.
+                .map(|w| vec![Reverse(0u64); (w.slots as usize).min(list.len())].into())
+                .collect(),
             load: vec![0.0; self.workers.len()],
             finish: vec![0.0; list.len()],
             worker: vec![0; list.len()],
@@ -138,14 +145,14 @@ impl<'a> Placing<'a> {
             place[*task as usize] = at as u32;
         }
         let mut waiting: Vec<usize> = self.shape.tasks().map(|t| into.of(t).len()).collect();
-        let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<u32>> = self
+        let mut ready: BinaryHeap<Reverse<u32>> = self
             .shape
             .tasks()
             .filter(|t| waiting[*t as usize] == 0)
-            .map(|t| std::cmp::Reverse(place[t as usize]))
+            .map(|t| Reverse(place[t as usize]))
             .collect();
         let (mut slots, mut assignments) = (Vec::with_capacity(list.len()), Vec::new());
-        while let Some(std::cmp::Reverse(at)) = ready.pop() {
+        while let Some(Reverse(at)) = ready.pop() {
             let task = list[at as usize];
             let from = into.of(task).iter().map(|p| pass.finish[*p as usize]).fold(0.0, f64::max);
             let worker = self.choose(task, from, routing, &mut pass, into.of(task));
@@ -156,7 +163,7 @@ impl<'a> Placing<'a> {
             for next in out.of(task) {
                 waiting[*next as usize] -= 1;
                 if waiting[*next as usize] == 0 {
-                    ready.push(std::cmp::Reverse(place[*next as usize]));
+                    ready.push(Reverse(place[*next as usize]));
                 }
             }
         }
@@ -204,18 +211,16 @@ impl<'a> Placing<'a> {
     }
 
     fn finish_on(&self, task: u32, worker: u32, from: f64, pass: &Pass) -> f64 {
-        let free = pass.lanes[worker as usize].iter().copied().fold(f64::MAX, f64::min);
+        let free = pass.lanes[worker as usize].peek().map_or(0.0, |lane| f64::from_bits(lane.0));
         from.max(free) + self.seconds(task, worker)
     }
 
     fn take(&self, task: u32, worker: u32, from: f64, pass: &mut Pass) -> Slot {
         let lanes = &mut pass.lanes[worker as usize];
-        let lane = (0..lanes.len())
-            .min_by(|a, b| lanes[*a].total_cmp(&lanes[*b]))
-            .expect("a worker has at least one lane");
-        let start = from.max(lanes[lane]);
+        let free = lanes.pop().map_or(0.0, |lane| f64::from_bits(lane.0));
+        let start = from.max(free);
         let seconds = self.seconds(task, worker);
-        lanes[lane] = start + seconds;
+        lanes.push(Reverse((start + seconds).to_bits()));
         pass.load[worker as usize] += seconds;
         pass.finish[task as usize] = start + seconds;
         pass.worker[task as usize] = worker;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Findings;
 use super::dataflow::Promises;
 use crate::catalog::{Catalog, compile_schema};
-use crate::condition::Condition;
+use crate::condition::{Condition, ConditionError};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::flow::{Flow, FlowKey, Presence, SchemaDocument, Verdict, samples, shown};
@@ -98,18 +98,21 @@ fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> Verdict {
         }
     }
     let Ok(validator) = compile_schema(schema) else { return Verdict::Fits };
-    let (mut passed, mut failed) = (0, None);
+    let (mut passed, mut failed, mut of_types) = (0, None, true);
     for value in samples(schema).into_iter().filter(|value| validator.is_valid(value)) {
         match condition.evaluate(&value, inputs, TaskStatus::Completed) {
             Ok(_) => passed += 1,
-            Err(error) => failed = failed.or(Some((value, error.to_string()))),
+            Err(error) => {
+                of_types &= matches!(error, ConditionError::Evaluation { of_types: true, .. });
+                failed = failed.or(Some((value, error.to_string())));
+            }
         }
     }
     match failed {
         None => Verdict::Fits,
         // The values are some of many: that all of them fail is a proof only where what is read
-        // is always there, or never.
-        Some((witness, why)) if passed == 0 && (never || always) => {
+        // is never there, or always and of types that do not go together.
+        Some((witness, why)) if passed == 0 && (never || (always && of_types)) => {
             Verdict::Misfit { witness, why }
         }
         Some((witness, why)) => {

@@ -151,6 +151,7 @@ impl<'a> Call<'a> {
                     self.binding(item, place, consumers, findings);
                     place.pop();
                 }
+                self.check_container(binding, place, consumers, findings);
             }
             Binding::Map(entries) => {
                 for (key, entry) in entries {
@@ -158,6 +159,7 @@ impl<'a> Call<'a> {
                     self.binding(entry, place, consumers, findings);
                     place.pop();
                 }
+                self.check_container(binding, place, consumers, findings);
             }
         }
     }

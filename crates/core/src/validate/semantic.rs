@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use super::dataflow::Promises;
 use super::{Findings, conditions, dataflow};
-use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool};
+use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool, compile_schema};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::id::TaskIndex;
@@ -41,6 +41,7 @@ pub(super) fn check(
         if let Some(tool) = tool {
             call.check_inputs(tool, errors);
         }
+        call.check_own_schema(errors);
         call.check_references(errors);
     }
     if let Some(structure) = structure {
@@ -48,6 +49,17 @@ pub(super) fn check(
         dataflow::check(document, structure, catalog, &promises, findings);
         conditions::check(document, structure, catalog, &promises, findings);
     }
+}
+
+/// Whether an error is about which inputs there are, not about what they are.
+fn is_structural(kind: &ValidationErrorKind) -> bool {
+    matches!(
+        kind,
+        ValidationErrorKind::Required { .. }
+            | ValidationErrorKind::AdditionalProperties { .. }
+            | ValidationErrorKind::FalseSchema
+            | ValidationErrorKind::UnevaluatedProperties { .. }
+    )
 }
 
 fn tool_of<'c>(
@@ -100,16 +112,28 @@ impl Call<'_> {
         let instance = self.known_inputs(bindings, None);
         for error in validator.iter_errors(&instance).take(INPUT_FINDINGS_MAX) {
             let pointer = error.instance_path().to_string();
-            let structural = matches!(
-                error.kind(),
-                ValidationErrorKind::Required { .. }
-                    | ValidationErrorKind::AdditionalProperties { .. }
-                    | ValidationErrorKind::UnevaluatedProperties { .. }
-            );
-            if !structural && holds_reference(bindings, &pointer) {
+            if !is_structural(error.kind()) && holds_reference(bindings, &pointer) {
                 continue;
             }
             errors.push(self.input_finding(tool, &pointer, &error));
+        }
+    }
+
+    /// The same against what the task itself says of its inputs.
+    fn check_own_schema(&self, errors: &mut Vec<Finding>) {
+        let schema = self.task.input_schema.as_ref();
+        // One that does not compile is the syntax level's finding.
+        let Some(validator) = schema.and_then(|schema| compile_schema(schema).ok()) else { return };
+        let bindings = &self.structure.bindings(self.index).inputs;
+        let instance = self.known_inputs(bindings, None);
+        for error in validator.iter_errors(&instance).take(INPUT_FINDINGS_MAX) {
+            let pointer = error.instance_path().to_string();
+            if !is_structural(error.kind()) && holds_reference(bindings, &pointer) {
+                continue;
+            }
+            let field = format!("inputs{}", pointer.replace('/', "."));
+            let message = format!("the task's input_schema refuses this input: {error}");
+            errors.push(self.finding(ErrorCode::TYPE_MISMATCH, &field, message));
         }
     }
 

@@ -20,6 +20,9 @@ use super::output::eprint;
 /// Lines in flight, a worker: enough to keep all busy, few enough to answer promptly.
 const LINES_PER_WORKER: usize = 16;
 
+/// What some editors put before the first line (U+FEFF).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One line: its fields but for `id`.
 pub(super) type Line = Map<String, Value>;
 
@@ -71,6 +74,9 @@ fn read(
         }
         if line.pop_if(|last| *last == b'\n').is_none() && read > bytes_max {
             stdin.skip_until(b'\n')?;
+        }
+        if number == 0 && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
         }
         if line.trim_ascii().is_empty() {
             continue;

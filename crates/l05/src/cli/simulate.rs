@@ -123,6 +123,10 @@ fn pool(text: &str, context: &Context) -> Result<Pool, Error> {
     }
     let limits = context.config.text_limits;
     let path = PathBuf::from(text);
+    if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !path.exists() {
+        let message = format!("--agents {text}: write a whole number from 1 to {}", u32::MAX);
+        return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+    }
     let text = read_text(&path, limits)
         .map_err(|e| e.suggest("--agents takes a number, `unlimited` or a YAML file"))?;
     let name = path.display().to_string();

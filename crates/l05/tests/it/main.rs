@@ -6,6 +6,7 @@ mod bad_input;
 mod documents;
 mod example;
 mod figures;
+mod flow_cases;
 mod hostile_git;
 mod kill;
 mod mutation;

@@ -179,6 +179,26 @@ pub(super) fn whole_flow(
     })
 }
 
+/// A list or mapping at a place: `consumer` has the schema of that place.
+pub(super) fn container_flow(
+    memo: &FlowMemo,
+    produced: &Value,
+    exact: bool,
+    consumer: &Consumer<'_>,
+    place: &[Step],
+) -> Arc<Flow> {
+    let key = FlowKey {
+        producer: digest_of(&produced.to_string()).into(),
+        path: if exact { "exact" } else { "" }.into(),
+        consumer: consumer.identity.as_ref().into(),
+        place: pointer_of(place).into(),
+    };
+    memo.get(key, || {
+        let verdict = compare(produced, consumer.schema, exact);
+        Flow { presence: Presence::Always, branching: false, verdict }
+    })
+}
+
 /// Texts of which so many characters are written; anything may stand around them.
 pub(super) fn text_schema(written: usize) -> Value {
     if written == 0 {

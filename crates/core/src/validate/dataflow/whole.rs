@@ -2,14 +2,67 @@
 
 use serde_json::{Map, Value, json};
 
-use super::known::{Consumer, projected, text_schema, whole_flow};
+use super::known::{Consumer, asked, container_flow, field_of, projected, text_schema, whole_flow};
 use super::{Call, written};
-use crate::flow::{SchemaDocument, Verdict};
+use crate::finding::Finding;
+use crate::flow::{SchemaDocument, Verdict, takes_anything};
 use crate::id::TaskIndex;
-use crate::reference::{Binding, Reference, Source};
+use crate::reference::{Binding, Reference, Source, Step};
 use crate::validate::Findings;
 
+/// How many findings back one of the same task may lie.
+const RECENT_FINDINGS: usize = 50;
+
 impl<'a> Call<'a> {
+    /// A list or mapping with references in it: its parts were compared at their places, here it
+    /// is compared itself (its type, its size, its members together). Only what is certainly wrong
+    /// is said: what is not has been, of the parts.
+    pub(super) fn check_container(
+        &mut self,
+        binding: &Binding,
+        place: &[Step],
+        consumers: &[Consumer<'a>],
+        findings: &mut Findings,
+    ) {
+        // A literal in it that is wrong has been named by the schema check, just before.
+        let named = |f: &Finding| f.task.as_deref() == Some(self.task.task_id.as_str());
+        if findings.errors.iter().rev().take(RECENT_FINDINGS).any(named) {
+            return;
+        }
+        let mut first = None;
+        binding.for_each_reference(&mut |reference| {
+            let from = reference.task().and_then(|id| self.structure.index_of(id));
+            first = first.take().or(from.map(|from| (from, reference.to_string())));
+        });
+        let Some((from, reference)) =
+            first.filter(|(from, _)| !self.bad.iter().any(|bad| bad.from == *from))
+        else {
+            return;
+        };
+        for consumer in consumers {
+            let Ok(asked) = asked(consumer, place) else { continue };
+            if takes_anything(&asked.schema) {
+                continue;
+            }
+            let mut whole = Whole::of(self);
+            let mut produced = whole.produced(binding);
+            let Whole { definitions, exact, known, .. } = whole;
+            if let Value::Object(map) = &mut produced {
+                map.insert("$defs".to_owned(), Value::Object(definitions));
+            }
+            let part = Consumer {
+                schema: &asked.schema,
+                identity: consumer.identity.clone(),
+                name: consumer.name.clone(),
+            };
+            let flow =
+                container_flow(self.catalog.flows(), &produced, exact && known, &part, place);
+            if matches!(flow.verdict, Verdict::Misfit { .. }) {
+                self.judge(&flow.verdict, from, &reference, &field_of(place), consumer, findings);
+            }
+        }
+    }
+
     /// Where the consumer's schema has branches, a place alone does not tell what fits: all inputs
     /// are compared at once.
     pub(super) fn check_whole(&mut self, consumer: &Consumer<'a>, findings: &mut Findings) {
@@ -20,13 +73,7 @@ impl<'a> Call<'a> {
             return;
         }
         let bindings = &self.structure.bindings(self.index).inputs;
-        let mut whole = Whole {
-            call: self,
-            definitions: Map::new(),
-            seen: Vec::new(),
-            exact: true,
-            known: true,
-        };
+        let mut whole = Whole::of(self);
         let mut properties = Map::new();
         for (name, binding) in bindings {
             properties.insert(name.clone(), whole.produced(binding));
@@ -64,7 +111,11 @@ struct Whole<'c, 'a> {
     known: bool,
 }
 
-impl Whole<'_, '_> {
+impl<'c, 'a> Whole<'c, 'a> {
+    fn of(call: &'c Call<'a>) -> Whole<'c, 'a> {
+        Whole { call, definitions: Map::new(), seen: Vec::new(), exact: true, known: true }
+    }
+
     fn produced(&mut self, binding: &Binding) -> Value {
         match binding {
             Binding::Literal(value) => json!({ "const": value }),
@@ -76,7 +127,10 @@ impl Whole<'_, '_> {
             Binding::List(items) => {
                 let items: Vec<Value> = items.iter().map(|item| self.produced(item)).collect();
                 let count = items.len();
-                json!({ "type": "array", "prefixItems": items, "items": false, "minItems": count })
+                json!({
+                    "type": "array", "prefixItems": items, "items": false,
+                    "minItems": count, "maxItems": count,
+                })
             }
             Binding::Map(entries) => {
                 let names: Vec<&String> = entries.iter().map(|(key, _)| key).collect();
@@ -84,9 +138,10 @@ impl Whole<'_, '_> {
                     .iter()
                     .map(|(key, entry)| (key.clone(), self.produced(entry)))
                     .collect();
+                let count = names.len();
                 json!({
                     "type": "object", "required": names, "additionalProperties": false,
-                    "properties": properties,
+                    "properties": properties, "minProperties": count,
                 })
             }
             Binding::Whole(reference) => self.referenced(reference),
