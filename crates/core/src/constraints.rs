@@ -371,10 +371,77 @@ fn place(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
+    use crate::catalog::{Catalog, ToolSpec};
+    use crate::estimate::Knowledge;
+    use crate::validate::{Surroundings, validate};
+
+    /// The finding of one code on a plan of tasks that need nothing of each other.
+    fn finding(tasks: &[(usize, Value)], constraints: &Value, code: ErrorCode) -> Option<Finding> {
+        let tasks: Vec<Value> = tasks
+            .iter()
+            .map(|(i, extra)| {
+                let mut task = json!({ "id": format!("t{i}"), "tool": "noop" });
+                task.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+                task
+            })
+            .collect();
+        let document = json!({ "goal": "x", "tasks": tasks, "constraints": constraints });
+        let document = PlanDocument::read(&document).expect("the plan reads");
+        let catalog = Catalog::new([ToolSpec::bare("noop")]).expect("no schemas");
+        let knowledge = Knowledge::default();
+        let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
+        validate(document, &around).errors.into_iter().find(|f| f.code == code)
+    }
+
+    /// Through validation: the members of the conflict conflict by themselves, and without any one
+    /// of them, limits too, the rest fits.
+    fn check_minimal(tasks: &[(usize, Value)], constraints: &Value, code: ErrorCode) {
+        let Some(found) = finding(tasks, constraints, code) else { return };
+        let members = found.details["conflict"]["tasks"].as_array().unwrap().clone();
+        let is_member = |i: usize| members.contains(&json!(format!("t{i}")));
+        let set: Vec<(usize, Value)> =
+            tasks.iter().filter(|(i, _)| is_member(*i)).cloned().collect();
+        assert_eq!(set.len(), members.len());
+        assert!(finding(&set, constraints, code).is_some(), "{found:?}");
+        for without in 0..set.len() {
+            let mut rest = set.clone();
+            rest.remove(without);
+            if !rest.is_empty() {
+                assert!(finding(&rest, constraints, code).is_none(), "{found:?} {without}");
+            }
+        }
+        for limit in found.details["conflict"]["constraints"].as_array().unwrap() {
+            let mut eased = constraints.clone();
+            eased.as_object_mut().unwrap().remove(limit.as_str().unwrap());
+            assert!(finding(&set, &eased, code).is_none(), "{found:?} {limit}");
+        }
+    }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn conflicts_of_plans_are_minimal(
+            needs in prop::collection::vec(1u32..50, 1..12), allowed in 1u32..150, workers in 1u32..4,
+        ) {
+            let range = |n: &u32| json!({ "low": n, "expected": n, "high": n });
+            let each = |extra: &dyn Fn(&u32) -> Value| -> Vec<(usize, Value)> {
+                needs.iter().enumerate().map(|(i, n)| (i, extra(n))).collect()
+            };
+            let tokens = each(&|n| json!({ "resource_estimate": { "tokens_in": range(n) } }));
+            let limits = json!({ "max_token_budget": allowed });
+            check_minimal(&tokens, &limits, ErrorCode::BUDGET_EXCEEDED);
+            let costs = each(&|n| json!({ "resource_estimate": { "cost_usd": range(n) } }));
+            let limits = json!({ "cost_limit_usd": allowed });
+            check_minimal(&costs, &limits, ErrorCode::BUDGET_EXCEEDED);
+            let times = each(&|n| json!({ "expected_seconds": n }));
+            let limits = json!({ "max_execution_time_sec": allowed, "max_parallelism": workers });
+            check_minimal(&times, &limits, ErrorCode::DEADLINE_MISSED);
+        }
+
         #[test]
         fn conflict_sets_are_minimal(needs in prop::collection::vec(0u32..50, 0..20), allowed in 0u32..200) {
             let needs: Vec<f64> = needs.into_iter().map(f64::from).collect();
