@@ -179,24 +179,21 @@ pub(super) fn whole_flow(
     })
 }
 
-/// A list or mapping at a place: `consumer` has the schema of that place.
+/// A list or mapping at a place; `shape` says all that its schema is made from.
 pub(super) fn container_flow(
     memo: &FlowMemo,
-    produced: &Value,
-    exact: bool,
+    shape: &str,
     consumer: &Consumer<'_>,
     place: &[Step],
+    make: impl FnOnce() -> Verdict,
 ) -> Arc<Flow> {
     let key = FlowKey {
-        producer: digest_of(&produced.to_string()).into(),
-        path: if exact { "exact" } else { "" }.into(),
+        producer: digest_of(shape).into(),
+        path: "container".into(),
         consumer: consumer.identity.as_ref().into(),
         place: pointer_of(place).into(),
     };
-    memo.get(key, || {
-        let verdict = compare(produced, consumer.schema, exact);
-        Flow { presence: Presence::Always, branching: false, verdict }
-    })
+    memo.get(key, || Flow { presence: Presence::Always, branching: false, verdict: make() })
 }
 
 /// Texts of which so many characters are written; anything may stand around them.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::known::{Consumer, asked, container_flow, field_of, projected, text_schema, whole_flow};
 use super::{Call, written};
 use crate::finding::Finding;
-use crate::flow::{SchemaDocument, Verdict, takes_anything};
+use crate::flow::{SchemaDocument, Verdict, compare, takes_anything};
 use crate::id::TaskIndex;
 use crate::reference::{Binding, Reference, Source, Step};
 use crate::validate::Findings;
@@ -39,28 +39,74 @@ impl<'a> Call<'a> {
         else {
             return;
         };
+        let mut shape = String::new();
+        self.shape(binding, &mut shape);
         for consumer in consumers {
-            let Ok(asked) = asked(consumer, place) else { continue };
-            if takes_anything(&asked.schema) {
-                continue;
-            }
-            let mut whole = Whole::of(self);
-            let mut produced = whole.produced(binding);
-            let Whole { definitions, exact, known, .. } = whole;
-            if let Value::Object(map) = &mut produced {
-                map.insert("$defs".to_owned(), Value::Object(definitions));
-            }
-            let part = Consumer {
-                schema: &asked.schema,
-                identity: consumer.identity.clone(),
-                name: consumer.name.clone(),
-            };
-            let flow =
-                container_flow(self.catalog.flows(), &produced, exact && known, &part, place);
+            let make = || self.container(binding, consumer, place);
+            let flow = container_flow(self.catalog.flows(), &shape, consumer, place, make);
             if matches!(flow.verdict, Verdict::Misfit { .. }) {
                 self.judge(&flow.verdict, from, &reference, &field_of(place), consumer, findings);
             }
         }
+    }
+
+    fn container(&self, binding: &Binding, consumer: &Consumer<'a>, place: &[Step]) -> Verdict {
+        let asked = match asked(consumer, place) {
+            Ok(asked) if takes_anything(&asked.schema) => return Verdict::Fits,
+            Ok(asked) => asked,
+            Err(verdict) => return verdict,
+        };
+        let mut whole = Whole::of(self);
+        let mut produced = whole.produced(binding);
+        let Whole { definitions, exact, known, .. } = whole;
+        if let Value::Object(map) = &mut produced {
+            map.insert("$defs".to_owned(), Value::Object(definitions));
+        }
+        compare(&produced, &asked.schema, exact && known)
+    }
+
+    /// What a binding's schema is made from, as a short text: its literals, and for each reference
+    /// whose part of what it is.
+    fn shape(&self, binding: &Binding, out: &mut String) {
+        match binding {
+            Binding::Literal(value) => out.push_str(&value.to_string()),
+            Binding::Secret(_) => out.push_str("secret"),
+            Binding::Text(pieces) => out.push_str(&format!("text {}", written(pieces))),
+            Binding::Whole(reference) => {
+                let from = reference.task().and_then(|id| self.structure.index_of(id));
+                match from.and_then(|from| self.producer(from)) {
+                    Some(producer) => out.push_str(producer.identity),
+                    None => out.push_str(&self.referenced_input(reference)),
+                }
+                out.push_str(&reference.to_string());
+            }
+            Binding::List(items) => {
+                out.push('[');
+                for item in items {
+                    self.shape(item, out);
+                    out.push(',');
+                }
+                out.push(']');
+            }
+            Binding::Map(entries) => {
+                out.push('{');
+                for (key, entry) in entries {
+                    out.push_str(&format!("{key:?}:"));
+                    self.shape(entry, out);
+                    out.push(',');
+                }
+                out.push('}');
+            }
+        }
+    }
+
+    /// The value of a plan input, as text; nothing for other references.
+    fn referenced_input(&self, reference: &Reference) -> String {
+        if reference.source != Source::Inputs {
+            return String::new();
+        }
+        let inputs = Value::Object(self.document.inputs.clone());
+        reference.resolve(&inputs).map_or_else(|_| String::new(), |value| value.to_string())
     }
 
     /// Where the consumer's schema has branches, a place alone does not tell what fits: all inputs
