@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use jsonschema::Validator;
 use serde::Serialize;
@@ -73,9 +74,16 @@ pub struct Tool {
     pub inputs: Option<Validator>,
     /// Checks outputs.
     pub outputs: Option<Validator>,
-    /// For each declared input a value that its own schema takes: stands in for one that is not
-    /// known yet.
-    pub(crate) placeholders: BTreeMap<String, Value>,
+    /// For each declared input a value that its own schema takes. Made when the tool is first used:
+    /// most of a catalogue is not.
+    stand_ins: OnceLock<BTreeMap<String, Value>>,
+}
+
+impl Tool {
+    /// A value that the tool takes for an input, in place of one that is not known yet.
+    pub(crate) fn stand_in(&self, input: &str) -> Option<&Value> {
+        self.stand_ins.get_or_init(|| stand_ins(self.spec.input_schema.as_ref())).get(input)
+    }
 }
 
 /// All tools, by name. Compiled once; plans are checked against it any number of times.
@@ -108,8 +116,8 @@ impl Catalog {
             };
             let inputs = compile(spec.input_schema.as_ref(), "input")?;
             let outputs = compile(spec.output_schema.as_ref(), "output")?;
-            let placeholders = placeholders(spec.input_schema.as_ref());
-            tools.insert(spec.name.clone(), Tool { spec, inputs, outputs, placeholders });
+            let stand_ins = OnceLock::new();
+            tools.insert(spec.name.clone(), Tool { spec, inputs, outputs, stand_ins });
         }
         Ok(Catalog { tools, flows: FlowMemo::default() })
     }
@@ -141,7 +149,7 @@ impl fmt::Debug for Catalog {
     }
 }
 
-fn placeholders(schema: Option<&Value>) -> BTreeMap<String, Value> {
+fn stand_ins(schema: Option<&Value>) -> BTreeMap<String, Value> {
     let Some(schema) = schema else { return BTreeMap::new() };
     let names = schema.get("properties").and_then(Value::as_object);
     let names = names.into_iter().flat_map(|properties| properties.keys());

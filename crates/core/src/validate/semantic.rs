@@ -151,7 +151,7 @@ impl Call<'_> {
         for (name, binding) in bindings {
             let fitting = match binding {
                 Binding::Whole(reference) if reference.source != Source::Inputs => {
-                    tool.and_then(|tool| tool.placeholders.get(name)).cloned()
+                    tool.and_then(|tool| tool.stand_in(name)).cloned()
                 }
                 _ => None,
             };
