@@ -213,7 +213,15 @@ impl Task {
     }
 }
 
+/// The tool that is nothing but a person's agreement.
+pub const APPROVAL_TOOL: &str = "human.approve";
+
 impl Task {
+    /// Whether a person must agree before it starts.
+    pub fn asks_first(&self) -> bool {
+        self.gate || self.tool.as_deref() == Some(APPROVAL_TOOL)
+    }
+
     /// The title for people.
     pub fn title(&self) -> &str {
         if self.name.is_empty() { &self.task_id } else { &self.name }

@@ -5,6 +5,7 @@
 //! together and committed as one group.
 
 mod attempt;
+mod resolve;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::port::{Canceller, Clock, Journal, RemoteCommand, StoreError, cancel_pair};
-use crate::shard::{Action, Input, Queued, Shard, Ticket};
+use crate::shard::{Action, Input, Queued, Rules, Shard, Ticket};
 pub(crate) use attempt::Workbench;
+pub(crate) use resolve::Loader;
 
 /// Messages that may wait for the driver; past it executors and callers wait too.
 const QUEUE_MAX: usize = 65_536;
@@ -47,6 +49,8 @@ const POSTED_EVERY: Duration = Duration::from_millis(200);
 pub(crate) enum Ended {
     /// The machine finished it.
     Finished(PlanStatus),
+    /// It has not ended: nothing happens before a person answers.
+    Waiting,
     /// It goes on no more in this process; why.
     Paused(Error),
 }
@@ -72,6 +76,11 @@ pub(crate) enum Message {
     },
     /// Drop a run that did not begin.
     Close(PlanId),
+    /// Let go of a run that waits for people; another process may claim it then.
+    Park {
+        plan: PlanId,
+        reply: oneshot::Sender<()>,
+    },
     /// Tells when the run ends; at once if it is not driven here.
     AwaitEnd {
         plan: PlanId,
@@ -113,6 +122,7 @@ fn stopped() -> Error {
 pub(crate) struct Driver {
     shard: Shard,
     journal: Arc<dyn Journal>,
+    loader: Arc<Loader>,
     clock: Arc<dyn Clock>,
     workbench: Workbench,
     worker: WorkerId,
@@ -148,11 +158,12 @@ impl Driver {
         clock: Arc<dyn Clock>,
         workbench: Workbench,
         worker: WorkerId,
-        in_flight_max: u32,
+        rules: Rules,
     ) -> Handle {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let driver = Driver {
-            shard: Shard::new(in_flight_max),
+            shard: Shard::new(rules),
+            loader: Arc::new(Loader::new(journal.clone())),
             journal,
             clock,
             workbench,
@@ -254,8 +265,16 @@ impl Driver {
                 self.plans.remove(&plan);
                 self.shard.handle(Input::Close { plan, error: None });
             }
+            Message::Park { plan, reply } => {
+                let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
+                self.shard.handle(Input::Close { plan, error: None });
+                self.stop_executors(plan);
+                self.release(plan, epoch, Some(reply));
+            }
             Message::AwaitEnd { plan, reply } => {
-                if self.shard.owns(plan) {
+                if self.shard.durable(plan).is_some_and(Run::waits_for_people) {
+                    let _ = reply.send(Ended::Waiting);
+                } else if self.shard.owns(plan) {
                     self.waiting.entry(plan).or_default().push(reply);
                 } else {
                     let known = self.ended.iter().rev().find(|(of, _)| *of == plan);
@@ -292,11 +311,25 @@ impl Driver {
             }
         };
         for (plan, command) in posted {
-            let RemoteCommand::Cancel { reason } = command;
-            let command = Command::Cancel { scope: Scope::Plan, reason };
+            let Some(command) = self.posted_command(plan, command) else { continue };
             let (actor, blob, ticket) = ("remote".into(), None, None);
             self.shard.handle(Input::Command(Queued { plan, command, actor, blob, ticket }));
         }
+    }
+
+    fn posted_command(&self, plan: PlanId, command: RemoteCommand) -> Option<Command> {
+        Some(match command {
+            RemoteCommand::Decide { gate, approve, by, reason } => {
+                Command::Decide { gate, approve, by, reason }
+            }
+            RemoteCommand::Cancel { reason, task: None } => {
+                Command::Cancel { scope: Scope::Plan, reason }
+            }
+            RemoteCommand::Cancel { reason, task: Some(name) } => {
+                let task = self.shard.task(plan, &name)?;
+                Command::Cancel { scope: Scope::Task(task), reason }
+            }
+        })
     }
 
     /// Turns until there is nothing to append; gives the time of the next timer.
@@ -370,7 +403,7 @@ impl Driver {
                 "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
             ));
         self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
-        self.release(plan, epoch);
+        self.release(plan, epoch, None);
         self.tell_end(plan, &Ended::Paused(error));
     }
 
@@ -391,23 +424,40 @@ impl Driver {
                 let (plan, task, attempt) =
                     (assignment.plan.id(), assignment.task, assignment.attempt);
                 let (canceller, cancel) = cancel_pair();
-                let work = self.workbench.attempt(&self.journal, assignment, cancel);
+                let work = self.workbench.attempt(&self.loader, assignment, cancel);
                 let task_handle = tokio::spawn(report(plan, task, attempt, work, sender));
                 let running = Running { attempt, canceller, task: task_handle.abort_handle() };
                 self.running.entry(plan).or_default().insert(task, running);
             }
             Action::Resolve(question) => {
                 let Some(sender) = self.sender.upgrade() else { return };
-                let journal = self.journal.clone();
+                let loader = self.loader.clone();
                 tokio::spawn(async move {
                     let plan = question.plan.id();
                     let task = question.task;
-                    let edges = attempt::answer(&*journal, question).await;
+                    let edges = loader.answer(question).await;
                     let command = Command::Resolved { task, edges };
                     let (actor, blob, ticket) = ("conditions".into(), None, None);
                     let queued = Queued { plan, command, actor, blob, ticket };
                     let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
                 });
+            }
+            Action::Expand(listing) => {
+                let Some(sender) = self.sender.upgrade() else { return };
+                let loader = self.loader.clone();
+                tokio::spawn(async move {
+                    let (plan, task) = (listing.plan.id(), listing.task);
+                    let listed = loader.list(listing).await;
+                    let command = Command::Expanded { task, items: listed.items };
+                    let (actor, blob, ticket) = ("lists".into(), listed.blob, None);
+                    let queued = Queued { plan, command, actor, blob, ticket };
+                    let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
+                });
+            }
+            Action::Waiting(plan) => {
+                for reply in self.waiting.remove(&plan).unwrap_or_default() {
+                    let _ = reply.send(Ended::Waiting);
+                }
             }
             Action::Stop { plan, task, attempt } => {
                 if let Some(running) = self.running.get(&plan).and_then(|tasks| tasks.get(&task))
@@ -433,19 +483,29 @@ impl Driver {
         let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
         self.shard.handle(Input::Close { plan, error: None });
         self.stop_executors(plan);
-        self.release(plan, epoch);
+        self.release(plan, epoch, None);
         self.tell_end(plan, &Ended::Finished(status));
     }
 
     /// Gives up ownership; tried again while the store refuses, which it may for the same reason
     /// that paused the run.
-    fn release(&self, plan: PlanId, epoch: Option<l05_core::id::Epoch>) {
+    fn release(
+        &self,
+        plan: PlanId,
+        epoch: Option<l05_core::id::Epoch>,
+        told: Option<oneshot::Sender<()>>,
+    ) {
         let Some(epoch) = epoch else { return };
         let (journal, worker) = (self.journal.clone(), self.worker);
         tokio::spawn(async move {
             for _ in 0..RELEASE_TRIES {
                 match journal.release(plan, worker, epoch).await {
-                    Ok(()) => return,
+                    Ok(()) => {
+                        if let Some(told) = told {
+                            let _ = told.send(());
+                        }
+                        return;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, %plan, "the run's ownership was not given back");
                     }

@@ -75,12 +75,15 @@ impl Book {
 pub(crate) fn absorb(experience: &mut Experience, plan: &Plan, records: &[Record]) {
     let template = plan.document().metadata.template_id.as_deref();
     let mut began: HashMap<(TaskIndex, Attempt), Timestamp> = HashMap::new();
+    // Items of fan-outs count for the fan-out's tool.
+    let mut maps: Vec<(TaskIndex, TaskIndex, u32)> = Vec::new();
     for record in records {
         for event in &record.events {
             match event {
                 Event::TaskDispatched { task, attempt, .. } => {
                     began.insert((*task, *attempt), record.at);
                 }
+                Event::MapExpanded { task, first, count, .. } => maps.push((*task, *first, *count)),
                 Event::TaskRedispatched { task, attempt, .. } => {
                     began.remove(&(*task, *attempt));
                 }
@@ -92,7 +95,15 @@ pub(crate) fn absorb(experience: &mut Experience, plan: &Plan, records: &[Record
                         tokens: usage.tokens as f64,
                         cost_usd: usage.cost_usd,
                     };
-                    let task = plan.task(*task);
+                    let holds = |(_, first, count): &&(TaskIndex, TaskIndex, u32)| {
+                        (first.0..first.0.saturating_add(*count)).contains(&task.0)
+                    };
+                    let map = maps.iter().rev().find(holds).map(|(map, ..)| *map);
+                    let origin = map.unwrap_or(*task);
+                    if origin.at() >= plan.graph().len() {
+                        continue;
+                    }
+                    let task = plan.task(origin);
                     if let Some(tool) = &task.tool {
                         experience.observe(tool, observation);
                     }

@@ -12,6 +12,7 @@ pub mod report;
 pub mod service;
 pub mod shard;
 
+mod blobs;
 mod driver;
 mod experience;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::event::Event;
+use l05_core::run::event::{Event, Gate};
 use l05_core::run::record::Record;
 
 use crate::port::{
@@ -82,6 +82,8 @@ pub fn status_after(events: &[Event]) -> Option<PlanStatus> {
     events.iter().rev().find_map(|event| match event {
         Event::RunStarted { .. } => Some(PlanStatus::Executing),
         Event::RunFinished { status, .. } => Some(*status),
+        Event::GateOpened { gate: Gate::Plan, .. } => Some(PlanStatus::PendingApproval),
+        Event::GateDecided { gate: Gate::Plan, approved: true, .. } => Some(PlanStatus::Approved),
         _ => None,
     })
 }

@@ -1,11 +1,10 @@
 //! Documents about a run (spec 08): its result, its status, the plan with what the run added.
 
-use std::collections::BTreeMap;
-
 use l05_core::id::{PlanId, TaskIndex};
 use l05_core::plan::{PlanStatus, digest_hex};
 use l05_core::run::event::{Output, TaskError};
-use l05_core::run::has_ended;
+use l05_core::run::public::asked_about;
+use l05_core::run::{Run, has_ended};
 use l05_core::run::history::{AttemptLog, History};
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
@@ -25,6 +24,9 @@ pub struct TaskResult {
     pub name: String,
     /// Where it stands.
     pub status: TaskStatus,
+    /// What it waits for, when that is a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<&'static str>,
     /// Every try.
     pub attempts: Vec<AttemptLog>,
     /// When the first attempt began.
@@ -72,6 +74,9 @@ pub struct PlanResult {
     pub partial: bool,
     /// What it used.
     pub usage: RunUsage,
+    /// What waits for a person's answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<Waiting>,
     /// What it could have used at worst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<RunBound>,
@@ -80,6 +85,19 @@ pub struct PlanResult {
     /// Why it failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
+}
+
+/// Something that waits for a person.
+#[derive(Debug, Clone, Serialize)]
+pub struct Waiting {
+    /// What is asked.
+    pub asked_about: &'static str,
+    /// The task, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// When no answer counts as a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The bound of the plan, without its arithmetic.
@@ -104,6 +122,9 @@ pub struct StatusReport {
     pub status: PlanStatus,
     /// It was being run by a process that is gone.
     pub interrupted: bool,
+    /// What waits for a person's answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<Waiting>,
     /// What to do about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -135,7 +156,7 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
     let plan = run.plan();
     let mut tasks = Vec::with_capacity(plan.graph().len());
     let mut files = Vec::new();
-    for index in plan.graph().indices() {
+    for index in in_order(run) {
         let mut line = task_line(history, index);
         if let Some(output) = run.output(index) {
             let (shown, written) = show(journal, plan.id(), output).await?;
@@ -144,11 +165,13 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
         }
         tasks.push(line);
     }
-    let outputs: BTreeMap<TaskIndex, Value> = plan
-        .graph()
-        .leaves()
-        .filter_map(|leaf| tasks[leaf.at()].outputs.clone().map(|value| (leaf, value)))
-        .collect();
+    let mut outputs = Map::new();
+    for leaf in plan.graph().leaves() {
+        let name = &plan.task(leaf).task_id;
+        let line = tasks.iter().find(|line| line.task_id == *name);
+        let output = line.and_then(|line| line.outputs.clone());
+        outputs.extend(output.map(|value| (name.clone(), value)));
+    }
     let ids = |wanted: fn(TaskStatus) -> bool| -> Vec<String> {
         tasks.iter().filter(|t| wanted(t.status)).map(|t| t.task_id.clone()).collect()
     };
@@ -157,10 +180,7 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
         status: run.status(),
         strategy: plan.document().metadata.strategy,
         cache_hit: None,
-        outputs: outputs
-            .into_iter()
-            .map(|(leaf, value)| (plan.task(leaf).task_id.clone(), value))
-            .collect(),
+        outputs,
         completed: ids(|s| s == TaskStatus::Completed),
         failed: ids(|s| {
             matches!(s, TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled)
@@ -173,6 +193,7 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
             cost_usd: 0.0,
             seconds: 0.0,
         }),
+        waiting_for: waiting(run),
         bound: plan.document().metadata.bound.as_ref().map(|bound| RunBound {
             tokens: bound.tokens,
             cost_usd: bound.cost_usd,
@@ -189,24 +210,51 @@ pub(crate) fn status(history: &History, owned: bool, now: Timestamp) -> StatusRe
     let run = history.run();
     let plan = run.plan();
     let id = plan.id();
-    let interrupted = run.status() == PlanStatus::Executing && !owned;
-    let total = plan.graph().len();
+    let waits = run.waits_for_people();
+    let interrupted = run.status() == PlanStatus::Executing && !owned && !waits;
+    let tasks: Vec<TaskIndex> = in_order(run).collect();
     StatusReport {
         plan_id: id,
         goal: plan.document().goal.clone(),
         status: run.status(),
         interrupted,
-        hint: interrupted.then(|| {
-            format!("the process that ran it is gone; `l05 execute {id}` goes on, `l05 cancel {id}` ends it")
-        }),
-        done: plan.graph().indices().filter(|t| has_ended(run.task_status(*t))).count(),
-        total,
+        waiting_for: waiting(run),
+        hint: hint(run, interrupted),
+        done: tasks.iter().filter(|t| has_ended(run.task_status(**t))).count(),
+        total: tasks.len(),
         started_at: history.started_at,
         completed_at: history.completed_at,
         adoptions: history.adoptions,
         forecast: costs::forecast(history, now).filter(|_| owned),
-        tasks: plan.graph().indices().map(|index| task_line(history, index)).collect(),
+        tasks: tasks.into_iter().map(|index| task_line(history, index)).collect(),
     }
+}
+
+fn hint(run: &Run, interrupted: bool) -> Option<String> {
+    let id = run.plan().id();
+    if interrupted {
+        return Some(format!(
+            "the process that ran it is gone; `l05 execute {id}` goes on, `l05 cancel {id}` ends it"
+        ));
+    }
+    if run.open_gates().next().is_some() {
+        return Some(format!("`l05 approve {id}` or `l05 reject {id}` answers"));
+    }
+    (run.status() == PlanStatus::Approved).then(|| format!("`l05 execute {id}` starts it"))
+}
+
+/// The plan's tasks, each fan-out followed by its items.
+fn in_order(run: &Run) -> impl Iterator<Item = TaskIndex> + '_ {
+    run.plan().graph().indices().flat_map(|task| std::iter::once(task).chain(run.items(task)))
+}
+
+fn waiting(run: &Run) -> Vec<Waiting> {
+    let open = run.open_gates().map(|open| Waiting {
+        asked_about: asked_about(open.gate),
+        task_id: open.gate.task().map(|task| run.name(task)),
+        expires_at: open.expires_at,
+    });
+    open.collect()
 }
 
 /// The plan document with what the run added to it.
@@ -232,6 +280,9 @@ pub(crate) async fn details(journal: &dyn Journal, history: &History) -> Result<
         if let Some(output) = run.output(index) {
             task["outputs"] = show(journal, plan.id(), output).await?.0;
         }
+        if let Some(waiting_for) = line.waiting_for {
+            task["waiting_for"] = json!(waiting_for);
+        }
         let needs: Vec<&str> = plan
             .graph()
             .edges_in(index)
@@ -246,12 +297,14 @@ pub(crate) async fn details(journal: &dyn Journal, history: &History) -> Result<
 
 fn task_line(history: &History, index: TaskIndex) -> TaskResult {
     let run = history.run();
-    let task = run.plan().task(index);
+    let task = run.spec(index);
+    let is_item = run.origin(index) != index;
     let status = run.task_status(index);
     let attempts = history.attempts(index).to_vec();
     TaskResult {
-        task_id: task.task_id.clone(),
-        name: task.title().to_owned(),
+        task_id: run.name(index),
+        name: if is_item { run.name(index) } else { task.title().to_owned() },
+        waiting_for: run.is_at_gate(index).then_some("approval"),
         status,
         started_at: attempts.first().map(|a| a.started_at),
         completed_at: attempts.last().and_then(|a| a.completed_at).filter(|_| has_ended(status)),
@@ -269,6 +322,18 @@ async fn show(
     output: &Output,
 ) -> Result<(Value, Vec<String>), Error> {
     match output {
+        Output::List(parts) => {
+            let mut values = Vec::with_capacity(parts.len());
+            for part in parts.iter() {
+                let Some(part) = part else {
+                    values.push(Value::Null);
+                    continue;
+                };
+                // Which files were written, the items have said.
+                values.push(Box::pin(show(journal, plan, part)).await?.0);
+            }
+            Ok((Value::Array(values), Vec::new()))
+        }
         Output::Inline(value) => Ok(((**value).clone(), files_in(value))),
         Output::Blob { sha256, bytes } => {
             let json = journal.blob(plan, sha256.clone()).await?;
@@ -311,6 +376,9 @@ fn failure(history: &History) -> Option<Error> {
         | PlanStatus::Approved
         | PlanStatus::Executing
         | PlanStatus::Completed => return None,
+    }
+    if let Some(why) = run.why() {
+        return Some(Error::new(why.code, why.message.clone()));
     }
     let tasks = run.plan().graph().indices();
     let failed: Vec<TaskIndex> = tasks

@@ -1,5 +1,6 @@
 //! `PlanningService`: everything L05 does, as a library. Each surface is a shell around it.
 
+mod approval;
 mod builder;
 mod planning;
 mod recent;
@@ -15,6 +16,7 @@ use l05_core::explain::{Explanation, Topic, explain};
 use l05_core::goal::input::Policy;
 use l05_core::id::{PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanDocument, PlanStatus};
+use l05_core::run::Run;
 use l05_core::run::command::{Command, Rerun};
 use l05_core::run::event::Scope;
 use l05_core::run::history::History;
@@ -36,6 +38,7 @@ use crate::port::{
 };
 use crate::report::{self, PlanResult, StatusReport};
 
+pub use approval::{Answered, PersonsAnswer};
 pub use builder::{
     Builder, EXPERIENCE_DAYS_DEFAULT, IN_FLIGHT_MAX_DEFAULT, TEMPLATE_THRESHOLD_DEFAULT,
     local_agent,
@@ -210,7 +213,10 @@ impl PlanningService {
             }
         };
         let (adopt, start) = match (run.status(), rerun) {
-            (PlanStatus::Executing, None) => (Some(Command::Adopt { epoch }), None),
+            // It waits in the journal; somebody here may want to see the answer come.
+            (PlanStatus::Executing | PlanStatus::PendingApproval, None) => {
+                (Some(Command::Adopt { epoch }), None)
+            }
             (PlanStatus::Executing, Some(_)) => {
                 self.inner.journal.release(id, self.inner.worker, epoch).await?;
                 let message = format!("plan {id} was interrupted, it has not ended");
@@ -236,12 +242,14 @@ impl PlanningService {
         Ok(answer.await.unwrap_or(false))
     }
 
-    /// Waits for the end of a run that this process drives.
+    /// Waits for the end of a run that this process drives, or until nothing happens to it before
+    /// a person answers: its status tells which.
     pub async fn wait(&self, id: PlanId) -> Result<PlanStatus, Error> {
         let (reply, ended) = oneshot::channel();
         self.inner.driver.send(Message::AwaitEnd { plan: id, reply }).await?;
         match ended.await {
             Ok(Ended::Finished(status)) => Ok(status),
+            Ok(Ended::Waiting) => Ok(self.status(id).await?.status),
             Ok(Ended::Paused(error)) => {
                 // It may have ended before anybody asked.
                 let status = self.status(id).await?.status;
@@ -284,8 +292,8 @@ impl PlanningService {
     pub async fn events(&self, id: PlanId) -> Result<Vec<PublicEvent>, Error> {
         let plan = self.load(id).await?;
         let mut events = planned(&plan);
-        let mut history = History::new(plan.clone());
-        self.each_record(&mut history, |record| events.extend(project(&plan, record))).await?;
+        let mut history = History::new(plan);
+        self.each_record(&mut history, |run, record| events.extend(project(run, record))).await?;
         Ok(events)
     }
 
@@ -296,8 +304,26 @@ impl PlanningService {
 
     /// Ends a plan. When another process drives it, that process is told.
     pub async fn cancel(&self, id: PlanId, reason: &str) -> Result<(), Error> {
-        let plan = self.load(id).await?;
-        let cancel = || Command::Cancel { scope: Scope::Plan, reason: reason.to_owned() };
+        self.cancel_scope(id, None, reason).await
+    }
+
+    /// Ends one task of a running plan; what needs it is blocked. Items of fan-outs are `map[3]`.
+    pub async fn cancel_task(&self, id: PlanId, task: &str, reason: &str) -> Result<(), Error> {
+        self.cancel_scope(id, Some(task), reason).await
+    }
+
+    async fn cancel_scope(
+        &self,
+        id: PlanId,
+        task: Option<&str>,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let history = self.read_history(id).await?;
+        let scope = match task {
+            None => Scope::Plan,
+            Some(name) => Scope::Task(run_task(history.run(), name)?),
+        };
+        let cancel = || Command::Cancel { scope, reason: reason.to_owned() };
         let _turn = self.inner.starting.turn(id).await;
         if self.is_driven(id).await? {
             return self.inner.driver.command(id, cancel(), local()).await;
@@ -306,11 +332,17 @@ impl PlanningService {
             Claim::Granted(epoch) => epoch,
             Claim::UnknownPlan => return Err(unknown(&id.to_string())),
             Claim::Held => {
-                let command = RemoteCommand::Cancel { reason: reason.to_owned() };
+                let (reason, task) = (reason.to_owned(), task.map(str::to_owned));
+                let command = RemoteCommand::Cancel { reason, task };
                 return Ok(self.inner.journal.post(id, command).await?);
             }
         };
-        let run = fold(&*self.inner.journal, plan).await?;
+        if task.is_some() {
+            let noted = self.note(history.run().plan().clone(), epoch, cancel()).await;
+            self.inner.journal.release(id, self.inner.worker, epoch).await?;
+            return noted;
+        }
+        let run = fold(&*self.inner.journal, history.run().plan().clone()).await?;
         let interrupted = run.status() == PlanStatus::Executing;
         self.inner.driver.send(Message::Open { run: Box::new(run), epoch }).await?;
         let cancelled = self.inner.driver.command(id, cancel(), local()).await;
@@ -407,14 +439,14 @@ impl PlanningService {
 
     async fn read_history(&self, id: PlanId) -> Result<History, Error> {
         let mut history = History::new(self.load(id).await?);
-        self.each_record(&mut history, |_| {}).await?;
+        self.each_record(&mut history, |_, _| {}).await?;
         Ok(history)
     }
 
     async fn each_record(
         &self,
         history: &mut History,
-        mut visit: impl FnMut(&Record),
+        mut visit: impl FnMut(&Run, &Record),
     ) -> Result<(), Error> {
         let id = history.run().plan().id();
         loop {
@@ -428,7 +460,7 @@ impl PlanningService {
                     let message = format!("the journal of plan {id}: {gap}");
                     Error::new(ErrorCode::JOURNAL_CORRUPT, message)
                 })?;
-                visit(record);
+                visit(history.run(), record);
             }
         }
     }
@@ -448,11 +480,20 @@ fn unknown(id: &str) -> Error {
 }
 
 fn task_index(plan: &Plan, name: &str) -> Result<TaskIndex, Error> {
-    plan.structure().index_of(name).ok_or_else(|| {
+    plan.structure().index_of(name).ok_or_else(|| no_task(plan, name))
+}
+
+/// A task of the run: items of fan-outs, too.
+fn run_task(run: &Run, name: &str) -> Result<TaskIndex, Error> {
+    run.find(name).ok_or_else(|| no_task(run.plan(), name))
+}
+
+fn no_task(plan: &Plan, name: &str) -> Error {
+    {
         let ids = plan.document().tasks.iter().map(|task| task.task_id.as_str());
         let near = l05_core::suggest::nearest(name, ids);
         let hint = l05_core::suggest::did_you_mean(&near);
         Error::new(ErrorCode::PLAN_NOT_FOUND, format!("the plan has no task `{name}`{hint}"))
             .suggest(format!("`l05 show {}` lists its tasks", plan.id()))
-    })
+    }
 }

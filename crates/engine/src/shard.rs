@@ -17,7 +17,7 @@
 mod slot;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use l05_core::Error;
@@ -25,8 +25,10 @@ use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::run::Run;
-use l05_core::run::command::Command;
+use l05_core::run::command::{Command, Terms};
 use l05_core::run::event::{Output, TaskError};
+use l05_core::run::gate::Answer;
+use l05_core::run::map::MapItem;
 use l05_core::run::record::{Actor, Blob, Record};
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
@@ -99,6 +101,8 @@ pub enum Action {
     Start(Assignment),
     /// Evaluate conditions.
     Resolve(Question),
+    /// Evaluate a fan-out's list.
+    Expand(Listing),
     /// Tell an executor to stop.
     Stop {
         /// The plan.
@@ -110,6 +114,8 @@ pub enum Action {
     },
     /// Tell all executors of a plan to stop: another process owns it now.
     StopAll(PlanId),
+    /// Nothing happens to the run before a person answers.
+    Waiting(PlanId),
     /// The run ended.
     Finished {
         /// The plan.
@@ -126,10 +132,29 @@ pub struct Assignment {
     pub plan: Arc<Plan>,
     /// The task.
     pub task: TaskIndex,
+    /// The plan's task that it is, or is an item of.
+    pub origin: TaskIndex,
+    /// What the task is called; items of fan-outs are `map[3]`.
+    pub name: Arc<str>,
     /// The attempt.
     pub attempt: Attempt,
     /// When it times out.
     pub not_after: Timestamp,
+    /// What its dependencies gave.
+    pub needs: Vec<Produced>,
+    /// What it is an item of.
+    pub item: Option<MapItem>,
+    /// What a person said when it was let through.
+    pub answer: Option<Answer>,
+}
+
+/// A list to evaluate.
+#[derive(Debug)]
+pub struct Listing {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The fan-out.
+    pub task: TaskIndex,
     /// What its dependencies gave.
     pub needs: Vec<Produced>,
 }
@@ -158,6 +183,32 @@ pub struct Produced {
     pub error: Option<TaskError>,
 }
 
+/// What a process lets its runs do.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Attempts in flight over all plans.
+    pub in_flight_max: u32,
+    /// How long a person has to answer.
+    pub answer_within_millis: Option<u64>,
+    /// Tools whose attempts may be repeated without harm.
+    pub idempotent_tools: BTreeSet<String>,
+}
+
+impl Rules {
+    /// Room for some attempts and nothing else.
+    pub fn room(in_flight_max: u32) -> Rules {
+        Rules { in_flight_max, ..Rules::default() }
+    }
+
+    fn terms(&self, running_max: u32) -> Terms<'_> {
+        Terms {
+            running_max,
+            answer_within_millis: self.answer_within_millis,
+            idempotent_tools: &self.idempotent_tools,
+        }
+    }
+}
+
 /// The most records of one batch: a commit stays in the order of 10 ms.
 const BATCH_RECORDS_MAX: usize = 4_096;
 
@@ -167,25 +218,33 @@ pub struct Shard {
     /// Runs with inputs to decide, each once.
     touched: VecDeque<PlanId>,
     wakes: BinaryHeap<Reverse<(Timestamp, PlanId)>>,
-    /// Runs that have tasks ready and found no room, first come first served.
-    starved: VecDeque<PlanId>,
+    /// Runs that have tasks ready and found no room: by priority, then first come first served.
+    starved: BTreeMap<Place, PlanId>,
+    arrivals: u64,
+    /// The priorities of all runs that have attempts in flight or want some, summed.
+    contenders: u64,
     in_flight: u32,
-    in_flight_max: u32,
+    rules: Rules,
     /// Records of the batch that is being appended, in its order.
     appending: Vec<PlanId>,
     turn: Turn,
 }
 
+/// A place in the queue for room: higher priority first, then who came first.
+type Place = (Reverse<u8>, u64);
+
 impl Shard {
-    /// A shard that keeps at most `in_flight_max` attempts running over all plans.
-    pub fn new(in_flight_max: u32) -> Shard {
+    /// A shard that keeps to `rules`.
+    pub fn new(rules: Rules) -> Shard {
         Shard {
             slots: HashMap::new(),
             touched: VecDeque::new(),
             wakes: BinaryHeap::new(),
-            starved: VecDeque::new(),
+            starved: BTreeMap::new(),
+            arrivals: 0,
+            contenders: 0,
             in_flight: 0,
-            in_flight_max,
+            rules,
             appending: Vec::new(),
             turn: Turn::default(),
         }
@@ -196,6 +255,11 @@ impl Shard {
         self.slots.get(&plan).and_then(Slot::durable)
     }
 
+    /// The task of a run that is called so.
+    pub fn task(&self, plan: PlanId, name: &str) -> Option<TaskIndex> {
+        self.slots.get(&plan)?.find(name)
+    }
+
     /// Whether the shard owns this run.
     pub fn owns(&self, plan: PlanId) -> bool {
         self.slots.contains_key(&plan)
@@ -203,7 +267,7 @@ impl Shard {
 
     /// Nothing new starts from here on; what is in flight may end.
     pub fn drain(&mut self) {
-        self.in_flight_max = 0;
+        self.rules.in_flight_max = 0;
     }
 
     /// How many runs it owns.
@@ -232,6 +296,7 @@ impl Shard {
                 self.in_flight += run.running();
                 let outstanding = slot.reopen(run, epoch);
                 self.turn.actions.extend(outstanding);
+                self.count(plan);
                 self.touch(plan);
             }
             // Its state in memory is at least as new.
@@ -241,6 +306,21 @@ impl Shard {
                 // Not touched: timers of the past must not be decided before the command that
                 // says what this process wants with the run.
                 self.slots.insert(plan, Slot::new(run, epoch));
+                self.count(plan);
+            }
+        }
+    }
+
+    /// Keeps the sum of contenders' priorities: who has attempts in flight or wants some.
+    fn count(&mut self, plan: PlanId) {
+        let Some(slot) = self.slots.get_mut(&plan) else { return };
+        let contends = slot.in_flight() > 0 || slot.wants_room();
+        if std::mem::replace(&mut slot.contends, contends) != contends {
+            let weight = u64::from(slot.priority());
+            if contends {
+                self.contenders += weight;
+            } else {
+                self.contenders -= weight;
             }
         }
     }
@@ -263,6 +343,8 @@ impl Shard {
     fn close(&mut self, plan: PlanId, error: Option<&Error>) {
         let Some(slot) = self.slots.remove(&plan) else { return };
         self.in_flight -= slot.in_flight();
+        self.contenders -= if slot.contends { u64::from(slot.priority()) } else { 0 };
+        slot.starved.and_then(|place| self.starved.remove(&place));
         for ticket in slot.tickets() {
             let error = error.cloned().unwrap_or_else(|| not_here(plan));
             self.turn.replies.push((ticket, Err(error)));
@@ -315,35 +397,51 @@ impl Shard {
     }
 
     fn feed_starved(&mut self) {
-        let room = self.in_flight_max.saturating_sub(self.in_flight) as usize;
+        let room = self.rules.in_flight_max.saturating_sub(self.in_flight) as usize;
         for _ in 0..room.min(self.starved.len()) {
-            let Some(plan) = self.starved.pop_front() else { break };
+            let Some((_, plan)) = self.starved.pop_first() else { break };
             if let Some(slot) = self.slots.get_mut(&plan) {
-                slot.starved = false;
+                slot.starved = None;
                 slot.due = true;
                 self.touch(plan);
             }
         }
     }
 
+    /// How many attempts a run may have in flight: what room there is, but while others wait for
+    /// room no more than its share by priority.
+    fn running_max(&self, slot: &Slot) -> u32 {
+        let in_flight = slot.in_flight();
+        let room = self.rules.in_flight_max.saturating_sub(self.in_flight - in_flight);
+        if self.starved.is_empty() {
+            return room;
+        }
+        let weight = u64::from(slot.priority());
+        let all = (self.contenders + if slot.contends { 0 } else { weight }).max(1);
+        let share = u64::from(self.rules.in_flight_max) * weight / all;
+        room.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
+    }
+
     fn decide(&mut self, plan: PlanId, now: Timestamp) {
+        let Some(slot) = self.slots.get(&plan) else { return };
+        let (before, running_max) = (slot.in_flight(), self.running_max(slot));
         let Some(slot) = self.slots.get_mut(&plan) else { return };
         slot.touched = false;
-        let before = slot.in_flight();
-        let running_max = self.in_flight_max.saturating_sub(self.in_flight - before);
-        let Some(decided) = slot.decide(now, running_max) else { return };
+        let Some(decided) = slot.decide(now, self.rules.terms(running_max)) else { return };
         self.in_flight = self.in_flight - before + slot.in_flight();
         self.turn.replies.extend(decided.replies);
         self.turn.actions.extend(decided.actions);
         self.turn.append.extend(decided.record);
-        let wake_at = slot.wake_at_changed();
-        let starves = slot.wants_room() && !std::mem::replace(&mut slot.starved, true);
-        if let Some(at) = wake_at {
+        if let Some(at) = slot.wake_at_changed() {
             self.wakes.push(Reverse((at, plan)));
         }
-        if starves {
-            self.starved.push_back(plan);
+        if slot.wants_room() && slot.starved.is_none() {
+            let place = (Reverse(slot.priority()), self.arrivals);
+            slot.starved = Some(place);
+            self.arrivals += 1;
+            self.starved.insert(place, plan);
         }
+        self.count(plan);
     }
 
     /// How the append of the last batch went, record by record in its order; `None`: nothing is
@@ -368,6 +466,7 @@ impl Shard {
                 None => {
                     self.in_flight -= slot.in_flight();
                     slot.lose();
+                    self.count(plan);
                     self.turn.reload.push(plan);
                 }
             }

@@ -4,6 +4,7 @@ mod key;
 mod load;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use l05_core::document::TextLimits;
 use l05_core::estimate::{CostModel, Prices};
@@ -44,6 +45,8 @@ pub struct Config {
     pub prices: Prices,
     /// Attempts in flight over all plans.
     pub max_in_flight: u32,
+    /// How long a person has to answer; none: for ever.
+    pub answer_within: Option<Duration>,
     /// Refuse plans that are handed in unsigned.
     pub require_signed_plans: bool,
     /// What is logged to stderr.

@@ -106,6 +106,7 @@ mod tests {
                 task: TaskIndex(4),
                 attempt: Attempt(1),
                 not_after: Timestamp(5),
+                reserved: l05_core::run::budget::Amounts::NONE,
             }],
             blobs: vec![],
         };

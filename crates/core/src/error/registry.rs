@@ -145,6 +145,9 @@ codes! {
     5240 CANCELLED, false, CANCELLED, 409,
         "the plan or task was cancelled",
         "`l05 retry` starts it again";
+    5241 APPROVAL_REFUSED, false, FAILED_PRECONDITION, 409,
+        "a person refused the approval, or nobody answered in time",
+        "the details name who and why; make a new plan, or `l05 retry` asks again";
     5301 CIRCULAR_DEPENDENCY, false, INVALID_ARGUMENT, 422,
         "the tasks depend on each other in a circle",
         "remove one dependency of the cycle in the details";

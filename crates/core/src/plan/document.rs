@@ -91,6 +91,12 @@ pub struct PlanMetadata {
     /// How well it fits the goal, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
+    /// A person has to approve it before it runs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub requires_approval: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approval_reasons: Vec<String>,
     /// Labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -251,6 +257,8 @@ pub(crate) static METADATA_FIELDS: &[Field] = &[
     plain("template_id"),
     plain("template_version"),
     plain("confidence"),
+    plain("requires_approval"),
+    plain("approval_reasons"),
     plain("tags"),
     plain("estimate"),
     plain("bound"),
@@ -334,6 +342,8 @@ fn read_metadata(reader: &Reader, plan: &Object<'_>) -> PlanMetadata {
         template_id: object.text("template_id"),
         template_version: object.text("template_version"),
         confidence: object.number("confidence", 0.0..=1.0),
+        requires_approval: object.boolean("requires_approval").unwrap_or(false),
+        approval_reasons: object.texts("approval_reasons"),
         tags: object.texts("tags"),
         estimate: object.typed_document("estimate"),
         bound: object.typed_document("bound"),

@@ -11,7 +11,7 @@ use crate::finding::{Finding, Level};
 use crate::graph::{Cycle, DependencyGraph, Edge, EdgeIndex};
 use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
-use crate::reference::{Binding, Source};
+use crate::reference::{Binding, Reference, Source};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::Task;
 
@@ -31,12 +31,22 @@ pub struct TaskBindings {
     pub inputs: Vec<(String, Binding)>,
     /// The prompt of an LLM_CALL.
     pub prompt: Option<Binding>,
+    /// The list of a fan-out.
+    pub list: Option<Reference>,
 }
 
 impl TaskBindings {
-    /// All bindings of the task.
+    /// All values of the task that may hold references; the list of a fan-out is none of them.
     pub fn all(&self) -> impl Iterator<Item = &Binding> {
         self.inputs.iter().map(|(_, binding)| binding).chain(self.prompt.as_ref())
+    }
+
+    /// Every reference of the task, that of a fan-out's list included.
+    pub fn for_each_reference<'b>(&'b self, visit: &mut impl FnMut(&'b Reference)) {
+        for binding in self.all() {
+            binding.for_each_reference(visit);
+        }
+        self.list.iter().for_each(visit);
     }
 }
 
@@ -178,7 +188,28 @@ impl Resolver<'_> {
                     .suggest("write `$[task].output.path`, or `$$[` for the text itself"),
             );
         }
-        TaskBindings { inputs, prompt }
+        TaskBindings { inputs, prompt, list: self.list(task, i) }
+    }
+
+    /// A list is one reference, to something that is known before the items are.
+    fn list(&mut self, task: &Task, i: usize) -> Option<Reference> {
+        let each = task.for_each.as_ref()?;
+        let why = match Reference::parse(&each.list) {
+            Ok(reference) => match reference.source {
+                Source::Inputs | Source::Output(_) => return Some(reference),
+                Source::Error(_) | Source::Item | Source::Index => {
+                    format!("`{}` is no list: it must be an output or an input", each.list)
+                }
+            },
+            Err(error) => error.to_string(),
+        };
+        self.findings.push(
+            Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, why)
+                .task(&task.task_id)
+                .field(format!("tasks[{i}].for_each.in"))
+                .suggest("write `$[task].output.path` or `$[inputs].name`"),
+        );
+        None
     }
 
     /// What the task needs: stated dependencies and those that references imply, one entry per
@@ -207,12 +238,10 @@ impl Resolver<'_> {
             }
         }
         let mut referenced = Vec::new();
-        for binding in bindings.all() {
-            binding.for_each_reference(&mut |reference| match &reference.source {
-                Source::Output(id) | Source::Error(id) => referenced.push(id.as_str()),
-                Source::Inputs | Source::Item | Source::Index => {}
-            });
-        }
+        bindings.for_each_reference(&mut |reference| match &reference.source {
+            Source::Output(id) | Source::Error(id) => referenced.push(id.as_str()),
+            Source::Inputs | Source::Item | Source::Index => {}
+        });
         for id in referenced {
             match self.ids.get(id) {
                 Some(from) => {

@@ -2,10 +2,13 @@
 
 use std::cmp::Reverse;
 
-use super::event::{CancelCause, Event, Next, Scope, Verdict};
+use super::budget::{Account, Amounts, BudgetKind};
+use super::event::{CancelCause, Event, Next, Output, Scope, TaskError, Usage, Verdict};
+use super::map::Stand;
 use super::record::Record;
 use super::transition::{Change, next_status};
-use super::{Fate, ReadyTask, Run, TaskState, Timer, TimerKind, has_ended, is_in_flight};
+use super::{Fate, Phase, ReadyTask, Run, TaskState, Timer, TimerKind, has_ended};
+use crate::error::ErrorCode;
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Sequence, TaskIndex};
 use crate::plan::PlanStatus;
@@ -42,6 +45,7 @@ impl Run {
             self.apply(event);
         }
         // Effects of the past have been carried out or will be asked for again by `Adopt`.
+        self.fresh_lists.clear();
         self.trim_timers();
         Ok(())
     }
@@ -55,24 +59,49 @@ impl Run {
             return;
         }
         match event {
-            Event::RunStarted { run, keep, deadline } => self.begin(*run, keep, *deadline),
+            Event::RunStarted { run, keep, kept_maps, deadline, began } => {
+                self.begin(*run, keep, kept_maps, (*began, *deadline));
+            }
             Event::RunAdopted { epoch } => self.epoch = *epoch,
             Event::EdgeDecided { edge, verdict } => self.decide_edge(*edge, *verdict),
-            Event::TaskDispatched { task, attempt, not_after } => {
-                self.launch(*task, *attempt, *not_after, Change::Dispatched);
+            Event::GateOpened { gate, expires_at } => self.open_gate(*gate, *expires_at),
+            Event::GateDecided { gate, approved, by, reason } => {
+                self.answer_gate(*gate, *approved, by, reason);
             }
-            Event::TaskRedispatched { task, attempt, not_after } => {
-                self.launch(*task, *attempt, *not_after, Change::Redispatched);
+            Event::MapExpanded { task, first, count, items } => {
+                if self.change(*task, Change::Expanded) {
+                    self.expand(*task, *first, *count, items);
+                }
             }
-            Event::TaskCompleted { task, output, usage, .. } => {
-                self.spend(usage);
+            Event::MapCompleted { task } => {
+                let output = self.gathered_output(*task);
                 if self.change(*task, Change::Completed) {
-                    self.tasks[task.at()].output = Some(output.clone());
+                    self.tasks[task.at()].output = output;
                     self.meet_dependents(*task, Met::Satisfied);
                 }
             }
-            Event::AttemptFailed { task, error, usage, next, .. } => {
-                self.spend(usage);
+            Event::BudgetWarned { kind, .. } => self.account.warned.push(*kind),
+            Event::TaskDispatched { task, attempt, not_after, reserved } => {
+                self.launch(*task, *attempt, *not_after, *reserved, Change::Dispatched);
+            }
+            Event::TaskRedispatched { task, attempt, not_after, reserved } => {
+                // What the first owner's executor used, nobody knows.
+                self.settle_share(*task, None);
+                self.launch(*task, *attempt, *not_after, *reserved, Change::Redispatched);
+            }
+            Event::TaskCompleted { task, output, usage, .. } => {
+                self.spend(*task, Some(usage));
+                if self.change(*task, Change::Completed) {
+                    self.output_bytes += weight(output);
+                    self.tasks[task.at()].output = Some(output.clone());
+                    match self.item_of(*task) {
+                        Some(item) => self.item_ended(item, false, false),
+                        None => self.meet_dependents(*task, Met::Satisfied),
+                    }
+                }
+            }
+            Event::AttemptFailed { task, error, usage, lost, next, .. } => {
+                self.spend(*task, (!lost).then_some(usage));
                 self.tasks[task.at()].error = Some(Box::new(error.clone()));
                 match next {
                     Next::Retry { at } => self.wait_for_retry(*task, *at),
@@ -98,11 +127,12 @@ impl Run {
                     }
                 }
             }
-            Event::CancelRequested { scope, cause, grace_until, .. } => {
-                self.begin_cancel(*scope, *cause, *grace_until);
+            Event::CancelRequested { scope, cause, reason, grace_until } => {
+                self.begin_cancel(*scope, *cause, reason, *grace_until);
             }
             Event::TasksCancelled { tasks, .. } => {
                 for task in tasks {
+                    self.settle_share(*task, None);
                     self.fail(*task, Change::Cancelled);
                 }
             }
@@ -111,37 +141,50 @@ impl Run {
             Event::RunFinished { status, partial } => {
                 self.status = *status;
                 self.partial = *partial;
+                self.drop_gates();
             }
         }
     }
 
-    fn begin(&mut self, run: u16, keep: &[TaskIndex], deadline: Option<Timestamp>) {
+    fn begin(
+        &mut self,
+        run: u16,
+        keep: &[TaskIndex],
+        kept_maps: &[TaskIndex],
+        (began, deadline): (Option<Timestamp>, Option<Timestamp>),
+    ) {
         let plan = self.plan.clone();
+        self.clear_for_new_run();
         self.run = run;
-        self.status = PlanStatus::Executing;
-        self.partial = false;
+        self.began = began;
         self.deadline = deadline;
-        self.cancel = None;
-        self.running = 0;
-        self.cancelling = 0;
-        self.failed_for_good = 0;
-        self.ready.clear();
-        self.timers.clear();
-        self.doomed.clear();
-        self.decidable.clear();
         let mut kept = vec![false; self.tasks.len()];
-        for task in keep {
+        for task in keep.iter().filter(|task| task.at() < self.tasks.len()) {
             kept[task.at()] = self.tasks[task.at()].status == TaskStatus::Completed;
         }
-        for (state, task) in self.tasks.iter_mut().zip(plan.graph().indices()) {
-            if !kept[task.at()] {
-                let waiting = plan.graph().edges_in(task).len() as u32;
-                *state = TaskState::fresh(waiting, state.attempt);
+        for (map, span) in &mut self.maps {
+            span.stand = if kept_maps.contains(map) { Stand::Kept } else { Stand::Past };
+            // What the items of a completed fan-out were stays to be shown.
+            if kept[map.at()] {
+                span.indices().for_each(|item| kept[item.at()] = true);
             }
         }
-        self.left = kept.iter().filter(|kept| !**kept).count() as u32;
+        let plan_tasks = plan.graph().len();
+        for (at, state) in self.tasks.iter_mut().enumerate() {
+            if !kept[at] {
+                let task = TaskIndex(at as u32);
+                let waiting = if at < plan_tasks { plan.graph().edges_in(task).len() } else { 0 };
+                *state = TaskState::fresh(waiting as u32, state.attempt);
+            }
+        }
+        self.output_bytes = self.tasks.iter().filter_map(|t| t.output.as_ref()).map(weight).sum();
+        self.left = kept[..plan_tasks].iter().filter(|kept| !**kept).count() as u32;
         if let Some(at) = deadline {
             self.push_timer(at, TimerKind::Deadline, TaskIndex(0), Attempt(0));
+            if let Some(began) = began {
+                let near = began.plus_millis(at.millis_since(began) / 5 * 4);
+                self.push_timer(near, TimerKind::DeadlineNear, TaskIndex(0), Attempt(0));
+            }
         }
         for task in plan.graph().indices() {
             if kept[task.at()] {
@@ -152,34 +195,107 @@ impl Run {
         }
     }
 
+    fn clear_for_new_run(&mut self) {
+        self.status = PlanStatus::Executing;
+        self.partial = false;
+        self.cancel = None;
+        self.why = None;
+        self.gates.clear();
+        // A new run is somebody's wish: it has the plan's budget again.
+        self.account = Account::of(self.plan.document());
+        self.reservations.clear();
+        self.running = 0;
+        self.mapping = 0;
+        self.cancelling = 0;
+        self.failed_for_good = 0;
+        self.ready.clear();
+        self.timers.clear();
+        self.doomed.clear();
+        self.decidable.clear();
+        self.gated.clear();
+        self.expandable.clear();
+        self.fresh_lists.clear();
+        self.known_lists.clear();
+        self.gathered.clear();
+    }
+
     /// Moves a task along the table; false when the event does not fit, and then nothing changed.
-    fn change(&mut self, task: TaskIndex, change: Change) -> bool {
+    pub(super) fn change(&mut self, task: TaskIndex, change: Change) -> bool {
         let state = &mut self.tasks[task.at()];
         let before = state.status;
         let Some(after) = next_status(before, change) else { return false };
-        state.status = after;
-        if !is_in_flight(after) && state.cancelling {
-            state.cancelling = false;
-            self.cancelling -= 1;
+        let phase = match change {
+            Change::Dispatched | Change::Redispatched => Phase::InFlight,
+            Change::Gated => Phase::Gate,
+            Change::Expanded => Phase::Mapping,
+            Change::Freed
+            | Change::Completed
+            | Change::Retried
+            | Change::Failed
+            | Change::TimedOut
+            | Change::Blocked
+            | Change::Skipped
+            | Change::Cancelled => Phase::Idle,
+        };
+        // One executor, one list, one question at a time.
+        let begins = matches!(change, Change::Dispatched | Change::Expanded);
+        if begins && state.phase != Phase::Idle {
+            return false;
         }
-        if after != TaskStatus::Pending && !self.decidable.is_empty() {
+        state.status = after;
+        self.set_phase(task, phase);
+        if has_ended(after) {
+            self.left -= 1;
+            self.expandable.remove(&task);
+            // Nobody needs to answer any more.
+            if !self.gates.is_empty() {
+                self.gates.remove(&super::event::Gate::Task(task));
+                self.gates.remove(&super::event::Gate::Recovery(task));
+            }
+        }
+        if after != TaskStatus::Pending
+            && !self.decidable.is_empty()
+            && self.item_of(task).is_none()
+        {
             // Its conditions make no difference any more.
             for edge in self.plan.graph().edges_in(task) {
                 self.decidable.remove(edge);
             }
         }
-        self.running += u32::from(is_in_flight(after));
-        self.running -= u32::from(is_in_flight(before));
-        self.left -= u32::from(has_ended(after));
         true
     }
 
-    fn launch(&mut self, task: TaskIndex, attempt: Attempt, not_after: Timestamp, change: Change) {
+    pub(super) fn set_phase(&mut self, task: TaskIndex, phase: Phase) {
+        let state = &mut self.tasks[task.at()];
+        let before = std::mem::replace(&mut state.phase, phase);
+        if phase != Phase::InFlight && state.cancelling {
+            state.cancelling = false;
+            self.cancelling -= 1;
+        }
+        self.running += u32::from(phase == Phase::InFlight);
+        self.running -= u32::from(before == Phase::InFlight);
+        self.mapping += u32::from(phase == Phase::Mapping);
+        self.mapping -= u32::from(before == Phase::Mapping);
+    }
+
+    fn launch(
+        &mut self,
+        task: TaskIndex,
+        attempt: Attempt,
+        not_after: Timestamp,
+        reserved: Amounts,
+        change: Change,
+    ) {
         if !self.change(task, change) {
             return;
         }
+        if !reserved.is_none() {
+            self.reservations.insert(task, reserved);
+            self.account.reserve(reserved);
+        }
         let state = &mut self.tasks[task.at()];
         state.attempt = attempt;
+        state.again = false;
         state.not_after = not_after;
         state.not_before = None;
         self.push_timer(not_after, TimerKind::Timeout, task, attempt);
@@ -197,15 +313,18 @@ impl Run {
     }
 
     /// Ends a task without success; with `allow_failure` its dependents do not mind.
-    fn fail(&mut self, task: TaskIndex, change: Change) {
+    pub(super) fn fail(&mut self, task: TaskIndex, change: Change) {
         if task.at() >= self.tasks.len() || !self.change(task, change) {
             return;
         }
-        if self.plan.task(task).allow_failure {
-            self.meet_dependents(task, Met::Satisfied);
+        let allowed = self.spec(task).allow_failure;
+        let cancelled = change == Change::Cancelled;
+        self.failed_for_good += u32::from(!allowed);
+        if let Some(item) = self.item_of(task) {
+            self.item_ended(item, !allowed && !cancelled, !allowed && cancelled);
         } else {
-            self.failed_for_good += 1;
-            self.meet_dependents(task, Met::Failed);
+            let met = if allowed { Met::Satisfied } else { Met::Failed };
+            self.meet_dependents(task, met);
         }
     }
 
@@ -257,39 +376,87 @@ impl Run {
         }
     }
 
-    fn free(&mut self, task: TaskIndex) {
-        if self.change(task, Change::Freed) {
+    /// All that it needs is there.
+    pub(super) fn free(&mut self, task: TaskIndex) {
+        if !self.change(task, Change::Freed) {
+            return;
+        }
+        if self.item_of(task).is_none() && self.plan.task(task).asks_first() {
+            self.gated.push(task);
+        } else {
+            self.start_or_expand(task);
+        }
+    }
+
+    /// What a task does when nothing keeps it any more.
+    pub(super) fn start_or_expand(&mut self, task: TaskIndex) {
+        if self.item_of(task).is_some() || self.plan.task(task).for_each.is_none() {
             self.push_ready(task);
+        } else if self.maps.get(&task).is_some_and(|span| span.stand == Stand::Kept) {
+            self.known_lists.push(task);
+        } else {
+            self.expandable.insert(task);
+            self.fresh_lists.push(task);
         }
     }
 
     pub(super) fn push_ready(&mut self, task: TaskIndex) {
-        let rank_bits = self.plan.rank(task).to_bits();
+        let rank_bits = self.plan.rank(self.origin(task)).to_bits();
         self.ready.push(ReadyTask { rank_bits, task: Reverse(task) });
     }
 
-    fn begin_cancel(&mut self, scope: Scope, cause: CancelCause, grace_until: Timestamp) {
+    fn begin_cancel(
+        &mut self,
+        scope: Scope,
+        cause: CancelCause,
+        reason: &str,
+        grace_until: Timestamp,
+    ) {
         match scope {
             Scope::Plan => {
                 self.cancel = Some(cause);
-                for task in self.plan.clone().graph().indices() {
+                self.note_cause(cause, reason);
+                self.drop_gates();
+                for task in self.all_tasks().collect::<Vec<_>>() {
                     self.mark_cancelling(task);
                 }
             }
-            Scope::Task(task) => self.mark_cancelling(task),
+            Scope::Task(task) => {
+                self.mark_cancelling(task);
+                for item in self.live_items(task) {
+                    self.mark_cancelling(item);
+                }
+            }
         }
         self.push_timer(grace_until, TimerKind::Grace, TaskIndex(0), Attempt(0));
     }
 
+    fn note_cause(&mut self, cause: CancelCause, reason: &str) {
+        let code = match cause {
+            CancelCause::Deadline => ErrorCode::DEADLINE_MISSED,
+            CancelCause::Budget => ErrorCode::BUDGET_EXCEEDED,
+            // A failed task says more, or it was somebody's wish.
+            CancelCause::FailFast | CancelCause::Request => return,
+        };
+        let error = TaskError { code, message: reason.to_owned(), is_final: true };
+        self.why = Some(Box::new(error));
+    }
+
     fn mark_cancelling(&mut self, task: TaskIndex) {
         let Some(state) = self.tasks.get_mut(task.at()) else { return };
-        if is_in_flight(state.status) && !state.cancelling {
+        if state.phase == Phase::InFlight && !state.cancelling {
             state.cancelling = true;
             self.cancelling += 1;
         }
     }
 
-    fn push_timer(&mut self, at: Timestamp, kind: TimerKind, task: TaskIndex, attempt: Attempt) {
+    pub(super) fn push_timer(
+        &mut self,
+        at: Timestamp,
+        kind: TimerKind,
+        task: TaskIndex,
+        attempt: Attempt,
+    ) {
         self.timers.push(Reverse(Timer { at, kind, task, attempt }));
     }
 
@@ -310,22 +477,52 @@ impl Run {
                 state.status == TaskStatus::Pending
                     && state.attempt == timer.attempt
                     && state.not_before == Some(timer.at)
-                    && self.may_dispatch()
+                    && self.is_going_on()
             }
             TimerKind::Timeout => {
-                is_in_flight(state.status)
+                state.phase == Phase::InFlight
                     && state.attempt == timer.attempt
                     && state.not_after == timer.at
                     && !state.cancelling
             }
             TimerKind::Grace => self.cancelling > 0,
-            TimerKind::Deadline => self.may_dispatch() && self.deadline == Some(timer.at),
+            TimerKind::DeadlineNear => {
+                self.is_going_on() && !self.account.warned.contains(&BudgetKind::Time)
+            }
+            TimerKind::Deadline => self.is_going_on() && self.deadline == Some(timer.at),
+            TimerKind::Gate(gate) => self.gates.get(&gate) == Some(&Some(timer.at)),
         }
     }
 
-    fn spend(&mut self, usage: &super::event::Usage) {
-        self.spent.tokens = self.spent.tokens.saturating_add(usage.tokens);
-        self.spent.cost_usd += usage.cost_usd;
+    /// An attempt ended; without a usage nobody knows what it used.
+    fn spend(&mut self, task: TaskIndex, usage: Option<&Usage>) {
+        self.settle_share(task, usage);
+        if let Some(usage) = usage {
+            self.used.tokens = self.used.tokens.saturating_add(usage.tokens);
+            self.used.cost_usd += usage.cost_usd;
+        }
+    }
+}
+
+/// The size of an output as JSON text, more or less: whole numbers and escapes are not written out.
+pub(super) fn weight(output: &Output) -> u64 {
+    fn of(value: &serde_json::Value) -> u64 {
+        use serde_json::Value;
+        match value {
+            Value::Null | Value::Bool(_) => 5,
+            Value::Number(_) => 8,
+            Value::String(text) => text.len() as u64 + 3,
+            Value::Array(items) => 2 + items.iter().map(of).sum::<u64>(),
+            Value::Object(map) => {
+                2 + map.iter().map(|(key, value)| key.len() as u64 + 4 + of(value)).sum::<u64>()
+            }
+        }
+    }
+    match output {
+        Output::Inline(value) => of(value),
+        Output::Blob { bytes, .. } => *bytes,
+        // Its parts were counted when they came.
+        Output::List(_) => 0,
     }
 }
 
@@ -343,10 +540,14 @@ fn named_task(event: &Event) -> Option<TaskIndex> {
         | Event::TaskRedispatched { task, .. }
         | Event::TaskCompleted { task, .. }
         | Event::AttemptFailed { task, .. }
+        | Event::MapExpanded { task, .. }
+        | Event::MapCompleted { task }
         | Event::TaskFailed { task, .. } => Some(*task),
+        Event::GateOpened { gate, .. } | Event::GateDecided { gate, .. } => gate.task(),
         Event::RunStarted { .. }
         | Event::RunAdopted { .. }
         | Event::EdgeDecided { .. }
+        | Event::BudgetWarned { .. }
         | Event::TasksBlocked { .. }
         | Event::TasksSkipped { .. }
         | Event::CancelRequested { .. }

@@ -1,6 +1,8 @@
 //! What a run is told, what it answers, and what its driver must then do.
 
-use super::event::{Event, Output, Scope, TaskError, Usage, Verdict};
+use std::collections::BTreeSet;
+
+use super::event::{Event, Gate, Output, Scope, TaskError, Usage, Verdict};
 use crate::error::{Error, ErrorCode};
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Epoch, TaskIndex};
@@ -25,6 +27,24 @@ pub enum Command {
         /// The verdicts; an error fails the task.
         edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)>,
     },
+    /// A fan-out's list was evaluated.
+    Expanded {
+        /// The fan-out.
+        task: TaskIndex,
+        /// The list and its length; an error fails the task.
+        items: Result<(Output, u32), TaskError>,
+    },
+    /// A person answers.
+    Decide {
+        /// What about.
+        gate: Gate,
+        /// The answer.
+        approve: bool,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// An executor is done with an attempt.
     Report {
         /// The task.
@@ -45,6 +65,26 @@ pub enum Command {
     },
     /// Time has passed, or room came free.
     Wake,
+}
+
+/// What a run has to keep to beside its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// How many attempts the process lets this run have in flight.
+    pub running_max: u32,
+    /// How long a person has to answer.
+    pub answer_within_millis: Option<u64>,
+    /// Tools whose attempts may be repeated without harm.
+    pub idempotent_tools: &'a BTreeSet<String>,
+}
+
+static NO_TOOLS: BTreeSet<String> = BTreeSet::new();
+
+impl Terms<'_> {
+    /// Room for some attempts, no time limit on answers, nothing known of tools.
+    pub fn room(running_max: u32) -> Terms<'static> {
+        Terms { running_max, answer_within_millis: None, idempotent_tools: &NO_TOOLS }
+    }
 }
 
 /// Which tasks a run runs.
@@ -79,6 +119,11 @@ pub enum Effect {
         task: TaskIndex,
         /// The dependencies.
         edges: Vec<EdgeIndex>,
+    },
+    /// Evaluate a fan-out's list, answer with [`Command::Expanded`].
+    Expand {
+        /// The fan-out.
+        task: TaskIndex,
     },
     /// Start an attempt.
     Dispatch {

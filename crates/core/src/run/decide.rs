@@ -1,9 +1,12 @@
 //! What a command means in a state: the events it causes, or why it is refused.
 
-use super::command::{Command, Decision, Effect, Outcome, Rejected, Rerun};
-use super::event::{CancelCause, Event, Ignored, Next, Scope, TaskError, Usage, Verdict};
+use super::command::{Command, Decision, Effect, Outcome, Rejected, Rerun, Terms};
+use super::event::{
+    CancelCause, Event, Gate, Ignored, Next, Output, Scope, TaskError, Usage, Verdict,
+};
+use super::map::Stand;
 use super::retry::{backoff_millis, may_retry};
-use super::{GRACE_MILLIS, Run, has_ended, is_in_flight};
+use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Phase, Run, has_ended};
 use crate::error::ErrorCode;
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Epoch, TaskIndex};
@@ -13,23 +16,44 @@ use crate::time::Timestamp;
 
 impl Run {
     /// Decides a command, applies what follows from it, and says what to journal and then do.
-    /// `running_max` is how many attempts the process lets this run have in flight.
     pub fn handle(
         &mut self,
         command: Command,
         now: Timestamp,
-        running_max: u32,
+        terms: Terms<'_>,
     ) -> Result<Decision, Rejected> {
         let mut decision = Decision::default();
         let readopt = matches!(command, Command::Adopt { .. });
-        for event in self.decide(command, now)? {
+        for event in self.decide(command, now, terms)? {
             self.commit(event, &mut decision);
         }
         if readopt {
-            self.ask_for(self.decidable.iter().copied().collect(), &mut decision);
+            self.ask_again(&mut decision);
         }
-        self.settle(now, running_max, &mut decision);
+        self.settle(now, terms, &mut decision);
         Ok(decision)
+    }
+
+    /// Decides a command for a run that this process does not drive: only what the command itself
+    /// says happens, and what follows by itself where no executor is involved. Whoever drives the
+    /// run next finds the rest.
+    pub fn note(&mut self, command: Command, now: Timestamp) -> Result<Vec<Event>, Rejected> {
+        let terms = Terms::room(0);
+        let mut decision = Decision::default();
+        for event in self.decide(command, now, terms)? {
+            self.commit(event, &mut decision);
+        }
+        // What was in flight when its owner died is not this command's to judge.
+        if self.running == 0 {
+            self.settle(now, terms, &mut decision);
+        }
+        Ok(decision.events)
+    }
+
+    /// What was being evaluated for an owner that is gone.
+    fn ask_again(&self, decision: &mut Decision) {
+        self.ask_for(self.decidable.iter().copied().collect(), decision);
+        decision.effects.extend(self.expandable.iter().map(|task| Effect::Expand { task: *task }));
     }
 
     /// What a driver that knows nothing but the durable state has to do: attempts in flight,
@@ -45,7 +69,7 @@ impl Run {
                 Effect::Dispatch { task, attempt }
             });
         }
-        self.ask_for(self.decidable.iter().copied().collect(), &mut decision);
+        self.ask_again(&mut decision);
         match self.status {
             PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => {
                 decision.effects.push(Effect::Finished);
@@ -60,11 +84,20 @@ impl Run {
     }
 
     /// The events of a command. Reads the state only.
-    fn decide(&self, command: Command, now: Timestamp) -> Result<Vec<Event>, Rejected> {
+    fn decide(
+        &self,
+        command: Command,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Result<Vec<Event>, Rejected> {
         match command {
-            Command::Start { from } => self.decide_start(from, now),
-            Command::Adopt { epoch } => Ok(self.decide_adopt(epoch, now)),
+            Command::Start { from } => self.decide_start(from, now, terms),
+            Command::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
             Command::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
+            Command::Expanded { task, items } => Ok(self.decide_expanded(task, items)),
+            Command::Decide { gate, approve, by, reason } => {
+                self.decide_gate(gate, approve, by, reason, now)
+            }
             Command::Report { task, attempt, outcome, usage } => {
                 self.decide_report(task, attempt, outcome, usage, now)
             }
@@ -74,14 +107,29 @@ impl Run {
         }
     }
 
-    fn decide_start(&self, from: Rerun, now: Timestamp) -> Result<Vec<Event>, Rejected> {
+    fn decide_start(
+        &self,
+        from: Rerun,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Result<Vec<Event>, Rejected> {
         let keep = match (self.status, from) {
+            // Refused or cancelled before it ever ran: the question is asked again.
+            (PlanStatus::Validated, Rerun::Fresh)
+            | (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Failed)
+                if self.run == 0 && self.needs_approval() =>
+            {
+                let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+                return Ok(vec![Event::GateOpened { gate: Gate::Plan, expires_at }]);
+            }
             (PlanStatus::Validated | PlanStatus::Approved, Rerun::Fresh) => Vec::new(),
             (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Failed) => self.completed(),
             (
                 PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled,
                 Rerun::From(task),
-            ) if task.at() < self.tasks.len() => self.completed_outside(task),
+            ) if self.run > 0 && task.at() < self.plan.graph().len() => {
+                self.completed_outside(task)
+            }
             (
                 PlanStatus::Draft
                 | PlanStatus::Validated
@@ -94,13 +142,46 @@ impl Run {
                 Rerun::Fresh | Rerun::Failed | Rerun::From(_),
             ) => return Err(self.cannot_start(from)),
         };
-        let constraints = &self.plan.document().constraints;
-        let relative = constraints
-            .max_execution_time_sec
-            .map(|seconds| now.plus_millis((seconds * 1000.0) as u64));
-        let absolute = constraints.deadline_unix_ms.map(Timestamp);
-        let deadline = relative.into_iter().chain(absolute).min();
-        Ok(vec![Event::RunStarted { run: self.run.saturating_add(1), keep, deadline }])
+        let deadline = self.deadline_from(now);
+        let (keep, kept_maps) = self.with_lists(keep, from);
+        let (run, began) = (self.run.saturating_add(1), deadline.map(|_| now));
+        Ok(vec![Event::RunStarted { run, keep, kept_maps, deadline, began }])
+    }
+
+    fn deadline_from(&self, now: Timestamp) -> Option<Timestamp> {
+        let document = self.plan.document();
+        let budget = document.resource_budget.as_ref().and_then(|b| b.execution_seconds);
+        let seconds = document.constraints.max_execution_time_sec.into_iter().chain(budget);
+        let relative = seconds.map(|seconds| now.plus_millis((seconds * 1000.0) as u64));
+        relative.chain(document.constraints.deadline_unix_ms.map(Timestamp)).min()
+    }
+
+    /// Fan-outs that did not complete keep their list and the items that did, where all that the
+    /// list was made from is kept.
+    fn with_lists(
+        &self,
+        mut keep: Vec<TaskIndex>,
+        from: Rerun,
+    ) -> (Vec<TaskIndex>, Vec<TaskIndex>) {
+        if self.maps.is_empty() {
+            return (keep, Vec::new());
+        }
+        let mut is_kept = vec![false; self.plan.graph().len()];
+        keep.iter().for_each(|task| is_kept[task.at()] = true);
+        let graph = self.plan.graph();
+        let stays = |map: &TaskIndex| {
+            let again = matches!(from, Rerun::From(task) if task == *map);
+            let made_from = graph.edges_in(*map).iter().map(|edge| graph.edge(*edge).from);
+            !again && !is_kept[map.at()] && made_from.into_iter().all(|task| is_kept[task.at()])
+        };
+        let open = self.maps.iter().filter(|(map, span)| span.stand != Stand::Past && stays(map));
+        let mut kept_maps = Vec::new();
+        for (map, span) in open {
+            kept_maps.push(*map);
+            let done = |item: &TaskIndex| self.task_status(*item) == TaskStatus::Completed;
+            keep.extend(span.indices().filter(done));
+        }
+        (keep, kept_maps)
     }
 
     fn cannot_start(&self, from: Rerun) -> Rejected {
@@ -116,6 +197,13 @@ impl Run {
             (PlanStatus::Completed, _) => {
                 "the plan has completed: there is nothing to retry".to_owned()
             }
+            (PlanStatus::PendingApproval, _) => {
+                "the plan waits for approval; `l05 approve ID` or `l05 reject ID` answers"
+                    .to_owned()
+            }
+            (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::From(_)) if self.run == 0 => {
+                format!("the plan is {status} and never ran; `l05 retry ID` starts it")
+            }
             (_, _) => format!("the plan is {status}"),
         };
         Rejected::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
@@ -129,7 +217,7 @@ impl Run {
     /// Completed tasks that do not depend on `task`.
     fn completed_outside(&self, task: TaskIndex) -> Vec<TaskIndex> {
         let graph = self.plan.graph();
-        let mut behind = vec![false; self.tasks.len()];
+        let mut behind = vec![false; graph.len()];
         let mut stack = vec![task];
         while let Some(task) = stack.pop() {
             if !std::mem::replace(&mut behind[task.at()], true) {
@@ -139,45 +227,98 @@ impl Run {
         self.completed().into_iter().filter(|task| !behind[task.at()]).collect()
     }
 
-    fn decide_adopt(&self, epoch: Epoch, now: Timestamp) -> Vec<Event> {
+    fn decide_adopt(&self, epoch: Epoch, now: Timestamp, terms: Terms<'_>) -> Vec<Event> {
         let mut events = vec![Event::RunAdopted { epoch }];
         if self.status != PlanStatus::Executing {
             return events;
         }
-        let in_flight = |task: &TaskIndex| is_in_flight(self.task_status(*task));
-        let mut gone = Vec::new();
-        for task in self.plan.graph().indices().filter(in_flight) {
-            let state = &self.tasks[task.at()];
-            if state.cancelling {
-                // Its executor died with its owner.
-                gone.push(task);
-                continue;
+        let in_flight: Vec<TaskIndex> = self.in_flight_in(Scope::Plan);
+        // Executors of those told to stop died with their owner.
+        let (gone, open): (Vec<_>, Vec<_>) =
+            in_flight.into_iter().partition(|task| self.tasks[task.at()].cancelling);
+        let mut account = self.account.clone();
+        for task in open {
+            let share = self.share(task);
+            let reserved = self.reservations.get(&task).copied().unwrap_or_default();
+            account.settle(reserved, reserved);
+            let event = match account.shortage(share) {
+                Some(shortage) if !share.is_none() => {
+                    let message =
+                        format!("it would run again: {}", shortage.tell(&self.name(task)));
+                    self.lost_attempt(task, ErrorCode::BUDGET_EXCEEDED, message)
+                }
+                Some(_) | None => self.recover(task, now, terms),
+            };
+            if matches!(event, Event::TaskRedispatched { .. }) {
+                account.reserve(share);
             }
-            match self.plan.task(task).on_recovery {
-                OnRecovery::Rerun => events.push(Event::TaskRedispatched {
-                    task,
-                    attempt: state.attempt,
-                    not_after: self.attempt_deadline(task, now),
-                }),
-                // Validation refuses `ask` in this version; a person's plan fails rather than runs.
-                OnRecovery::Fail | OnRecovery::Ask => events.push(Event::AttemptFailed {
-                    task,
-                    attempt: state.attempt,
-                    error: TaskError {
-                        code: ErrorCode::AGENT_CRASHED,
-                        message: "the process that ran it stopped, and on_recovery is not rerun"
-                            .to_owned(),
-                        is_final: true,
-                    },
-                    usage: Usage::default(),
-                    next: Next::Final { status: TaskStatus::Failed },
-                }),
-            }
+            events.push(event);
         }
         if !gone.is_empty() {
             events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
         }
         events
+    }
+
+    /// What becomes of an attempt whose owner died (spec 03, 3.9).
+    fn recover(&self, task: TaskIndex, now: Timestamp, terms: Terms<'_>) -> Event {
+        let spec = self.spec(task);
+        let harmless = spec.tool.as_ref().is_some_and(|t| terms.idempotent_tools.contains(t));
+        match spec.on_recovery {
+            OnRecovery::Rerun => self.redispatch(task, now),
+            OnRecovery::Ask | OnRecovery::Fail if harmless => self.redispatch(task, now),
+            OnRecovery::Ask => {
+                let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+                Event::GateOpened { gate: Gate::Recovery(task), expires_at }
+            }
+            OnRecovery::Fail => {
+                let message = "the process that ran it stopped, and on_recovery is FAIL".to_owned();
+                self.lost_attempt(task, ErrorCode::AGENT_CRASHED, message)
+            }
+        }
+    }
+
+    pub(super) fn redispatch(&self, task: TaskIndex, now: Timestamp) -> Event {
+        Event::TaskRedispatched {
+            task,
+            attempt: self.tasks[task.at()].attempt,
+            not_after: self.attempt_deadline(task, now),
+            reserved: self.share(task),
+        }
+    }
+
+    fn lost_attempt(&self, task: TaskIndex, code: ErrorCode, message: String) -> Event {
+        Event::AttemptFailed {
+            task,
+            attempt: self.tasks[task.at()].attempt,
+            error: TaskError { code, message, is_final: true },
+            usage: Usage::default(),
+            lost: true,
+            next: Next::Final { status: TaskStatus::Failed },
+        }
+    }
+
+    fn decide_expanded(
+        &self,
+        task: TaskIndex,
+        items: Result<(Output, u32), TaskError>,
+    ) -> Vec<Event> {
+        if !self.expandable.contains(&task) {
+            return Vec::new();
+        }
+        let most = self.plan.task(task).for_each.as_ref().map_or(0, |each| each.max_items);
+        let error = match items {
+            Ok((items, count)) if u64::from(count) <= most => {
+                return vec![self.expansion(task, items, count)];
+            }
+            Ok((_, count)) => TaskError {
+                code: ErrorCode::QUOTA_EXCEEDED,
+                message: format!("its list has {count} items, and max_items is {most}"),
+                is_final: true,
+            },
+            Err(error) => error,
+        };
+        vec![Event::TaskFailed { task, error }]
     }
 
     fn decide_resolved(
@@ -216,9 +357,10 @@ impl Run {
             let message = format!("the plan has no task number {}", task.0);
             return Err(Rejected::new(ErrorCode::COMPLETION_REPORT_INVALID, message));
         };
-        if !is_in_flight(state.status) || state.attempt != attempt {
+        if state.phase != Phase::InFlight || state.attempt != attempt {
             return Ok(self.ignored(task, attempt, &outcome));
         }
+        let outcome = self.within_limits(outcome);
         Ok(match outcome {
             Outcome::Completed(output) => {
                 vec![Event::TaskCompleted { task, attempt, output, usage }]
@@ -237,6 +379,23 @@ impl Run {
                 };
                 vec![self.attempt_failed(task, attempt, error, usage, TaskStatus::Failed, now)]
             }
+        })
+    }
+
+    /// An output that does not fit in with the others is a failure.
+    fn within_limits(&self, outcome: Outcome) -> Outcome {
+        let Outcome::Completed(output) = &outcome else { return outcome };
+        let bytes = super::apply::weight(output);
+        if self.output_bytes.saturating_add(bytes) <= OUTPUTS_BYTES_MAX {
+            return outcome;
+        }
+        Outcome::Failed(TaskError {
+            code: ErrorCode::CONTEXT_TOO_LARGE,
+            message: format!(
+                "its output of {bytes} bytes would bring the outputs of the run to more than \
+                 {OUTPUTS_BYTES_MAX} bytes"
+            ),
+            is_final: true,
         })
     }
 
@@ -267,23 +426,23 @@ impl Run {
         last_status: TaskStatus,
         now: Timestamp,
     ) -> Event {
-        let policy = &self.plan.task(task).retry_policy;
+        let policy = &self.spec(task).retry_policy;
         let failures = self.tasks[task.at()].failures.saturating_add(1);
         let seed =
             u64::from_le_bytes(self.plan.digest()[..8].try_into().expect("a digest has 32 bytes"));
         let at = now.plus_millis(backoff_millis(policy, failures, seed, task, attempt));
         let in_time = self.deadline.is_none_or(|deadline| at < deadline);
-        let next = if may_retry(&error, policy, failures) && in_time && self.may_dispatch() {
+        let next = if may_retry(&error, policy, failures) && in_time && self.is_going_on() {
             Next::Retry { at }
         } else {
             Next::Final { status: last_status }
         };
-        Event::AttemptFailed { task, attempt, error, usage, next }
+        Event::AttemptFailed { task, attempt, error, usage, lost: false, next }
     }
 
     /// When an attempt that starts now times out: after its own limit, never past the deadline.
     pub(super) fn attempt_deadline(&self, task: TaskIndex, now: Timestamp) -> Timestamp {
-        let own = now.plus_millis((self.plan.task(task).timeout_seconds * 1000.0).ceil() as u64);
+        let own = now.plus_millis((self.spec(task).timeout_seconds * 1000.0).ceil() as u64);
         self.deadline.map_or(own, |deadline| own.min(deadline))
     }
 
@@ -321,10 +480,17 @@ impl Run {
         let cause = CancelCause::Request;
         let mut events = vec![Event::CancelRequested { scope, cause, reason, grace_until }];
         match scope {
-            // Those in flight end with their executors or with the grace.
-            Scope::Task(task) if is_in_flight(self.task_status(task)) => {}
             Scope::Task(task) => {
-                events.push(Event::TasksCancelled { tasks: vec![task], abandoned: false });
+                // Those in flight end with their executors or with the grace.
+                let idle = |task: &TaskIndex| {
+                    let state = &self.tasks[task.at()];
+                    !has_ended(state.status) && matches!(state.phase, Phase::Idle | Phase::Gate)
+                };
+                let with_items = std::iter::once(task).chain(self.live_items(task));
+                let tasks: Vec<TaskIndex> = with_items.filter(idle).collect();
+                if !tasks.is_empty() {
+                    events.push(Event::TasksCancelled { tasks, abandoned: false });
+                }
             }
             Scope::Plan => {}
         }
@@ -344,11 +510,29 @@ impl Run {
                 decision.effects.push(Effect::Dispatch { task: *task, attempt: *attempt });
             }
             Event::RunFinished { .. } => decision.effects.push(Effect::Finished),
-            _ => {}
+            Event::RunStarted { .. }
+            | Event::RunAdopted { .. }
+            | Event::EdgeDecided { .. }
+            | Event::GateOpened { .. }
+            | Event::GateDecided { .. }
+            | Event::MapExpanded { .. }
+            | Event::MapCompleted { .. }
+            | Event::BudgetWarned { .. }
+            | Event::TaskCompleted { .. }
+            | Event::AttemptFailed { .. }
+            | Event::TaskFailed { .. }
+            | Event::TasksBlocked { .. }
+            | Event::TasksSkipped { .. }
+            | Event::CancelRequested { .. }
+            | Event::TasksCancelled { .. }
+            | Event::ReportIgnored { .. } => {}
         }
         for task in tasks_to_stop {
             let attempt = self.tasks[task.at()].attempt;
             decision.effects.push(Effect::Stop { task, attempt });
+        }
+        for task in std::mem::take(&mut self.fresh_lists) {
+            decision.effects.push(Effect::Expand { task });
         }
         if !self.decidable.is_empty() {
             let fresh = self.fresh_edges(&event);
@@ -362,10 +546,18 @@ impl Run {
         let ended: &[TaskIndex] = match event {
             Event::TaskCompleted { task, .. }
             | Event::AttemptFailed { task, .. }
+            | Event::MapCompleted { task }
             | Event::TaskFailed { task, .. } => std::slice::from_ref(task),
+            Event::GateDecided { gate: Gate::Task(task) | Gate::Recovery(task), .. } => {
+                std::slice::from_ref(task)
+            }
             Event::TasksBlocked { tasks, .. } | Event::TasksCancelled { tasks, .. } => tasks,
             Event::RunStarted { keep, .. } => keep,
-            Event::RunAdopted { .. }
+            Event::GateDecided { gate: Gate::Plan | Gate::Budget, .. }
+            | Event::GateOpened { .. }
+            | Event::MapExpanded { .. }
+            | Event::BudgetWarned { .. }
+            | Event::RunAdopted { .. }
             | Event::EdgeDecided { .. }
             | Event::TaskDispatched { .. }
             | Event::TaskRedispatched { .. }
@@ -374,7 +566,9 @@ impl Run {
             | Event::ReportIgnored { .. }
             | Event::RunFinished { .. } => &[],
         };
-        let out = ended.iter().flat_map(|task| self.plan.graph().edges_out(*task));
+        let graph = self.plan.graph();
+        let of_plan = ended.iter().filter(|task| task.at() < graph.len());
+        let out = of_plan.flat_map(|task| graph.edges_out(*task));
         out.copied().filter(|edge| self.decidable.contains(edge)).collect()
     }
 
@@ -389,10 +583,13 @@ impl Run {
     }
 
     fn in_flight_in(&self, scope: Scope) -> Vec<TaskIndex> {
-        let in_flight = |task: &TaskIndex| is_in_flight(self.task_status(*task));
+        let in_flight = |task: &TaskIndex| self.tasks[task.at()].phase == Phase::InFlight;
         match scope {
-            Scope::Plan => self.plan.graph().indices().filter(in_flight).collect(),
-            Scope::Task(task) => Some(task).into_iter().filter(in_flight).collect(),
+            Scope::Plan if self.running == 0 => Vec::new(),
+            Scope::Plan => self.all_tasks().filter(in_flight).collect(),
+            Scope::Task(task) => {
+                std::iter::once(task).chain(self.live_items(task)).filter(in_flight).collect()
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::budget::{Amounts, BudgetKind};
 use crate::error::ErrorCode;
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Epoch, TaskIndex};
@@ -24,11 +25,17 @@ pub enum Event {
     RunStarted {
         /// From 1.
         run: u16,
-        /// Completed before.
+        /// Completed before, items of fan-outs included.
         keep: Vec<TaskIndex>,
+        /// Fan-outs that did not complete and keep their list, with the items that did.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept_maps: Vec<TaskIndex>,
         /// When the run must have ended.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
         deadline: Option<Timestamp>,
+        /// When it began, where it has a deadline.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+        began: Option<Timestamp>,
     },
     /// Another process drives the run from here on.
     RunAdopted {
@@ -42,6 +49,50 @@ pub enum Event {
         /// What came out.
         verdict: Verdict,
     },
+    /// A person was asked.
+    GateOpened {
+        /// What about.
+        gate: Gate,
+        /// When no answer counts as a refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+        expires_at: Option<Timestamp>,
+    },
+    /// The person answered, or the time for it is over.
+    GateDecided {
+        /// What about.
+        gate: Gate,
+        /// The answer.
+        approved: bool,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A fan-out's list is known; from here on its items are tasks of the run.
+    MapExpanded {
+        /// The fan-out.
+        task: TaskIndex,
+        /// The index of its first item.
+        first: TaskIndex,
+        /// How many items there are.
+        count: u32,
+        /// The list.
+        items: Output,
+    },
+    /// All items of a fan-out ended well; its output is the list of theirs.
+    MapCompleted {
+        /// The fan-out.
+        task: TaskIndex,
+    },
+    /// Four fifths of a budget are used.
+    BudgetWarned {
+        /// Of what.
+        kind: BudgetKind,
+        /// What was used: tokens, billionths of a dollar, or milliseconds.
+        used: u64,
+        /// What is allowed, in the same unit.
+        limit: u64,
+    },
     /// An attempt was given to an executor.
     TaskDispatched {
         /// The task.
@@ -51,6 +102,9 @@ pub enum Event {
         /// When it times out.
         #[serde(with = "millis")]
         not_after: Timestamp,
+        /// What it may use of the plan's budget.
+        #[serde(default, skip_serializing_if = "Amounts::is_none")]
+        reserved: Amounts,
     },
     /// An attempt that was in flight when its owner died was given out again.
     TaskRedispatched {
@@ -61,6 +115,9 @@ pub enum Event {
         /// When it times out now.
         #[serde(with = "millis")]
         not_after: Timestamp,
+        /// What it may use beside what it has used already.
+        #[serde(default, skip_serializing_if = "Amounts::is_none")]
+        reserved: Amounts,
     },
     /// An attempt succeeded, and with it the task.
     TaskCompleted {
@@ -85,10 +142,14 @@ pub enum Event {
         /// What it used.
         #[serde(default, skip_serializing_if = "Usage::is_none")]
         usage: Usage,
+        /// Nobody knows what it used: all that it had reserved counts.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lost: bool,
         /// What follows.
         next: Next,
     },
-    /// A task failed before any attempt: its condition cannot be evaluated.
+    /// A task failed without an attempt of its own: its condition or list cannot be evaluated, or
+    /// items of it failed.
     TaskFailed {
         /// The task.
         task: TaskIndex,
@@ -169,6 +230,32 @@ pub enum Output {
         /// Its length.
         bytes: u64,
     },
+    /// The results of a fan-out's items, in order; none where an item was allowed to fail.
+    List(Arc<[Option<Output>]>),
+}
+
+/// What a person is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Whether the plan may run.
+    Plan,
+    /// Whether a task may start.
+    Task(TaskIndex),
+    /// Whether the plan gets the same budget once more.
+    Budget,
+    /// Whether an attempt of which nobody knows how it went is made again.
+    Recovery(TaskIndex),
+}
+
+impl Gate {
+    /// The task that it is about.
+    pub fn task(self) -> Option<TaskIndex> {
+        match self {
+            Gate::Task(task) | Gate::Recovery(task) => Some(task),
+            Gate::Plan | Gate::Budget => None,
+        }
+    }
 }
 
 /// What an attempt used, as its executor reports it.
@@ -237,6 +324,8 @@ pub enum CancelCause {
     FailFast,
     /// The deadline is over: the plan ends FAILED.
     Deadline,
+    /// The budget does not suffice: the plan ends FAILED.
+    Budget,
 }
 
 /// Why a report does not count.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Run;
 use super::apply::Gap;
 use super::event::{Event, Next, TaskError};
 use super::record::Record;
-use super::{Run, is_in_flight};
 use crate::id::{Attempt, TaskIndex};
 use crate::plan::Plan;
 use crate::task::TaskStatus;
@@ -89,6 +89,8 @@ impl History {
     pub fn add(&mut self, record: &Record) -> Result<(), Gap> {
         let known = self.run.sequence().0;
         self.run.replay(record)?;
+        let tasks = self.run.task_count();
+        self.attempts.resize_with(tasks.max(self.attempts.len()), Vec::new);
         for (number, event) in (record.first.0..).zip(&record.events) {
             if number > known {
                 self.log(event, record.at);
@@ -141,6 +143,11 @@ impl History {
             Event::RunFinished { .. } => self.completed_at = Some(at),
             // No attempt begins or ends with these.
             Event::EdgeDecided { .. }
+            | Event::GateOpened { .. }
+            | Event::GateDecided { .. }
+            | Event::MapExpanded { .. }
+            | Event::MapCompleted { .. }
+            | Event::BudgetWarned { .. }
             | Event::TaskFailed { .. }
             | Event::TasksBlocked { .. }
             | Event::TasksSkipped { .. }
@@ -179,7 +186,6 @@ impl History {
 
     /// Whether an executor works on anything.
     pub fn in_flight(&self) -> Vec<TaskIndex> {
-        let run = &self.run;
-        run.plan().graph().indices().filter(|t| is_in_flight(run.task_status(*t))).collect()
+        self.run.all_tasks().filter(|task| self.run.is_in_flight(*task)).collect()
     }
 }

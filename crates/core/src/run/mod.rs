@@ -17,11 +17,14 @@
 //! Time, room and epochs come in as arguments; jitter is drawn from the plan's own digest.
 
 pub mod apply;
+pub mod budget;
 mod cascade;
 pub mod command;
 mod decide;
 pub mod event;
+pub mod gate;
 pub mod history;
+pub mod map;
 pub mod public;
 pub mod record;
 pub mod retry;
@@ -29,22 +32,29 @@ mod settle;
 pub mod transition;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Epoch, Sequence, TaskIndex};
 use crate::plan::{Plan, PlanStatus};
-use crate::task::{Join, TaskStatus};
+use crate::task::{Join, Task, TaskStatus};
 use crate::time::Timestamp;
 
-use event::{CancelCause, Output, TaskError, Usage};
+use budget::{Account, Amounts};
+use event::{CancelCause, Gate, Output, TaskError, Usage};
+use gate::Answer;
+use map::{Item, MapSpan};
 
 /// The state of one plan's run.
 #[derive(Debug)]
 pub struct Run {
     plan: Arc<Plan>,
+    /// The plan's tasks, then items of fan-outs.
     tasks: Vec<TaskState>,
+    /// What the tasks behind the plan's are items of.
+    item_origins: Vec<Item>,
+    maps: BTreeMap<TaskIndex, MapSpan>,
     status: PlanStatus,
     partial: bool,
     /// How many runs of the plan have begun.
@@ -52,12 +62,27 @@ pub struct Run {
     epoch: Epoch,
     /// The last event applied.
     sequence: Sequence,
+    /// When the present run began.
+    began: Option<Timestamp>,
     deadline: Option<Timestamp>,
     cancel: Option<CancelCause>,
-    spent: Usage,
+    /// Why the run as a whole cannot end well, where that is not a task's failure.
+    why: Option<Box<TaskError>>,
+    /// Waits for a person, each with the time of its end.
+    gates: BTreeMap<Gate, Option<Timestamp>>,
+    /// Who agreed to which task's start, and why.
+    answers: BTreeMap<TaskIndex, Answer>,
+    /// What executors reported.
+    used: Usage,
+    account: Account,
+    /// What attempts in flight have reserved, where there is a budget.
+    reservations: BTreeMap<TaskIndex, Amounts>,
+    /// The size of all outputs kept, as JSON text, more or less.
+    output_bytes: u64,
 
     // Counters over `tasks`, so that no event costs a scan.
     running: u32,
+    mapping: u32,
     cancelling: u32,
     left: u32,
     failed_for_good: u32,
@@ -69,12 +94,27 @@ pub struct Run {
     doomed: Vec<(TaskIndex, TaskIndex)>,
     /// Conditional dependencies whose producer has ended and that are not decided yet.
     decidable: BTreeSet<EdgeIndex>,
+    /// Tasks that may start as soon as a person agrees.
+    gated: Vec<TaskIndex>,
+    /// Fan-outs whose list is not known yet.
+    expandable: BTreeSet<TaskIndex>,
+    /// Those of them that nobody has been asked about.
+    fresh_lists: Vec<TaskIndex>,
+    /// Fan-outs whose list is known from an earlier run.
+    known_lists: Vec<TaskIndex>,
+    /// Fan-outs whose items have all ended.
+    gathered: Vec<TaskIndex>,
 }
 
 /// One task's state.
 #[derive(Clone, Debug, PartialEq)]
 struct TaskState {
     status: TaskStatus,
+    phase: Phase,
+    /// A person agreed to its start.
+    cleared: bool,
+    /// A person agreed to another try of its last attempt.
+    again: bool,
     /// The last attempt begun; 0 before the first.
     attempt: Attempt,
     /// Failed attempts in this run.
@@ -88,6 +128,19 @@ struct TaskState {
     cancelling: bool,
     output: Option<Output>,
     error: Option<Box<TaskError>>,
+}
+
+/// What happens to a task that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing: it waits for dependencies, a slot, or the time of its next attempt.
+    Idle,
+    /// An executor works on it.
+    InFlight,
+    /// A person is asked.
+    Gate,
+    /// Its items are being done.
+    Mapping,
 }
 
 /// How a task's dependencies stand. Each is counted once, under what became of it.
@@ -150,12 +203,19 @@ enum TimerKind {
     Timeout,
     /// Executors told to stop are given up.
     Grace,
+    /// Four fifths of the plan's time are over.
+    DeadlineNear,
     /// The plan's time is over.
     Deadline,
+    /// Nobody answered in time.
+    Gate(Gate),
 }
 
 /// How long executors that were told to stop are waited for, in milliseconds (spec 03, 3.4).
 pub const GRACE_MILLIS: u64 = 10_000;
+/// The most that all outputs of a run may take as JSON text, in bytes (spec 03, 3.6): larger data
+/// are files.
+pub const OUTPUTS_BYTES_MAX: u64 = 1 << 30;
 
 impl Run {
     /// The state before any event.
@@ -171,10 +231,17 @@ impl Run {
             run: 0,
             epoch: Epoch(0),
             sequence: Sequence(0),
+            began: None,
             deadline: None,
             cancel: None,
-            spent: Usage::default(),
+            why: None,
+            gates: BTreeMap::new(),
+            used: Usage::default(),
+            account: Account::of(plan.document()),
+            reservations: BTreeMap::new(),
+            output_bytes: 0,
             running: 0,
+            mapping: 0,
             cancelling: 0,
             left: tasks.len() as u32,
             failed_for_good: 0,
@@ -182,6 +249,14 @@ impl Run {
             timers: BinaryHeap::new(),
             doomed: Vec::new(),
             decidable: BTreeSet::new(),
+            gated: Vec::new(),
+            expandable: BTreeSet::new(),
+            fresh_lists: Vec::new(),
+            known_lists: Vec::new(),
+            answers: BTreeMap::new(),
+            gathered: Vec::new(),
+            item_origins: Vec::new(),
+            maps: BTreeMap::new(),
             plan,
             tasks,
         }
@@ -242,6 +317,11 @@ impl Run {
         self.tasks[task.at()].not_after
     }
 
+    /// How many task indices there are: the plan's tasks and all items of fan-outs.
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Attempts in flight.
     pub fn running(&self) -> u32 {
         self.running
@@ -252,9 +332,45 @@ impl Run {
         self.left
     }
 
-    /// What the run has used so far.
+    /// What the run has used so far, as its executors reported it.
     pub fn spent(&self) -> Usage {
-        self.spent
+        self.used
+    }
+
+    /// What attempts in flight have reserved of the plan's budget.
+    pub fn reserved(&self) -> Amounts {
+        self.account.reserved
+    }
+
+    /// What counts as used: what was reported, and all that was reserved by attempts of which
+    /// nobody knows what they used.
+    pub fn charged(&self) -> Amounts {
+        self.account.spent
+    }
+
+    /// What the plan may use, with what approvals added.
+    pub fn allowed(&self) -> Amounts {
+        self.account.allowed()
+    }
+
+    /// Why the run as a whole ended badly, where that is not a task's failure.
+    pub fn why(&self) -> Option<&TaskError> {
+        self.why.as_deref()
+    }
+
+    /// Whether an executor works on a task.
+    pub fn is_in_flight(&self, task: TaskIndex) -> bool {
+        self.tasks[task.at()].phase == Phase::InFlight
+    }
+
+    /// Whether a task waits for a person.
+    pub fn is_at_gate(&self, task: TaskIndex) -> bool {
+        self.tasks[task.at()].phase == Phase::Gate
+    }
+
+    /// The deadline of the present run.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
     }
 
     /// Whether tasks could start if the process had room for them.
@@ -268,15 +384,24 @@ impl Run {
     }
 
     fn parallelism(&self) -> u32 {
-        self.plan.document().constraints.max_parallelism
+        self.plan.document().parallelism()
+    }
+
+    fn is_going_on(&self) -> bool {
+        self.status == PlanStatus::Executing && self.cancel.is_none()
     }
 
     fn may_dispatch(&self) -> bool {
-        self.status == PlanStatus::Executing && self.cancel.is_none()
+        self.is_going_on() && !self.gates.contains_key(&Gate::Budget)
     }
 
     fn join(&self, task: TaskIndex) -> Join {
         self.plan.task(task).join
+    }
+
+    /// What the plan says of a task of the run.
+    pub fn spec(&self, task: TaskIndex) -> &Task {
+        self.plan.task(self.origin(task))
     }
 }
 
@@ -284,6 +409,9 @@ impl TaskState {
     fn fresh(waiting: u32, attempt: Attempt) -> TaskState {
         TaskState {
             status: TaskStatus::Pending,
+            phase: Phase::Idle,
+            cleared: false,
+            again: false,
             attempt,
             failures: 0,
             needs: Needs { waiting, ..Needs::default() },
@@ -308,21 +436,6 @@ pub fn has_ended(status: TaskStatus) -> bool {
         TaskStatus::Pending | TaskStatus::Ready | TaskStatus::Assigned | TaskStatus::Executing => {
             false
         }
-    }
-}
-
-/// Whether an executor works on it.
-pub fn is_in_flight(status: TaskStatus) -> bool {
-    match status {
-        TaskStatus::Assigned | TaskStatus::Executing => true,
-        TaskStatus::Pending
-        | TaskStatus::Ready
-        | TaskStatus::Completed
-        | TaskStatus::Failed
-        | TaskStatus::TimedOut
-        | TaskStatus::Cancelled
-        | TaskStatus::Blocked
-        | TaskStatus::Skipped => false,
     }
 }
 

@@ -6,7 +6,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::event::{CancelCause, Event, Next, Output, Scope, TaskError};
+use super::Run;
+use super::budget::BudgetKind;
+use super::event::{CancelCause, Event, Gate, Next, Output, Scope, TaskError};
 use super::history::LOCAL_AGENT;
 use super::record::Record;
 use crate::id::TaskIndex;
@@ -52,17 +54,19 @@ pub fn planned(plan: &Plan) -> Vec<PublicEvent> {
     ]
 }
 
-/// The public events of one journal record.
-pub fn project(plan: &Plan, record: &Record) -> Vec<PublicEvent> {
-    let mut out = Vec::new();
+/// The public events of one journal record. `run` knows what items of fan-outs are called; the
+/// record has been folded into it.
+pub fn project(run: &Run, record: &Record) -> Vec<PublicEvent> {
+    let (plan, mut out) = (&**run.plan(), Vec::new());
     for (seq, event) in (record.first.0..).zip(&record.events) {
-        Projection { plan, seq, time: record.at, out: &mut out }.event(event);
+        Projection { plan, run, seq, time: record.at, out: &mut out }.event(event);
     }
     out
 }
 
 struct Projection<'a> {
     plan: &'a Plan,
+    run: &'a Run,
     seq: u64,
     time: Timestamp,
     out: &'a mut Vec<PublicEvent>,
@@ -75,8 +79,7 @@ impl Projection<'_> {
     }
 
     fn name(&self, task: TaskIndex) -> String {
-        let tasks = &self.plan.document().tasks;
-        tasks.get(task.at()).map_or_else(|| format!("#{}", task.0), |task| task.task_id.clone())
+        self.run.name(task)
     }
 
     fn names(&self, tasks: &[TaskIndex]) -> Vec<String> {
@@ -98,8 +101,34 @@ impl Projection<'_> {
                 let data = json!({ "depends_on": from, "verdict": verdict });
                 self.push("task.condition_decided", Some(edge.to), data);
             }
-            Event::TaskDispatched { task, attempt, not_after } => {
-                let spec = self.plan.task(*task);
+            Event::GateOpened { gate, expires_at } => {
+                let data = json!({ "asked_about": asked_about(*gate), "expires_at": expires_at });
+                self.push(gate_kind(*gate, "approval_requested"), gate.task(), data);
+            }
+            Event::GateDecided { gate, approved, by, reason } => {
+                let data = json!({ "asked_about": asked_about(*gate), "by": by, "reason": reason });
+                let answer = if *approved { "approved" } else { "rejected" };
+                self.push(gate_kind(*gate, answer), gate.task(), data);
+            }
+            Event::MapExpanded { task, count, .. } => {
+                self.push("task.expanded", Some(*task), json!({ "items": count }));
+            }
+            Event::MapCompleted { task } => {
+                let data = json!({ "agent_id": LOCAL_AGENT, "status": "COMPLETED" });
+                self.push("task.completed", Some(*task), data);
+            }
+            Event::BudgetWarned { kind, used, limit } => {
+                let unit = match kind {
+                    BudgetKind::Tokens => 1.0,
+                    BudgetKind::Cost => 1e9,
+                    BudgetKind::Time => 1e3,
+                };
+                let (used, limit) = (*used as f64 / unit, *limit as f64 / unit);
+                let data = json!({ "kind": kind, "used": used, "limit": limit });
+                self.push("budget.warning", None, data);
+            }
+            Event::TaskDispatched { task, attempt, not_after, .. } => {
+                let spec = self.run.spec(*task);
                 let data = json!({
                     "agent_id": LOCAL_AGENT, "attempt": attempt, "action": spec.action,
                     "tool": spec.tool, "deadline_unix_ms": not_after.0,
@@ -189,11 +218,36 @@ fn failure(error: &TaskError) -> Value {
     json!({ "error_code": error.code, "error_message": error.message })
 }
 
+fn gate_kind(gate: Gate, what: &str) -> &'static str {
+    match (gate, what) {
+        (Gate::Plan, "approved") => "plan.approved",
+        (Gate::Plan, "rejected") => "plan.rejected",
+        (Gate::Plan, _) => "plan.approval_requested",
+        (Gate::Budget, "approved") => "budget.approved",
+        (Gate::Budget, "rejected") => "budget.rejected",
+        (Gate::Budget, _) => "budget.approval_requested",
+        (Gate::Task(_) | Gate::Recovery(_), "approved") => "task.approved",
+        (Gate::Task(_) | Gate::Recovery(_), "rejected") => "task.rejected",
+        (Gate::Task(_) | Gate::Recovery(_), _) => "task.approval_requested",
+    }
+}
+
+/// What a gate asks, in a word.
+pub fn asked_about(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Plan => "start of the plan",
+        Gate::Task(_) => "start of the task",
+        Gate::Budget => "the same budget once more",
+        Gate::Recovery(_) => "another try of the interrupted attempt",
+    }
+}
+
 fn cancel_cause(cause: CancelCause) -> &'static str {
     match cause {
         CancelCause::Request => "request",
         CancelCause::FailFast => "fail_fast",
         CancelCause::Deadline => "deadline",
+        CancelCause::Budget => "budget",
     }
 }
 
@@ -202,5 +256,8 @@ pub fn shown(output: &Output) -> Value {
     match output {
         Output::Inline(value) => (**value).clone(),
         Output::Blob { sha256, bytes } => json!({ "ref": sha256, "bytes": bytes }),
+        Output::List(parts) => {
+            parts.iter().map(|part| part.as_ref().map_or(Value::Null, shown)).collect()
+        }
     }
 }

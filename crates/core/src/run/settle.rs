@@ -1,10 +1,12 @@
-//! What follows by itself: timers that are due, cascades, dispatches, the end of the run.
+//! What follows by itself: timers that are due, cascades, lists, gates, dispatches, the end.
 
 use std::cmp::Reverse;
 
-use super::command::{Decision, Effect};
-use super::event::{CancelCause, Event, Scope, TaskError, Usage};
-use super::{GRACE_MILLIS, Run, TimerKind, has_ended, is_in_flight};
+use super::budget::{Amounts, BudgetKind};
+use super::command::{Decision, Effect, Terms};
+use super::event::{CancelCause, Event, Gate, Scope, TaskError, Usage};
+use super::map::Stand;
+use super::{GRACE_MILLIS, Phase, ReadyTask, Run, TimerKind, has_ended};
 use crate::error::ErrorCode;
 use crate::id::TaskIndex;
 use crate::plan::{OnFailure, PlanStatus};
@@ -13,29 +15,62 @@ use crate::time::Timestamp;
 
 impl Run {
     /// Commits one event after the other until the state asks for nothing more.
-    pub(super) fn settle(&mut self, now: Timestamp, running_max: u32, decision: &mut Decision) {
+    pub(super) fn settle(&mut self, now: Timestamp, terms: Terms<'_>, decision: &mut Decision) {
         loop {
-            if let Some(event) = self.due(now, decision) {
-                self.commit(event, decision);
+            let events = if let Some(events) = self.due(now, decision) {
+                events
             } else if let Some(events) = self.doom() {
-                for event in events {
-                    self.commit(event, decision);
-                }
+                events
+            } else if let Some(event) = self.gather() {
+                vec![event]
+            } else if let Some(event) = self.account.warning() {
+                vec![event]
+            } else if let Some(event) = self.ask_or_expand(now, terms) {
+                vec![event]
             } else if let Some(event) = self.cancellation(now) {
+                vec![event]
+            } else if let Some(event) = self.dispatch(now, terms) {
+                // By far the most common, and one at a time: no list is made for it.
                 self.commit(event, decision);
-            } else if let Some(event) = self.dispatch(now, running_max) {
-                self.commit(event, decision);
+                continue;
             } else if let Some(event) = self.finish() {
-                self.commit(event, decision);
+                vec![event]
             } else {
                 break;
+            };
+            for event in events {
+                self.commit(event, decision);
             }
         }
         self.trim_timers();
     }
 
+    /// A person to ask before a task starts, or a fan-out whose list is known already.
+    fn ask_or_expand(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
+        if !self.is_going_on() {
+            return None;
+        }
+        let is_ready = |run: &Run, task: TaskIndex| run.task_status(task) == TaskStatus::Ready;
+        while let Some(task) = self.gated.pop() {
+            if is_ready(self, task) {
+                let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+                return Some(Event::GateOpened { gate: Gate::Task(task), expires_at });
+            }
+        }
+        while let Some(task) = self.known_lists.pop() {
+            if let Some(span) = self.maps.get(&task)
+                && span.stand == Stand::Kept
+                && !has_ended(self.task_status(task))
+            {
+                let items = span.items.clone();
+                return Some(self.expansion(task, items, span.count));
+            }
+        }
+        None
+    }
+
     /// The event of a timer that is due. Retries only come back to the ready tasks.
-    fn due(&mut self, now: Timestamp, decision: &mut Decision) -> Option<Event> {
+    fn due(&mut self, now: Timestamp, decision: &mut Decision) -> Option<Vec<Event>> {
         while let Some(Reverse(timer)) = self.timers.peek().copied() {
             if timer.at > now && self.is_live(&timer) {
                 return None;
@@ -51,24 +86,41 @@ impl Run {
                     decision.effects.push(Effect::Stop { task, attempt });
                     let (error, usage) = (self.timeout_error(task), Usage::default());
                     let last = TaskStatus::TimedOut;
-                    return Some(self.attempt_failed(task, attempt, error, usage, last, now));
+                    let mut failed = self.attempt_failed(task, attempt, error, usage, last, now);
+                    if let Event::AttemptFailed { lost, .. } = &mut failed {
+                        *lost = true;
+                    }
+                    return Some(vec![failed]);
                 }
                 TimerKind::Grace => {
                     let given_up = |task: &TaskIndex| self.tasks[task.at()].cancelling;
-                    let tasks = self.plan.graph().indices().filter(given_up).collect();
-                    return Some(Event::TasksCancelled { tasks, abandoned: true });
+                    let tasks = self.all_tasks().filter(given_up).collect();
+                    return Some(vec![Event::TasksCancelled { tasks, abandoned: true }]);
                 }
+                TimerKind::DeadlineNear => {
+                    return Some(self.time_warning(now).into_iter().collect());
+                }
+                TimerKind::Gate(gate) => return Some(self.expire_gate(gate, now)),
                 TimerKind::Deadline => {
-                    return Some(Event::CancelRequested {
+                    return Some(vec![Event::CancelRequested {
                         scope: Scope::Plan,
                         cause: CancelCause::Deadline,
-                        reason: "the deadline is over".to_owned(),
+                        reason: "the plan did not finish in time".to_owned(),
                         grace_until: now.plus_millis(GRACE_MILLIS),
-                    });
+                    }]);
                 }
             }
         }
         None
+    }
+
+    fn time_warning(&self, now: Timestamp) -> Option<Event> {
+        let (began, deadline) = (self.began?, self.deadline?);
+        Some(Event::BudgetWarned {
+            kind: BudgetKind::Time,
+            used: now.millis_since(began),
+            limit: deadline.millis_since(began),
+        })
     }
 
     fn timeout_error(&self, task: TaskIndex) -> TaskError {
@@ -77,7 +129,7 @@ impl Run {
             let message = "it was still running when the plan's deadline came".to_owned();
             return TaskError { code: ErrorCode::DEADLINE_MISSED, message, is_final: true };
         }
-        let spec = self.plan.task(task);
+        let spec = self.spec(task);
         let message = format!("it took longer than its timeout of {} s", spec.timeout_seconds);
         // Nobody knows what became of the attempt: as after a crash, the policy decides whether it
         // is repeated.
@@ -118,15 +170,15 @@ impl Run {
             return None;
         }
         if self.cancel.is_some() {
-            // All that are left and not in flight; when only those in flight are left, none.
-            if self.left == self.running {
+            // All that are left but those in flight and those whose items are.
+            if self.left == self.running + self.mapping {
                 return None;
             }
             let idle = |task: &TaskIndex| {
-                let status = self.task_status(*task);
-                !has_ended(status) && !is_in_flight(status)
+                let state = &self.tasks[task.at()];
+                !has_ended(state.status) && matches!(state.phase, Phase::Idle | Phase::Gate)
             };
-            let tasks = self.plan.graph().indices().filter(idle).collect();
+            let tasks = self.all_tasks().filter(idle).collect();
             return Some(Event::TasksCancelled { tasks, abandoned: false });
         }
         let fail_fast = self.plan.document().on_failure == OnFailure::FailFast;
@@ -138,26 +190,59 @@ impl Run {
         })
     }
 
-    /// The ready task of the highest rank, as far as parallelism and room allow.
-    fn dispatch(&mut self, now: Timestamp, running_max: u32) -> Option<Event> {
-        if !self.may_dispatch() || self.running >= self.parallelism().min(running_max) {
+    /// The ready task of the highest rank, as far as parallelism, room and budget allow.
+    fn dispatch(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
+        if !self.may_dispatch() || self.running >= self.parallelism().min(terms.running_max) {
             return None;
         }
         while let Some(next) = self.ready.pop() {
             let task = next.task.0;
             let state = &self.tasks[task.at()];
-            let waits_no_more = state.status == TaskStatus::Ready
-                || state.status == TaskStatus::Pending
-                    && state.not_before.is_some_and(|at| at <= now);
-            if waits_no_more {
-                return Some(Event::TaskDispatched {
-                    task,
-                    attempt: state.attempt.next(),
-                    not_after: self.attempt_deadline(task, now),
-                });
+            let waits_no_more = match state.status {
+                TaskStatus::Ready => true,
+                TaskStatus::Pending => state.not_before.is_some_and(|at| at <= now),
+                TaskStatus::Executing => state.phase == Phase::Idle && (state.cleared || state.again),
+                TaskStatus::Assigned
+                | TaskStatus::Completed
+                | TaskStatus::Failed
+                | TaskStatus::TimedOut
+                | TaskStatus::Cancelled
+                | TaskStatus::Blocked
+                | TaskStatus::Skipped => false,
+            };
+            if !waits_no_more {
+                continue;
             }
+            let (again, attempt) = (state.again, state.attempt.next());
+            let reserved = self.share(task);
+            if !reserved.is_none()
+                && let Some(shortage) = self.account.shortage(reserved)
+            {
+                return self.wait_for_budget(next, shortage, now, terms);
+            }
+            if again {
+                return Some(self.redispatch(task, now));
+            }
+            let not_after = self.attempt_deadline(task, now);
+            return Some(Event::TaskDispatched { task, attempt, not_after, reserved });
         }
         None
+    }
+
+    /// What is in flight may give back what it reserved; when nothing is, the budget is over.
+    fn wait_for_budget(
+        &mut self,
+        next: ReadyTask,
+        shortage: super::budget::Shortage,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Option<Event> {
+        self.ready.push(next);
+        if self.account.reserved != Amounts::NONE {
+            return None;
+        }
+        let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+        Some(self.over_budget(next.task.0, shortage, expires_at, now))
     }
 
     fn finish(&self) -> Option<Event> {
@@ -175,10 +260,13 @@ impl Run {
         if !running || self.left > 0 {
             return None;
         }
-        let was_cancelled = self.tasks.iter().any(|state| state.status == TaskStatus::Cancelled);
+        let was_cancelled =
+            self.all_tasks().any(|task| self.task_status(task) == TaskStatus::Cancelled);
         let status = match self.cancel {
             Some(CancelCause::Request) if was_cancelled => PlanStatus::Cancelled,
-            Some(CancelCause::Deadline) if was_cancelled => PlanStatus::Failed,
+            Some(CancelCause::Deadline | CancelCause::Budget) if was_cancelled => {
+                PlanStatus::Failed
+            }
             Some(_) | None if self.failed_for_good > 0 => PlanStatus::Failed,
             Some(_) | None => PlanStatus::Completed,
         };

@@ -7,6 +7,10 @@ use crate::task::TaskStatus;
 pub enum Change {
     /// Its dependencies are satisfied.
     Freed,
+    /// A person is asked before its first attempt, or about another try of the attempt in flight.
+    Gated,
+    /// Its list is known and its items are being done.
+    Expanded,
     /// An attempt was given to a local executor, which begins at once.
     Dispatched,
     /// The attempt in flight was given out again by a new owner.
@@ -28,8 +32,10 @@ pub enum Change {
 }
 
 /// All changes, for tables in tests.
-pub const CHANGES: [Change; 10] = [
+pub const CHANGES: [Change; 12] = [
     Change::Freed,
+    Change::Gated,
+    Change::Expanded,
     Change::Dispatched,
     Change::Redispatched,
     Change::Completed,
@@ -47,31 +53,42 @@ pub fn next_status(status: TaskStatus, change: Change) -> Option<TaskStatus> {
     use TaskStatus as S;
     let next = match (status, change) {
         (S::Pending, C::Freed) => S::Ready,
-        // A retry goes out straight from PENDING: its dependencies were satisfied before.
-        (S::Pending | S::Ready, C::Dispatched) => S::Executing,
+        // EXECUTING: another try of an attempt whose process died.
+        (S::Ready | S::Executing, C::Gated) => S::Executing,
+        // EXECUTING: a person agreed before.
+        (S::Ready | S::Executing, C::Expanded) => S::Executing,
+        // A retry goes out straight from PENDING: its dependencies were satisfied before. EXECUTING:
+        // a person agreed before.
+        (S::Pending | S::Ready | S::Executing, C::Dispatched) => S::Executing,
         (S::Assigned | S::Executing, C::Redispatched) => S::Executing,
         (S::Assigned | S::Executing, C::Completed) => S::Completed,
         // The one way back.
         (S::Assigned | S::Executing, C::Retried) => S::Pending,
-        // PENDING: a condition could not be evaluated.
-        (S::Pending | S::Assigned | S::Executing, C::Failed) => S::Failed,
+        // PENDING, READY: a condition or a list could not be evaluated.
+        (S::Pending | S::Ready | S::Assigned | S::Executing, C::Failed) => S::Failed,
         (S::Assigned | S::Executing, C::TimedOut) => S::TimedOut,
         (S::Pending | S::Ready, C::Blocked) => S::Blocked,
         (S::Pending | S::Ready, C::Skipped) => S::Skipped,
         (S::Pending | S::Ready | S::Assigned | S::Executing, C::Cancelled) => S::Cancelled,
 
-        (S::Pending, C::Redispatched | C::Completed | C::Retried | C::TimedOut) => return None,
         (
-            S::Ready,
-            C::Freed | C::Redispatched | C::Completed | C::Retried | C::Failed | C::TimedOut,
+            S::Pending,
+            C::Gated | C::Expanded | C::Redispatched | C::Completed | C::Retried | C::TimedOut,
         ) => return None,
-        (S::Assigned | S::Executing, C::Freed | C::Dispatched | C::Blocked | C::Skipped) => {
+        (S::Ready, C::Freed | C::Redispatched | C::Completed | C::Retried | C::TimedOut) => {
             return None;
         }
+        (
+            S::Assigned,
+            C::Freed | C::Gated | C::Expanded | C::Dispatched | C::Blocked | C::Skipped,
+        ) => return None,
+        (S::Executing, C::Freed | C::Blocked | C::Skipped) => return None,
         // No way out.
         (
             S::Completed | S::Failed | S::TimedOut | S::Cancelled | S::Blocked | S::Skipped,
             C::Freed
+            | C::Gated
+            | C::Expanded
             | C::Dispatched
             | C::Redispatched
             | C::Completed

@@ -46,6 +46,7 @@ pub(super) fn check(
             bad: Vec::new(),
             branching: Vec::new(),
         };
+        call.check_list(findings);
         call.check_inputs(findings);
         call.check_prompt();
         call.check_output_keys(findings);
@@ -127,6 +128,30 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// What a fan-out runs over must be a list.
+    fn check_list(&mut self, findings: &mut Findings) {
+        let Some(list) = &self.structure.bindings(self.index).list else { return };
+        let schema = json!({ "type": "array" });
+        let consumer =
+            Consumer { schema: &schema, identity: "for_each".into(), name: "for_each".to_owned() };
+        let before = (self.bad.len(), findings.warnings.len());
+        self.flows(list, &[], std::slice::from_ref(&consumer), findings);
+        let field = "for_each.in";
+        self.bad[before.0..].iter_mut().for_each(|bad| bad.field = field.to_owned());
+        for warning in &mut findings.warnings[before.1..] {
+            warning.field = Some(format!("tasks[{}].{field}", self.index.0));
+        }
+    }
+
+    /// An item as a part of the list that it comes from; none where the list is the plan's own or
+    /// its path selects.
+    fn item_of_list(&self, item: &Reference) -> Option<Reference> {
+        let list = self.structure.bindings(self.index).list.as_ref()?;
+        let singular = matches!((&list.path, &item.path), (Path::Singular(_), Path::Singular(_)));
+        (singular && list.task().is_some())
+            .then(|| Reference::parse(&format!("{list}[0]{}", item.path_text())).ok())?
+    }
+
     fn binding(
         &mut self,
         binding: &Binding,
@@ -170,6 +195,22 @@ impl<'a> Call<'a> {
         reference: &Reference,
         place: &[Step],
         consumers: &[Consumer<'a>],
+        findings: &mut Findings,
+    ) {
+        if reference.source == Source::Item {
+            if let Some(part) = self.item_of_list(reference) {
+                self.flows(&part, place, consumers, findings);
+            }
+            return;
+        }
+        self.flows(reference, place, consumers, findings);
+    }
+
+    fn flows(
+        &mut self,
+        reference: &Reference,
+        place: &[Step],
+        consumers: &[Consumer<'_>],
         findings: &mut Findings,
     ) {
         let Source::Output(id) = &reference.source else { return };
@@ -287,7 +328,7 @@ impl<'a> Call<'a> {
         reference: &Reference,
         from: TaskIndex,
         place: &[Step],
-        consumers: &[Consumer<'a>],
+        consumers: &[Consumer<'_>],
         findings: &mut Findings,
     ) {
         let known_tool = match &self.document.tasks[from.at()].tool {
@@ -345,7 +386,11 @@ impl<'a> Call<'a> {
 
     /// Only whether there can be anything at the path.
     fn check_path(&mut self, reference: &Reference, field: &str) {
-        let Source::Output(id) = &reference.source else { return };
+        let part = (reference.source == Source::Item).then(|| self.item_of_list(reference));
+        let reference = part.as_ref().map_or(Some(reference), Option::as_ref);
+        let Some((reference, Source::Output(id))) = reference.map(|r| (r, &r.source)) else {
+            return;
+        };
         let Some(from) = self.structure.index_of(id) else { return };
         let Some(producer) = self.producer(from) else { return };
         let flow = presence(self.catalog.flows(), &producer, reference);

@@ -3,6 +3,7 @@
 //! Four levels (spec 02, 2.9), all findings collected: form, meaning with the types of the data
 //! that flows, feasibility with estimates and limits, security.
 
+mod approval;
 mod conditions;
 mod dataflow;
 mod decisions;
@@ -11,6 +12,7 @@ mod security;
 mod semantic;
 mod syntax;
 
+pub use approval::ApprovalPolicy;
 pub use decisions::redundant_edges;
 pub use feasibility::LOCAL_AGENT_TYPE;
 use serde::Serialize;
@@ -41,6 +43,8 @@ pub struct Limits {
     pub cpu_cores_per_task: f64,
     /// Memory of one task, in MB.
     pub memory_mb_per_task: f64,
+    /// What a person has to approve.
+    pub approval: ApprovalPolicy,
 }
 
 impl Default for Limits {
@@ -52,6 +56,7 @@ impl Default for Limits {
             tokens_per_task: 10_000,
             cpu_cores_per_task: 4.0,
             memory_mb_per_task: 8_192.0,
+            approval: ApprovalPolicy::default(),
         }
     }
 }
@@ -133,6 +138,8 @@ pub struct Validation {
     pub undecided: usize,
     /// What the plan will probably take, and what at worst; absent without a graph.
     pub figures: Option<Figures>,
+    /// Why a person has to approve the plan before it runs; empty: nobody has to.
+    pub approval_reasons: Vec<String>,
     proof: Option<(PlanDocument, Structure)>,
 }
 
@@ -156,7 +163,7 @@ pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation
     feasibility::check(&document, structure.as_ref(), around, &mut findings);
     let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));
     let Findings { mut errors, mut warnings, undecided } = findings;
-    security::check(&document, structure.as_ref(), around.catalog, &mut errors, &mut warnings);
+    security::check(&document, structure.as_ref(), around, &mut errors, &mut warnings);
     let stats = structure
         .as_ref()
         .zip(figures.as_ref())
@@ -167,9 +174,11 @@ pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation
     if around.strict {
         errors.append(&mut warnings);
     }
+    let complexity = stats.as_ref().map_or(0.0, |stats| stats.complexity);
+    let approval_reasons = approval::reasons(&document, around, figures.as_ref(), complexity);
     errors.sort_by_key(|finding| finding.level);
     let proof = structure.filter(|_| errors.is_empty()).map(|structure| (document, structure));
-    Validation { errors, warnings, stats, undecided, figures, proof }
+    Validation { errors, warnings, stats, undecided, figures, approval_reasons, proof }
 }
 
 /// Level 3, second part: estimate and bound against the limits.
@@ -218,6 +227,8 @@ impl Validation {
         let counts = decisions::Counts { warnings: self.warnings.len(), undecided: self.undecided };
         let made = decisions::record(&document, &structure, &figures, counts);
         let metadata = &mut document.metadata;
+        metadata.requires_approval = !self.approval_reasons.is_empty();
+        metadata.approval_reasons = self.approval_reasons;
         metadata.decisions = decisions;
         metadata.decisions.extend(made);
         metadata.warnings.extend(self.warnings.into_iter().map(|warning| warning.message));

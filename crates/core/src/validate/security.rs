@@ -1,7 +1,7 @@
 //! Level 4: forbidden and destructive tools, and secrets in plain sight. Signatures are checked
 //! where signed plans are opened, sizes and depths at level 1, agent types with the agents.
 
-use crate::catalog::Catalog;
+use super::Surroundings;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::plan::{PlanDocument, Structure};
@@ -13,10 +13,11 @@ const SECRET_NAMES: [&str; 6] = ["password", "token", "key", "secret", "api_key"
 pub(super) fn check(
     document: &PlanDocument,
     structure: Option<&Structure>,
-    catalog: &Catalog,
+    around: &Surroundings<'_>,
     errors: &mut Vec<Finding>,
     warnings: &mut Vec<Finding>,
 ) {
+    let catalog = around.catalog;
     let forbidden = &document.constraints.forbidden_tools;
     for (i, task) in document.tasks.iter().enumerate() {
         if let Some(tool) = task.tool.as_ref().filter(|tool| forbidden.contains(tool)) {
@@ -31,7 +32,9 @@ pub(super) fn check(
             );
         }
         let known = task.tool.as_deref().and_then(|tool| catalog.get(tool));
-        if let Some(tool) = known.filter(|tool| tool.spec.destructive) {
+        let asked = task.asks_first() || around.limits.approval.destructive;
+        let unasked = known.filter(|_| !asked);
+        if let Some(tool) = unasked.filter(|tool| tool.spec.destructive) {
             let message = format!(
                 "task `{}` uses `{}`, which may destroy what was there, and nobody is asked",
                 task.task_id, tool.spec.name
@@ -40,7 +43,7 @@ pub(super) fn check(
                 Finding::new(ErrorCode::SECURITY_CHECK_FAILED, Level::Security, message)
                     .task(&task.task_id)
                     .field(format!("tasks[{i}].tool"))
-                    .suggest("approval before a task comes with a later version; --strict refuses such plans"),
+                    .suggest("give the task `gate: true`, or turn approvals.destructive on"),
             );
         }
         if structure.is_none() {

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use super::dataflow::Promises;
 use super::{Findings, conditions, dataflow};
 use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool, compile_schema};
+use crate::document::reader::kind;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::id::TaskIndex;
@@ -45,7 +46,7 @@ pub(super) fn check(
         call.check_references(errors);
     }
     if let Some(structure) = structure {
-        let promises = Promises::of(&document.tasks);
+        let promises = Promises::of(&document.tasks, catalog);
         dataflow::check(document, structure, catalog, &promises, findings);
         conditions::check(document, structure, catalog, &promises, findings);
     }
@@ -227,6 +228,40 @@ impl Call<'_> {
                 errors.extend(self.reference_finding("prompt", reference));
             });
         }
+        if let Some(list) = &bindings.list {
+            errors.extend(self.list_finding(list));
+        }
+    }
+
+    /// A list among the plan's own inputs is known: it must be one, and not too long.
+    fn list_finding(&self, list: &Reference) -> Option<Finding> {
+        const FIELD: &str = "for_each.in";
+        if list.source != Source::Inputs {
+            return None;
+        }
+        if let Some(finding) = self.plan_input_finding(FIELD, list) {
+            return Some(finding);
+        }
+        let value = match list.resolve(self.plan_inputs) {
+            Ok(value) => value,
+            Err(error) => {
+                return Some(self.finding(
+                    ErrorCode::REFERENCE_UNRESOLVED,
+                    FIELD,
+                    error.to_string(),
+                ));
+            }
+        };
+        let Some(items) = value.as_array() else {
+            let message = format!("`{list}` is {}, not a list", kind(&value));
+            return Some(self.finding(ErrorCode::TYPE_MISMATCH, FIELD, message));
+        };
+        let most = self.task.for_each.as_ref()?.max_items;
+        (items.len() as u64 > most).then(|| {
+            let message = format!("`{list}` has {} items, and max_items is {most}", items.len());
+            self.finding(ErrorCode::QUOTA_EXCEEDED, FIELD, message)
+                .suggest("raise max_items, or shorten the list")
+        })
     }
 
     fn reference_finding(&self, field: &str, reference: &Reference) -> Option<Finding> {
@@ -243,6 +278,7 @@ impl Call<'_> {
                     self.finding(ErrorCode::TYPE_MISMATCH, field, message)
                 })
             }
+            Source::Item | Source::Index if self.task.for_each.is_some() => None,
             Source::Item | Source::Index => {
                 let message = format!("`{reference}` only means something inside a for_each");
                 Some(self.finding(ErrorCode::PLAN_MALFORMED, field, message))

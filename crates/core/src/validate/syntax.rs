@@ -7,9 +7,9 @@ use crate::catalog::compile_schema;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::goal::INTEGER_MAX;
-use crate::plan::{GOAL_MAX_CHARS, OnBudget, PlanDocument};
+use crate::plan::{GOAL_MAX_CHARS, PlanDocument};
 use crate::reference::RESERVED_IDS;
-use crate::task::{OnRecovery, Task, TaskType};
+use crate::task::{Task, TaskType};
 
 /// The longest task id and tool name, in characters.
 const NAME_MAX_CHARS: usize = 128;
@@ -22,12 +22,6 @@ pub(super) fn check(document: &PlanDocument, around: &Surroundings<'_>, errors: 
     check_size(document, around.limits, errors);
     check_label(&document.goal, errors);
     errors.extend(document.constraints.check(around.now));
-    if document.on_budget == OnBudget::Ask {
-        errors.push(not_yet("on_budget", "ASK"));
-    }
-    if document.constraints.require_approval == Some(true) {
-        errors.push(not_yet("constraints.require_approval", "true"));
-    }
     for (name, value) in &document.inputs {
         check_value(value, &format!("inputs.{name}"), None, errors);
     }
@@ -37,9 +31,17 @@ pub(super) fn check(document: &PlanDocument, around: &Surroundings<'_>, errors: 
 }
 
 fn check_size(document: &PlanDocument, limits: Limits, errors: &mut Vec<Finding>) {
-    let tasks = document.tasks.len();
+    let written = document.tasks.len();
+    let items = document.tasks.iter().filter_map(|task| task.for_each.as_ref());
+    let items: u64 = items.map(|each| each.max_items).sum();
+    let tasks = written.saturating_add(usize::try_from(items).unwrap_or(usize::MAX));
     if tasks == 0 || tasks > limits.tasks_max {
-        let message = format!("the plan has {tasks} tasks; 1 to {} are allowed", limits.tasks_max);
+        let counted = match items {
+            0 => String::new(),
+            _ => format!(" ({written} written out, and {items} items of for_each)"),
+        };
+        let message =
+            format!("the plan has {tasks} tasks{counted}; 1 to {} are allowed", limits.tasks_max);
         errors.push(
             Finding::new(ErrorCode::PLAN_SIZE_INVALID, Level::Syntax, message)
                 .field("tasks")
@@ -112,27 +114,9 @@ fn check_task(task: &Task, i: usize, errors: &mut Vec<Finding>) {
             report(field, format!("is not a JSON Schema: {why}"));
         }
     }
-    let not_yet = [
-        ("for_each", task.for_each.is_some(), "a fan-out"),
-        ("gate", task.gate, "true"),
-        ("on_recovery", task.on_recovery == OnRecovery::Ask, "ASK"),
-    ];
-    for (field, used, value) in not_yet {
-        if used {
-            errors.push(self::not_yet(&format!("tasks[{i}].{field}"), value).task(&task.task_id));
-        }
-    }
     for (name, value) in &task.inputs {
         check_value(value, &format!("tasks[{i}].inputs.{name}"), Some(&task.task_id), errors);
     }
-}
-
-/// A part of the plan format that this version reads but cannot carry out.
-fn not_yet(field: &str, value: &str) -> Finding {
-    let message = format!("{field} = {value} is not available in this version");
-    Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, message)
-        .field(field)
-        .suggest("leave it out; the changelog says when it comes")
 }
 
 fn id_problem(id: &str) -> Option<String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use l05_core::catalog::ToolSpec;
 use l05_core::id::{Attempt, PlanId};
 use l05_core::run::event::{TaskError, Usage};
+use l05_core::run::gate::Answer;
 use l05_core::time::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -53,6 +54,8 @@ pub struct ToolCall {
     pub attempt: Attempt,
     /// When the attempt times out.
     pub not_after: Timestamp,
+    /// What a person said, where one was asked before the start.
+    pub answer: Option<Answer>,
     /// Fires when the work should stop.
     pub cancel: CancelSignal,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
+use l05_core::run::event::Gate;
 use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
@@ -67,8 +68,22 @@ pub enum Claim {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RemoteCommand {
-    /// End the plan.
+    /// End the plan, or one task.
     Cancel {
+        /// Why.
+        reason: String,
+        /// The task's name; none: the plan.
+        #[serde(default)]
+        task: Option<String>,
+    },
+    /// A person's answer.
+    Decide {
+        /// What about.
+        gate: Gate,
+        /// The answer.
+        approve: bool,
+        /// Who.
+        by: String,
         /// Why.
         reason: String,
     },

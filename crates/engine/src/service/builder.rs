@@ -1,6 +1,7 @@
 //! Putting a service together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use l05_core::agent::{Agent, AgentStatus, Capacity};
 use l05_core::catalog::Catalog;
@@ -20,6 +21,7 @@ use crate::experience::Book;
 use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::port::{Clock, Executor, Journal, PlanCatalog, SystemClock};
+use crate::shard::Rules;
 
 /// Attempts in flight over all plans of a process, when nothing else is said. Each is a tokio task
 /// and, for most tools, a thread of the blocking pool while it works.
@@ -49,6 +51,7 @@ pub struct Builder {
     require_signed: bool,
     template_threshold: f64,
     in_flight_max: u32,
+    answer_within: Option<Duration>,
 }
 
 impl Default for Builder {
@@ -71,6 +74,7 @@ impl Default for Builder {
             require_signed: false,
             template_threshold: TEMPLATE_THRESHOLD_DEFAULT,
             in_flight_max: IN_FLIGHT_MAX_DEFAULT,
+            answer_within: None,
         }
     }
 }
@@ -182,6 +186,13 @@ impl Builder {
         self
     }
 
+    /// How long a person has to answer before no answer counts as a refusal; for ever by default.
+    #[must_use]
+    pub fn answer_within(mut self, time: Option<Duration>) -> Builder {
+        self.answer_within = time;
+        self
+    }
+
     /// Starts the service on the current tokio runtime (the platform's `initialize`).
     pub fn build(self) -> Result<PlanningService, Error> {
         let catalog = match self.catalog {
@@ -198,12 +209,18 @@ impl Builder {
             None => MasterKey::generate()?,
         };
         let workbench = Workbench::new(&self.executors, catalog.clone());
+        let idempotent = catalog.iter().filter(|tool| tool.spec.idempotent);
+        let rules = Rules {
+            in_flight_max: self.in_flight_max,
+            answer_within_millis: self.answer_within.map(|time| time.as_millis() as u64),
+            idempotent_tools: idempotent.map(|tool| tool.spec.name.clone()).collect(),
+        };
         let driver = Driver::spawn(
             self.journal.clone(),
             self.clock.clone(),
             workbench,
             self.worker,
-            self.in_flight_max,
+            rules,
         );
         let agents = vec![local_agent(&catalog, self.capacity, self.clock.now())];
         let inner = Inner {

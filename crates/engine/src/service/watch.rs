@@ -70,7 +70,7 @@ impl Watcher {
             self.history
                 .add(record)
                 .map_err(|gap| Error::new(ErrorCode::JOURNAL_CORRUPT, gap.to_string()))?;
-            self.ready.extend(project(&self.plan, record));
+            self.ready.extend(project(self.history.run(), record));
         }
         Ok(!records.is_empty())
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, TaskIndex};
 use l05_core::plan::PlanStatus;
-use l05_core::run::command::{Command, Effect};
+use l05_core::run::command::{Command, Effect, Terms};
+use l05_core::run::event::{Event, Output};
 use l05_core::run::record::{Blob, Record};
-use l05_core::run::{Run, is_in_flight};
+use l05_core::run::Run;
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
 
-use super::{Action, Assignment, Produced, Question, Queued, Reply, Ticket};
+use super::{Action, Assignment, Listing, Place, Produced, Question, Queued, Reply, Ticket};
 
 /// Where a run stands between memory and journal.
 #[derive(Debug)]
@@ -32,8 +33,12 @@ pub(super) struct Slot {
     pub(super) inbox: VecDeque<Queued>,
     /// In the shard's list of runs to decide.
     pub(super) touched: bool,
-    /// In the shard's list of runs that want room.
-    pub(super) starved: bool,
+    /// Its place among the runs that want room.
+    pub(super) starved: Option<Place>,
+    /// Counted among those that have attempts in flight or want some.
+    pub(super) contends: bool,
+    /// It was told that the run waits for people.
+    waiting_told: bool,
     /// A timer fired or room came free.
     pub(super) due: bool,
     /// The timer that the shard holds for it.
@@ -61,7 +66,9 @@ impl Slot {
             state: State::Idle,
             inbox: VecDeque::new(),
             touched: false,
-            starved: false,
+            starved: None,
+            contends: false,
+            waiting_told: false,
             due: false,
             wake_at: None,
             started: HashSet::new(),
@@ -85,6 +92,22 @@ impl Slot {
         self.run.wants_room()
     }
 
+    pub(super) fn find(&self, name: &str) -> Option<TaskIndex> {
+        self.run.find(name)
+    }
+
+    /// 1 (low) to 10 (high).
+    pub(super) fn priority(&self) -> u8 {
+        self.run.plan().document().priority.max(1)
+    }
+
+    /// Whether it just came so far that only people can move it on.
+    fn begins_to_wait(&mut self) -> Option<Action> {
+        let waits = self.run.waits_for_people();
+        let told = std::mem::replace(&mut self.waiting_told, waits);
+        (waits && !told).then(|| Action::Waiting(self.run.plan().id()))
+    }
+
     pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
         let appending: &[Queued] = match &self.state {
             State::Appending { inputs, .. } => inputs,
@@ -104,7 +127,7 @@ impl Slot {
     }
 
     /// Decides everything in the inbox; `None` while an append or a reload is on its way.
-    pub(super) fn decide(&mut self, now: Timestamp, running_max: u32) -> Option<Decided> {
+    pub(super) fn decide(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Decided> {
         if !self.state.is_idle() {
             return None;
         }
@@ -114,7 +137,7 @@ impl Slot {
         let mut inputs = Vec::new();
         if std::mem::take(&mut self.due) {
             let wake =
-                self.run.handle(Command::Wake, now, running_max).expect("waking is always allowed");
+                self.run.handle(Command::Wake, now, terms).expect("waking is always allowed");
             events.extend(wake.events);
             effects.extend(wake.effects);
         }
@@ -125,12 +148,13 @@ impl Slot {
                 decided.replies.extend(queued.ticket.map(|ticket| (ticket, Ok(()))));
                 continue;
             }
-            match self.run.handle(queued.command.clone(), now, running_max) {
+            match self.run.handle(queued.command.clone(), now, terms) {
                 Ok(decision) => {
+                    // Kept in the input too: a failed append needs it again.
+                    let wanted = queued.blob.as_ref().filter(|blob| names(&decision.events, blob));
+                    blobs.extend(wanted.cloned());
                     events.extend(decision.events);
                     effects.extend(decision.effects);
-                    // Kept in the input too: a failed append needs it again.
-                    blobs.extend(queued.blob.clone());
                     inputs.push(queued);
                 }
                 Err(rejected) => {
@@ -144,6 +168,7 @@ impl Slot {
             // Nothing to wait for: what was asked is so already.
             decided.replies.extend(inputs.iter().filter_map(|q| q.ticket).map(|t| (t, Ok(()))));
             decided.actions = effects.into_iter().filter_map(|e| self.action(e)).collect();
+            decided.actions.extend(self.begins_to_wait());
             return Some(decided);
         }
         let actor = inputs.first().map_or_else(|| "system".into(), |queued| queued.actor.clone());
@@ -163,14 +188,20 @@ impl Slot {
     /// Whether a command that was decided before a failed append turned out to be durable.
     fn is_done_already(&self, command: &Command) -> bool {
         match command {
-            Command::Start { .. } => self.run.status() == PlanStatus::Executing,
+            Command::Start { .. } => {
+                matches!(self.run.status(), PlanStatus::Executing | PlanStatus::PendingApproval)
+            }
             Command::Cancel { .. } => !matches!(
                 self.run.status(),
                 PlanStatus::Executing | PlanStatus::Validated | PlanStatus::Approved
             ),
             Command::Adopt { epoch } => self.run.epoch() == *epoch,
             // Deciding these again gives no event where they took effect.
-            Command::Resolved { .. } | Command::Report { .. } | Command::Wake => false,
+            Command::Resolved { .. }
+            | Command::Expanded { .. }
+            | Command::Report { .. }
+            | Command::Wake => false,
+            Command::Decide { gate, .. } => !self.run.open_gates().any(|open| open.gate == *gate),
         }
     }
 
@@ -185,7 +216,9 @@ impl Slot {
                 self.started.remove(&(*task, *attempt));
             }
         }
-        let actions = effects.into_iter().filter_map(|effect| self.action(effect)).collect();
+        let mut actions: Vec<Action> =
+            effects.into_iter().filter_map(|effect| self.action(effect)).collect();
+        actions.extend(self.begins_to_wait());
         let replies = inputs.iter().filter_map(|q| q.ticket).map(|t| (t, Ok(()))).collect();
         (actions, replies)
     }
@@ -215,7 +248,10 @@ impl Slot {
         }
         let pair = |effect: &Effect| match effect {
             Effect::Dispatch { task, attempt } => Some((*task, *attempt)),
-            Effect::Resolve { .. } | Effect::Stop { .. } | Effect::Finished => None,
+            Effect::Resolve { .. }
+            | Effect::Expand { .. }
+            | Effect::Stop { .. }
+            | Effect::Finished => None,
         };
         let known: HashSet<(TaskIndex, Attempt)> = outstanding.iter().filter_map(pair).collect();
         let gone: Vec<_> = self.started.difference(&known).copied().collect();
@@ -239,18 +275,31 @@ impl Slot {
         let plan = self.run.plan();
         Some(match effect {
             Effect::Dispatch { task, attempt } => {
-                if self.run.attempt(task) != attempt || !is_in_flight(self.run.task_status(task)) {
+                if self.run.attempt(task) != attempt || !self.run.is_in_flight(task) {
                     return None;
                 }
-                let needs = plan
-                    .graph()
-                    .edges_in(task)
-                    .iter()
-                    .map(|edge| self.produced(plan.graph().edge(*edge).from))
-                    .collect();
-                let (plan, not_after) = (plan.clone(), self.run.not_after(task));
+                let origin = self.run.origin(task);
+                let name = match origin == task {
+                    true => plan.task(task).task_id.as_str().into(),
+                    false => self.run.name(task).into(),
+                };
+                let assignment = Assignment {
+                    plan: plan.clone(),
+                    task,
+                    origin,
+                    name,
+                    attempt,
+                    not_after: self.run.not_after(task),
+                    needs: self.needs(origin),
+                    item: self.run.map_item(task),
+                    answer: self.run.answer(origin).cloned(),
+                };
                 self.started.insert((task, attempt));
-                Action::Start(Assignment { plan, task, attempt, not_after, needs })
+                Action::Start(assignment)
+            }
+            Effect::Expand { task } => {
+                let (plan, needs) = (plan.clone(), self.needs(task));
+                Action::Expand(Listing { plan, task, needs })
             }
             Effect::Resolve { task, edges } => {
                 let edges = edges
@@ -267,6 +316,13 @@ impl Slot {
         })
     }
 
+    /// What a task of the plan was waiting for.
+    fn needs(&self, task: TaskIndex) -> Vec<Produced> {
+        let graph = self.run.plan().graph();
+        let edges = graph.edges_in(task).iter();
+        edges.map(|edge| self.produced(graph.edge(*edge).from)).collect()
+    }
+
     fn produced(&self, task: TaskIndex) -> Produced {
         Produced {
             task,
@@ -275,4 +331,18 @@ impl Slot {
             error: self.run.error(task).cloned(),
         }
     }
+}
+
+/// Whether a decision keeps a large output; one that came with a report that is ignored, or refused
+/// for its size, is not kept.
+fn names(events: &[Event], blob: &Blob) -> bool {
+    let is_it = |output: &Output| match output {
+        Output::Blob { sha256, .. } => *sha256 == blob.sha256,
+        Output::Inline(_) | Output::List(_) => false,
+    };
+    events.iter().any(|event| match event {
+        Event::TaskCompleted { output, .. } => is_it(output),
+        Event::MapExpanded { items, .. } => is_it(items),
+        _ => false,
+    })
 }

@@ -8,7 +8,7 @@ use l05_core::document::{Format, TextLimits, parse};
 use l05_core::estimate::{CostModel, ModelPrice, Prices};
 use l05_core::goal::input::Policy;
 use l05_core::suggest::{did_you_mean, nearest};
-use l05_core::validate::Limits;
+use l05_core::validate::{ApprovalPolicy, Limits};
 use l05_core::{Error, ErrorCode};
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
@@ -237,6 +237,11 @@ fn assemble(settings: &Settings) -> Config {
             tokens_per_task: integer("quotas.token_budget_per_task"),
             cpu_cores_per_task: integer("quotas.cpu_cores_per_task") as f64,
             memory_mb_per_task: integer("quotas.memory_gb_per_task") as f64 * 1024.0,
+            approval: ApprovalPolicy {
+                cost_over_usd: Some(number("approvals.cost_over_usd")),
+                complexity_over: Some(number("approvals.complexity_over")),
+                destructive: boolean("approvals.destructive"),
+            },
         },
         cost_model: match text("resource_estimation.model").as_str() {
             "deterministic" => CostModel::Deterministic,

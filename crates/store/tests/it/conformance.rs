@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, PlanId, Sequence, TaskIndex, WorkerId};
 use l05_core::plan::PlanStatus;
+use l05_core::run::budget::Amounts;
 use l05_core::run::event::{Event, Output, Usage};
 use l05_core::run::record::{Blob, Record};
 use l05_core::time::Timestamp;
@@ -88,7 +89,12 @@ pub(crate) fn stored(n: u128) -> StoredPlan {
 }
 
 fn dispatched(task: u32) -> Event {
-    Event::TaskDispatched { task: TaskIndex(task), attempt: Attempt(1), not_after: Timestamp(9) }
+    let (task, attempt, reserved) = (TaskIndex(task), Attempt(1), Amounts::NONE);
+    Event::TaskDispatched { task, attempt, not_after: Timestamp(9), reserved }
+}
+
+pub(crate) fn started() -> Event {
+    Event::RunStarted { run: 1, keep: vec![], kept_maps: vec![], deadline: None, began: None }
 }
 
 pub(crate) fn record(plan: PlanId, epoch: Epoch, first: u64, events: Vec<Event>) -> Arc<Record> {
@@ -233,7 +239,7 @@ async fn plans_are_listed_newest_first(subject: Subject) {
         store.put(stored(n)).await.unwrap();
     }
     let epoch = granted(store, plan_id(4), subject.first_worker).await;
-    let started = Event::RunStarted { run: 1, keep: vec![], deadline: None };
+    let started = started();
     let ended = Event::RunFinished { status: PlanStatus::Failed, partial: false };
     append(store, vec![record(plan_id(4), epoch, 1, vec![started.clone(), ended])]).await;
     let epoch = granted(store, plan_id(2), subject.first_worker).await;
@@ -269,13 +275,13 @@ async fn commands_reach_the_owner_once(subject: Subject) {
     let plan = plan_id(1);
     subject.first.put(stored(1)).await.unwrap();
     let epoch = granted(&*subject.first, plan, subject.first_worker).await;
-    let cancel = RemoteCommand::Cancel { reason: "enough".to_owned() };
+    let cancel = RemoteCommand::Cancel { reason: "enough".to_owned(), task: None };
     subject.second.post(plan, cancel.clone()).await.unwrap();
     assert_eq!(subject.second.take_posted(subject.second_worker).await.unwrap(), []);
     assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), [(plan, cancel)]);
     assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), []);
     // What comes too late for a run is not kept for the next one.
-    let cancel = RemoteCommand::Cancel { reason: "late".to_owned() };
+    let cancel = RemoteCommand::Cancel { reason: "late".to_owned(), task: None };
     subject.second.post(plan, cancel).await.unwrap();
     let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
     append(&*subject.first, vec![record(plan, epoch, 1, vec![ended])]).await;

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::conformance::{plan_id, record, stored};
 
 fn started() -> Event {
-    Event::RunStarted { run: 1, keep: vec![], deadline: None }
+    crate::conformance::started()
 }
 
 fn ended() -> Event {

@@ -28,30 +28,71 @@ pub(super) struct Producer<'a> {
     pub(super) identity: &'a str,
 }
 
-/// The names of the schemas that a plan's tasks bring along, each made once.
+/// What a plan's tasks promise beside what their tools do, each made and named once.
 pub(in crate::validate) struct Promises {
-    outputs: Vec<Option<String>>,
+    outputs: Vec<Option<Promise>>,
+}
+
+struct Promise {
+    /// None: the task's own `output_schema`.
+    made: Option<Value>,
+    name: String,
 }
 
 impl Promises {
-    pub(in crate::validate) fn of(tasks: &[Task]) -> Promises {
-        let name = |task: &Task| Some(digest_of(&task.output_schema.as_ref()?.to_string()));
-        Promises { outputs: tasks.iter().map(name).collect() }
+    pub(in crate::validate) fn of(tasks: &[Task], catalog: &Catalog) -> Promises {
+        let promise = |task: &Task| {
+            let own = task.output_schema.as_ref();
+            if task.for_each.is_none() {
+                return Some(Promise { made: None, name: digest_of(&own?.to_string()) });
+            }
+            let tool = task.tool.as_deref().and_then(|tool| catalog.get(tool));
+            let item = own.or_else(|| tool?.spec.output_schema.as_ref());
+            let made = list_of(item, task.allow_failure);
+            Some(Promise { name: digest_of(&made.to_string()), made: Some(made) })
+        };
+        Promises { outputs: tasks.iter().map(promise).collect() }
     }
 
     /// What a task promises to give, and a name for that in the memo: its own word, else its
-    /// tool's.
+    /// tool's; a list of these for a fan-out.
     pub(in crate::validate) fn schema<'a>(
         &'a self,
         index: TaskIndex,
         task: &'a Task,
         catalog: &'a Catalog,
     ) -> Option<(&'a Value, &'a str)> {
-        if let (Some(schema), Some(name)) = (&task.output_schema, &self.outputs[index.at()]) {
-            return Some((schema, name));
+        match &self.outputs[index.at()] {
+            Some(Promise { made: Some(schema), name }) => return Some((schema, name)),
+            Some(Promise { made: None, name }) => {
+                return task.output_schema.as_ref().map(|schema| (schema, name.as_str()));
+            }
+            None => {}
         }
         let tool = catalog.get(task.tool.as_deref()?)?;
         Some((tool.spec.output_schema.as_ref()?, &tool.spec.name))
+    }
+}
+
+/// The list of what a fan-out's items give; null stands for one that was allowed to fail. Schemas
+/// that refer to their own root cannot be put inside another and promise nothing.
+fn list_of(item: Option<&Value>, may_fail: bool) -> Value {
+    match item.filter(|schema| !refers(schema)) {
+        None => json!({ "type": "array" }),
+        Some(item) if may_fail => {
+            json!({ "type": "array", "items": { "anyOf": [item, { "type": "null" }] } })
+        }
+        Some(item) => json!({ "type": "array", "items": item }),
+    }
+}
+
+fn refers(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => {
+            map.iter().any(|(key, value)| key == "$ref" || key == "$dynamicRef" || refers(value))
+        }
+        Value::Array(items) => items.iter().any(refers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

@@ -1,0 +1,54 @@
+//! Which plans a person has to approve before they run (spec 03, 3.7).
+
+use super::{Figures, Surroundings};
+use crate::plan::PlanDocument;
+
+/// What a person has to approve, beside plans whose goal asks for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ApprovalPolicy {
+    /// Plans that may cost more than so many US dollars, by the high end of the estimate.
+    pub cost_over_usd: Option<f64>,
+    /// Plans with a higher complexity score.
+    pub complexity_over: Option<f64>,
+    /// Plans with destructive tools, but for tasks that have a gate of their own.
+    pub destructive: bool,
+}
+
+impl Default for ApprovalPolicy {
+    fn default() -> ApprovalPolicy {
+        ApprovalPolicy { cost_over_usd: None, complexity_over: None, destructive: true }
+    }
+}
+
+/// Why a plan has to be approved, in words; empty: it has not.
+pub(super) fn reasons(
+    document: &PlanDocument,
+    around: &Surroundings<'_>,
+    figures: Option<&Figures>,
+    complexity: f64,
+) -> Vec<String> {
+    let policy = around.limits.approval;
+    let mut reasons = Vec::new();
+    if document.constraints.require_approval == Some(true) {
+        reasons.push("the goal asks for it (constraints.require_approval)".to_owned());
+    }
+    let cost = figures.map_or(0.0, |figures| figures.estimate.cost_usd.high);
+    if let Some(most) = policy.cost_over_usd.filter(|most| cost > *most) {
+        reasons.push(format!("it may cost {cost} USD, more than {most} (approvals.cost_over_usd)"));
+    }
+    if let Some(most) = policy.complexity_over.filter(|most| complexity > *most) {
+        reasons.push(format!(
+            "its complexity is {complexity}, more than {most} (approvals.complexity_over)"
+        ));
+    }
+    for task in document.tasks.iter().filter(|task| policy.destructive && !task.asks_first()) {
+        let tool = task.tool.as_deref().and_then(|tool| around.catalog.get(tool));
+        if let Some(tool) = tool.filter(|tool| tool.spec.destructive) {
+            reasons.push(format!(
+                "task `{}` uses `{}`, which may destroy what was there (approvals.destructive)",
+                task.task_id, tool.spec.name
+            ));
+        }
+    }
+    reasons
+}

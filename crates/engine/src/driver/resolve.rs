@@ -1,0 +1,271 @@
+//! What needs values outside the run's state: inputs of attempts, conditions, lists of fan-outs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use l05_core::ErrorCode;
+use l05_core::context::CONTEXT_BYTES_MAX;
+use l05_core::graph::EdgeIndex;
+use l05_core::id::{PlanId, TaskIndex};
+use l05_core::plan::Plan;
+use l05_core::reference::{Reference, Source};
+use l05_core::run::event::{Output, TaskError, Verdict};
+use l05_core::run::record::Blob;
+use l05_core::task::TaskStatus;
+use serde_json::{Map, Value, json};
+
+use super::attempt::{failed, json_len, pack};
+use crate::blobs::RecentBlobs;
+use crate::port::{BoxFuture, Journal, StoreError};
+use crate::shard::{Assignment, Listing, Produced, Question};
+
+/// Loads outputs and evaluates what refers to them.
+pub(crate) struct Loader {
+    journal: Arc<dyn Journal>,
+    /// All items of a fan-out, and all tasks behind a large output, want the same one.
+    recent: Mutex<RecentBlobs>,
+}
+
+/// What a fan-out runs over: the list and its length, and its text where it is large.
+pub(crate) struct Listed {
+    pub(crate) items: Result<(Output, u32), TaskError>,
+    pub(crate) blob: Option<Blob>,
+}
+
+struct Loaded {
+    output: Option<Arc<Value>>,
+    error: Option<Value>,
+}
+
+/// What references may mean for one task.
+struct Scope<'a> {
+    plan: &'a Plan,
+    plan_inputs: Value,
+    outputs: BTreeMap<TaskIndex, Loaded>,
+    item: Option<(Value, u32)>,
+}
+
+impl Loader {
+    pub(crate) fn new(journal: Arc<dyn Journal>) -> Loader {
+        Loader { journal, recent: Mutex::new(RecentBlobs::default()) }
+    }
+
+    /// The inputs of an attempt, references resolved.
+    pub(crate) async fn inputs(&self, assignment: &Assignment) -> Result<Value, TaskError> {
+        let plan = &assignment.plan;
+        let bindings = plan.structure().bindings(assignment.origin);
+        let mut wanted = Vec::new();
+        for binding in bindings.all() {
+            binding.for_each_reference(&mut |reference| wanted.push(reference));
+        }
+        let mut scope = self.scope(plan, &assignment.needs, &wanted).await?;
+        if let Some(item) = &assignment.item {
+            scope.item = Some((self.item(plan, item).await?, item.index));
+        }
+        let mut inputs = Map::new();
+        for (name, binding) in &bindings.inputs {
+            inputs.insert(name.clone(), binding.resolve(&mut |r: &Reference| scope.lookup(r))?);
+        }
+        let inputs = Value::Object(inputs);
+        // Literals were measured when the plan was validated: only references can make it large.
+        if !wanted.is_empty() {
+            let bytes = json_len(&inputs);
+            if bytes > CONTEXT_BYTES_MAX {
+                let message = format!(
+                    "the resolved inputs are {bytes} bytes; at most {CONTEXT_BYTES_MAX} are allowed"
+                );
+                return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// Evaluates the conditions of a question.
+    pub(crate) async fn answer(
+        &self,
+        question: Question,
+    ) -> Vec<(EdgeIndex, Result<Verdict, TaskError>)> {
+        let plan = &question.plan;
+        let inputs = Value::Object(plan.document().inputs.clone());
+        let mut verdicts = Vec::new();
+        for (edge, produced) in &question.edges {
+            verdicts.push((*edge, self.verdict(plan, *edge, produced, &inputs).await));
+        }
+        verdicts
+    }
+
+    async fn verdict(
+        &self,
+        plan: &Plan,
+        edge: EdgeIndex,
+        produced: &Produced,
+        inputs: &Value,
+    ) -> Result<Verdict, TaskError> {
+        let output = self
+            .output(plan.id(), produced.output.as_ref())
+            .await
+            .map_err(|error| failed(ErrorCode::CONTEXT_INJECTION_FAILED, error.to_string()))?;
+        let outputs = output.as_deref().unwrap_or(&Value::Null);
+        let all = plan.structure().conditions(edge).iter().try_fold(true, |all, condition| {
+            Ok(all && condition.evaluate(outputs, inputs, produced.status)?)
+        });
+        match all {
+            Ok(true) => Ok(Verdict::Satisfied),
+            Ok(false) => Ok(Verdict::Unsatisfied),
+            Err(error) => {
+                let error: l05_core::condition::ConditionError = error;
+                Err(failed(ErrorCode::DEPENDENCY_INVALID, error.to_string()))
+            }
+        }
+    }
+
+    /// Evaluates the list of a fan-out.
+    pub(crate) async fn list(&self, listing: Listing) -> Listed {
+        match self.list_value(&listing).await {
+            Ok((output, blob, count)) => Listed { items: Ok((output, count)), blob },
+            Err(error) => Listed { items: Err(error), blob: None },
+        }
+    }
+
+    async fn list_value(
+        &self,
+        listing: &Listing,
+    ) -> Result<(Output, Option<Blob>, u32), TaskError> {
+        let plan = &listing.plan;
+        let reference = plan.structure().bindings(listing.task).list.as_ref();
+        let reference = reference.expect("only fan-outs are expanded, and each has a list");
+        let scope = self.scope(plan, &listing.needs, &[reference]).await?;
+        let value = scope.lookup(reference)?;
+        let Some(items) = value.as_array() else {
+            let message = format!("`{reference}` is not a list");
+            let code = ErrorCode::TYPE_MISMATCH;
+            return Err(TaskError { code, message, is_final: true });
+        };
+        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let (output, blob) = pack(value)?;
+        Ok((output, blob, count))
+    }
+
+    async fn item(
+        &self,
+        plan: &Plan,
+        item: &l05_core::run::map::MapItem,
+    ) -> Result<Value, TaskError> {
+        let list = self.output(plan.id(), Some(&item.items)).await.map_err(unreadable)?;
+        let found = list.as_deref().and_then(|list| list.get(item.index as usize)).cloned();
+        found.ok_or_else(|| {
+            let message = format!("the list has no item {}", item.index);
+            failed(ErrorCode::REFERENCE_UNRESOLVED, message)
+        })
+    }
+
+    /// Outputs and errors of the tasks that the references name, large ones included.
+    async fn scope<'p>(
+        &self,
+        plan: &'p Plan,
+        needs: &[Produced],
+        references: &[&Reference],
+    ) -> Result<Scope<'p>, TaskError> {
+        let structure = plan.structure();
+        let wanted: Vec<TaskIndex> = references
+            .iter()
+            .filter_map(|reference| structure.index_of(reference.task()?))
+            .collect();
+        let mut outputs = BTreeMap::new();
+        for produced in needs.iter().filter(|produced| wanted.contains(&produced.task)) {
+            let output = self.output(plan.id(), produced.output.as_ref()).await;
+            let output = output.map_err(unreadable)?;
+            let error = produced
+                .error
+                .as_ref()
+                .filter(|_| produced.status != TaskStatus::Completed)
+                .map(|e| json!({ "code": e.code, "message": e.message }));
+            outputs.insert(produced.task, Loaded { output, error });
+        }
+        let uses_inputs = references.iter().any(|r| r.source == Source::Inputs);
+        let plan_inputs = match uses_inputs {
+            true => Value::Object(plan.document().inputs.clone()),
+            false => Value::Null,
+        };
+        Ok(Scope { plan, plan_inputs, outputs, item: None })
+    }
+
+    /// An output as a value.
+    pub(crate) fn output<'a>(
+        &'a self,
+        plan: PlanId,
+        output: Option<&'a Output>,
+    ) -> BoxFuture<'a, Result<Option<Arc<Value>>, StoreError>> {
+        Box::pin(async move {
+            match output {
+                None => Ok(None),
+                Some(Output::Inline(value)) => Ok(Some(value.clone())),
+                Some(Output::Blob { sha256, .. }) => Ok(Some(self.blob(plan, sha256).await?)),
+                Some(Output::List(parts)) => {
+                    let mut values = Vec::with_capacity(parts.len());
+                    for part in parts.iter() {
+                        let value = self.output(plan, part.as_ref()).await?;
+                        values.push(value.map_or(Value::Null, |value| (*value).clone()));
+                    }
+                    Ok(Some(Arc::new(Value::Array(values))))
+                }
+            }
+        })
+    }
+
+    async fn blob(&self, plan: PlanId, sha256: &str) -> Result<Arc<Value>, StoreError> {
+        if let Some(value) = self.recent().get(plan, sha256) {
+            return Ok(value);
+        }
+        let json = self.journal.blob(plan, sha256.to_owned()).await?;
+        let value = serde_json::from_slice(&json)
+            .map_err(|e| StoreError::Corrupt(format!("output {sha256}: {e}")))?;
+        let value = Arc::new(value);
+        self.recent().keep(plan, sha256, json.len(), &value);
+        Ok(value)
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, RecentBlobs> {
+        self.recent.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+fn unreadable(error: StoreError) -> TaskError {
+    failed(ErrorCode::CONTEXT_INJECTION_FAILED, format!("an input cannot be read: {error}"))
+}
+
+impl Scope<'_> {
+    fn lookup(&self, reference: &Reference) -> Result<Value, TaskError> {
+        let follow = |value: &Value| {
+            reference
+                .resolve(value)
+                .map_err(|e| failed(ErrorCode::REFERENCE_UNRESOLVED, e.to_string()))
+        };
+        match &reference.source {
+            Source::Inputs => follow(&self.plan_inputs),
+            Source::Item | Source::Index => {
+                let Some((item, index)) = &self.item else {
+                    let message = format!("`{reference}` means nothing outside a for_each");
+                    return Err(failed(ErrorCode::REFERENCE_UNRESOLVED, message));
+                };
+                match reference.source {
+                    Source::Index => follow(&json!(index)),
+                    _ => follow(item),
+                }
+            }
+            Source::Output(id) | Source::Error(id) => {
+                let found = self.plan.structure().index_of(id).and_then(|i| self.outputs.get(&i));
+                match (found, &reference.source) {
+                    (Some(Loaded { output: Some(value), .. }), Source::Output(_)) => follow(value),
+                    (Some(Loaded { error: Some(error), .. }), Source::Error(_)) => follow(error),
+                    // `join: any`, or a failure that is allowed: it has nothing to give.
+                    (Some(_), _) => Ok(Value::Null),
+                    (None, _) => Err(failed(
+                        ErrorCode::REFERENCE_UNRESOLVED,
+                        format!("`{reference}` names a task that this one does not depend on"),
+                    )),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! People's answers: approve and reject, whoever drives the run.
+
+use std::sync::Arc;
+
+use l05_core::id::{Epoch, PlanId, Sequence};
+use l05_core::plan::{Plan, PlanStatus};
+use l05_core::run::Run;
+use l05_core::run::command::{Command, Rerun};
+use l05_core::run::event::Gate;
+use l05_core::run::gate::OpenGate;
+use l05_core::run::public::asked_about;
+use l05_core::run::record::Record;
+use l05_core::{Error, ErrorCode};
+use tokio::sync::oneshot;
+
+use super::{PlanningService, local, run_task, unknown};
+use crate::driver::{Message, fold};
+use crate::port::{AppendResult, Claim, RemoteCommand};
+
+/// An answer to something that waits for a person.
+#[derive(Debug, Clone)]
+pub struct PersonsAnswer {
+    /// Yes or no.
+    pub approve: bool,
+    /// Who says so.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Which task it is about; none: the only thing that waits.
+    pub task: Option<String>,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// What it was about, in words.
+    pub about: String,
+    /// The run goes on by itself: somebody drives it.
+    pub driven: bool,
+    /// Where the plan stands now; as before the answer where another process drives it.
+    pub status: PlanStatus,
+}
+
+impl PlanningService {
+    /// Answers what a plan waits for. Durable when it returns; a run that this process drives goes
+    /// on, one that another drives is told, and one that nobody drives goes on when it is executed.
+    pub async fn answer(&self, id: PlanId, answer: PersonsAnswer) -> Result<Answered, Error> {
+        let _turn = self.inner.starting.turn(id).await;
+        let history = self.read_history(id).await?;
+        let run = history.run();
+        let gate = chosen(run, answer.task.as_deref())?;
+        let about = name_of(run, gate);
+        let PersonsAnswer { approve, by, reason, .. } = answer;
+        let command = Command::Decide { gate, approve, by: by.clone(), reason: reason.clone() };
+        if self.is_driven(id).await? {
+            self.inner.driver.command(id, command, local()).await?;
+            if gate == Gate::Plan && approve {
+                let start = Command::Start { from: Rerun::Fresh };
+                self.inner.driver.command(id, start, local()).await?;
+            }
+            let status = self.read_history(id).await?.run().status();
+            return Ok(Answered { about, driven: true, status });
+        }
+        let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
+            Claim::Granted(epoch) => epoch,
+            Claim::UnknownPlan => return Err(unknown(&id.to_string())),
+            Claim::Held => {
+                let command = RemoteCommand::Decide { gate, approve, by, reason };
+                self.inner.journal.post(id, command).await?;
+                return Ok(Answered { about, driven: true, status: run.status() });
+            }
+        };
+        let noted = self.note(run.plan().clone(), epoch, command).await;
+        self.inner.journal.release(id, self.inner.worker, epoch).await?;
+        noted?;
+        let status = self.read_history(id).await?.run().status();
+        Ok(Answered { about, driven: false, status })
+    }
+
+    /// What a plan waits for.
+    pub async fn open_gates(&self, id: PlanId) -> Result<Vec<(OpenGate, String)>, Error> {
+        let history = self.read_history(id).await?;
+        let run = history.run();
+        Ok(run.open_gates().map(|open| (open, name_of(run, open.gate))).collect())
+    }
+
+    /// Lets go of a run that waits for people: its journal waits on, and any process may go on.
+    pub async fn park(&self, id: PlanId) -> Result<(), Error> {
+        let (reply, parked) = oneshot::channel();
+        self.inner.driver.send(Message::Park { plan: id, reply }).await?;
+        // Gone before an answer: it was not driven here.
+        let _ = parked.await;
+        Ok(())
+    }
+
+    /// Journals what a command says of a run that nobody drives, under an ownership just claimed.
+    pub(super) async fn note(
+        &self,
+        plan: Arc<Plan>,
+        epoch: Epoch,
+        command: Command,
+    ) -> Result<(), Error> {
+        let id = plan.id();
+        let mut run = fold(&*self.inner.journal, plan).await?;
+        let first = Sequence(run.sequence().0 + 1);
+        let events = run.note(command, self.now())?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (at, actor) = (self.now(), local());
+        let record =
+            Arc::new(Record { plan: id, first, epoch, at, actor, events, blobs: Vec::new() });
+        match self.inner.journal.append(vec![record]).await?[..] {
+            [AppendResult::Appended] => Ok(()),
+            _ => Err(Error::new(
+                ErrorCode::VERSION_CONFLICT,
+                format!("somebody else changed plan {id} at the same moment"),
+            )
+            .suggest("look at its status and answer again")),
+        }
+    }
+}
+
+/// The gate that an answer is about.
+fn chosen(run: &Run, task: Option<&str>) -> Result<Gate, Error> {
+    let id = run.plan().id();
+    let open: Vec<Gate> = run.open_gates().map(|open| open.gate).collect();
+    if let Some(name) = task {
+        let task = run_task(run, name)?;
+        return open.into_iter().find(|gate| gate.task() == Some(task)).ok_or_else(|| {
+            let message = format!("task `{name}` waits for no approval");
+            Error::new(ErrorCode::STATE_TRANSITION_INVALID, message)
+                .suggest(format!("`l05 status {id}` shows what waits"))
+        });
+    }
+    match open[..] {
+        [only] => Ok(only),
+        [] => {
+            let message = format!("plan {id} is {} and waits for no approval", run.status());
+            Err(Error::new(ErrorCode::STATE_TRANSITION_INVALID, message))
+        }
+        _ => {
+            let names: Vec<String> = open.iter().map(|gate| name_of(run, *gate)).collect();
+            let message = format!("plan {id} waits for several answers: {}", names.join("; "));
+            Err(Error::new(ErrorCode::STATE_TRANSITION_INVALID, message)
+                .suggest("say which task with --task"))
+        }
+    }
+}
+
+fn name_of(run: &Run, gate: Gate) -> String {
+    match gate.task() {
+        Some(task) => format!("{} `{}`", asked_about(gate), run.name(task)),
+        None => asked_about(gate).to_owned(),
+    }
+}
