@@ -13,6 +13,7 @@ mod fs_search;
 mod fs_write;
 mod git;
 mod git_summary;
+mod human_approve;
 mod json_select;
 mod language;
 mod markdown;
@@ -114,6 +115,11 @@ impl BuiltinTools {
                     async move { encode(&git_summary::run(&bench, &decode(call.inputs)?).await?) },
                 )
             }
+            "human.approve" => {
+                Box::pin(
+                    async move { encode(&human_approve::run(call.answer, decode(call.inputs)?)?) },
+                )
+            }
             "time.wait" => Box::pin(async move {
                 encode(&time_wait::run(bench.cancel, &decode(call.inputs)?).await?)
             }),
@@ -136,6 +142,7 @@ pub fn specs() -> Vec<ToolSpec> {
         fs_search::spec(),
         fs_write::spec(),
         git_summary::spec(),
+        human_approve::spec(),
         json_select::spec(),
         text_render::spec(),
         time_wait::spec(),

@@ -3,9 +3,9 @@
 use l05_core::id::{PlanId, TaskIndex};
 use l05_core::plan::{PlanStatus, digest_hex};
 use l05_core::run::event::{Output, TaskError};
+use l05_core::run::history::{AttemptLog, History};
 use l05_core::run::public::asked_about;
 use l05_core::run::{Run, has_ended};
-use l05_core::run::history::{AttemptLog, History};
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};

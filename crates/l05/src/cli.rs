@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and who answers.
 
+mod approval;
 mod batch;
 mod check_goal;
 mod cost;
@@ -89,6 +90,10 @@ enum Command {
     History(inspect::HistoryArgs),
     /// End a plan
     Cancel(inspect::CancelArgs),
+    /// Approve what a plan waits for
+    Approve(approval::AnswerArgs),
+    /// Refuse what a plan waits for
+    Reject(approval::AnswerArgs),
     /// Run what did not complete, or a task and all behind it, again
     Retry(run::RetryArgs),
     /// Show what a plan takes: low, expected, high, and at worst
@@ -219,6 +224,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Events(args) => on_runtime(inspect::events(context, args)),
         Command::History(args) => on_runtime(inspect::history(context, args)),
         Command::Cancel(args) => on_runtime(inspect::cancel(context, args)),
+        Command::Approve(args) => on_runtime(approval::answer(context, args, true)),
+        Command::Reject(args) => on_runtime(approval::answer(context, args, false)),
         Command::Cost(args) => on_runtime(cost::cost(context, args)),
         Command::Explain(args) => on_runtime(cost::explain(context, args)),
         Command::Simulate(args) => on_runtime(simulate::simulate(context, args)),

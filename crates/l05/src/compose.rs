@@ -64,7 +64,8 @@ pub fn service(config: &Config) -> Result<Composed, Error> {
         .policy(config.policy)
         .require_signed_plans(config.require_signed_plans)
         .template_threshold(config.template_threshold)
-        .in_flight_max(config.max_in_flight);
+        .in_flight_max(config.max_in_flight)
+        .answer_within(config.answer_within);
     if let Some(path) = &config.catalog {
         builder = builder.catalog(catalog_file(path, config.text_limits)?);
     }

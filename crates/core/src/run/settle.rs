@@ -198,19 +198,7 @@ impl Run {
         while let Some(next) = self.ready.pop() {
             let task = next.task.0;
             let state = &self.tasks[task.at()];
-            let waits_no_more = match state.status {
-                TaskStatus::Ready => true,
-                TaskStatus::Pending => state.not_before.is_some_and(|at| at <= now),
-                TaskStatus::Executing => state.phase == Phase::Idle && (state.cleared || state.again),
-                TaskStatus::Assigned
-                | TaskStatus::Completed
-                | TaskStatus::Failed
-                | TaskStatus::TimedOut
-                | TaskStatus::Cancelled
-                | TaskStatus::Blocked
-                | TaskStatus::Skipped => false,
-            };
-            if !waits_no_more {
+            if !self.wants_slot(task) || state.not_before.is_some_and(|at| at > now) {
                 continue;
             }
             let (again, attempt) = (state.again, state.attempt.next());
@@ -227,6 +215,24 @@ impl Run {
             return Some(Event::TaskDispatched { task, attempt, not_after, reserved });
         }
         None
+    }
+
+    /// Whether a task of the ready queue still wants to be sent out; entries of tasks that went
+    /// another way meanwhile stay in the queue until they come up.
+    pub(super) fn wants_slot(&self, task: TaskIndex) -> bool {
+        let state = &self.tasks[task.at()];
+        match state.status {
+            TaskStatus::Ready => true,
+            TaskStatus::Pending => state.not_before.is_some(),
+            TaskStatus::Executing => state.phase == Phase::Idle && (state.cleared || state.again),
+            TaskStatus::Assigned
+            | TaskStatus::Completed
+            | TaskStatus::Failed
+            | TaskStatus::TimedOut
+            | TaskStatus::Cancelled
+            | TaskStatus::Blocked
+            | TaskStatus::Skipped => false,
+        }
     }
 
     /// What is in flight may give back what it reserved; when nothing is, the budget is over.

@@ -151,7 +151,8 @@ impl Loader {
         plan: &Plan,
         item: &l05_core::run::map::MapItem,
     ) -> Result<Value, TaskError> {
-        let list = self.output(plan.id(), Some(&item.items)).await.map_err(unreadable)?;
+        let list =
+            self.output(plan.id(), Some(&item.items)).await.map_err(|error| unreadable(&error))?;
         let found = list.as_deref().and_then(|list| list.get(item.index as usize)).cloned();
         found.ok_or_else(|| {
             let message = format!("the list has no item {}", item.index);
@@ -174,7 +175,7 @@ impl Loader {
         let mut outputs = BTreeMap::new();
         for produced in needs.iter().filter(|produced| wanted.contains(&produced.task)) {
             let output = self.output(plan.id(), produced.output.as_ref()).await;
-            let output = output.map_err(unreadable)?;
+            let output = output.map_err(|error| unreadable(&error))?;
             let error = produced
                 .error
                 .as_ref()
@@ -230,7 +231,7 @@ impl Loader {
     }
 }
 
-fn unreadable(error: StoreError) -> TaskError {
+fn unreadable(error: &StoreError) -> TaskError {
     failed(ErrorCode::CONTEXT_INJECTION_FAILED, format!("an input cannot be read: {error}"))
 }
 

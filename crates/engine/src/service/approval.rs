@@ -84,6 +84,12 @@ impl PlanningService {
         Ok(run.open_gates().map(|open| (open, name_of(run, open.gate))).collect())
     }
 
+    /// The task that a gate is about, as [`PersonsAnswer::task`] names it.
+    pub async fn gate_task(&self, id: PlanId, gate: Gate) -> Result<Option<String>, Error> {
+        let history = self.read_history(id).await?;
+        Ok(gate.task().map(|task| history.run().name(task)))
+    }
+
     /// Lets go of a run that waits for people: its journal waits on, and any process may go on.
     pub async fn park(&self, id: PlanId) -> Result<(), Error> {
         let (reply, parked) = oneshot::channel();

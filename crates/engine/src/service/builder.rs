@@ -215,13 +215,8 @@ impl Builder {
             answer_within_millis: self.answer_within.map(|time| time.as_millis() as u64),
             idempotent_tools: idempotent.map(|tool| tool.spec.name.clone()).collect(),
         };
-        let driver = Driver::spawn(
-            self.journal.clone(),
-            self.clock.clone(),
-            workbench,
-            self.worker,
-            rules,
-        );
+        let driver =
+            Driver::spawn(self.journal.clone(), self.clock.clone(), workbench, self.worker, rules);
         let agents = vec![local_agent(&catalog, self.capacity, self.clock.now())];
         let inner = Inner {
             journal: self.journal,

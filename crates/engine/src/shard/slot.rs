@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, TaskIndex};
 use l05_core::plan::PlanStatus;
+use l05_core::run::Run;
 use l05_core::run::command::{Command, Effect, Terms};
 use l05_core::run::event::{Event, Output};
 use l05_core::run::record::{Blob, Record};
-use l05_core::run::Run;
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
 

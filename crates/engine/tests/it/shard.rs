@@ -13,7 +13,7 @@ use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::port::{AppendResult, Executor as _, Refusal};
-use l05_engine::shard::{Action, Input, Queued, Shard, Ticket, Turn};
+use l05_engine::shard::{Action, Input, Queued, Rules, Shard, Ticket, Turn};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -80,7 +80,7 @@ fn started(turn: &Turn) -> Vec<u32> {
 #[test]
 fn nothing_leaves_before_the_append_and_inputs_wait() {
     let plan = two_steps(1);
-    let mut shard = Shard::new(10);
+    let mut shard = Shard::new(Rules::room(10));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 7));
     let turn = shard.poll(NOW);
@@ -103,7 +103,7 @@ fn nothing_leaves_before_the_append_and_inputs_wait() {
 
 #[test]
 fn many_runs_share_a_batch() {
-    let mut shard = Shard::new(100);
+    let mut shard = Shard::new(Rules::room(100));
     let plans: Vec<_> = (0..20).map(two_steps).collect();
     for (ticket, plan) in plans.iter().enumerate() {
         open(&mut shard, plan, &[]);
@@ -129,7 +129,7 @@ fn an_append_of_unknown_fate_loses_nothing_and_repeats_nothing() {
     // The append failed, or it was durable and only the answer was lost.
     for was_durable in [false, true] {
         let plan = two_steps(1);
-        let mut shard = Shard::new(10);
+        let mut shard = Shard::new(Rules::room(10));
         let mut journal: Vec<Arc<Record>> = Vec::new();
         let (mut starts, mut replies) = (Vec::new(), 0);
         open(&mut shard, &plan, &[]);
@@ -178,7 +178,7 @@ fn an_append_of_unknown_fate_loses_nothing_and_repeats_nothing() {
 
 #[test]
 fn the_process_limit_is_kept_and_room_is_handed_on() {
-    let mut shard = Shard::new(3);
+    let mut shard = Shard::new(Rules::room(3));
     let plans: Vec<_> = (0..5).map(two_steps).collect();
     for (ticket, plan) in plans.iter().enumerate() {
         open(&mut shard, plan, &[]);
@@ -192,7 +192,11 @@ fn the_process_limit_is_kept_and_room_is_handed_on() {
             match action {
                 Action::Start(a) => in_flight.push((a.plan.id(), a.task.0)),
                 Action::Finished { .. } => ended += 1,
-                Action::Resolve(_) | Action::Stop { .. } | Action::StopAll(_) => {}
+                Action::Resolve(_)
+                | Action::Expand(_)
+                | Action::Waiting(_)
+                | Action::Stop { .. }
+                | Action::StopAll(_) => {}
             }
         }
         assert!(in_flight.len() <= 3, "{in_flight:?}");
@@ -211,13 +215,13 @@ fn the_process_limit_is_kept_and_room_is_handed_on() {
 #[test]
 fn downtime_is_no_timeout() {
     let plan = two_steps(1);
-    let mut shard = Shard::new(10);
+    let mut shard = Shard::new(Rules::room(10));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));
     let journal = shard.poll(NOW).append;
     // Dead for a day; the new process looks around before it says what it wants.
     let later = NOW.plus_millis(86_400_000);
-    let mut shard = Shard::new(10);
+    let mut shard = Shard::new(Rules::room(10));
     open(&mut shard, &plan, &journal);
     assert!(shard.poll(later).append.is_empty());
     shard.handle(command(&plan, Command::Adopt { epoch: Epoch(2) }, Some(2)));
@@ -250,7 +254,7 @@ fn many_reports_at_once_do_not_lift_the_process_limit() {
         created_at: NOW,
     };
     let plan = Arc::new(validate(document, &around).into_plan(identity, NOW, Vec::new()).unwrap());
-    let mut shard = Shard::new(50);
+    let mut shard = Shard::new(Rules::room(50));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));
     shard.poll(NOW);
@@ -267,7 +271,7 @@ fn many_reports_at_once_do_not_lift_the_process_limit() {
 #[test]
 fn a_draining_shard_starts_nothing_new() {
     let plan = two_steps(1);
-    let mut shard = Shard::new(10);
+    let mut shard = Shard::new(Rules::room(10));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));
     shard.poll(NOW);

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     NotFound = 4,
     /// Something that is needed cannot be reached.
     Unavailable = 5,
+    /// The plan waits for a person.
+    Waiting = 6,
     /// Ctrl-C.
     Interrupted = 130,
 }

@@ -41,6 +41,9 @@ pub(crate) struct CancelArgs {
     /// Why; kept in the record
     #[arg(long, default_value = "cancelled from the command line")]
     reason: String,
+    /// Only this task; what needs it is blocked
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
 }
 
 pub(crate) async fn status(context: &Context, args: IdArgs) -> Result<Exit, Error> {
@@ -56,6 +59,11 @@ fn status_text(report: &StatusReport) -> String {
         "plan {}: {}\n{state}, {} of {} tasks done",
         report.plan_id, report.goal, report.done, report.total
     );
+    for waiting in &report.waiting_for {
+        let task = waiting.task_id.as_ref().map(|t| format!(" `{t}`")).unwrap_or_default();
+        let until = waiting.expires_at.map(|at| format!(" until {at}")).unwrap_or_default();
+        text.push_str(&format!("\nwaiting for a person: {}{task}{until}", waiting.asked_about));
+    }
     if report.adoptions > 0 {
         text.push_str(&format!(", taken over {} times", report.adoptions));
     }
@@ -100,7 +108,9 @@ pub(crate) async fn watch(context: &Context, args: IdArgs) -> Result<Exit, Error
         PlanStatus::Completed => Ok(Exit::Done),
         PlanStatus::Failed | PlanStatus::Cancelled => Ok(Exit::PlanFailed),
         PlanStatus::Executing => {
-            context.output.note(&format!("interrupted; `l05 execute {id}` goes on"));
+            let waits = watcher.history().run().waits_for_people();
+            let why = if waits { "it waits for a person" } else { "interrupted" };
+            context.output.note(&format!("{why}; `l05 status {id}` says how to go on"));
             Ok(Exit::Done)
         }
         PlanStatus::Draft
@@ -233,6 +243,13 @@ fn parse_status(word: &str) -> Result<PlanStatus, Error> {
 pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Result<Exit, Error> {
     let service = open(context, None)?;
     let id = service.find(&args.id).await?;
+    if let Some(task) = &args.task {
+        service.cancel_task(id, task, &args.reason).await?;
+        service.shutdown().await;
+        let report = service.status(id).await?;
+        context.output.result(&report, status_text);
+        return Ok(Exit::Done);
+    }
     let report = loop {
         service.cancel(id, &args.reason).await?;
         // Whoever drives it, its journal tells when it has ended.

@@ -14,6 +14,7 @@ use l05_engine::service::{PlanRequest, Planned, Strategy};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::approval::{Next, settle};
 use super::exit::Exit;
 use super::output::{finding_line, table};
 use super::plan_file::read_plan;
@@ -62,7 +63,7 @@ pub(crate) struct PlanArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    /// Do not ask before an interactive run (this version never asks)
+    /// Answer the question of a plan that has to be approved with yes
     #[arg(long, short)]
     yes: bool,
 }
@@ -73,6 +74,9 @@ pub(crate) struct RunArgs {
 pub(crate) struct ExecuteArgs {
     /// A plan file, or the id of a plan (its beginning will do)
     plan: String,
+    /// Answer the question of a plan that has to be approved with yes
+    #[arg(long, short)]
+    yes: bool,
     /// The folder that tools see
     #[arg(long, value_name = "DIR")]
     workspace: Option<PathBuf>,
@@ -121,7 +125,7 @@ pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Erro
 }
 
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
-    let RunArgs { plan: args, yes: _ } = args;
+    let RunArgs { plan: args, yes } = args;
     let request = request(context, &args)?;
     let service = open(context, args.workspace)?;
     let planned = service.create_plan(request).await?;
@@ -129,7 +133,7 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error>
     context.output.note(&describe(&planned.plan));
     let id = planned.plan.id();
     service.execute(id).await?;
-    follow(context, &service, id).await
+    follow(context, &service, id, yes).await
 }
 
 pub(crate) async fn execute(context: &Context, args: ExecuteArgs) -> Result<Exit, Error> {
@@ -147,14 +151,14 @@ pub(crate) async fn execute(context: &Context, args: ExecuteArgs) -> Result<Exit
         })?
     };
     service.execute(id).await?;
-    follow(context, &service, id).await
+    follow(context, &service, id, args.yes).await
 }
 
 pub(crate) async fn retry(context: &Context, args: RetryArgs) -> Result<Exit, Error> {
     let service = open(context, args.workspace)?;
     let id = service.find(&args.id).await?;
     service.retry(id, args.from.as_deref()).await?;
-    follow(context, &service, id).await
+    follow(context, &service, id, false).await
 }
 
 fn warn(context: &Context, planned: &Planned) {
@@ -163,40 +167,86 @@ fn warn(context: &Context, planned: &Planned) {
     }
 }
 
-/// Shows the run and waits for its end; Ctrl-C stops it so that it can go on later.
-async fn follow(context: &Context, service: &PlanningService, id: PlanId) -> Result<Exit, Error> {
-    let mut watcher = service.watch(id).await?;
-    let mut progress = Progress::new(context.output, watcher.history().run().plan());
-    let show = async {
-        while let Some(event) = watcher.next().await? {
-            progress.show(&event);
+/// Shows the run and waits for its end; Ctrl-C stops it so that it can go on later. What waits for
+/// people is asked here, where somebody can be asked.
+async fn follow(
+    context: &Context,
+    service: &PlanningService,
+    id: PlanId,
+    yes: bool,
+) -> Result<Exit, Error> {
+    let mut progress: Option<Progress> = None;
+    // A second watcher of the same run begins before what the first has shown.
+    let mut shown_up_to = None;
+    loop {
+        let mut watcher = service.watch(id).await?;
+        let shown = progress
+            .get_or_insert_with(|| Progress::new(context.output, watcher.history().run().plan()));
+        let show = async {
+            let mut last = shown_up_to;
+            while let Some(event) = watcher.next().await? {
+                if shown_up_to.is_none_or(|seen| event.seq > seen) {
+                    shown.show(&event);
+                    last = Some(event.seq);
+                }
+            }
+            Ok::<_, Error>(last)
+        };
+        let both = async { tokio::try_join!(until_it_stands(service, id), show) };
+        let stood = tokio::select! {
+            stood = both => Some(stood),
+            () = told_to_stop() => None,
+        };
+        shown.finish();
+        let Some(stood) = stood else {
+            return Ok(interrupted(context, service, id).await);
+        };
+        let (status, last) = stood?;
+        shown_up_to = last;
+        if !is_over(status) {
+            match settle(context, service, id, yes).await? {
+                Next::GoOn if is_over(service.status(id).await?.status) => {}
+                Next::GoOn => {
+                    service.execute(id).await?;
+                    continue;
+                }
+                Next::Wait => {
+                    let result = service.result(id).await?;
+                    service.shutdown().await;
+                    context.output.result(&result, summary);
+                    return Ok(Exit::Waiting);
+                }
+            }
         }
-        Ok::<(), Error>(())
-    };
-    let both = async { tokio::join!(service.wait(id), show) };
-    let ended = tokio::select! {
-        ended = both => Some(ended),
-        () = told_to_stop() => None,
-    };
-    progress.finish();
-    let Some((status, shown)) = ended else {
-        context.output.note("stopping; once more Ctrl-C to leave at once");
-        tokio::select! {
-            () = service.shutdown() => {}
-            () = told_to_stop() => {}
-        }
-        context.output.note(&format!("interrupted; `l05 execute {id}` goes on"));
-        return Ok(Exit::Interrupted);
-    };
-    let status = status?;
-    shown?;
-    let result = service.result(id).await?;
-    service.shutdown().await;
-    context.output.result(&result, summary);
-    Ok(match status {
-        PlanStatus::Completed => Exit::Done,
-        _ => Exit::PlanFailed,
-    })
+        let result = service.result(id).await?;
+        service.shutdown().await;
+        let completed = result.status == PlanStatus::Completed;
+        context.output.result(&result, summary);
+        return Ok(if completed { Exit::Done } else { Exit::PlanFailed });
+    }
+}
+
+/// Waits for the end, or until nothing happens before a person answers: then the run is let go of.
+async fn until_it_stands(service: &PlanningService, id: PlanId) -> Result<PlanStatus, Error> {
+    let status = service.wait(id).await?;
+    if !is_over(status) {
+        service.park(id).await?;
+    }
+    Ok(status)
+}
+
+fn is_over(status: PlanStatus) -> bool {
+    matches!(status, PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled)
+}
+
+async fn interrupted(context: &Context, service: &PlanningService, id: PlanId) -> Exit {
+    context.output.note("stopping; once more Ctrl-C to leave at once");
+    tokio::select! {
+        () = service.shutdown() => {}
+        () = told_to_stop() => {}
+    }
+    context.output.note(&format!("interrupted; `l05 execute {id}` goes on"));
+    Exit::Interrupted
 }
 
 /// A plan for people: what it is and its tasks in order.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use l05_core::document::{Format, TextLimits, parse};
 use l05_core::estimate::{CostModel, ModelPrice, Prices};
@@ -221,6 +222,9 @@ fn assemble(settings: &Settings) -> Config {
     let text = |name: &str| value(name).as_str().unwrap_or_default().to_owned();
     let path = |name: &str| Some(PathBuf::from(text(name))).filter(|p| !p.as_os_str().is_empty());
     let integer = |name: &str| value(name).as_u64().unwrap_or_default();
+    let number = |name: &str| value(name).as_f64().unwrap_or_default();
+    let boolean = |name: &str| value(name).as_bool().unwrap_or(true);
+    let hours = number("approvals.answer_within_hours");
     Config {
         data_dir: path("store.data_dir").unwrap_or_else(default_data_dir),
         workspace: path("tools.workspace").unwrap_or_else(|| PathBuf::from(".")),
@@ -229,7 +233,7 @@ fn assemble(settings: &Settings) -> Config {
         policy: Policy::parse(&text("input.policy")).unwrap_or(Policy::Strict),
         text_limits: TextLimits { bytes_max: (integer("input.max_document_mb") as usize) << 20 },
         strategy: text("decomposition.strategy"),
-        template_threshold: value("decomposition.template_threshold").as_f64().unwrap_or(1.0),
+        template_threshold: number("decomposition.template_threshold"),
         limits: Limits {
             tasks_max: integer("decomposition.max_tasks") as usize,
             complexity_max: integer("validation.max_complexity") as f64,
@@ -252,7 +256,8 @@ fn assemble(settings: &Settings) -> Config {
         experience_days: integer("resource_estimation.rolling_average_window_days") as u32,
         prices: prices(value("prices.models"), value("prices.tools")),
         max_in_flight: integer("execution.max_in_flight") as u32,
-        require_signed_plans: value("security.require_signed_plans").as_bool().unwrap_or(true),
+        answer_within: (hours > 0.0).then(|| Duration::from_secs_f64(hours * 3600.0)),
+        require_signed_plans: boolean("security.require_signed_plans"),
         log_level: text("observability.log_level"),
     }
 }

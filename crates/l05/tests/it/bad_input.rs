@@ -162,11 +162,6 @@ fn plan_files() {
             &["E5602", "run as code"],
         ),
         (
-            "later",
-            "goal: x\ntasks:\n  - {id: a, tool: time.wait, gate: true, inputs: {seconds: 1}}",
-            &["gate", "not available"],
-        ),
-        (
             "secret",
             "goal: x\ntasks:\n  - {id: a, tool: fs.write, inputs: {path: x, text: 'secret://token'}}",
             &["E5402", "token"],

@@ -96,6 +96,7 @@ fn the_lists_are_whole() {
             "fs.search",
             "fs.write",
             "git.summary",
+            "human.approve",
             "json.select",
             "text.render",
             "time.wait",

@@ -248,7 +248,10 @@ fn destructive_tools_and_plain_keys_are_warned_of() {
         {"id": "a", "tool": "erase", "inputs": {"header": "ghp_16C7e42F292c6912E7710c838347Ae178B4a"}}]});
     sandbox.write("plan.json", &plan.to_string());
     let validate = ["validate", "plan.json", "--catalog", "tools.json"];
-    let (code, verdict) = sandbox.json(&validate);
+    let (_, asked) = sandbox.json(&validate);
+    assert_eq!(asked["warnings"].as_array().unwrap().len(), 1, "somebody is asked: {asked}");
+    let unasked = [&validate[..], &["--set", "approvals.destructive=false"]].concat();
+    let (code, verdict) = sandbox.json(&unasked);
     assert_eq!(code, 0, "{verdict}");
     let codes: Vec<&Value> =
         verdict["warnings"].as_array().unwrap().iter().map(|w| &w["code"]).collect();

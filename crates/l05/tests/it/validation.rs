@@ -27,13 +27,6 @@ fn each_fault_is_found_and_nothing_else() {
     let select = |value: &str| json!({"id": "s", "tool": "json.select", "inputs": {"value": value, "path": "$"}});
     // (code, a word of the message, tasks, the plan's other fields)
     let cases: Vec<(&str, &str, Value, Value)> = vec![
-        ("E5604", "on_budget", json!([wait("a")]), json!({"on_budget": "ask"})),
-        (
-            "E5604",
-            "require_approval",
-            json!([wait("a")]),
-            json!({"constraints": {"require_approval": true}}),
-        ),
         ("E5604", "100001 characters", json!([wait("a")]), json!({"goal": "x".repeat(100_001)})),
         ("E5604", "control character", json!([wait("a")]), json!({"goal": "a\u{7}b"})),
         ("E5604", "UUID", json!([wait("a")]), json!({"plan_id": "nope"})),
@@ -61,16 +54,10 @@ fn each_fault_is_found_and_nothing_else() {
             json!({}),
         ),
         (
-            "E5604",
+            "E5602",
             "for_each",
             json!([with(wait("a"), &json!({"for_each": {"in": "$[inputs].x"}}))]),
-            json!({"inputs": {"x": []}}),
-        ),
-        (
-            "E5604",
-            "on_recovery",
-            json!([with(wait("a"), &json!({"on_recovery": "ask"}))]),
-            json!({}),
+            json!({"inputs": {"x": "no list"}}),
         ),
         ("E5604", "which references use", json!([wait("a[0]")]), json!({})),
         ("E5604", "white space", json!([wait(" a")]), json!({})),

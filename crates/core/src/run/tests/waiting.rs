@@ -264,7 +264,7 @@ fn what_a_lost_attempt_used_counts_as_all_it_had_reserved() {
 fn a_person_decides_about_an_interrupted_attempt() {
     let document =
         json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"on_recovery": "ask"}))]});
-    let crashed = |tools: &std::collections::BTreeSet<String>| {
+    let crashed = |tools: &BTreeSet<String>| {
         let mut bench = Bench::new(&document);
         bench.send(Command::Start { from: Rerun::Fresh });
         bench.run = bench.refold();
@@ -276,11 +276,11 @@ fn a_person_decides_about_an_interrupted_attempt() {
     // A tool that may be called twice needs nobody's word.
     let (decision, _) = crashed(&std::iter::once("noop".to_owned()).collect());
     assert!(matches!(decision.events[1], Event::TaskRedispatched { .. }), "{decision:?}");
-    let (_, mut bench) = crashed(&std::collections::BTreeSet::new());
+    let (_, mut bench) = crashed(&BTreeSet::new());
     assert!(bench.run.waits_for_people());
     bench.answer(0, true);
     assert_eq!(bench.dispatched, [("a".to_owned(), 1), ("a".to_owned(), 1)], "the same attempt");
-    let (_, mut bench) = crashed(&std::collections::BTreeSet::new());
+    let (_, mut bench) = crashed(&BTreeSet::new());
     bench.answer(0, false);
     assert_eq!(bench.statuses(), "FAILED a:FAILED");
 }

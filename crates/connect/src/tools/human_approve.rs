@@ -1,0 +1,50 @@
+//! `human.approve`: a question to a person, as a task.
+//!
+//! The run asks before it starts the task (a task of this tool is a gate), so the tool itself only
+//! gives on what was answered.
+
+use l05_core::ErrorCode;
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use l05_core::run::gate::Answer;
+use l05_core::task::APPROVAL_TOOL;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::workspace::final_error;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// What is asked.
+    #[expect(dead_code, reason = "people read it in the plan")]
+    question: String,
+    /// What the person should see to answer.
+    #[serde(default)]
+    #[expect(dead_code, reason = "people read it in the plan")]
+    details: Option<Value>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Output {
+    /// True: a refusal fails the task instead.
+    approved: bool,
+    /// Who approved.
+    by: String,
+    /// Why.
+    reason: String,
+}
+
+pub(super) fn spec() -> ToolSpec {
+    let does = "Asks a person; goes on when approved, fails when refused.";
+    super::spec::<Input, Output>(APPROVAL_TOOL, does, true)
+}
+
+pub(super) fn run(answer: Option<Answer>, _: Input) -> Result<Output, TaskError> {
+    match answer {
+        Some(Answer { by, reason }) => Ok(Output { approved: true, by, reason }),
+        None => Err(final_error(ErrorCode::APPROVAL_REFUSED, "nobody was asked")),
+    }
+}
