@@ -383,6 +383,24 @@ impl Run {
         self.timers.peek().map(|Reverse(timer)| timer.at)
     }
 
+    /// Whether two folds of a plan's journal came to the same state. What the state holds for speed
+    /// alone (queues with entries that went stale) is not compared.
+    pub fn agrees_with(&self, other: &Run) -> bool {
+        let Run { tasks, status, partial, run, epoch, sequence, deadline, cancel, gates, .. } = self;
+        *tasks == other.tasks
+            && (*status, *partial, *run) == (other.status, other.partial, other.run)
+            && (*epoch, *sequence) == (other.epoch, other.sequence)
+            && (*deadline, *cancel) == (other.deadline, other.cancel)
+            && *gates == other.gates
+            && (self.left, self.running, self.mapping) == (other.left, other.running, other.mapping)
+            && self.maps == other.maps
+            && self.account == other.account
+            && self.reservations == other.reservations
+            && self.decidable == other.decidable
+            && self.expandable == other.expandable
+            && self.output_bytes == other.output_bytes
+    }
+
     fn parallelism(&self) -> u32 {
         self.plan.document().parallelism()
     }

@@ -701,18 +701,11 @@ proptest! {
         check_order(&bench);
         // The fold of the journal is the live state; twice is once.
         let mut folded = bench.refold();
-        let same = |a: &Run, b: &Run| {
-            a.tasks == b.tasks && a.status == b.status && a.partial == b.partial && a.left == b.left
-                && a.running == b.running && a.sequence == b.sequence && a.decidable == b.decidable
-                && a.maps == b.maps && a.gates == b.gates && a.account == b.account
-                && a.reservations == b.reservations && a.expandable == b.expandable
-                && a.mapping == b.mapping && a.output_bytes == b.output_bytes
-        };
-        prop_assert!(same(&folded, &bench.run));
+        prop_assert!(folded.agrees_with(&bench.run));
         for record in &bench.journal {
             folded.replay(record).unwrap();
         }
-        prop_assert!(same(&folded, &bench.run));
+        prop_assert!(folded.agrees_with(&bench.run));
     }
 }
 

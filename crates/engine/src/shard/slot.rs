@@ -254,7 +254,8 @@ impl Slot {
             | Effect::Finished => None,
         };
         let known: HashSet<(TaskIndex, Attempt)> = outstanding.iter().filter_map(pair).collect();
-        let gone: Vec<_> = self.started.difference(&known).copied().collect();
+        let mut gone: Vec<_> = self.started.difference(&known).copied().collect();
+        gone.sort_unstable();
         let stops = gone.into_iter().map(|(task, attempt)| Effect::Stop { task, attempt });
         let begun = self.started.clone();
         let fresh = outstanding.into_iter().filter(|e| pair(e).is_none_or(|p| !begun.contains(&p)));

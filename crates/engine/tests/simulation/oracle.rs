@@ -1,0 +1,288 @@
+//! What may never happen, told from the durable events alone: written without the machine's code,
+//! slowly and plainly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use l05_core::id::{Attempt, TaskIndex};
+use l05_core::plan::{Plan, PlanStatus};
+use l05_core::run::event::{Event, Gate, Next, Scope, Usage, Verdict};
+use l05_core::run::record::Record;
+use l05_core::task::Join;
+use l05_core::time::Timestamp;
+
+/// One plan's life as its journal tells it.
+pub(crate) struct Oracle {
+    plan: Arc<Plan>,
+    pub(crate) runs: u16,
+    pub(crate) finished: Option<PlanStatus>,
+    pub(crate) gates: BTreeSet<Gate>,
+    pub(crate) cancelled: bool,
+    pub(crate) in_flight: BTreeMap<TaskIndex, Flight>,
+    ended: BTreeMap<TaskIndex, End>,
+    verdicts: BTreeMap<u32, Verdict>,
+    items: BTreeMap<TaskIndex, TaskIndex>,
+    last_attempt: BTreeMap<TaskIndex, Attempt>,
+    completions: BTreeSet<(TaskIndex, Attempt)>,
+    not_before: BTreeMap<TaskIndex, Timestamp>,
+    again: BTreeSet<TaskIndex>,
+    limit: u64,
+    spent: u64,
+}
+
+/// An attempt that an executor should be working on.
+pub(crate) struct Flight {
+    pub(crate) attempt: Attempt,
+    pub(crate) reserved: u64,
+    not_after: Timestamp,
+    /// Its owner is gone.
+    orphan: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Completed,
+    Failed,
+    Skipped,
+}
+
+/// How long what was told to stop may take.
+const GRACE_MILLIS: u64 = 10_000;
+
+impl Oracle {
+    pub(crate) fn new(plan: Arc<Plan>) -> Oracle {
+        let limit = plan.document().constraints.max_token_budget.unwrap_or(u64::MAX);
+        Oracle {
+            plan,
+            runs: 0,
+            finished: None,
+            gates: BTreeSet::new(),
+            cancelled: false,
+            in_flight: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            items: BTreeMap::new(),
+            last_attempt: BTreeMap::new(),
+            completions: BTreeSet::new(),
+            not_before: BTreeMap::new(),
+            again: BTreeSet::new(),
+            limit,
+            spent: 0,
+        }
+    }
+
+    /// Whether the run is over, or was never to begin.
+    pub(crate) fn is_over(&self) -> bool {
+        self.finished.is_some()
+    }
+
+    /// Takes a durable record; panics where it tells of something that must not be.
+    pub(crate) fn record(&mut self, record: &Record) {
+        for event in &record.events {
+            self.event(event, record.at);
+        }
+        let adopted = record.events.iter().any(|event| matches!(event, Event::RunAdopted { .. }));
+        if adopted {
+            let forgotten = self.in_flight.iter().find(|(_, flight)| flight.orphan);
+            assert!(forgotten.is_none(), "adopted, and an attempt in flight was forgotten");
+        }
+    }
+
+    fn event(&mut self, event: &Event, at: Timestamp) {
+        if self.is_over() {
+            let allowed = matches!(
+                event,
+                Event::RunStarted { .. }
+                    | Event::ReportIgnored { .. }
+                    | Event::RunAdopted { .. }
+                    | Event::GateOpened { gate: Gate::Plan, .. }
+            );
+            assert!(allowed, "after the end: {event:?}");
+        }
+        match event {
+            Event::RunStarted { run, keep, kept_maps, .. } => self.begin(*run, keep, kept_maps),
+            Event::RunAdopted { .. } => {
+                self.in_flight.values_mut().for_each(|flight| flight.orphan = true);
+            }
+            Event::EdgeDecided { edge, verdict } => {
+                self.verdicts.insert(edge.0, *verdict);
+            }
+            Event::GateOpened { gate, .. } => {
+                self.finished = None;
+                self.gates.insert(*gate);
+                if let Gate::Recovery(task) = gate {
+                    let lost = self.leave(*task, "asked about");
+                    self.spent += lost.reserved;
+                }
+            }
+            Event::GateDecided { gate, approved, .. } => self.answered(*gate, *approved),
+            Event::MapExpanded { task, first, count, .. } => {
+                self.check_needs(*task);
+                (0..*count).for_each(|n| drop(self.items.insert(TaskIndex(first.0 + n), *task)));
+            }
+            Event::MapCompleted { task } => self.end(*task, End::Completed),
+            Event::BudgetWarned { .. } | Event::ReportIgnored { .. } => {}
+            Event::TaskDispatched { task, attempt, not_after, reserved } => {
+                self.check_needs(*task);
+                let last = self.last_attempt.insert(*task, *attempt);
+                assert!(last.is_none_or(|last| last < *attempt), "an attempt's number came twice");
+                let early = self.not_before.remove(task).filter(|not_before| at < *not_before);
+                assert!(early.is_none(), "a retry did not wait for its time");
+                self.fly(*task, *attempt, *not_after, reserved.tokens);
+            }
+            Event::TaskRedispatched { task, attempt, not_after, reserved } => {
+                assert_eq!(self.last_attempt.get(task), Some(attempt), "another attempt's number");
+                if !self.again.remove(task) {
+                    let before = self.leave(*task, "given out again");
+                    assert!(before.orphan, "given out again although its owner lives");
+                    self.spent += before.reserved;
+                }
+                self.fly(*task, *attempt, *not_after, reserved.tokens);
+            }
+            Event::TaskCompleted { task, attempt, usage, .. } => {
+                self.settle(*task, *attempt, Some(usage));
+                assert!(self.completions.insert((*task, *attempt)), "completed twice");
+                self.end(*task, End::Completed);
+            }
+            Event::AttemptFailed { task, attempt, usage, lost, next, .. } => {
+                self.settle(*task, *attempt, (!lost).then_some(usage));
+                match next {
+                    Next::Retry { at } => drop(self.not_before.insert(*task, *at)),
+                    Next::Final { .. } => self.end(*task, End::Failed),
+                }
+            }
+            Event::TaskFailed { task, .. } => self.end(*task, End::Failed),
+            Event::TasksBlocked { tasks, .. } => {
+                tasks.iter().for_each(|task| self.end(*task, End::Failed));
+            }
+            Event::TasksSkipped { tasks, .. } => {
+                tasks.iter().for_each(|task| self.end(*task, End::Skipped));
+            }
+            Event::CancelRequested { scope, .. } => self.cancelled |= *scope == Scope::Plan,
+            Event::TasksCancelled { tasks, .. } => {
+                for task in tasks {
+                    self.spent += self.in_flight.remove(task).map_or(0, |flight| flight.reserved);
+                    self.end(*task, End::Failed);
+                }
+            }
+            Event::RunFinished { status, .. } => self.finish(*status),
+        }
+    }
+
+    /// No attempt outlives its time by more than the grace, where its owner had time to say so.
+    pub(crate) fn check_timers(&self, now: Timestamp) {
+        let late = |flight: &&Flight| now.millis_since(flight.not_after) > GRACE_MILLIS;
+        let forgotten = self.in_flight.values().find(late);
+        assert!(forgotten.is_none(), "an attempt is in flight long after its time");
+    }
+
+    fn begin(&mut self, run: u16, keep: &[TaskIndex], kept_maps: &[TaskIndex]) {
+        assert!(self.in_flight.is_empty(), "a run began while attempts were in flight");
+        assert_eq!(run, self.runs + 1);
+        let plan_tasks = self.plan.graph().len();
+        let completed: BTreeSet<TaskIndex> =
+            self.ended.iter().filter(|(_, end)| **end == End::Completed).map(|(t, _)| *t).collect();
+        let kept: BTreeSet<TaskIndex> = keep.iter().copied().collect();
+        let forgotten = completed.iter().find(|t| t.at() < plan_tasks && !kept.contains(t));
+        assert!(forgotten.is_none(), "what completed would run again: {forgotten:?}");
+        assert!(kept.is_subset(&completed), "kept what did not complete");
+        self.items.retain(|_, map| kept.contains(map) || kept_maps.contains(map));
+        self.ended = kept.into_iter().map(|task| (task, End::Completed)).collect();
+        (self.runs, self.finished, self.cancelled, self.spent) = (run, None, false, 0);
+        self.limit = self.plan.document().constraints.max_token_budget.unwrap_or(u64::MAX);
+        self.verdicts.clear();
+        self.not_before.clear();
+        self.again.clear();
+        self.gates.clear();
+    }
+
+    fn answered(&mut self, gate: Gate, approved: bool) {
+        assert!(self.gates.remove(&gate), "an answer to what nobody asked");
+        match (gate, approved) {
+            (Gate::Plan, false) => self.finished = Some(PlanStatus::Failed),
+            (Gate::Recovery(task), true) => drop(self.again.insert(task)),
+            (Gate::Budget, true) => {
+                let once = self.plan.document().constraints.max_token_budget;
+                self.limit = self.limit.saturating_add(once.unwrap_or(0));
+            }
+            // What follows from a refusal is told by events of its own, or ends the task.
+            (Gate::Task(task) | Gate::Recovery(task), false) => {
+                self.ended.entry(task).or_insert(End::Failed);
+            }
+            (Gate::Plan | Gate::Task(_), true) | (Gate::Budget, false) => {}
+        }
+    }
+
+    fn fly(&mut self, task: TaskIndex, attempt: Attempt, not_after: Timestamp, reserved: u64) {
+        assert!(!self.ended.contains_key(&task), "{task:?} runs although it has ended");
+        let flight = Flight { attempt, reserved, not_after, orphan: false };
+        assert!(self.in_flight.insert(task, flight).is_none(), "{task:?} is in flight twice");
+        let most = self.plan.document().parallelism() as usize;
+        assert!(self.in_flight.len() <= most, "{} in flight, not {most}", self.in_flight.len());
+        let held: u64 = self.in_flight.values().map(|flight| flight.reserved).sum();
+        assert!(self.spent + held <= self.limit, "{} + {held} of {}", self.spent, self.limit);
+        let needs = self.plan.document().constraints.max_token_budget.is_some();
+        assert!(!needs || reserved > 0, "it goes out without a reservation");
+    }
+
+    fn leave(&mut self, task: TaskIndex, why: &str) -> Flight {
+        self.in_flight.remove(&task).unwrap_or_else(|| panic!("{task:?} {why}: not in flight"))
+    }
+
+    fn settle(&mut self, task: TaskIndex, attempt: Attempt, usage: Option<&Usage>) {
+        // A refused second try ends an attempt that is with nobody.
+        let Some(flight) = self.in_flight.remove(&task) else {
+            assert!(self.ended.contains_key(&task), "{task:?} ended an attempt it did not have");
+            return;
+        };
+        assert_eq!(flight.attempt, attempt, "another attempt's report counted");
+        self.spent += usage.map_or(flight.reserved, |usage| usage.tokens);
+    }
+
+    fn end(&mut self, task: TaskIndex, end: End) {
+        assert!(!self.in_flight.contains_key(&task), "{task:?} ended while in flight");
+        let before = self.ended.insert(task, end);
+        let refused = end == End::Failed && before == Some(End::Failed);
+        assert!(before.is_none() || refused, "{task:?} ended twice: {before:?}, {end:?}");
+    }
+
+    /// A task starts, or its list is made: what it needs has to be there.
+    fn check_needs(&self, task: TaskIndex) {
+        assert!(self.finished.is_none() && self.runs > 0, "{task:?} starts outside a run");
+        assert!(!self.cancelled, "{task:?} starts in a cancelled run");
+        let Some(origin) = self.items.get(&task).or(Some(&task)) else { return };
+        let graph = self.plan.graph();
+        let is_met = |edge: &l05_core::graph::EdgeIndex| {
+            let from = graph.edge(*edge).from;
+            let allowed = self.plan.task(from).allow_failure;
+            let ended_well = match self.ended.get(&from) {
+                Some(End::Completed) => true,
+                Some(End::Failed) => allowed,
+                Some(End::Skipped) | None => false,
+            };
+            let asked = self.plan.structure().is_conditional(*edge);
+            let says_yes = self.verdicts.get(&edge.0) == Some(&Verdict::Satisfied);
+            ended_well && (!asked || says_yes)
+        };
+        let edges = graph.edges_in(*origin);
+        let met = match self.plan.task(*origin).join {
+            Join::All => edges.iter().all(is_met),
+            Join::Any => edges.is_empty() || edges.iter().any(is_met),
+        };
+        assert!(met, "{task:?} starts before what it needs");
+    }
+
+    fn finish(&mut self, status: PlanStatus) {
+        assert!(self.in_flight.is_empty(), "the run ended with attempts in flight");
+        self.finished = Some(status);
+        self.gates.clear();
+        let tasks = self.plan.graph().indices();
+        let open: Vec<TaskIndex> = tasks.filter(|t| !self.ended.contains_key(t)).collect();
+        assert!(open.is_empty(), "the run ended and {open:?} did not");
+        let bad = |task: &TaskIndex| {
+            self.ended[task] == End::Failed && !self.plan.task(*task).allow_failure
+        };
+        let failed = self.plan.graph().indices().any(|task| bad(&task));
+        assert!(!(failed && status == PlanStatus::Completed), "COMPLETED, and a task failed");
+    }
+}

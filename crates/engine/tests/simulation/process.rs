@@ -1,0 +1,47 @@
+//! A process of the simulated world: a shard, what it has still to do, and its executors.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use l05_core::id::{Attempt, PlanId, TaskIndex};
+use l05_core::run::record::Record;
+use l05_core::time::Timestamp;
+use l05_engine::shard::{Action, Rules, Shard};
+
+/// What the driver has been told to do and has not done yet.
+pub(crate) enum Job {
+    Act(Action),
+    Reload(PlanId),
+}
+
+/// An executor at work.
+pub(crate) struct Work {
+    pub(crate) plan: PlanId,
+    pub(crate) task: TaskIndex,
+    pub(crate) attempt: Attempt,
+    pub(crate) told_to_stop: bool,
+    pub(crate) hangs: bool,
+}
+
+pub(crate) struct Process {
+    pub(crate) shard: Shard,
+    pub(crate) jobs: VecDeque<Job>,
+    pub(crate) batch: Option<Vec<Arc<Record>>>,
+    pub(crate) works: Vec<Work>,
+    pub(crate) wake_at: Option<Timestamp>,
+    /// Plans that another process has taken while this one lived: it may start nothing of them.
+    pub(crate) lost: BTreeSet<PlanId>,
+}
+
+impl Process {
+    pub(crate) fn new(in_flight_max: u32) -> Process {
+        Process {
+            shard: Shard::new(Rules::room(in_flight_max)),
+            jobs: VecDeque::new(),
+            batch: None,
+            works: Vec::new(),
+            wake_at: None,
+            lost: BTreeSet::new(),
+        }
+    }
+}

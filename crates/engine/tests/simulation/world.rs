@@ -1,0 +1,571 @@
+//! The world: a journal, processes, executors, people, and the scheduler that moves one of them at
+//! a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use l05_core::ErrorCode;
+use l05_core::graph::EdgeIndex;
+use l05_core::id::{Attempt, Epoch, PlanId, Sequence, TaskIndex};
+use l05_core::plan::{Plan, PlanStatus};
+use l05_core::run::Run;
+use l05_core::run::command::{Command, Outcome, Rerun};
+use l05_core::run::event::{Gate, Output, Scope, TaskError, Usage, Verdict};
+use l05_core::run::record::Record;
+use l05_core::time::Timestamp;
+use l05_engine::port::{AppendResult, Refusal};
+use l05_engine::shard::{Action, Input, Queued, Shard, Ticket, Turn};
+use serde_json::json;
+
+use crate::chance::Chance;
+use crate::oracle::Oracle;
+use crate::plans::any_plan;
+use crate::process::{Job, Process, Work};
+
+/// Steps with faults, before the world calms down and everything has to come to its end.
+const WILD_STEPS: usize = 250;
+/// Steps within which a calm world ends every plan.
+const CALM_STEPS: usize = 20_000;
+
+/// What a caller was promised when the answer comes.
+#[derive(Clone, Copy)]
+enum Promise {
+    Started(u16),
+    Cancelled,
+    Answered(Gate),
+}
+
+struct Stored {
+    plan: Arc<Plan>,
+    records: Vec<Arc<Record>>,
+    epoch: u64,
+    owner: Option<usize>,
+    oracle: Oracle,
+    retries_left: u32,
+}
+
+pub(crate) struct World {
+    chance: Chance,
+    now: Timestamp,
+    journal: BTreeMap<PlanId, Stored>,
+    processes: Vec<Process>,
+    room: u32,
+    promises: BTreeMap<u64, (PlanId, Promise)>,
+    tickets: u64,
+    /// Starts of executors by plan, task and attempt: a life in short.
+    story: Vec<(PlanId, u32, u16, usize)>,
+    calm: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let mut chance = Chance::new(seed);
+        let count = 1 + chance.below(3);
+        let journal = (0..count).map(|number| {
+            let plan = any_plan(&mut chance, number);
+            let oracle = Oracle::new(plan.clone());
+            let stored =
+                Stored { plan, records: Vec::new(), epoch: 0, owner: None, oracle, retries_left: 1 };
+            (stored.plan.id(), stored)
+        });
+        let journal = journal.collect();
+        let room = 1 + chance.below(4) as u32;
+        World {
+            chance,
+            now: Timestamp(1_000),
+            journal,
+            processes: vec![Process::new(room), Process::new(room)],
+            room,
+            promises: BTreeMap::new(),
+            tickets: 0,
+            story: Vec::new(),
+            calm: false,
+        }
+    }
+
+    /// Plays the whole life; panics where an invariant breaks.
+    pub(crate) fn play(mut self) -> Vec<(PlanId, u32, u16, usize)> {
+        for _ in 0..WILD_STEPS {
+            self.wild_step();
+        }
+        self.calm = true;
+        for _ in 0..CALM_STEPS {
+            if self.journal.values().all(|stored| stored.oracle.is_over()) && self.is_quiet() {
+                self.check_the_end();
+                return self.story;
+            }
+            self.calm_step();
+        }
+        panic!("a plan does not come to its end");
+    }
+
+    fn wild_step(&mut self) {
+        let who = self.chance.below(self.processes.len());
+        match self.chance.below(100) {
+            0..=29 => self.poll(who),
+            30..=54 => self.finish_append(who),
+            55..=69 => self.do_job(who),
+            70..=81 => self.work(),
+            82..=86 => self.claim_any(who),
+            87..=90 => self.pass_time(),
+            91..=92 => self.answer_any(),
+            93 => self.cancel_any(),
+            94..=95 => self.stray_report(who),
+            96 => self.steal_any(who),
+            97..=98 => self.crash(who),
+            _ => self.compare(who),
+        }
+    }
+
+    /// Everything that can be done is done before time passes.
+    fn calm_step(&mut self) {
+        for who in 0..self.processes.len() {
+            self.poll(who);
+            while self.processes[who].batch.is_some() || !self.processes[who].jobs.is_empty() {
+                self.finish_append(who);
+                self.do_job(who);
+                self.poll(who);
+            }
+            self.compare(who);
+            for stored in self.journal.values().filter(|stored| stored.owner == Some(who)) {
+                stored.oracle.check_timers(self.now);
+            }
+        }
+        let before: usize = self.journal.values().map(|stored| stored.records.len()).sum();
+        let who = self.chance.below(self.processes.len());
+        self.claim_any(who);
+        self.work();
+        self.answer_any();
+        let after: usize = self.journal.values().map(|stored| stored.records.len()).sum();
+        if before == after {
+            self.pass_time();
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.processes.iter().all(|process| process.batch.is_none() && process.jobs.is_empty())
+    }
+
+    // A process at work.
+
+    fn poll(&mut self, who: usize) {
+        let turn = self.processes[who].shard.poll(self.now);
+        let Turn { append, actions, replies, reload, wake_at } = turn;
+        for (ticket, answer) in replies {
+            if let Some((plan, promise)) = self.promises.remove(&ticket.0)
+                && answer.is_ok()
+            {
+                self.check_promise(plan, promise);
+            }
+        }
+        for action in actions {
+            self.check_action(who, &action);
+            self.processes[who].jobs.push_back(Job::Act(action));
+        }
+        let process = &mut self.processes[who];
+        process.jobs.extend(reload.into_iter().map(Job::Reload));
+        process.wake_at = wake_at;
+        if !append.is_empty() {
+            assert!(process.batch.is_none(), "a second batch while one is being appended");
+            process.batch = Some(append);
+        }
+    }
+
+    /// The journal answers, or fails: with all, some or nothing of the batch written.
+    fn finish_append(&mut self, who: usize) {
+        let Some(batch) = self.processes[who].batch.take() else { return };
+        let fails = !self.calm && self.chance.one_in(12);
+        let written = match fails {
+            true => self.chance.below(batch.len() + 1),
+            false => batch.len(),
+        };
+        let results: Vec<AppendResult> =
+            batch.iter().take(written).map(|record| self.append(record)).collect();
+        let known = (!fails).then_some(&results[..]);
+        self.processes[who].shard.appended(known);
+    }
+
+    fn append(&mut self, record: &Arc<Record>) -> AppendResult {
+        let stored = self.journal.get_mut(&record.plan).unwrap();
+        if record.epoch.0 != stored.epoch {
+            return AppendResult::Refused(Refusal::StaleEpoch);
+        }
+        let next = stored.records.last().map_or(1, |last| last.next().0);
+        if record.first.0 != next {
+            return AppendResult::Refused(Refusal::WrongSequence);
+        }
+        stored.records.push(record.clone());
+        stored.oracle.record(record);
+        AppendResult::Appended
+    }
+
+    fn do_job(&mut self, who: usize) {
+        let Some(job) = self.processes[who].jobs.pop_front() else { return };
+        match job {
+            Job::Reload(plan) => {
+                if !self.processes[who].lost.contains(&plan) {
+                    let (run, epoch) = (self.fold(plan), Epoch(self.journal[&plan].epoch));
+                    self.open(who, run, epoch);
+                }
+            }
+            Job::Act(action) => self.act(who, action),
+        }
+    }
+
+    fn act(&mut self, who: usize, action: Action) {
+        match action {
+            Action::Start(it) => self.start(who, it.plan.id(), it.task, it.attempt),
+            Action::Resolve(question) => {
+                let edges = question.edges.iter().map(|(edge, _)| (*edge, self.verdict()));
+                let edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)> = edges.collect();
+                let command = Command::Resolved { task: question.task, edges };
+                self.send(who, question.plan.id(), command, None);
+            }
+            Action::Expand(listing) => {
+                let items = match self.chance.below(8) {
+                    0 => Err(failure(ErrorCode::REFERENCE_UNRESOLVED)),
+                    n => {
+                        let count = n as u32 % 4;
+                        let list: Vec<u32> = (0..count).collect();
+                        Ok((Output::Inline(Arc::new(json!(list))), count))
+                    }
+                };
+                let command = Command::Expanded { task: listing.task, items };
+                self.send(who, listing.plan.id(), command, None);
+            }
+            Action::Stop { plan, task, attempt } => {
+                let works = &mut self.processes[who].works;
+                let it = works
+                    .iter_mut()
+                    .find(|w| (w.plan, w.task, w.attempt) == (plan, task, attempt));
+                if let Some(work) = it {
+                    work.told_to_stop = true;
+                }
+            }
+            Action::StopAll(plan) => {
+                self.processes[who].works.retain(|work| work.plan != plan);
+                self.processes[who].lost.remove(&plan);
+                self.let_go(who, plan);
+            }
+            // The driver lets go of a run that waits only when it is asked to.
+            Action::Waiting(_) => {}
+            Action::Finished { plan, .. } => {
+                self.processes[who].shard.handle(Input::Close { plan, error: None });
+                self.let_go(who, plan);
+            }
+        }
+    }
+
+    fn let_go(&mut self, who: usize, plan: PlanId) {
+        let stored = self.journal.get_mut(&plan).unwrap();
+        if stored.owner == Some(who) {
+            stored.owner = None;
+        }
+    }
+
+    fn verdict(&mut self) -> Result<Verdict, TaskError> {
+        match self.chance.below(6) {
+            0 => Err(failure(ErrorCode::DEPENDENCY_INVALID)),
+            1 => Ok(Verdict::Unsatisfied),
+            _ => Ok(Verdict::Satisfied),
+        }
+    }
+
+    /// An executor begins: the same work may not be going on anywhere.
+    fn start(&mut self, who: usize, plan: PlanId, task: TaskIndex, attempt: Attempt) {
+        if self.processes[who].lost.contains(&plan) {
+            return;
+        }
+        let others = self.processes.iter().flat_map(|process| &process.works);
+        for other in others.filter(|work| (work.plan, work.task) == (plan, task)) {
+            assert!(other.told_to_stop, "{task:?} runs twice at the same time");
+            assert!(other.attempt != attempt, "attempt {attempt:?} of {task:?} was begun twice");
+        }
+        self.story.push((plan, task.0, attempt.0, who));
+        let hangs = self.chance.one_in(10);
+        let work = Work { plan, task, attempt, told_to_stop: false, hangs };
+        self.processes[who].works.push(work);
+    }
+
+    /// Some executor answers, or goes on hanging.
+    fn work(&mut self) {
+        let who = self.chance.below(self.processes.len());
+        let count = self.processes[who].works.len();
+        if count == 0 {
+            return;
+        }
+        let at = self.chance.below(count);
+        let Work { plan, task, attempt, told_to_stop, hangs } = self.processes[who].works[at];
+        if hangs && !told_to_stop {
+            return;
+        }
+        self.processes[who].works.swap_remove(at);
+        if told_to_stop && self.chance.one_in(4) {
+            // It never says anything: it is given up when its grace is over.
+            return;
+        }
+        let reserved = self.journal[&plan].oracle.in_flight.get(&task).map_or(0, |f| f.reserved);
+        let usage = Usage { tokens: self.chance.below(reserved as usize + 1) as u64, cost_usd: 0.0 };
+        let outcome = match self.chance.below(8) {
+            _ if told_to_stop => Outcome::Stopped,
+            0 | 1 => Outcome::Failed(failure(ErrorCode::TASK_FAILED)),
+            2 => Outcome::Failed(failure(ErrorCode::INPUT_MISSING)),
+            _ => Outcome::Completed(Output::Inline(Arc::new(json!(attempt.0)))),
+        };
+        let report = Command::Report { task, attempt, outcome, usage };
+        if self.chance.one_in(6) {
+            self.send(who, plan, report.clone(), None);
+        }
+        self.send(who, plan, report, None);
+    }
+
+    /// A report that is late, wrong or contradicts an earlier one.
+    fn stray_report(&mut self, who: usize) {
+        let Some(plan) = self.any_plan_of(who) else { return };
+        let stored = &self.journal[&plan];
+        let task = TaskIndex(self.chance.below(stored.plan.graph().len() + 2) as u32);
+        let attempt = Attempt(self.chance.below(4) as u16);
+        let genuine = stored.oracle.in_flight.get(&task).is_some_and(|f| f.attempt == attempt);
+        if genuine {
+            return;
+        }
+        let outcome = Outcome::Completed(Output::Inline(Arc::new(json!("stray"))));
+        let usage = Usage { tokens: 1_000_000, cost_usd: 0.0 };
+        self.send(who, plan, Command::Report { task, attempt, outcome, usage }, None);
+    }
+
+    // Owners.
+
+    /// A process takes a plan that nobody owns, as `execute` and `retry` do.
+    fn claim_any(&mut self, who: usize) {
+        let free: Vec<PlanId> = self
+            .journal
+            .iter()
+            .filter(|(_, stored)| stored.owner.is_none() && (!stored.oracle.is_over() || stored.retries_left > 0))
+            .map(|(id, _)| *id)
+            .collect();
+        if !free.is_empty() {
+            let plan = *self.chance.pick(&free);
+            self.claim(who, plan);
+        }
+    }
+
+    fn claim(&mut self, who: usize, plan: PlanId) {
+        if self.processes[who].shard.owns(plan) || self.processes[who].lost.contains(&plan) {
+            return;
+        }
+        let run = self.fold(plan);
+        let stored = self.journal.get_mut(&plan).unwrap();
+        let start = match run.status() {
+            PlanStatus::Executing | PlanStatus::PendingApproval => None,
+            PlanStatus::Validated | PlanStatus::Approved | PlanStatus::Draft => Some(Rerun::Fresh),
+            PlanStatus::Failed | PlanStatus::Cancelled if stored.retries_left > 0 => {
+                stored.retries_left -= 1;
+                Some(Rerun::Failed)
+            }
+            PlanStatus::Failed | PlanStatus::Cancelled | PlanStatus::Completed => {
+                stored.retries_left = 0;
+                return;
+            }
+        };
+        stored.epoch += 1;
+        stored.owner = Some(who);
+        let epoch = Epoch(stored.epoch);
+        let promise = start.map(|_| Promise::Started(run.number() + 1));
+        self.open(who, run, epoch);
+        let command = start.map_or(Command::Adopt { epoch }, |from| Command::Start { from });
+        self.send(who, plan, command, promise);
+    }
+
+    /// A process that could not renew its lease stops its executors; then another takes over.
+    fn steal_any(&mut self, thief: usize) {
+        let victim = 1 - thief;
+        let Some(plan) = self.any_plan_of(victim) else { return };
+        if self.processes[thief].shard.owns(plan) || self.processes[thief].lost.contains(&plan) {
+            return;
+        }
+        self.processes[victim].works.retain(|work| work.plan != plan);
+        self.processes[victim].lost.insert(plan);
+        self.journal.get_mut(&plan).unwrap().owner = None;
+        if !self.journal[&plan].oracle.is_over() {
+            self.claim(thief, plan);
+        }
+    }
+
+    fn any_plan_of(&mut self, who: usize) -> Option<PlanId> {
+        let owned: Vec<PlanId> = self
+            .journal
+            .iter()
+            .filter(|(_, stored)| stored.owner == Some(who))
+            .map(|(id, _)| *id)
+            .collect();
+        (!owned.is_empty()).then(|| *self.chance.pick(&owned))
+    }
+
+    /// The process dies: its batch is written up to some record, its executors die with it.
+    fn crash(&mut self, who: usize) {
+        let room = self.room;
+        let dead = std::mem::replace(&mut self.processes[who], Process::new(room));
+        if let Some(batch) = dead.batch {
+            let written = self.chance.below(batch.len() + 1);
+            for record in &batch[..written] {
+                self.append(record);
+            }
+        }
+        for stored in self.journal.values_mut().filter(|stored| stored.owner == Some(who)) {
+            stored.owner = None;
+        }
+    }
+
+    // People.
+
+    fn answer_any(&mut self) {
+        let plans: Vec<PlanId> = self.journal.keys().copied().collect();
+        let plan = *self.chance.pick(&plans);
+        let gates: Vec<Gate> = self.journal[&plan].oracle.gates.iter().copied().collect();
+        if gates.is_empty() {
+            return;
+        }
+        let gate = *self.chance.pick(&gates);
+        let approve = !self.chance.one_in(4);
+        let (by, reason) = ("eve".to_owned(), String::new());
+        let command = Command::Decide { gate, approve, by, reason };
+        match self.journal[&plan].owner {
+            Some(owner) => {
+                self.send(owner, plan, command, Some(Promise::Answered(gate)));
+                if gate == Gate::Plan && approve {
+                    self.send(owner, plan, Command::Start { from: Rerun::Fresh }, None);
+                }
+            }
+            None => self.note(plan, command),
+        }
+    }
+
+    /// A command to a run that nobody drives, journaled by whoever got it.
+    fn note(&mut self, plan: PlanId, command: Command) {
+        let mut run = self.fold(plan);
+        let first = Sequence(run.sequence().0 + 1);
+        let events = run.note(command, self.now).unwrap_or_default();
+        if events.is_empty() {
+            return;
+        }
+        let stored = self.journal.get_mut(&plan).unwrap();
+        stored.epoch += 1;
+        let epoch = Epoch(stored.epoch);
+        let (at, actor) = (self.now, "person".into());
+        let record = Record { plan, first, epoch, at, actor, events, blobs: Vec::new() };
+        assert_eq!(self.append(&Arc::new(record)), AppendResult::Appended);
+    }
+
+    fn cancel_any(&mut self) {
+        let who = self.chance.below(self.processes.len());
+        let Some(plan) = self.any_plan_of(who) else { return };
+        let whole = self.chance.one_in(2);
+        let task = TaskIndex(self.chance.below(self.journal[&plan].plan.graph().len()) as u32);
+        let scope = if whole { Scope::Plan } else { Scope::Task(task) };
+        let command = Command::Cancel { scope, reason: String::new() };
+        self.send(who, plan, command, whole.then_some(Promise::Cancelled));
+    }
+
+    fn send(&mut self, who: usize, plan: PlanId, command: Command, promise: Option<Promise>) {
+        let ticket = promise.map(|promise| {
+            self.tickets += 1;
+            self.promises.insert(self.tickets, (plan, promise));
+            Ticket(self.tickets)
+        });
+        let queued = Queued { plan, command, actor: "world".into(), blob: None, ticket };
+        self.processes[who].shard.handle(Input::Command(queued));
+    }
+
+    fn open(&mut self, who: usize, run: Run, epoch: Epoch) {
+        self.processes[who].shard.handle(Input::Open { run: Box::new(run), epoch });
+    }
+
+    /// Time passes: to the next timer, or a little.
+    fn pass_time(&mut self) {
+        let timers = self.processes.iter().filter_map(|process| process.wake_at);
+        let next = timers.min().filter(|at| *at > self.now);
+        let little = self.now.plus_millis(1 + self.chance.below(2_000) as u64);
+        self.now = match next {
+            Some(next) if self.calm || self.chance.one_in(2) => next,
+            _ => little,
+        };
+    }
+
+    // What is checked beside what the oracle reads from the journal.
+
+    fn fold(&self, plan: PlanId) -> Run {
+        let stored = &self.journal[&plan];
+        let mut run = Run::new(stored.plan.clone());
+        for record in &stored.records {
+            run.replay(record).unwrap();
+        }
+        run
+    }
+
+    /// The fold of the journal is the live state.
+    fn compare(&mut self, who: usize) {
+        let Some(plan) = self.any_plan_of(who) else { return };
+        let shard: &Shard = &self.processes[who].shard;
+        let last = self.journal[&plan].records.last().map_or(1, |record| record.next().0);
+        if let Some(live) = shard.durable(plan)
+            && live.sequence().0 + 1 == last
+        {
+            assert!(live.agrees_with(&self.fold(plan)), "the journal tells another state");
+        }
+    }
+
+    /// Nothing leaves a shard that is not in the journal.
+    fn check_action(&self, who: usize, action: &Action) {
+        let (Action::Start(_) | Action::Finished { .. }) = action else { return };
+        let (Action::Start(_), plan) = (action, plan_of(action)) else {
+            let stored = &self.journal[&plan_of(action)];
+            let told = stored.oracle.is_over() || stored.owner != Some(who);
+            return assert!(told, "an end was told that is not in the journal");
+        };
+        let stored = &self.journal[&plan];
+        if let Action::Start(it) = action
+            && stored.owner == Some(who)
+        {
+            let flight = stored.oracle.in_flight.get(&it.task);
+            let known = flight.is_some_and(|flight| flight.attempt == it.attempt);
+            assert!(known, "an attempt starts that is not in the journal");
+        }
+    }
+
+    /// What was acknowledged is in the journal.
+    fn check_promise(&self, plan: PlanId, promise: Promise) {
+        let oracle = &self.journal[&plan].oracle;
+        let kept = match promise {
+            Promise::Started(run) => oracle.runs >= run || oracle.gates.contains(&Gate::Plan),
+            Promise::Cancelled => oracle.cancelled || oracle.is_over() || oracle.runs > 1,
+            Promise::Answered(gate) => !oracle.gates.contains(&gate) || gate != Gate::Plan,
+        };
+        assert!(kept, "acknowledged, and the journal does not have it");
+    }
+
+    fn check_the_end(&self) {
+        for process in &self.processes {
+            let left = process.works.iter().find(|work| {
+                !work.told_to_stop && self.journal[&work.plan].owner.is_none()
+            });
+            assert!(left.is_none(), "an executor works on after the end of its plan");
+        }
+    }
+}
+
+fn plan_of(action: &Action) -> PlanId {
+    match action {
+        Action::Start(it) => it.plan.id(),
+        Action::Resolve(it) => it.plan.id(),
+        Action::Expand(it) => it.plan.id(),
+        Action::Stop { plan, .. }
+        | Action::StopAll(plan)
+        | Action::Waiting(plan)
+        | Action::Finished { plan, .. } => *plan,
+    }
+}
+
+fn failure(code: ErrorCode) -> TaskError {
+    TaskError { code, message: "simulated".to_owned(), is_final: false }
+}
