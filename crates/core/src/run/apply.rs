@@ -244,9 +244,12 @@ impl Run {
         }
         state.status = after;
         self.set_phase(task, phase);
+        if has_ended(after) || change == Change::Expanded {
+            // Nobody needs its list any more.
+            self.expandable.remove(&task);
+        }
         if has_ended(after) {
             self.left -= 1;
-            self.expandable.remove(&task);
             // Nobody needs to answer any more.
             if !self.gates.is_empty() {
                 self.gates.remove(&super::event::Gate::Task(task));

@@ -18,11 +18,12 @@ pub(crate) struct Oracle {
     pub(crate) finished: Option<PlanStatus>,
     pub(crate) gates: BTreeSet<Gate>,
     pub(crate) cancelled: bool,
+    pub(crate) asked_about_the_plan: bool,
     pub(crate) in_flight: BTreeMap<TaskIndex, Flight>,
     ended: BTreeMap<TaskIndex, End>,
     verdicts: BTreeMap<u32, Verdict>,
     items: BTreeMap<TaskIndex, TaskIndex>,
-    last_attempt: BTreeMap<TaskIndex, Attempt>,
+    pub(crate) last_attempt: BTreeMap<TaskIndex, Attempt>,
     completions: BTreeSet<(TaskIndex, Attempt)>,
     not_before: BTreeMap<TaskIndex, Timestamp>,
     again: BTreeSet<TaskIndex>,
@@ -58,6 +59,7 @@ impl Oracle {
             finished: None,
             gates: BTreeSet::new(),
             cancelled: false,
+            asked_about_the_plan: false,
             in_flight: BTreeMap::new(),
             ended: BTreeMap::new(),
             verdicts: BTreeMap::new(),
@@ -110,6 +112,7 @@ impl Oracle {
             Event::GateOpened { gate, .. } => {
                 self.finished = None;
                 self.gates.insert(*gate);
+                self.asked_about_the_plan |= *gate == Gate::Plan;
                 if let Gate::Recovery(task) = gate {
                     let lost = self.leave(*task, "asked about");
                     self.spent += lost.reserved;
@@ -118,7 +121,7 @@ impl Oracle {
             Event::GateDecided { gate, approved, .. } => self.answered(*gate, *approved),
             Event::MapExpanded { task, first, count, .. } => {
                 self.check_needs(*task);
-                (0..*count).for_each(|n| drop(self.items.insert(TaskIndex(first.0 + n), *task)));
+                self.items.extend((0..*count).map(|n| (TaskIndex(first.0 + n), *task)));
             }
             Event::MapCompleted { task } => self.end(*task, End::Completed),
             Event::BudgetWarned { .. } | Event::ReportIgnored { .. } => {}
@@ -199,7 +202,6 @@ impl Oracle {
     fn answered(&mut self, gate: Gate, approved: bool) {
         assert!(self.gates.remove(&gate), "an answer to what nobody asked");
         match (gate, approved) {
-            (Gate::Plan, false) => self.finished = Some(PlanStatus::Failed),
             (Gate::Recovery(task), true) => drop(self.again.insert(task)),
             (Gate::Budget, true) => {
                 let once = self.plan.document().constraints.max_token_budget;
@@ -209,7 +211,7 @@ impl Oracle {
             (Gate::Task(task) | Gate::Recovery(task), false) => {
                 self.ended.entry(task).or_insert(End::Failed);
             }
-            (Gate::Plan | Gate::Task(_), true) | (Gate::Budget, false) => {}
+            (Gate::Plan, _) | (Gate::Task(_), true) | (Gate::Budget, false) => {}
         }
     }
 
@@ -276,6 +278,10 @@ impl Oracle {
         assert!(self.in_flight.is_empty(), "the run ended with attempts in flight");
         self.finished = Some(status);
         self.gates.clear();
+        if self.runs == 0 {
+            // Refused or cancelled before it ever ran.
+            return;
+        }
         let tasks = self.plan.graph().indices();
         let open: Vec<TaskIndex> = tasks.filter(|t| !self.ended.contains_key(t)).collect();
         assert!(open.is_empty(), "the run ended and {open:?} did not");
