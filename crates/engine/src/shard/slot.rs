@@ -135,13 +135,17 @@ impl Slot {
         let mut decided = Decided::default();
         let (mut events, mut effects, mut blobs) = (Vec::new(), Vec::new(), Vec::<Blob>::new());
         let mut inputs = Vec::new();
-        if std::mem::take(&mut self.due) {
-            let wake =
-                self.run.handle(Command::Wake, now, terms).expect("waking is always allowed");
-            events.extend(wake.events);
-            effects.extend(wake.effects);
-        }
-        while let Some(mut queued) = self.inbox.pop_front() {
+        loop {
+            // What was decided once already goes first: whether it took effect is seen in the state
+            // that the journal has, and an adoption says whose the attempts in flight are before
+            // their timers are judged.
+            if self.again == 0 && std::mem::take(&mut self.due) {
+                let wake =
+                    self.run.handle(Command::Wake, now, terms).expect("waking is always allowed");
+                events.extend(wake.events);
+                effects.extend(wake.effects);
+            }
+            let Some(mut queued) = self.inbox.pop_front() else { break };
             let repeated = self.again > 0;
             self.again = self.again.saturating_sub(1);
             if repeated && self.is_done_already(&queued.command) {
@@ -239,8 +243,11 @@ impl Slot {
         self.run = run;
         self.epoch = epoch;
         self.state = State::Idle;
-        self.due = true;
         self.wake_at = None;
+        if self.is_to_be_adopted() {
+            return Vec::new();
+        }
+        self.due = true;
         let mut outstanding = self.run.outstanding();
         // A new run that is about to be decided again: the last one's end has been told.
         if self.inbox.iter().any(|queued| matches!(queued.command, Command::Start { .. })) {
@@ -260,6 +267,17 @@ impl Slot {
         let begun = self.started.clone();
         let fresh = outstanding.into_iter().filter(|e| pair(e).is_none_or(|p| !begun.contains(&p)));
         stops.chain(fresh).collect::<Vec<_>>().into_iter().filter_map(|e| self.action(e)).collect()
+    }
+
+    /// Whether an adoption waits to be decided, perhaps again after it was lost with an append.
+    /// Until then what is in flight is the last owner's, and its timers are not this process's to
+    /// judge: an attempt that they start would be taken for one of the last owner's.
+    fn is_to_be_adopted(&self) -> bool {
+        let epoch = self.run.epoch();
+        let adopts = |queued: &Queued| {
+            matches!(queued.command, Command::Adopt { epoch: new } if new != epoch)
+        };
+        self.inbox.iter().any(adopts)
     }
 
     /// Another claim by this process: the newer epoch is the one that the store accepts.

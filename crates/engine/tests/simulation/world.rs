@@ -184,12 +184,19 @@ impl World {
         };
         let results: Vec<AppendResult> =
             batch.iter().take(written).map(|record| self.append(record)).collect();
+        self.tell(|| format!("process {who} appends, and {}", if fails { "cannot know" } else { "knows" }));
         let known = (!fails).then_some(&results[..]);
         self.processes[who].shard.appended(known);
     }
 
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.aloud {
+            eprintln!("{} {}", self.now.0, what());
+        }
+    }
+
     fn append(&mut self, record: &Arc<Record>) -> AppendResult {
-        let stored = self.journal.get_mut(&record.plan).unwrap();
+        let stored = &self.journal[&record.plan];
         if record.epoch.0 != stored.epoch {
             return AppendResult::Refused(Refusal::StaleEpoch);
         }
@@ -197,9 +204,8 @@ impl World {
         if record.first.0 != next {
             return AppendResult::Refused(Refusal::WrongSequence);
         }
-        if self.aloud {
-            eprintln!("{} {} {:?} {:?}", self.now.0, record.plan, record.epoch, record.events);
-        }
+        self.tell(|| format!("{} {:?} {:?}", record.plan, record.epoch, record.events));
+        let stored = self.journal.get_mut(&record.plan).unwrap();
         stored.records.push(record.clone());
         stored.oracle.record(record);
         AppendResult::Appended
@@ -282,6 +288,7 @@ impl World {
         if self.processes[who].lost.contains(&plan) {
             return;
         }
+        self.tell(|| format!("process {who} starts {task:?} {attempt:?} of {plan}"));
         let others = self.processes.iter().flat_map(|process| &process.works);
         for other in others.filter(|work| (work.plan, work.task) == (plan, task)) {
             assert!(other.told_to_stop, "{task:?} runs twice at the same time");
@@ -388,6 +395,7 @@ impl World {
         if self.processes[thief].shard.owns(plan) || self.processes[thief].lost.contains(&plan) {
             return;
         }
+        self.tell(|| format!("process {thief} takes {plan}"));
         self.processes[victim].works.retain(|work| work.plan != plan);
         self.processes[victim].lost.insert(plan);
         self.journal.get_mut(&plan).unwrap().owner = None;
@@ -409,6 +417,7 @@ impl World {
     /// The process dies: its batch is written up to some record, its executors die with it.
     fn crash(&mut self, who: usize) {
         let room = self.room;
+        self.tell(|| format!("process {who} dies"));
         let dead = std::mem::replace(&mut self.processes[who], Process::new(room));
         if let Some(batch) = dead.batch {
             let written = self.chance.below(batch.len() + 1);
