@@ -195,9 +195,9 @@ impl Slot {
             Command::Start { .. } => {
                 matches!(self.run.status(), PlanStatus::Executing | PlanStatus::PendingApproval)
             }
-            Command::Cancel { .. } => !matches!(
+            Command::Cancel { .. } => matches!(
                 self.run.status(),
-                PlanStatus::Executing | PlanStatus::Validated | PlanStatus::Approved
+                PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled
             ),
             Command::Adopt { epoch } => self.run.epoch() == *epoch,
             // Deciding these again gives no event where they took effect.

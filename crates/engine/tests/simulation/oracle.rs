@@ -161,7 +161,12 @@ impl Oracle {
             Event::TasksSkipped { tasks, .. } => {
                 tasks.iter().for_each(|task| self.end(*task, End::Skipped));
             }
-            Event::CancelRequested { scope, .. } => self.cancelled |= *scope == Scope::Plan,
+            Event::CancelRequested { scope, grace_until, .. } => {
+                self.cancelled |= *scope == Scope::Plan;
+                for flight in self.in_flight.values_mut() {
+                    flight.not_after = flight.not_after.max(*grace_until);
+                }
+            }
             Event::TasksCancelled { tasks, .. } => {
                 for task in tasks {
                     self.spent += self.in_flight.remove(task).map_or(0, |flight| flight.reserved);
