@@ -28,6 +28,11 @@ impl Run {
             self.commit(event, &mut decision);
         }
         if readopt {
+            // All of it is asked at once; what the adoption's own events made askable is in there.
+            let asks = |effect: &Effect| {
+                matches!(effect, Effect::Resolve { .. } | Effect::Expand { .. })
+            };
+            decision.effects.retain(|effect| !asks(effect));
             self.ask_again(&mut decision);
         }
         self.settle(now, terms, &mut decision);
