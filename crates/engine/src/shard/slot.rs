@@ -6,7 +6,7 @@ use std::sync::Arc;
 use l05_core::id::{Attempt, Epoch, TaskIndex};
 use l05_core::plan::PlanStatus;
 use l05_core::run::Run;
-use l05_core::run::command::{Command, Effect, Terms};
+use l05_core::run::command::{Command, Effect, Rejected, Terms};
 use l05_core::run::event::{Event, Output};
 use l05_core::run::record::{Blob, Record};
 use l05_core::time::Timestamp;
@@ -19,8 +19,9 @@ use super::{Action, Assignment, Listing, Place, Produced, Question, Queued, Repl
 pub(super) enum State {
     /// Memory and journal agree.
     Idle,
-    /// Memory is ahead; the inputs that made it so are kept in case the append fails.
-    Appending { inputs: Vec<Queued>, effects: Vec<Effect> },
+    /// Memory is ahead; the inputs that made it so are kept in case the append fails, and their
+    /// answers until it has not.
+    Appending { inputs: Vec<Answered>, effects: Vec<Effect> },
     /// The append failed and the journal must be read before anything else.
     Lost,
 }
@@ -45,9 +46,12 @@ pub(super) struct Slot {
     pub(super) wake_at: Option<Timestamp>,
     /// Attempts whose executors this process has started.
     started: HashSet<(TaskIndex, Attempt)>,
-    /// Inputs in front of the inbox that were decided once already, under an append that failed.
-    again: usize,
+    /// Inputs that were decided once already, under an append that failed. They go first.
+    again: VecDeque<Answered>,
 }
+
+/// An input with what was decided about it.
+type Answered = (Queued, Result<(), Rejected>);
 
 /// What a turn of one run gives.
 #[derive(Debug, Default)]
@@ -72,7 +76,7 @@ impl Slot {
             due: false,
             wake_at: None,
             started: HashSet::new(),
-            again: 0,
+            again: VecDeque::new(),
         }
     }
 
@@ -109,11 +113,12 @@ impl Slot {
     }
 
     pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
-        let appending: &[Queued] = match &self.state {
+        let appending: &[Answered] = match &self.state {
             State::Appending { inputs, .. } => inputs,
             State::Idle | State::Lost => &[],
         };
-        appending.iter().chain(&self.inbox).filter_map(|queued| queued.ticket)
+        let decided = appending.iter().chain(&self.again).map(|(queued, _)| queued);
+        decided.chain(&self.inbox).filter_map(|queued| queued.ticket)
     }
 
     /// The time of the next timer, if the shard does not hold it yet.
@@ -134,48 +139,51 @@ impl Slot {
         let first = Sequence(self.run.sequence().0 + 1);
         let mut decided = Decided::default();
         let (mut events, mut effects, mut blobs) = (Vec::new(), Vec::new(), Vec::<Blob>::new());
-        let mut inputs = Vec::new();
+        let mut inputs: Vec<Answered> = Vec::new();
         loop {
             // What was decided once already goes first: whether it took effect is seen in the state
             // that the journal has, and an adoption says whose the attempts in flight are before
             // their timers are judged.
-            if self.again == 0 && std::mem::take(&mut self.due) {
+            if self.again.is_empty() && std::mem::take(&mut self.due) {
                 let wake =
                     self.run.handle(Command::Wake, now, terms).expect("waking is always allowed");
                 events.extend(wake.events);
                 effects.extend(wake.effects);
             }
-            let Some(mut queued) = self.inbox.pop_front() else { break };
-            let repeated = self.again > 0;
-            self.again = self.again.saturating_sub(1);
-            if repeated && self.is_done_already(&queued.command) {
-                decided.replies.extend(queued.ticket.map(|ticket| (ticket, Ok(()))));
+            let before = self.again.pop_front();
+            let accepted_before = before.as_ref().is_some_and(|(_, answer)| answer.is_ok());
+            let Some(queued) = before.map(|(queued, _)| queued).or_else(|| self.inbox.pop_front())
+            else {
+                break;
+            };
+            if accepted_before && self.is_done_already(&queued.command) {
+                inputs.push((queued, Ok(())));
                 continue;
             }
-            match self.run.handle(queued.command.clone(), now, terms) {
+            let answer = match self.run.handle(queued.command.clone(), now, terms) {
                 Ok(decision) => {
                     // Kept in the input too: a failed append needs it again.
                     let wanted = queued.blob.as_ref().filter(|blob| names(&decision.events, blob));
                     blobs.extend(wanted.cloned());
                     events.extend(decision.events);
                     effects.extend(decision.effects);
-                    inputs.push(queued);
+                    Ok(())
                 }
-                Err(rejected) => {
-                    let ticket = queued.ticket.take();
-                    let error = Error::from(rejected);
-                    decided.replies.extend(ticket.map(|ticket| (ticket, Err(error))));
-                }
-            }
+                Err(rejected) => Err(rejected),
+            };
+            inputs.push((queued, answer));
         }
         if events.is_empty() {
-            // Nothing to wait for: what was asked is so already.
-            decided.replies.extend(inputs.iter().filter_map(|q| q.ticket).map(|t| (t, Ok(()))));
+            // Nothing to wait for: what was asked is so already, or refused.
+            decided.replies = replies(inputs);
             decided.actions = effects.into_iter().filter_map(|e| self.action(e)).collect();
             decided.actions.extend(self.begins_to_wait());
             return Some(decided);
         }
-        let actor = inputs.first().map_or_else(|| "system".into(), |queued| queued.actor.clone());
+        let actor = inputs
+            .iter()
+            .find(|(_, answer)| answer.is_ok())
+            .map_or_else(|| "system".into(), |(queued, _)| queued.actor.clone());
         decided.record = Some(Arc::new(Record {
             plan: self.run.plan().id(),
             first,
@@ -215,7 +223,7 @@ impl Slot {
         else {
             return (Vec::new(), Vec::new());
         };
-        for queued in &inputs {
+        for (queued, _) in &inputs {
             if let Command::Report { task, attempt, .. } = &queued.command {
                 self.started.remove(&(*task, *attempt));
             }
@@ -223,17 +231,13 @@ impl Slot {
         let mut actions: Vec<Action> =
             effects.into_iter().filter_map(|effect| self.action(effect)).collect();
         actions.extend(self.begins_to_wait());
-        let replies = inputs.iter().filter_map(|q| q.ticket).map(|t| (t, Ok(()))).collect();
-        (actions, replies)
+        (actions, replies(inputs))
     }
 
     /// Nothing is known of the append: the state is worthless, the inputs are not.
     pub(super) fn lose(&mut self) {
         if let State::Appending { inputs, .. } = std::mem::replace(&mut self.state, State::Lost) {
-            self.again += inputs.len();
-            for queued in inputs.into_iter().rev() {
-                self.inbox.push_front(queued);
-            }
+            self.again = inputs.into();
         }
     }
 
@@ -250,7 +254,7 @@ impl Slot {
         self.due = true;
         let mut outstanding = self.run.outstanding();
         // A new run that is about to be decided again: the last one's end has been told.
-        if self.inbox.iter().any(|queued| matches!(queued.command, Command::Start { .. })) {
+        if self.waiting().any(|queued| matches!(queued.command, Command::Start { .. })) {
             outstanding.retain(|effect| *effect != Effect::Finished);
         }
         let pair = |effect: &Effect| match effect {
@@ -277,7 +281,12 @@ impl Slot {
         let adopts = |queued: &Queued| {
             matches!(queued.command, Command::Adopt { epoch: new } if new != epoch)
         };
-        self.inbox.iter().any(adopts)
+        self.waiting().any(adopts)
+    }
+
+    /// Everything that is still to be decided.
+    fn waiting(&self) -> impl Iterator<Item = &Queued> {
+        self.again.iter().map(|(queued, _)| queued).chain(&self.inbox)
     }
 
     /// Another claim by this process: the newer epoch is the one that the store accepts.
@@ -350,6 +359,14 @@ impl Slot {
             error: self.run.error(task).cloned(),
         }
     }
+}
+
+/// The answers for those who wait for them.
+fn replies(inputs: Vec<Answered>) -> Vec<Reply> {
+    let answered = inputs.into_iter().filter_map(|(queued, answer)| {
+        queued.ticket.map(|ticket| (ticket, answer.map_err(Error::from)))
+    });
+    answered.collect()
 }
 
 /// Whether a decision keeps a large output; one that came with a report that is ignored, or refused

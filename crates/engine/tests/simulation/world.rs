@@ -481,6 +481,7 @@ impl World {
     }
 
     fn send(&mut self, who: usize, plan: PlanId, command: Command, promise: Option<Promise>) {
+        self.tell(|| format!("process {who} gets {command:?} for {plan}"));
         let ticket = promise.map(|promise| {
             self.tickets += 1;
             self.promises.insert(self.tickets, (plan, promise));
@@ -491,6 +492,7 @@ impl World {
     }
 
     fn open(&mut self, who: usize, run: Run, epoch: Epoch) {
+        self.tell(|| format!("process {who} opens {} at {:?}", run.plan().id(), run.sequence()));
         self.processes[who].shard.handle(Input::Open { run: Box::new(run), epoch });
     }
 
