@@ -29,9 +29,8 @@ impl Run {
         }
         if readopt {
             // All of it is asked at once; what the adoption's own events made askable is in there.
-            let asks = |effect: &Effect| {
-                matches!(effect, Effect::Resolve { .. } | Effect::Expand { .. })
-            };
+            let asks =
+                |effect: &Effect| matches!(effect, Effect::Resolve { .. } | Effect::Expand { .. });
             decision.effects.retain(|effect| !asks(effect));
             self.ask_again(&mut decision);
         }

@@ -386,7 +386,8 @@ impl Run {
     /// Whether two folds of a plan's journal came to the same state. What the state holds for speed
     /// alone (queues with entries that went stale) is not compared.
     pub fn agrees_with(&self, other: &Run) -> bool {
-        let Run { tasks, status, partial, run, epoch, sequence, deadline, cancel, gates, .. } = self;
+        let Run { tasks, status, partial, run, epoch, sequence, deadline, cancel, gates, .. } =
+            self;
         *tasks == other.tasks
             && (*status, *partial, *run) == (other.status, other.partial, other.run)
             && (*epoch, *sequence) == (other.epoch, other.sequence)

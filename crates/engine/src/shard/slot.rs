@@ -278,9 +278,7 @@ impl Slot {
     /// judge: an attempt that they start would be taken for one of the last owner's.
     fn is_to_be_adopted(&self) -> bool {
         let epoch = self.run.epoch();
-        let adopts = |queued: &Queued| {
-            matches!(queued.command, Command::Adopt { epoch: new } if new != epoch)
-        };
+        let adopts = |queued: &Queued| matches!(queued.command, Command::Adopt { epoch: new } if new != epoch);
         self.waiting().any(adopts)
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Oracle {
     pub(crate) runs: u16,
     pub(crate) finished: Option<PlanStatus>,
     pub(crate) gates: BTreeSet<Gate>,
+    /// How many questions were answered.
+    pub(crate) answers: usize,
     pub(crate) cancelled: bool,
     pub(crate) asked_about_the_plan: bool,
     pub(crate) in_flight: BTreeMap<TaskIndex, Flight>,
@@ -58,6 +60,7 @@ impl Oracle {
             runs: 0,
             finished: None,
             gates: BTreeSet::new(),
+            answers: 0,
             cancelled: false,
             asked_about_the_plan: false,
             in_flight: BTreeMap::new(),
@@ -206,6 +209,7 @@ impl Oracle {
 
     fn answered(&mut self, gate: Gate, approved: bool) {
         assert!(self.gates.remove(&gate), "an answer to what nobody asked");
+        self.answers += 1;
         match (gate, approved) {
             (Gate::Recovery(task), true) => drop(self.again.insert(task)),
             (Gate::Budget, true) => {

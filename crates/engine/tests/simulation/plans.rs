@@ -40,9 +40,7 @@ fn any_task(chance: &mut Chance, at: usize) -> Value {
     let needs: Vec<Value> = (0..at)
         .filter_map(|before| match chance.below(5) {
             0 => Some(json!(format!("t{before}"))),
-            1 => Some(
-                json!({"task": format!("t{before}"), "condition": "status == 'COMPLETED'"}),
-            ),
+            1 => Some(json!({"task": format!("t{before}"), "condition": "status == 'COMPLETED'"})),
             _ => None,
         })
         .collect();

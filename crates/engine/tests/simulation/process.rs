@@ -1,9 +1,9 @@
 //! A process of the simulated world: a shard, what it has still to do, and its executors.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use l05_core::id::{Attempt, PlanId, TaskIndex};
+use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
 use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_engine::shard::{Action, Rules, Shard};
@@ -29,6 +29,8 @@ pub(crate) struct Process {
     pub(crate) batch: Option<Vec<Arc<Record>>>,
     pub(crate) works: Vec<Work>,
     pub(crate) wake_at: Option<Timestamp>,
+    /// The plans it drives, each with the epoch under which it claimed it.
+    pub(crate) plans: BTreeMap<PlanId, Epoch>,
     /// Plans that another process has taken while this one lived: it may start nothing of them.
     pub(crate) lost: BTreeSet<PlanId>,
 }
@@ -41,6 +43,7 @@ impl Process {
             batch: None,
             works: Vec::new(),
             wake_at: None,
+            plans: BTreeMap::new(),
             lost: BTreeSet::new(),
         }
     }

@@ -32,7 +32,8 @@ const CALM_STEPS: usize = 20_000;
 enum Promise {
     Started(u16),
     Cancelled,
-    Answered(Gate),
+    /// With how many answers the journal had before.
+    Answered(usize),
 }
 
 struct Stored {
@@ -66,8 +67,14 @@ impl World {
         let journal = (0..count).map(|number| {
             let plan = any_plan(&mut chance, number);
             let oracle = Oracle::new(plan.clone());
-            let stored =
-                Stored { plan, records: Vec::new(), epoch: 0, owner: None, oracle, retries_left: 1 };
+            let stored = Stored {
+                plan,
+                records: Vec::new(),
+                epoch: 0,
+                owner: None,
+                oracle,
+                retries_left: 1,
+            };
             (stored.plan.id(), stored)
         });
         let journal = journal.collect();
@@ -184,11 +191,14 @@ impl World {
         };
         let results: Vec<AppendResult> =
             batch.iter().take(written).map(|record| self.append(record)).collect();
-        self.tell(|| format!("process {who} appends, and {}", if fails { "cannot know" } else { "knows" }));
+        self.tell(|| {
+            format!("process {who} appends, and {}", if fails { "cannot know" } else { "knows" })
+        });
         let known = (!fails).then_some(&results[..]);
         self.processes[who].shard.appended(known);
     }
 
+    #[expect(clippy::print_stderr, reason = "a seed that runs alone is there to be read")]
     fn tell(&self, what: impl FnOnce() -> String) {
         if self.aloud {
             eprintln!("{} {}", self.now.0, what());
@@ -215,8 +225,8 @@ impl World {
         let Some(job) = self.processes[who].jobs.pop_front() else { return };
         match job {
             Job::Reload(plan) => {
-                if !self.processes[who].lost.contains(&plan) {
-                    let (run, epoch) = (self.fold(plan), Epoch(self.journal[&plan].epoch));
+                if let Some(epoch) = self.processes[who].plans.get(&plan).copied() {
+                    let run = self.fold(plan);
                     self.open(who, run, epoch);
                 }
             }
@@ -247,9 +257,8 @@ impl World {
             }
             Action::Stop { plan, task, attempt } => {
                 let works = &mut self.processes[who].works;
-                let it = works
-                    .iter_mut()
-                    .find(|w| (w.plan, w.task, w.attempt) == (plan, task, attempt));
+                let it =
+                    works.iter_mut().find(|w| (w.plan, w.task, w.attempt) == (plan, task, attempt));
                 if let Some(work) = it {
                     work.told_to_stop = true;
                 }
@@ -269,6 +278,7 @@ impl World {
     }
 
     fn let_go(&mut self, who: usize, plan: PlanId) {
+        self.processes[who].plans.remove(&plan);
         let stored = self.journal.get_mut(&plan).unwrap();
         if stored.owner == Some(who) {
             stored.owner = None;
@@ -318,7 +328,8 @@ impl World {
             return;
         }
         let reserved = self.journal[&plan].oracle.in_flight.get(&task).map_or(0, |f| f.reserved);
-        let usage = Usage { tokens: self.chance.below(reserved as usize + 1) as u64, cost_usd: 0.0 };
+        let usage =
+            Usage { tokens: self.chance.below(reserved as usize + 1) as u64, cost_usd: 0.0 };
         let outcome = match self.chance.below(8) {
             _ if told_to_stop => Outcome::Stopped,
             0 | 1 => Outcome::Failed(failure(ErrorCode::TASK_FAILED)),
@@ -352,7 +363,9 @@ impl World {
         let free: Vec<PlanId> = self
             .journal
             .iter()
-            .filter(|(_, stored)| stored.owner.is_none() && (!stored.oracle.is_over() || stored.retries_left > 0))
+            .filter(|(_, stored)| {
+                stored.owner.is_none() && (!stored.oracle.is_over() || stored.retries_left > 0)
+            })
             .map(|(id, _)| *id)
             .collect();
         if !free.is_empty() {
@@ -445,7 +458,8 @@ impl World {
         let command = Command::Decide { gate, approve, by, reason };
         match self.journal[&plan].owner {
             Some(owner) => {
-                self.send(owner, plan, command, Some(Promise::Answered(gate)));
+                let promise = Promise::Answered(self.journal[&plan].oracle.answers);
+                self.send(owner, plan, command, Some(promise));
                 if gate == Gate::Plan && approve {
                     self.send(owner, plan, Command::Start { from: Rerun::Fresh }, None);
                 }
@@ -492,6 +506,7 @@ impl World {
     }
 
     fn open(&mut self, who: usize, run: Run, epoch: Epoch) {
+        self.processes[who].plans.insert(run.plan().id(), epoch);
         self.tell(|| format!("process {who} opens {} at {:?}", run.plan().id(), run.sequence()));
         self.processes[who].shard.handle(Input::Open { run: Box::new(run), epoch });
     }
@@ -554,16 +569,17 @@ impl World {
         let kept = match promise {
             Promise::Started(run) => oracle.runs >= run || oracle.asked_about_the_plan,
             Promise::Cancelled => oracle.cancelled || oracle.is_over() || oracle.runs > 1,
-            Promise::Answered(gate) => !oracle.gates.contains(&gate) || gate != Gate::Plan,
+            Promise::Answered(before) => oracle.answers > before || oracle.is_over(),
         };
         assert!(kept, "acknowledged, and the journal does not have it: {promise:?}");
     }
 
     fn check_the_end(&self) {
         for process in &self.processes {
-            let left = process.works.iter().find(|work| {
-                !work.told_to_stop && self.journal[&work.plan].owner.is_none()
-            });
+            let left = process
+                .works
+                .iter()
+                .find(|work| !work.told_to_stop && self.journal[&work.plan].owner.is_none());
             assert!(left.is_none(), "an executor works on after the end of its plan");
         }
     }
