@@ -13,7 +13,7 @@ use l05_core::run::record::Record;
 
 use crate::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary,
-    Refusal, RemoteCommand, StoreError, StoredPlan,
+    Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 
 /// Everything in one process's memory.
@@ -67,6 +67,9 @@ impl Entry {
                 // Meant for the run that ended, not for the next one.
                 self.posted.clear();
             }
+            if is_end(status) {
+                self.owner = None;
+            }
         }
         for blob in &record.blobs {
             self.blobs.insert(blob.sha256.clone(), blob.json.clone());
@@ -86,6 +89,11 @@ pub fn status_after(events: &[Event]) -> Option<PlanStatus> {
         Event::GateDecided { gate: Gate::Plan, approved: true, .. } => Some(PlanStatus::Approved),
         _ => None,
     })
+}
+
+/// Whether a plan with this status has ended: nobody drives it any more.
+pub fn is_end(status: PlanStatus) -> bool {
+    matches!(status, PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled)
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
@@ -149,6 +157,20 @@ impl Journal for MemoryStore {
             entry.owner = None;
         }
         ready(Ok(()))
+    }
+
+    fn renew(&self, _worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+        ready(Ok(Renewal::Unneeded))
+    }
+
+    fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
+        let plans = self.plans();
+        let is_free = |id: &&PlanId| {
+            let entry = &plans.by_id[*id];
+            let goes_on = matches!(entry.status, PlanStatus::Executing | PlanStatus::Approved);
+            goes_on && entry.owner.is_none()
+        };
+        ready(Ok(plans.ids.keys().filter(is_free).take(limit).copied().collect()))
     }
 
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -1,9 +1,14 @@
 //! Stores behind the engine's ports: journal and plan catalogue.
 //!
-//! [`sqlite`] is the embedded default: one file in the data folder. The conformance suite in
-//! `tests/it` runs against it and against the engine's memory store alike.
+//! [`sqlite`] is the embedded default: one file in the data folder. [`postgres`] is shared by
+//! processes on several machines. The conformance suite in `tests/it` runs against both and against
+//! the engine's memory store alike.
 
 mod codec;
+pub mod postgres;
 pub mod sqlite;
+#[cfg(feature = "test-support")]
+pub mod test_support;
 
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

@@ -22,7 +22,7 @@ use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::run::record::Record;
 use l05_engine::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
-    StoreError, StoredPlan,
+    Renewal, StoreError, StoredPlan,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -186,6 +186,21 @@ impl Journal for SqliteStore {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.on(&self.writer, move |c| {
             write::unsynced(c, |c| write::release(c, plan, worker, epoch)).map_err(|e| failed(&e))
+        })
+    }
+
+    fn renew(&self, _worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+        // The lock of its file says whether a worker lives.
+        Box::pin(std::future::ready(Ok(Renewal::Unneeded)))
+    }
+
+    fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
+        let locks = self.lock.folder().to_owned();
+        self.on(&self.reader, move |c| {
+            let is_free = |owner: Option<WorkerId>| {
+                owner.is_none_or(|owner| !worker::is_alive(&locks, owner))
+            };
+            read::unowned(c, limit, is_free)
         })
     }
 

@@ -10,7 +10,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use executor::{CancelSignal, Canceller, Executed, Executor, ToolCall, cancel_pair};
 pub use store::{
     AppendResult, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, Refusal,
-    RemoteCommand, StoreError, StoredPlan,
+    RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 
 /// A boxed future, as the ports return them.

@@ -64,6 +64,15 @@ pub enum Claim {
     UnknownPlan,
 }
 
+/// The answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease runs from now on.
+    Renewed,
+    /// This store knows by itself who lives; there are no leases.
+    Unneeded,
+}
+
 /// A request to the owner of a run from a process that does not own it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,7 +117,8 @@ pub trait Journal: Send + Sync {
     fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>>;
 
     /// Makes `worker` the owner of a plan's run, unless a living process owns it. Each grant has
-    /// a higher epoch; appends under the old one are refused from then on.
+    /// a higher epoch; appends under the old one are refused from then on. The append that ends a
+    /// run ends the ownership too.
     fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>>;
 
     /// Gives up the ownership of this epoch, so that another may claim at once. A newer claim, by
@@ -119,6 +129,14 @@ pub trait Journal: Send + Sync {
         worker: WorkerId,
         epoch: Epoch,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Tells the store that `worker` lives. Where ownership is a lease, the lease begins anew when
+    /// this is asked; a worker that is not heard of for ten seconds may be taken for dead.
+    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>>;
+
+    /// Runs that were to go on and that no living process owns, at most `limit`: interrupted ones,
+    /// handed over ones, and plans that were approved after their process had gone.
+    fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>>;
 
     /// Whether a living process owns the run.
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>>;

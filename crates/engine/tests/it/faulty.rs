@@ -8,7 +8,7 @@ use l05_core::run::record::Record;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
-    StoreError, StoredPlan,
+    Renewal, StoreError, StoredPlan,
 };
 
 #[derive(Default)]
@@ -54,6 +54,12 @@ impl Journal for FaultyStore {
         epoch: Epoch,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.release(plan, worker, epoch)
+    }
+    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+        self.inner.renew(worker)
+    }
+    fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
+        self.inner.unowned(limit)
     }
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.inner.is_owned(plan)

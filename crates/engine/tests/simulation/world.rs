@@ -1,6 +1,8 @@
 //! The world: a journal, processes, executors, people, and the scheduler that moves one of them at
 //! a time.
 
+mod checks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use l05_core::run::event::{Gate, Output, Scope, TaskError, Usage, Verdict};
 use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_engine::port::{AppendResult, Refusal};
-use l05_engine::shard::{Action, Input, Queued, Shard, Ticket, Turn};
+use l05_engine::shard::{Action, Input, Queued, Ticket, Turn};
 use serde_json::json;
 
 use crate::chance::Chance;
@@ -520,68 +522,6 @@ impl World {
             Some(next) if self.calm || self.chance.one_in(2) => next,
             _ => little,
         };
-    }
-
-    // What is checked beside what the oracle reads from the journal.
-
-    fn fold(&self, plan: PlanId) -> Run {
-        let stored = &self.journal[&plan];
-        let mut run = Run::new(stored.plan.clone());
-        for record in &stored.records {
-            run.replay(record).unwrap();
-        }
-        run
-    }
-
-    /// The fold of the journal is the live state.
-    fn compare(&mut self, who: usize) {
-        let Some(plan) = self.any_plan_of(who) else { return };
-        let shard: &Shard = &self.processes[who].shard;
-        let last = self.journal[&plan].records.last().map_or(1, |record| record.next().0);
-        if let Some(live) = shard.durable(plan)
-            && live.sequence().0 + 1 == last
-        {
-            assert!(live.agrees_with(&self.fold(plan)), "the journal tells another state");
-        }
-    }
-
-    /// Nothing leaves a shard that is not in the journal.
-    fn check_action(&self, who: usize, action: &Action) {
-        let (Action::Start(_) | Action::Finished { .. }) = action else { return };
-        let (Action::Start(_), plan) = (action, plan_of(action)) else {
-            let stored = &self.journal[&plan_of(action)];
-            let told = stored.oracle.is_over() || stored.owner != Some(who);
-            return assert!(told, "an end was told that is not in the journal");
-        };
-        let stored = &self.journal[&plan];
-        if let Action::Start(it) = action
-            && stored.owner == Some(who)
-        {
-            let flight = stored.oracle.in_flight.get(&it.task);
-            let known = flight.is_some_and(|flight| flight.attempt == it.attempt);
-            assert!(known, "an attempt starts that is not in the journal");
-        }
-    }
-
-    /// What was acknowledged is in the journal.
-    fn check_promise(&self, plan: PlanId, promise: Promise) {
-        let oracle = &self.journal[&plan].oracle;
-        let kept = match promise {
-            Promise::Started(run) => oracle.runs >= run || oracle.asked_about_the_plan,
-            Promise::Cancelled => oracle.cancelled || oracle.is_over() || oracle.runs > 1,
-            Promise::Answered(before) => oracle.answers > before || oracle.is_over(),
-        };
-        assert!(kept, "acknowledged, and the journal does not have it: {promise:?}");
-    }
-
-    fn check_the_end(&self) {
-        for process in &self.processes {
-            let left = process
-                .works
-                .iter()
-                .find(|work| !work.told_to_stop && self.journal[&work.plan].owner.is_none());
-            assert!(left.is_none(), "an executor works on after the end of its plan");
-        }
     }
 }
 

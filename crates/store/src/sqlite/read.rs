@@ -1,5 +1,7 @@
 //! All SQL that reads.
 
+use std::collections::HashMap;
+
 use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::run::record::Record;
@@ -115,6 +117,35 @@ pub(super) fn owner(
         .optional()
         .map_err(at)?;
     Ok(owner.flatten().map(|bytes| WorkerId(Uuid::from_bytes(bytes))))
+}
+
+/// Each owner is asked once whether it lives.
+pub(super) fn unowned(
+    connection: &mut Connection,
+    limit: usize,
+    is_free: impl Fn(Option<WorkerId>) -> bool,
+) -> Result<Vec<PlanId>, StoreError> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT id, owner FROM plan WHERE status IN ('EXECUTING', 'APPROVED') ORDER BY id",
+        )
+        .map_err(at)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<[u8; 16]>>(1)?)))
+        .map_err(at)?;
+    let mut known = HashMap::new();
+    let mut free = Vec::new();
+    for row in rows {
+        let (id, owner) = row.map_err(at)?;
+        let owner = owner.map(|bytes| WorkerId(Uuid::from_bytes(bytes)));
+        if *known.entry(owner).or_insert_with(|| is_free(owner)) {
+            free.push(PlanId(Uuid::from_bytes(id)));
+        }
+        if free.len() == limit {
+            break;
+        }
+    }
+    Ok(free)
 }
 
 pub(super) fn any_posted(

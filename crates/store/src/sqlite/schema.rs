@@ -6,7 +6,8 @@ use rusqlite::{Connection, TransactionBehavior};
 ///
 /// `plan.number` is a small integer that journal rows and blobs carry instead of the id; the
 /// journal is in append order and never clustered by plan.
-const MIGRATIONS: &[&str] = &["CREATE TABLE plan (
+const MIGRATIONS: &[&str] = &[
+    "CREATE TABLE plan (
         number INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
         goal TEXT NOT NULL,
@@ -40,7 +41,10 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE plan (
         position INTEGER PRIMARY KEY,
         plan INTEGER NOT NULL REFERENCES plan (number),
         command TEXT NOT NULL
-    ) STRICT;"];
+    ) STRICT;",
+    "CREATE INDEX plan_to_drive ON plan (id) WHERE status IN ('EXECUTING', 'APPROVED');
+    CREATE INDEX posted_plan ON posted (plan);",
+];
 
 /// How long a connection waits for another process's transaction, in milliseconds.
 const BUSY_MILLIS: u32 = 10_000;

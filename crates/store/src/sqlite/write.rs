@@ -6,7 +6,7 @@ use std::sync::Arc;
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::run::record::Record;
-use l05_engine::memory::status_after;
+use l05_engine::memory::{is_end, status_after};
 use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
@@ -34,21 +34,29 @@ pub(super) fn append(
 
 fn append_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<AppendResult> {
     // The fence: epoch and sequence are checked and moved by the statement that reserves the row.
-    let number: Option<i64> = transaction
-        .prepare_cached(
-            "UPDATE plan SET next_sequence = ?1 WHERE id = ?2 AND epoch = ?3 AND next_sequence = ?4
-             RETURNING number",
-        )?
-        .query_row(
-            params![
-                record.next().0.cast_signed(),
-                record.plan.0.as_bytes(),
-                record.epoch.0.cast_signed(),
-                record.first.0.cast_signed()
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
+    let status = status_after(&record.events);
+    let sql = match status {
+        None => {
+            "UPDATE plan SET next_sequence = ?1
+             WHERE id = ?2 AND epoch = ?3 AND next_sequence = ?4 RETURNING number"
+        }
+        Some(_) => {
+            "UPDATE plan SET next_sequence = ?1, status = ?5, owner = iif(?6, NULL, owner)
+             WHERE id = ?2 AND epoch = ?3 AND next_sequence = ?4 RETURNING number"
+        }
+    };
+    let mut fence = transaction.prepare_cached(sql)?;
+    fence.raw_bind_parameter(1, record.next().0.cast_signed())?;
+    fence.raw_bind_parameter(2, record.plan.0.as_bytes())?;
+    fence.raw_bind_parameter(3, record.epoch.0.cast_signed())?;
+    fence.raw_bind_parameter(4, record.first.0.cast_signed())?;
+    if let Some(status) = status {
+        fence.raw_bind_parameter(5, status.as_str())?;
+        fence.raw_bind_parameter(6, is_end(status))?;
+    }
+    let mut rows = fence.raw_query();
+    let number: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
+    drop(rows);
     let Some(number) = number else { return refusal(transaction, record) };
     let row = encode(record);
     transaction
@@ -72,14 +80,9 @@ fn append_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Resul
             .prepare_cached("INSERT OR IGNORE INTO blob (plan, sha256, json) VALUES (?1, ?2, ?3)")?
             .execute(params![number, blob.sha256, blob.json])?;
     }
-    if let Some(status) = status_after(&record.events) {
-        transaction
-            .prepare_cached("UPDATE plan SET status = ?1 WHERE number = ?2")?
-            .execute(params![status.as_str(), number])?;
-        if status != PlanStatus::Executing {
-            // Meant for the run that ended, not for the next one.
-            transaction.prepare_cached("DELETE FROM posted WHERE plan = ?1")?.execute([number])?;
-        }
+    if status.is_some_and(|status| status != PlanStatus::Executing) {
+        // Meant for the run that ended, not for the next one.
+        transaction.prepare_cached("DELETE FROM posted WHERE plan = ?1")?.execute([number])?;
     }
     Ok(AppendResult::Appended)
 }

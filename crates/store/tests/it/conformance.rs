@@ -13,7 +13,8 @@ use l05_engine::port::{
     AppendResult, Claim, HistoryQuery, Journal, PlanCatalog, Refusal, RemoteCommand, StoreError,
     StoredPlan,
 };
-use l05_store::SqliteStore;
+use l05_store::test_support::PrivatePostgres;
+use l05_store::{PostgresStore, SqliteStore};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -23,24 +24,24 @@ struct Subject {
     second: Arc<dyn Store>,
     first_worker: WorkerId,
     second_worker: WorkerId,
-    _folder: Option<tempfile::TempDir>,
+    _keeps: Box<dyn std::any::Any>,
 }
 
 trait Store: Journal + PlanCatalog {}
 impl<S: Journal + PlanCatalog> Store for S {}
 
-fn memory() -> Subject {
+async fn memory() -> Subject {
     let store = Arc::new(MemoryStore::new());
     Subject {
         first: store.clone(),
         second: store,
         first_worker: WorkerId(Uuid::from_u128(1)),
         second_worker: WorkerId(Uuid::from_u128(2)),
-        _folder: None,
+        _keeps: Box::new(()),
     }
 }
 
-fn sqlite() -> Subject {
+async fn sqlite() -> Subject {
     let folder = tempfile::tempdir().unwrap();
     let first = Arc::new(SqliteStore::open(folder.path()).unwrap());
     let second = Arc::new(SqliteStore::open(folder.path()).unwrap());
@@ -49,7 +50,22 @@ fn sqlite() -> Subject {
         second_worker: second.worker(),
         first,
         second,
-        _folder: Some(folder),
+        _keeps: Box::new(folder),
+    }
+}
+
+async fn postgres() -> Subject {
+    let server = PrivatePostgres::start_unsafe().unwrap();
+    // Together: one of them migrates, the other waits for it.
+    let url = server.url();
+    let (first, second) = tokio::join!(PostgresStore::connect(&url), PostgresStore::connect(&url));
+    let (first, second) = (Arc::new(first.unwrap()), Arc::new(second.unwrap()));
+    Subject {
+        first_worker: first.worker(),
+        second_worker: second.worker(),
+        first,
+        second,
+        _keeps: Box::new(server),
     }
 }
 
@@ -57,10 +73,13 @@ fn sqlite() -> Subject {
 macro_rules! conformance {
     ($($case:ident),* $(,)?) => {
         mod on_memory {
-            $(#[tokio::test] async fn $case() { super::$case(super::memory()).await; })*
+            $(#[tokio::test] async fn $case() { super::$case(super::memory().await).await; })*
         }
         mod on_sqlite {
-            $(#[tokio::test] async fn $case() { super::$case(super::sqlite()).await; })*
+            $(#[tokio::test] async fn $case() { super::$case(super::sqlite().await).await; })*
+        }
+        mod on_postgres {
+            $(#[tokio::test] async fn $case() { super::$case(super::postgres().await).await; })*
         }
     };
 }
@@ -72,6 +91,8 @@ conformance!(
     large_outputs_are_kept,
     plans_are_listed_newest_first,
     commands_reach_the_owner_once,
+    the_end_of_a_run_is_the_end_of_its_ownership,
+    what_nobody_drives_is_found,
     a_plan_is_kept_once,
 );
 
@@ -295,4 +316,47 @@ async fn a_plan_is_kept_once(subject: Subject) {
     subject.first.put(other).await.unwrap();
     assert_eq!(subject.second.get(plan_id(1)).await.unwrap(), Some(stored(1)), "the first stands");
     assert_eq!(subject.second.get(plan_id(2)).await.unwrap(), None);
+}
+
+async fn the_end_of_a_run_is_the_end_of_its_ownership(subject: Subject) {
+    let plan = plan_id(1);
+    subject.first.put(stored(1)).await.unwrap();
+    let epoch = granted(&*subject.first, plan, subject.first_worker).await;
+    append(&*subject.first, vec![record(plan, epoch, 1, vec![started()])]).await;
+    assert!(subject.second.is_owned(plan).await.unwrap());
+    let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
+    append(&*subject.first, vec![record(plan, epoch, 2, vec![ended])]).await;
+    assert!(!subject.second.is_owned(plan).await.unwrap());
+    // A late report may still be recorded until somebody claims it.
+    append(&*subject.first, vec![record(plan, epoch, 3, vec![dispatched(0)])]).await;
+    let next = granted(&*subject.second, plan, subject.second_worker).await;
+    assert!(next > epoch);
+}
+
+async fn what_nobody_drives_is_found(subject: Subject) {
+    let store = &*subject.first;
+    for n in 1..=4 {
+        store.put(stored(n)).await.unwrap();
+    }
+    let unowned = async |limit| {
+        let mut ids = subject.second.unowned(limit).await.unwrap();
+        ids.sort();
+        ids
+    };
+    assert_eq!(unowned(9).await, [], "nobody asked for any of them to run");
+    let mut epochs = Vec::new();
+    for n in 1..=3 {
+        let epoch = granted(store, plan_id(n), subject.first_worker).await;
+        append(store, vec![record(plan_id(n), epoch, 1, vec![started()])]).await;
+        epochs.push(epoch);
+    }
+    assert_eq!(unowned(9).await, [], "each has its owner");
+    for n in 1..=2 {
+        store.release(plan_id(n), subject.first_worker, epochs[n as usize - 1]).await.unwrap();
+    }
+    assert_eq!(unowned(9).await, [plan_id(1), plan_id(2)]);
+    assert_eq!(unowned(1).await.len(), 1);
+    let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
+    append(store, vec![record(plan_id(3), epochs[2], 2, vec![ended])]).await;
+    assert_eq!(unowned(9).await, [plan_id(1), plan_id(2)], "one has ended");
 }

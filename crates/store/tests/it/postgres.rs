@@ -1,0 +1,134 @@
+//! What only a server can do: go away and come back, forget a worker, be of another version.
+
+use std::time::Duration;
+
+use l05_core::id::Sequence;
+use l05_engine::port::{AppendResult, Claim, Journal, PlanCatalog, Renewal, StoreError};
+use l05_store::PostgresStore;
+use l05_store::test_support::PrivatePostgres;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::conformance::{plan_id, record, started, stored};
+
+async fn sql(url: &str, statement: &'static str) {
+    let pool = PgPoolOptions::new().max_connections(1).connect(url).await.unwrap();
+    sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+    pool.close().await;
+}
+
+async fn claim(store: &PostgresStore, n: u128) -> l05_core::id::Epoch {
+    match store.claim(plan_id(n), store.worker()).await.unwrap() {
+        Claim::Granted(epoch) => epoch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_the_servers_death_and_the_store_connects_again() {
+    let mut server = PrivatePostgres::start().unwrap();
+    let store = PostgresStore::connect(&server.url()).await.unwrap();
+    store.put(stored(1)).await.unwrap();
+    let epoch = claim(&store, 1).await;
+    store.append(vec![record(plan_id(1), epoch, 1, vec![started()])]).await.unwrap();
+    server.kill().unwrap();
+    let away = store.append(vec![record(plan_id(1), epoch, 2, vec![started()])]).await;
+    assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+    server.launch().unwrap();
+    // The first connections of the pool are dead; each try replaces one.
+    for _ in 0..20 {
+        if store.read(plan_id(1), Sequence(1)).await.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(store.read(plan_id(1), Sequence(1)).await.unwrap().len(), 1);
+    let result = store.append(vec![record(plan_id(1), epoch, 2, vec![started()])]).await.unwrap();
+    assert_eq!(result, [AppendResult::Appended]);
+}
+
+#[tokio::test]
+async fn a_worker_without_a_lease_owns_nothing_and_claims_nothing() {
+    let server = PrivatePostgres::start_unsafe().unwrap();
+    let first = PostgresStore::connect(&server.url()).await.unwrap();
+    let second = PostgresStore::connect(&server.url()).await.unwrap();
+    for n in 1..=2 {
+        first.put(stored(n)).await.unwrap();
+    }
+    let epoch = claim(&first, 1).await;
+    first.append(vec![record(plan_id(1), epoch, 1, vec![started()])]).await.unwrap();
+    assert_eq!(second.claim(plan_id(1), second.worker()).await.unwrap(), Claim::Held);
+    // Ten seconds pass for the server.
+    let expire = "UPDATE l05.worker SET expires_at = expires_at - interval '11 s'";
+    sql(&server.url(), expire).await;
+    assert!(!second.is_owned(plan_id(1)).await.unwrap());
+    assert_eq!(second.unowned(5).await.unwrap(), [plan_id(1)]);
+    let refused = first.claim(plan_id(2), first.worker()).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!(second.renew(second.worker()).await.unwrap(), Renewal::Renewed);
+    assert!(claim(&second, 1).await > epoch);
+    // It comes back: what it lost stays lost, and it may claim again.
+    assert_eq!(first.renew(first.worker()).await.unwrap(), Renewal::Renewed);
+    assert_eq!(first.claim(plan_id(1), first.worker()).await.unwrap(), Claim::Held);
+    claim(&first, 2).await;
+}
+
+#[tokio::test]
+async fn closing_gives_the_lease_up() {
+    let server = PrivatePostgres::start_unsafe().unwrap();
+    let first = PostgresStore::connect(&server.url()).await.unwrap();
+    let second = PostgresStore::connect(&server.url()).await.unwrap();
+    first.put(stored(1)).await.unwrap();
+    claim(&first, 1).await;
+    first.close().await;
+    claim(&second, 1).await;
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_named() {
+    let server = PrivatePostgres::start_unsafe().unwrap();
+    let store = PostgresStore::connect(&server.url()).await.unwrap();
+    store.put(stored(1)).await.unwrap();
+    let epoch = claim(&store, 1).await;
+    for first in [1, 2] {
+        let batch = vec![record(plan_id(1), epoch, first, vec![started()])];
+        store.append(batch).await.unwrap();
+    }
+    sql(&server.url(), "UPDATE l05.journal SET at = at + 1 WHERE first = 2").await;
+    let error = store.read(plan_id(1), Sequence(1)).await.unwrap_err();
+    let StoreError::Corrupt(text) = error else { panic!("{error:?}") };
+    assert!(text.contains("events 2 to 2") && text.contains("checksum"), "{text}");
+}
+
+/// The refusal to connect, in words.
+async fn refusal(url: &str) -> String {
+    match tokio::time::timeout(Duration::from_secs(20), PostgresStore::connect(url)).await.unwrap()
+    {
+        Ok(_) => panic!("it connects"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_newer_database_and_a_wrong_url_are_refused_in_words() {
+    let server = PrivatePostgres::start_unsafe().unwrap();
+    drop(PostgresStore::connect(&server.url()).await.unwrap());
+    sql(
+        &server.url(),
+        "INSERT INTO l05._sqlx_migrations
+         VALUES (99, 'later', now(), true, decode('00', 'hex'), 1)",
+    )
+    .await;
+    let newer = refusal(&server.url()).await;
+    assert!(newer.contains("newer version (schema 99"), "{newer}");
+    let secret = refusal("postgres://me:secret@[broken").await;
+    assert!(secret.contains("no PostgreSQL URL") && !secret.contains("secret"), "{secret}");
+    let nobody = refusal("postgres://me:secret@127.0.0.1:1/x").await;
+    assert!(nobody.contains("127.0.0.1:1") && !nobody.contains("secret"), "{nobody}");
+}
+
+#[tokio::test]
+async fn a_server_that_acknowledges_early_is_overruled() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = PrivatePostgres::start_in(folder, &["synchronous_commit=off"]).unwrap();
+    let store = PostgresStore::connect(&server.url()).await.unwrap();
+    assert_eq!(store.setting("synchronous_commit").await.unwrap(), "on");
+}
