@@ -5,119 +5,41 @@
 //! together and committed as one group.
 
 mod attempt;
+mod handle;
+mod journal;
+mod lease;
 mod resolve;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use l05_core::id::{Attempt, PlanId, Sequence, TaskIndex, WorkerId};
+use l05_core::id::{Attempt, PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::run::Run;
-use l05_core::run::command::{Command, Outcome};
-use l05_core::run::event::{Scope, TaskError, Usage};
-use l05_core::run::record::{Actor, Record};
+use l05_core::run::command::{Command, Outcome, Rerun};
+use l05_core::run::event::{Gate, Scope, TaskError, Usage};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::port::{Canceller, Clock, Journal, RemoteCommand, StoreError, cancel_pair};
+use crate::port::{Canceller, Clock, Journal, RemoteCommand, cancel_pair};
 use crate::shard::{Action, Input, Queued, Rules, Shard, Ticket};
 pub(crate) use attempt::Workbench;
+pub(crate) use handle::{Ended, Handle, Message};
+pub(crate) use journal::fold;
+use lease::Lease;
 pub(crate) use resolve::Loader;
 
 /// Messages that may wait for the driver; past it executors and callers wait too.
 const QUEUE_MAX: usize = 65_536;
 /// Messages taken in before the next turn, so that a flood cannot starve the journal.
 const DRAIN_MAX: usize = 16_384;
-/// How often an append that failed is tried again before the plan pauses, and the first wait; it
-/// doubles (0.1 + 0.2 + 0.4 + 0.8 s: long enough for a rotation or a checkpoint, short enough for
-/// a person).
-const APPEND_TRIES: u32 = 5;
-const APPEND_WAIT: Duration = Duration::from_millis(100);
 /// How many ended runs are remembered, for callers that ask a moment too late.
 const ENDED_MAX: usize = 1_000;
-/// How often and how fast giving up ownership is tried again.
-const RELEASE_TRIES: u32 = 60;
-const RELEASE_WAIT: Duration = Duration::from_secs(1);
 /// How often commands of other processes are looked for.
 const POSTED_EVERY: Duration = Duration::from_millis(200);
-
-/// How a run came to its end, as the driver sees it.
-#[derive(Debug, Clone)]
-pub(crate) enum Ended {
-    /// The machine finished it.
-    Finished(PlanStatus),
-    /// It has not ended: nothing happens before a person answers.
-    Waiting,
-    /// It goes on no more in this process; why.
-    Paused(Error),
-}
-
-pub(crate) enum Message {
-    Open {
-        run: Box<Run>,
-        epoch: l05_core::id::Epoch,
-    },
-    Command {
-        plan: PlanId,
-        command: Command,
-        actor: Actor,
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
-    Report {
-        queued: Box<Queued>,
-    },
-    /// Whether this process drives the run.
-    IsDriven {
-        plan: PlanId,
-        reply: oneshot::Sender<bool>,
-    },
-    /// Drop a run that did not begin.
-    Close(PlanId),
-    /// Let go of a run that waits for people; another process may claim it then.
-    Park {
-        plan: PlanId,
-        reply: oneshot::Sender<()>,
-    },
-    /// Tells when the run ends; at once if it is not driven here.
-    AwaitEnd {
-        plan: PlanId,
-        reply: oneshot::Sender<Ended>,
-    },
-    Stop {
-        grace: Duration,
-        reply: oneshot::Sender<()>,
-    },
-}
-
-/// Callers' end of the driver.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    sender: mpsc::Sender<Message>,
-}
-
-impl Handle {
-    pub(crate) async fn send(&self, message: Message) -> Result<(), Error> {
-        self.sender.send(message).await.map_err(|_| stopped())
-    }
-
-    pub(crate) async fn command(
-        &self,
-        plan: PlanId,
-        command: Command,
-        actor: Actor,
-    ) -> Result<(), Error> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::Command { plan, command, actor, reply }).await?;
-        answer.await.map_err(|_| stopped())?
-    }
-}
-
-fn stopped() -> Error {
-    Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down")
-}
 
 pub(crate) struct Driver {
     shard: Shard,
@@ -133,7 +55,11 @@ pub(crate) struct Driver {
     running: HashMap<PlanId, HashMap<TaskIndex, Running>>,
     waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
     plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
-    append_failures: u32,
+    lease: Lease,
+    /// How often the store refused since it last did what it was asked.
+    refusals: u32,
+    /// Runs to fold from the journal again.
+    lost: Vec<PlanId>,
     /// How the last runs ended, for callers who ask afterwards; oldest first.
     ended: VecDeque<(PlanId, Ended)>,
     stopping: Option<Stopping>,
@@ -161,6 +87,7 @@ impl Driver {
         rules: Rules,
     ) -> Handle {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let lease = Lease::keep(journal.clone(), worker);
         let driver = Driver {
             shard: Shard::new(rules),
             loader: Arc::new(Loader::new(journal.clone())),
@@ -175,7 +102,9 @@ impl Driver {
             running: HashMap::new(),
             waiting: HashMap::new(),
             plans: HashMap::new(),
-            append_failures: 0,
+            lease,
+            refusals: 0,
+            lost: Vec::new(),
             ended: VecDeque::new(),
             stopping: None,
         };
@@ -201,8 +130,12 @@ impl Driver {
                         None => return,
                     },
                     () = timer.as_mut() => {}
+                    () = self.lease.over(), if !self.plans.is_empty() => {}
                 }
                 self.drain();
+            }
+            if !self.plans.is_empty() && self.lease.is_over() {
+                self.pause_all(&lease::lost());
             }
             if !self.shard.is_empty() && Instant::now() >= look_for_posted {
                 self.take_posted().await;
@@ -303,7 +236,7 @@ impl Driver {
     }
 
     async fn take_posted(&mut self) {
-        let posted = match self.journal.take_posted(self.worker).await {
+        let posted = match self.lease.asking(self.journal.take_posted(self.worker)).await {
             Ok(posted) => posted,
             Err(error) => {
                 tracing::warn!(%error, "commands of other processes cannot be read");
@@ -312,8 +245,12 @@ impl Driver {
         };
         for (plan, command) in posted {
             let Some(command) = self.posted_command(plan, command) else { continue };
-            let (actor, blob, ticket) = ("remote".into(), None, None);
-            self.shard.handle(Input::Command(Queued { plan, command, actor, blob, ticket }));
+            let starts = matches!(command, Command::Decide { gate: Gate::Plan, approve: true, .. });
+            let start = starts.then_some(Command::Start { from: Rerun::Fresh });
+            for command in std::iter::once(command).chain(start) {
+                let (actor, blob, ticket) = ("remote".into(), None, None);
+                self.shard.handle(Input::Command(Queued { plan, command, actor, blob, ticket }));
+            }
         }
     }
 
@@ -344,67 +281,15 @@ impl Driver {
             for action in turn.actions {
                 self.carry_out(action);
             }
-            let reloaded = !turn.reload.is_empty();
-            for plan in turn.reload {
-                self.reload(plan).await;
-            }
-            if turn.append.is_empty() && !reloaded {
+            self.lost.extend(turn.reload);
+            if turn.append.is_empty() && self.lost.is_empty() {
                 return turn.wake_at;
             }
+            self.reload().await;
             if !turn.append.is_empty() {
                 self.append(turn.append).await;
             }
         }
-    }
-
-    async fn append(&mut self, batch: Vec<Arc<Record>>) {
-        match self.journal.append(batch).await {
-            Ok(results) => {
-                self.append_failures = 0;
-                self.shard.appended(Some(&results));
-            }
-            Err(error) => {
-                self.append_failures += 1;
-                tracing::warn!(%error, tries = self.append_failures, "the journal refused a commit");
-                self.shard.appended(None);
-                if self.append_failures >= APPEND_TRIES {
-                    self.append_failures = 0;
-                    self.pause_all(&error);
-                } else {
-                    tokio::time::sleep(APPEND_WAIT * (1 << (self.append_failures - 1))).await;
-                }
-            }
-        }
-    }
-
-    /// Folds a run from the journal again after an append of which nothing is known.
-    async fn reload(&mut self, plan: PlanId) {
-        let Some((shared, epoch)) = self.plans.get(&plan).cloned() else { return };
-        match fold(&*self.journal, shared).await {
-            Ok(run) => self.shard.handle(Input::Open { run: Box::new(run), epoch }),
-            Err(error) => self.pause(plan, &error),
-        }
-    }
-
-    /// The store has refused for too long: runs go on in a later process, nothing is lost.
-    fn pause_all(&mut self, error: &StoreError) {
-        let error = Error::from(error.clone());
-        for plan in self.plans.keys().copied().collect::<Vec<_>>() {
-            self.pause(plan, &error);
-        }
-    }
-
-    fn pause(&mut self, plan: PlanId, error: &Error) {
-        self.stop_executors(plan);
-        let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
-        let error = Error::new(error.code, format!("the plan is paused: {}", error.message))
-            .detail("plan_id", plan.to_string())
-            .suggest(format!(
-                "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
-            ));
-        self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
-        self.release(plan, epoch, None);
-        self.tell_end(plan, &Ended::Paused(error));
     }
 
     fn tell_end(&mut self, plan: PlanId, ended: &Ended) {
@@ -480,39 +365,11 @@ impl Driver {
     }
 
     fn finish(&mut self, plan: PlanId, status: PlanStatus) {
-        let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
+        // The append of the end ended the ownership, too.
+        self.plans.remove(&plan);
         self.shard.handle(Input::Close { plan, error: None });
         self.stop_executors(plan);
-        self.release(plan, epoch, None);
         self.tell_end(plan, &Ended::Finished(status));
-    }
-
-    /// Gives up ownership; tried again while the store refuses, which it may for the same reason
-    /// that paused the run.
-    fn release(
-        &self,
-        plan: PlanId,
-        epoch: Option<l05_core::id::Epoch>,
-        told: Option<oneshot::Sender<()>>,
-    ) {
-        let Some(epoch) = epoch else { return };
-        let (journal, worker) = (self.journal.clone(), self.worker);
-        tokio::spawn(async move {
-            for _ in 0..RELEASE_TRIES {
-                match journal.release(plan, worker, epoch).await {
-                    Ok(()) => {
-                        if let Some(told) = told {
-                            let _ = told.send(());
-                        }
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, %plan, "the run's ownership was not given back");
-                    }
-                }
-                tokio::time::sleep(RELEASE_WAIT).await;
-            }
-        });
     }
 
     fn stop_executors(&mut self, plan: PlanId) {
@@ -566,22 +423,4 @@ async fn report(
     let queued = Queued { plan, command, actor, blob: done.blob, ticket };
     // The driver is gone: the attempt is in the journal and comes again after the next start.
     let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
-}
-
-/// Folds a plan's journal.
-pub(crate) async fn fold(journal: &dyn Journal, plan: Arc<Plan>) -> Result<Run, Error> {
-    let id = plan.id();
-    let mut run = Run::new(plan);
-    loop {
-        let next = Sequence(run.sequence().0 + 1);
-        let records = journal.read(id, next).await?;
-        if records.is_empty() {
-            return Ok(run);
-        }
-        for record in &records {
-            run.replay(record).map_err(|gap| {
-                Error::new(ErrorCode::JOURNAL_CORRUPT, format!("the journal of plan {id}: {gap}"))
-            })?;
-        }
-    }
 }

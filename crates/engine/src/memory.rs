@@ -163,6 +163,11 @@ impl Journal for MemoryStore {
         ready(Ok(Renewal::Unneeded))
     }
 
+    fn resign(&self, _worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Nobody outlives this process to claim anything.
+        ready(Ok(()))
+    }
+
     fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
         let plans = self.plans();
         let is_free = |id: &&PlanId| {

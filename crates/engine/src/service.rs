@@ -7,6 +7,7 @@ mod recent;
 mod starting;
 mod watch;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use l05_core::agent::Agent;
 use l05_core::catalog::Catalog;
 use l05_core::explain::{Explanation, Topic, explain};
 use l05_core::goal::input::Policy;
-use l05_core::id::{PlanId, TaskIndex, WorkerId};
+use l05_core::id::{Epoch, PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanDocument, PlanStatus};
 use l05_core::run::Run;
 use l05_core::run::command::{Command, Rerun};
@@ -49,6 +50,15 @@ pub use watch::Watcher;
 /// How long running tasks may go on after [`PlanningService::shutdown`].
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+/// What [`PlanningService::adopt`] did.
+#[derive(Debug, Default)]
+pub struct Adopted {
+    /// These go on here.
+    pub plans: Vec<PlanId>,
+    /// These cannot be gone on with.
+    pub refused: Vec<(PlanId, Error)>,
+}
+
 /// The planning layer. Cheap to clone; all clones are one service.
 #[derive(Clone)]
 pub struct PlanningService {
@@ -70,6 +80,7 @@ struct Inner {
     require_signed: bool,
     template_threshold: f64,
     worker: WorkerId,
+    answer_within_millis: Option<u64>,
     recent: recent::RecentPlans,
     starting: starting::Starting,
     driver: Handle,
@@ -194,22 +205,12 @@ impl PlanningService {
             let message = format!("plan {id} is being run by this process already");
             return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message));
         }
-        let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
-            Claim::Granted(epoch) => epoch,
-            Claim::UnknownPlan => return Err(unknown(&id.to_string())),
-            Claim::Held => {
-                return Err(Error::new(
-                    ErrorCode::VERSION_CONFLICT,
-                    format!("plan {id} is being run by another process"),
-                )
-                .suggest(format!("`l05 watch {id}` follows it")));
-            }
-        };
+        let epoch = self.claim(id).await?;
         let run = match fold(&*self.inner.journal, plan).await {
             Ok(run) => run,
             Err(error) => {
                 self.inner.journal.release(id, self.inner.worker, epoch).await?;
-                return Err(error);
+                return Err(error.into());
             }
         };
         let (adopt, start) = match (run.status(), rerun) {
@@ -382,28 +383,48 @@ impl PlanningService {
         }
     }
 
-    /// Goes on with every interrupted run that no living process drives.
-    pub async fn recover(&self) -> Result<Vec<PlanId>, Error> {
-        let mut adopted = Vec::new();
-        let mut before = None;
-        loop {
-            let status = Some(PlanStatus::Executing);
-            let query = HistoryQuery { status, limit: RECOVER_PAGE, before };
-            let page = self.inner.plans.list(query).await?;
-            for plan in page.plans {
-                match self.execute(plan.plan_id).await {
-                    Ok(()) => adopted.push(plan.plan_id),
-                    // Somebody else drives it.
-                    Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
-                    Err(error) => {
-                        tracing::error!(%error, plan = %plan.plan_id, "the run is not recovered");
-                    }
-                }
+    /// Goes on with runs that no living process drives, at most `limit` of them but for those that
+    /// are `refused`: what cannot be gone on with comes back with its error, and its caller leaves
+    /// it out for a while.
+    pub async fn adopt(&self, limit: usize, refused: &HashSet<PlanId>) -> Result<Adopted, Error> {
+        let mut adopted = Adopted::default();
+        let unowned = self.inner.journal.unowned(limit + refused.len()).await?;
+        for plan in unowned.into_iter().filter(|plan| !refused.contains(plan)).take(limit) {
+            match self.execute(plan).await {
+                Ok(()) => adopted.plans.push(plan),
+                // Somebody else was quicker.
+                Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
+                Err(error) => adopted.refused.push((plan, error)),
             }
-            before = page.next;
-            if before.is_none() {
-                return Ok(adopted);
-            }
+        }
+        Ok(adopted)
+    }
+
+    /// Begins a run without driving it: its start is durable, and whoever adopts it goes on. A plan
+    /// that has to be approved waits for that first; one that was interrupted is left as it is.
+    pub async fn submit(&self, id: PlanId) -> Result<PlanStatus, Error> {
+        let plan = self.load(id).await?;
+        let _turn = self.inner.starting.turn(id).await;
+        let status = fold(&*self.inner.journal, plan.clone()).await?.status();
+        if status == PlanStatus::Executing {
+            return Ok(status);
+        }
+        let epoch = self.claim(id).await?;
+        let noted = self.note(plan.clone(), epoch, Command::Start { from: Rerun::Fresh }).await;
+        self.inner.journal.release(id, self.inner.worker, epoch).await?;
+        noted?;
+        Ok(fold(&*self.inner.journal, plan).await?.status())
+    }
+
+    async fn claim(&self, id: PlanId) -> Result<Epoch, Error> {
+        match self.inner.journal.claim(id, self.inner.worker).await? {
+            Claim::Granted(epoch) => Ok(epoch),
+            Claim::UnknownPlan => Err(unknown(&id.to_string())),
+            Claim::Held => Err(Error::new(
+                ErrorCode::VERSION_CONFLICT,
+                format!("plan {id} is being run by another process"),
+            )
+            .suggest(format!("`l05 watch {id}` follows it"))),
         }
     }
 
@@ -414,6 +435,9 @@ impl PlanningService {
         let stop = Message::Stop { grace: SHUTDOWN_GRACE, reply };
         if self.inner.driver.send(stop).await.is_ok() {
             let _ = stopped.await;
+        }
+        if let Err(error) = self.inner.journal.resign(self.inner.worker).await {
+            tracing::debug!(%error, "the lease was not given back; it runs out");
         }
     }
 
@@ -468,8 +492,6 @@ impl PlanningService {
 
 /// The shortest beginning of an id that is looked up.
 const ID_PREFIX_MIN: usize = 4;
-/// How many plans are listed at once while recovering.
-const RECOVER_PAGE: usize = 100;
 
 fn local() -> Actor {
     "local".into()

@@ -15,6 +15,7 @@ mod reference;
 mod run;
 mod simulate;
 mod templates;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,6 +97,8 @@ enum Command {
     Reject(approval::AnswerArgs),
     /// Run what did not complete, or a task and all behind it, again
     Retry(run::RetryArgs),
+    /// Drive runs that no living process drives
+    Worker(worker::WorkerArgs),
     /// Show what a plan takes: low, expected, high, and at worst
     Cost(cost::CostArgs),
     /// Tell why a plan is as it is, and what happened to it
@@ -226,6 +229,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Cancel(args) => on_runtime(inspect::cancel(context, args)),
         Command::Approve(args) => on_runtime(approval::answer(context, args, true)),
         Command::Reject(args) => on_runtime(approval::answer(context, args, false)),
+        Command::Worker(args) => on_runtime(worker::worker(context, args)),
         Command::Cost(args) => on_runtime(cost::cost(context, args)),
         Command::Explain(args) => on_runtime(cost::explain(context, args)),
         Command::Simulate(args) => on_runtime(simulate::simulate(context, args)),

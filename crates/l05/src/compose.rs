@@ -15,8 +15,8 @@ use l05_core::validate::{Agents, Limits, Surroundings};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::port::{Clock as _, SystemClock};
-use l05_engine::service;
-use l05_store::SqliteStore;
+use l05_engine::service::{self, Builder};
+use l05_store::{PostgresStore, SqliteStore};
 
 use crate::config::Config;
 
@@ -40,20 +40,13 @@ pub struct Composed {
 }
 
 /// The service that a configuration describes, on the data folder's store.
-pub fn service(config: &Config) -> Result<Composed, Error> {
+pub async fn service(config: &Config) -> Result<Composed, Error> {
     let folder = &config.data_dir;
     fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
     let loaded = keyfile::load_or_create(folder)?;
-    let store = Arc::new(SqliteStore::open(folder).map_err(|error| {
-        let error = Error::from(error);
-        let hint = "make the data folder writable, or name another with --data-dir";
-        error.suggest(hint)
-    })?);
     let workspace = workspace(&config.workspace)?.without(folder);
     let tools = BuiltinTools::new(workspace, folder.join("runs"));
     let mut builder = PlanningService::builder()
-        .worker(store.worker())
-        .store(store)
         .executor(Arc::new(tools))
         .master_key(loaded.key)
         .templates(template_list(config)?)
@@ -69,7 +62,28 @@ pub fn service(config: &Config) -> Result<Composed, Error> {
     if let Some(path) = &config.catalog {
         builder = builder.catalog(catalog_file(path, config.text_limits)?);
     }
+    let builder = with_store(builder, config).await?;
     Ok(Composed { service: builder.build()?, key_is_new: loaded.is_new })
+}
+
+/// PostgreSQL where a URL is set, else SQLite in the data folder.
+async fn with_store(builder: Builder, config: &Config) -> Result<Builder, Error> {
+    let folder = &config.data_dir;
+    match &config.store_url {
+        Some(url) => {
+            let store = PostgresStore::connect(url, folder).await.map_err(|error| {
+                Error::from(error).suggest("see that the server runs and `store.url` is right")
+            })?;
+            Ok(builder.worker(store.worker()).store(Arc::new(store)))
+        }
+        None => {
+            let store = SqliteStore::open(folder).map_err(|error| {
+                let hint = "make the data folder writable, or name another with --data-dir";
+                Error::from(error).suggest(hint)
+            })?;
+            Ok(builder.worker(store.worker()).store(Arc::new(store)))
+        }
+    }
 }
 
 /// What a document is validated with where no service is needed: no store is opened, and no earlier

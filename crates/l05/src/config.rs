@@ -19,6 +19,8 @@ pub use load::{Layers, Setting, Settings, load};
 pub struct Config {
     /// Where plans, journals and keys are kept.
     pub data_dir: PathBuf,
+    /// PostgreSQL instead of SQLite in the data folder; may hold a password.
+    pub store_url: Option<String>,
     /// The folder that tools see.
     pub workspace: PathBuf,
     /// Templates that add to and override the built-in ones.

@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod sqlite;
 #[cfg(feature = "test-support")]
 pub mod test_support;
+mod worker;
 
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

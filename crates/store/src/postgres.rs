@@ -1,13 +1,16 @@
 //! PostgreSQL: shared by processes on several machines.
 //!
 //! An append is one statement over arrays, and one commit. Ownership is a lease per process: a
-//! worker that has not renewed for [`LEASE`] is dead to all others, by the server's clock alone.
+//! worker that has not renewed for [`LEASE`] is dead to all others, by the server's clock alone. On
+//! one machine it need not come to that: the lock file of a process shows its death at once, and its
+//! neighbours give its lease back for it.
 //! Connections come from a pool that opens new ones when the server was away.
 
 mod read;
 mod schema;
 mod write;
 
+use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,8 @@ use l05_engine::port::{
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
+
+use crate::worker::{self, WorkerLock};
 
 /// After how long without a renewal others may take over (design: renewed every 3 s, executors
 /// stopped after 6 s).
@@ -36,13 +41,14 @@ const CONNECTIONS: u32 = 10;
 /// The store of one database.
 pub struct PostgresStore {
     pool: PgPool,
-    worker: WorkerId,
+    lock: WorkerLock,
 }
 
 impl PostgresStore {
     /// Connects, brings the tables to the present version, and takes a lease. `url` is
-    /// `postgres://user:password@host:port/database`, with the usual parameters (`sslmode`, …).
-    pub async fn connect(url: &str) -> Result<PostgresStore, StoreError> {
+    /// `postgres://user:password@host:port/database`, with the usual parameters (`sslmode`, …);
+    /// `folder`, which must exist, is the data folder that processes of this machine share.
+    pub async fn connect(url: &str, folder: &Path) -> Result<PostgresStore, StoreError> {
         let options = PgConnectOptions::from_str(url)
             // The parser's own words may repeat the password.
             .map_err(|_| StoreError::Unavailable("store.url is no PostgreSQL URL".to_owned()))?
@@ -62,29 +68,33 @@ impl PostgresStore {
                 corrupt @ StoreError::Corrupt(_) => corrupt,
             })?;
         schema::migrate(&pool).await?;
-        let worker = WorkerId(Uuid::now_v7());
+        let lock = WorkerLock::take(folder, WorkerId(Uuid::now_v7()))
+            .map_err(|e| StoreError::Unavailable(format!("{}: {e}", folder.display())))?;
         write::forget_dead_workers(&pool).await.map_err(failed)?;
-        write::renew(&pool, worker, LEASE.as_secs_f64()).await.map_err(failed)?;
-        Ok(PostgresStore { pool, worker })
+        write::renew(&pool, lock.worker(), LEASE.as_secs_f64()).await.map_err(failed)?;
+        let store = PostgresStore { pool, lock };
+        store.resign_for_the_dead().await?;
+        Ok(store)
+    }
+
+    /// Gives back the leases of processes that died on this machine.
+    async fn resign_for_the_dead(&self) -> Result<(), StoreError> {
+        for dead in worker::dead(self.lock.folder()) {
+            within(write::resign(&self.pool, dead)).await?;
+            worker::bury(self.lock.folder(), dead);
+        }
+        Ok(())
     }
 
     /// Who this process is to the store.
     pub fn worker(&self) -> WorkerId {
-        self.worker
+        self.lock.worker()
     }
 
     /// A setting of the server as it is for this store's connections.
     pub async fn setting(&self, name: &str) -> Result<String, StoreError> {
         let asked = sqlx::query_scalar("SELECT current_setting($1)").bind(name);
         within(asked.fetch_one(&self.pool)).await
-    }
-
-    /// Gives up the lease and all connections: what this process owned is free at once.
-    pub async fn close(&self) {
-        if let Err(error) = within(write::resign(&self.pool, self.worker)).await {
-            tracing::debug!(%error, "the lease was not given back; it expires");
-        }
-        self.pool.close().await;
     }
 }
 
@@ -171,8 +181,15 @@ impl Journal for PostgresStore {
         Box::pin(within(read::is_owned(&self.pool, plan)))
     }
 
+    fn resign(&self, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(within(write::resign(&self.pool, worker)))
+    }
+
     fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
-        Box::pin(within(read::unowned(&self.pool, limit)))
+        Box::pin(async move {
+            self.resign_for_the_dead().await?;
+            within(read::unowned(&self.pool, limit)).await
+        })
     }
 
     fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -11,7 +11,6 @@
 
 mod read;
 mod schema;
-mod worker;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use worker::WorkerLock;
+use crate::worker::{self, WorkerLock};
 
 /// The file's name in the data folder.
 pub const DATABASE_FILE: &str = "l05.db";
@@ -71,6 +70,9 @@ impl SqliteStore {
         reader.pragma_update(None, "query_only", true).map_err(at)?;
         let lock = WorkerLock::take(folder, WorkerId(Uuid::now_v7()))
             .map_err(|e| StoreError::Unavailable(format!("{}: {e}", folder.display())))?;
+        for dead in worker::dead(lock.folder()) {
+            worker::bury(lock.folder(), dead);
+        }
         Ok(SqliteStore {
             writer: serve("l05-journal", writer)?,
             reader: serve("l05-reader", reader)?,
@@ -192,6 +194,11 @@ impl Journal for SqliteStore {
     fn renew(&self, _worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
         // The lock of its file says whether a worker lives.
         Box::pin(std::future::ready(Ok(Renewal::Unneeded)))
+    }
+
+    fn resign(&self, _worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        // The lock goes with the process, or with the store.
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {

@@ -9,9 +9,9 @@ use super::retry::{backoff_millis, may_retry};
 use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Phase, Run, has_ended};
 use crate::error::ErrorCode;
 use crate::graph::EdgeIndex;
-use crate::id::{Attempt, Epoch, TaskIndex};
+use crate::id::{Attempt, TaskIndex};
 use crate::plan::PlanStatus;
-use crate::task::{OnRecovery, TaskStatus};
+use crate::task::TaskStatus;
 use crate::time::Timestamp;
 
 impl Run {
@@ -41,8 +41,13 @@ impl Run {
     /// Decides a command for a run that this process does not drive: only what the command itself
     /// says happens, and what follows by itself where no executor is involved. Whoever drives the
     /// run next finds the rest.
-    pub fn note(&mut self, command: Command, now: Timestamp) -> Result<Vec<Event>, Rejected> {
-        let terms = Terms::room(0);
+    pub fn note(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        answer_within_millis: Option<u64>,
+    ) -> Result<Vec<Event>, Rejected> {
+        let terms = Terms { answer_within_millis, ..Terms::room(0) };
         let mut decision = Decision::default();
         for event in self.decide(command, now, terms)? {
             self.commit(event, &mut decision);
@@ -229,77 +234,6 @@ impl Run {
             }
         }
         self.completed().into_iter().filter(|task| !behind[task.at()]).collect()
-    }
-
-    fn decide_adopt(&self, epoch: Epoch, now: Timestamp, terms: Terms<'_>) -> Vec<Event> {
-        let mut events = vec![Event::RunAdopted { epoch }];
-        if self.status != PlanStatus::Executing {
-            return events;
-        }
-        let in_flight: Vec<TaskIndex> = self.in_flight_in(Scope::Plan);
-        // Executors of those told to stop died with their owner.
-        let (gone, open): (Vec<_>, Vec<_>) =
-            in_flight.into_iter().partition(|task| self.tasks[task.at()].cancelling);
-        let mut account = self.account.clone();
-        for task in open {
-            let share = self.share(task);
-            let reserved = self.reservations.get(&task).copied().unwrap_or_default();
-            account.settle(reserved, reserved);
-            let event = match account.shortage(share) {
-                Some(shortage) if !share.is_none() => {
-                    let message =
-                        format!("it would run again: {}", shortage.tell(&self.name(task)));
-                    self.lost_attempt(task, ErrorCode::BUDGET_EXCEEDED, message)
-                }
-                Some(_) | None => self.recover(task, now, terms),
-            };
-            if matches!(event, Event::TaskRedispatched { .. }) {
-                account.reserve(share);
-            }
-            events.push(event);
-        }
-        if !gone.is_empty() {
-            events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
-        }
-        events
-    }
-
-    /// What becomes of an attempt whose owner died (spec 03, 3.9).
-    fn recover(&self, task: TaskIndex, now: Timestamp, terms: Terms<'_>) -> Event {
-        let spec = self.spec(task);
-        let harmless = spec.tool.as_ref().is_some_and(|t| terms.idempotent_tools.contains(t));
-        match spec.on_recovery {
-            OnRecovery::Rerun => self.redispatch(task, now),
-            OnRecovery::Ask | OnRecovery::Fail if harmless => self.redispatch(task, now),
-            OnRecovery::Ask => {
-                let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
-                Event::GateOpened { gate: Gate::Recovery(task), expires_at }
-            }
-            OnRecovery::Fail => {
-                let message = "the process that ran it stopped, and on_recovery is FAIL".to_owned();
-                self.lost_attempt(task, ErrorCode::AGENT_CRASHED, message)
-            }
-        }
-    }
-
-    pub(super) fn redispatch(&self, task: TaskIndex, now: Timestamp) -> Event {
-        Event::TaskRedispatched {
-            task,
-            attempt: self.tasks[task.at()].attempt,
-            not_after: self.attempt_deadline(task, now),
-            reserved: self.share(task),
-        }
-    }
-
-    fn lost_attempt(&self, task: TaskIndex, code: ErrorCode, message: String) -> Event {
-        Event::AttemptFailed {
-            task,
-            attempt: self.tasks[task.at()].attempt,
-            error: TaskError { code, message, is_final: true },
-            usage: Usage::default(),
-            lost: true,
-            next: Next::Final { status: TaskStatus::Failed },
-        }
     }
 
     fn decide_expanded(
@@ -586,7 +520,7 @@ impl Run {
         }
     }
 
-    fn in_flight_in(&self, scope: Scope) -> Vec<TaskIndex> {
+    pub(super) fn in_flight_in(&self, scope: Scope) -> Vec<TaskIndex> {
         let in_flight = |task: &TaskIndex| self.tasks[task.at()].phase == Phase::InFlight;
         match scope {
             Scope::Plan if self.running == 0 => Vec::new(),

@@ -16,6 +16,7 @@
 //!
 //! Time, room and epochs come in as arguments; jitter is drawn from the plan's own digest.
 
+mod adopt;
 pub mod apply;
 pub mod budget;
 mod cascade;

@@ -134,6 +134,9 @@ pub trait Journal: Send + Sync {
     /// this is asked; a worker that is not heard of for ten seconds may be taken for dead.
     fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>>;
 
+    /// `worker` leaves: what it owned is free at once.
+    fn resign(&self, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Runs that were to go on and that no living process owns, at most `limit`: interrupted ones,
     /// handed over ones, and plans that were approved after their process had gone.
     fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>>;

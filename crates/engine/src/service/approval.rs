@@ -109,7 +109,7 @@ impl PlanningService {
         let id = plan.id();
         let mut run = fold(&*self.inner.journal, plan).await?;
         let first = Sequence(run.sequence().0 + 1);
-        let events = run.note(command, self.now())?;
+        let events = run.note(command, self.now(), self.inner.answer_within_millis)?;
         if events.is_empty() {
             return Ok(());
         }

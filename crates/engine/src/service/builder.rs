@@ -210,9 +210,10 @@ impl Builder {
         };
         let workbench = Workbench::new(&self.executors, catalog.clone());
         let idempotent = catalog.iter().filter(|tool| tool.spec.idempotent);
+        let answer_within_millis = self.answer_within.map(|time| time.as_millis() as u64);
         let rules = Rules {
             in_flight_max: self.in_flight_max,
-            answer_within_millis: self.answer_within.map(|time| time.as_millis() as u64),
+            answer_within_millis,
             idempotent_tools: idempotent.map(|tool| tool.spec.name.clone()).collect(),
         };
         let driver =
@@ -233,6 +234,7 @@ impl Builder {
             require_signed: self.require_signed,
             template_threshold: self.template_threshold,
             worker: self.worker,
+            answer_within_millis,
             recent: super::recent::RecentPlans::default(),
             starting: super::starting::Starting::default(),
             driver,

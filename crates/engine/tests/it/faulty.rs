@@ -58,6 +58,9 @@ impl Journal for FaultyStore {
     fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
         self.inner.renew(worker)
     }
+    fn resign(&self, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.resign(worker)
+    }
     fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>> {
         self.inner.unowned(limit)
     }

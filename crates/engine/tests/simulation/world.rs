@@ -474,7 +474,7 @@ impl World {
     fn note(&mut self, plan: PlanId, command: Command) {
         let mut run = self.fold(plan);
         let first = Sequence(run.sequence().0 + 1);
-        let events = run.note(command, self.now).unwrap_or_default();
+        let events = run.note(command, self.now, None).unwrap_or_default();
         if events.is_empty() {
             return;
         }

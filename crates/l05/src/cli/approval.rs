@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     args: AnswerArgs,
     approve: bool,
 ) -> Result<Exit, Error> {
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let AnswerArgs { task, reason, .. } = args;
     let answer = PersonsAnswer { approve, by: person(), reason, task };

@@ -33,7 +33,7 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) async fn cost(context: &Context, args: CostArgs) -> Result<Exit, Error> {
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let costs = if is_file(&args.plan) {
         let document = read_plan(Path::new(&args.plan), context.config.text_limits)?;
         service.estimate_cost(document).await?
@@ -100,7 +100,7 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
             Error::new(ErrorCode::CONFIG_ERROR, format!("`{word}` is no decision"))
         })?],
     };
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let plan_id = service.find(&args.id).await?;
     let explanations = service.explain(plan_id, &topics).await?;
     context.output.result(&Explained { plan_id, explanations }, |explained| {

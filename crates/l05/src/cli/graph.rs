@@ -44,7 +44,7 @@ pub(crate) async fn graph(context: &Context, args: GraphArgs) -> Result<Exit, Er
     let document = if path.exists() || args.plan.contains(['/', '.']) {
         read_plan(&path, context.config.text_limits)?
     } else {
-        let service = open(context, None)?;
+        let service = open(context, None).await?;
         let id = service.find(&args.plan).await?;
         service.load(id).await?.document().clone()
     };

@@ -47,7 +47,7 @@ pub(crate) struct CancelArgs {
 }
 
 pub(crate) async fn status(context: &Context, args: IdArgs) -> Result<Exit, Error> {
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let report = service.status(service.find(&args.id).await?).await?;
     context.output.result(&report, status_text);
     Ok(Exit::Done)
@@ -93,7 +93,7 @@ fn status_text(report: &StatusReport) -> String {
 }
 
 pub(crate) async fn watch(context: &Context, args: IdArgs) -> Result<Exit, Error> {
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let mut watcher = service.watch(id).await?;
     while let Some(event) = watcher.next().await? {
@@ -124,7 +124,7 @@ pub(crate) async fn watch(context: &Context, args: IdArgs) -> Result<Exit, Error
 }
 
 pub(crate) async fn show(context: &Context, args: IdArgs) -> Result<Exit, Error> {
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let details = service.details(id).await?;
     context.output.result(&details, show_text);
@@ -186,7 +186,7 @@ pub(crate) fn shorten(text: &str) -> String {
 }
 
 pub(crate) async fn events(context: &Context, args: IdArgs) -> Result<Exit, Error> {
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let events = service.events(id).await?;
     context.output.result(&json!({ "events": events }), |_| {
@@ -203,7 +203,7 @@ fn event_line(event: &PublicEvent) -> String {
 
 pub(crate) async fn history(context: &Context, args: HistoryArgs) -> Result<Exit, Error> {
     let status = args.status.map(|word| parse_status(&word)).transpose()?;
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let before = match &args.before {
         Some(id) => Some(service.find(id).await?),
         None => None,
@@ -241,7 +241,7 @@ fn parse_status(word: &str) -> Result<PlanStatus, Error> {
 }
 
 pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Result<Exit, Error> {
-    let service = open(context, None)?;
+    let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     if let Some(task) = &args.task {
         service.cancel_task(id, task, &args.reason).await?;

@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use l05::compose::catalog;
-use l05::config::{KEYS, Key};
+use l05::config::{KEYS, Key, Setting};
 use l05_core::error::{ErrorInfo, REGISTRY};
 use l05_core::suggest::{did_you_mean, nearest};
 use l05_core::{Error, ErrorCode};
@@ -178,16 +178,23 @@ fn show(context: &Context) {
         .iter()
         .map(|key| {
             let setting = &context.settings[key.name];
-            (key.name.to_owned(), json!({ "value": setting.value, "origin": setting.origin }))
+            (key.name.to_owned(), json!({ "value": shown(key, setting), "origin": setting.origin }))
         })
         .collect();
     context.output.result(&document, |_| {
         let rows = KEYS.iter().map(|key| {
             let setting = &context.settings[key.name];
-            vec![key.name.to_owned(), setting.value.to_string(), setting.origin.clone()]
+            vec![key.name.to_owned(), shown(key, setting).to_string(), setting.origin.clone()]
         });
         table(&["KEY", "VALUE", "FROM"], rows)
     });
+}
+
+/// What may be shown of a value.
+fn shown(key: &Key, setting: &Setting) -> Value {
+    let is_hidden =
+        key.kind.is_secret() && setting.value.as_str().is_some_and(|text| !text.is_empty());
+    if is_hidden { "(hidden)".into() } else { setting.value.clone() }
 }
 
 fn keys(context: &Context) {

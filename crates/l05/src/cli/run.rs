@@ -63,6 +63,9 @@ pub(crate) struct PlanArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     plan: PlanArgs,
+    /// Leave the run to a worker (`l05 worker`)
+    #[arg(long, conflicts_with = "yes")]
+    detach: bool,
     /// Answer the question of a plan that has to be approved with yes
     #[arg(long, short)]
     yes: bool,
@@ -74,6 +77,9 @@ pub(crate) struct RunArgs {
 pub(crate) struct ExecuteArgs {
     /// A plan file, or the id of a plan (its beginning will do)
     plan: String,
+    /// Leave the run to a worker (`l05 worker`)
+    #[arg(long, conflicts_with = "yes")]
+    detach: bool,
     /// Answer the question of a plan that has to be approved with yes
     #[arg(long, short)]
     yes: bool,
@@ -96,7 +102,7 @@ pub(crate) struct RetryArgs {
 }
 
 /// Opens the service of this context; `workspace` from the command line goes first.
-pub(crate) fn open(
+pub(crate) async fn open(
     context: &Context,
     workspace: Option<PathBuf>,
 ) -> Result<PlanningService, Error> {
@@ -104,7 +110,7 @@ pub(crate) fn open(
     if let Some(workspace) = workspace {
         config.workspace = workspace;
     }
-    let Composed { service, key_is_new } = compose::service(&config)?;
+    let Composed { service, key_is_new } = compose::service(&config).await?;
     if key_is_new {
         let folder = config.data_dir.display();
         context.output.note(&format!("made a data folder with a signing key of its own: {folder}"));
@@ -114,7 +120,7 @@ pub(crate) fn open(
 
 pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Error> {
     let request = request(context, &args)?;
-    let service = open(context, args.workspace)?;
+    let service = open(context, args.workspace).await?;
     let planned = service.create_plan(request).await?;
     warn(context, &planned);
     let id = planned.plan.id();
@@ -125,13 +131,16 @@ pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Erro
 }
 
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
-    let RunArgs { plan: args, yes } = args;
+    let RunArgs { plan: args, detach, yes } = args;
     let request = request(context, &args)?;
-    let service = open(context, args.workspace)?;
+    let service = open(context, args.workspace).await?;
     let planned = service.create_plan(request).await?;
     warn(context, &planned);
     context.output.note(&describe(&planned.plan));
     let id = planned.plan.id();
+    if detach {
+        return leave(context, &service, id).await;
+    }
     service.execute(id).await?;
     follow(context, &service, id, yes).await
 }
@@ -139,7 +148,7 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error>
 pub(crate) async fn execute(context: &Context, args: ExecuteArgs) -> Result<Exit, Error> {
     let path = PathBuf::from(&args.plan);
     let looks_like_file = path.exists() || args.plan.contains(['/', '.']);
-    let service = open(context, args.workspace)?;
+    let service = open(context, args.workspace).await?;
     let id = if looks_like_file {
         let document = read_plan(&path, context.config.text_limits)?;
         let planned = service.accept(document, context.strict).await?;
@@ -150,12 +159,29 @@ pub(crate) async fn execute(context: &Context, args: ExecuteArgs) -> Result<Exit
             error.suggest("name a plan file that exists, or an id of `l05 history`")
         })?
     };
+    if args.detach {
+        return leave(context, &service, id).await;
+    }
     service.execute(id).await?;
     follow(context, &service, id, args.yes).await
 }
 
+/// Begins a run that others drive.
+async fn leave(context: &Context, service: &PlanningService, id: PlanId) -> Result<Exit, Error> {
+    let status = service.submit(id).await?;
+    service.shutdown().await;
+    let document = serde_json::json!({ "plan_id": id, "status": status });
+    context.output.result(&document, |_| format!("plan {id} is {status}"));
+    if status == PlanStatus::PendingApproval {
+        context.output.note(&format!("`l05 approve {id}` lets workers go on with it"));
+        return Ok(Exit::Waiting);
+    }
+    context.output.note(&format!("`l05 watch {id}` follows it; `l05 worker` drives it"));
+    Ok(Exit::Done)
+}
+
 pub(crate) async fn retry(context: &Context, args: RetryArgs) -> Result<Exit, Error> {
-    let service = open(context, args.workspace)?;
+    let service = open(context, args.workspace).await?;
     let id = service.find(&args.id).await?;
     service.retry(id, args.from.as_deref()).await?;
     follow(context, &service, id, false).await
@@ -295,7 +321,7 @@ fn summary(result: &PlanResult) -> String {
 }
 
 /// Ctrl-C, or what a supervisor sends.
-async fn told_to_stop() {
+pub(super) async fn told_to_stop() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -83,7 +83,7 @@ pub(crate) async fn simulate(context: &Context, args: SimulateArgs) -> Result<Ex
     let document = if is_file(plan) {
         read(Path::new(plan), context.config.text_limits)?
     } else {
-        let service = open(context, None)?;
+        let service = open(context, None).await?;
         let id = service.find(plan).await?;
         service.load(id).await?.document().clone()
     };

@@ -26,6 +26,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A path; empty for none.
     Path,
+    /// `postgres://…`; empty for none. It may hold a password and is never shown.
+    StoreUrl,
     /// Models with what a million tokens cost: `{name: {input, output}}`, `*` for all others.
     ModelPrices,
     /// Tools with what a call costs: `{name: US dollars}`.
@@ -55,6 +57,13 @@ pub static KEYS: &[Key] = &[
         default: "",
         meaning: "folder of plans, journals and keys; empty: the user's data folder",
         aliases: &["L05_DATA_DIR"],
+    },
+    Key {
+        name: "store.url",
+        kind: Kind::StoreUrl,
+        default: "",
+        meaning: "PostgreSQL for plans and journals: postgres://user:password@host/database; empty: SQLite in the data folder",
+        aliases: &[],
     },
     Key {
         name: "tools.workspace",
@@ -254,6 +263,7 @@ impl Kind {
             Kind::Number { min, max } => format!("{min} to {max}, fractions allowed"),
             Kind::Choice(words) => words.join(" | "),
             Kind::Path => "a path".to_owned(),
+            Kind::StoreUrl => format!("empty, or a URL that begins with {}", STORE_SCHEMES[0]),
             Kind::ModelPrices => {
                 "{model: {input, output}} in US dollars per million tokens, * for others".to_owned()
             }
@@ -269,6 +279,7 @@ impl Kind {
             Kind::Number { .. } => "number",
             Kind::Choice(_) => "choice",
             Kind::Path => "path",
+            Kind::StoreUrl => "URL",
             Kind::ModelPrices | Kind::ToolPrices => "table",
         }
     }
@@ -279,10 +290,24 @@ impl Kind {
             Kind::Boolean => Value::from(text.parse::<bool>().ok()?),
             Kind::Integer { .. } => Value::from(text.parse::<u64>().ok()?),
             Kind::Number { .. } => Value::from(text.parse::<f64>().ok()?),
-            Kind::Choice(_) | Kind::Path => Value::from(text),
+            Kind::Choice(_) | Kind::Path | Kind::StoreUrl => Value::from(text),
             Kind::ModelPrices | Kind::ToolPrices => serde_json::from_str(text).ok()?,
         };
         self.check(&value)
+    }
+
+    /// Whether values may hold what nobody is to read.
+    pub fn is_secret(self) -> bool {
+        match self {
+            Kind::StoreUrl => true,
+            Kind::Boolean
+            | Kind::Integer { .. }
+            | Kind::Number { .. }
+            | Kind::Choice(_)
+            | Kind::Path
+            | Kind::ModelPrices
+            | Kind::ToolPrices => false,
+        }
     }
 
     /// The value in the kind's own form, if it is in range.
@@ -300,6 +325,12 @@ impl Kind {
                 words.iter().find(|known| known.eq_ignore_ascii_case(word)).map(|w| Value::from(*w))
             }
             Kind::Path => value.as_str().map(Value::from),
+            Kind::StoreUrl => {
+                let fits = |text: &&str| {
+                    text.is_empty() || STORE_SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+                };
+                value.as_str().filter(fits).map(Value::from)
+            }
             Kind::ModelPrices => {
                 let fits = |price: &Value| {
                     price.as_object().is_some_and(|map| {
@@ -325,7 +356,7 @@ impl Kind {
                 json!({ "type": "number", "minimum": min, "maximum": max })
             }
             Kind::Choice(words) => json!({ "type": "string", "enum": words }),
-            Kind::Path => json!({ "type": "string" }),
+            Kind::Path | Kind::StoreUrl => json!({ "type": "string" }),
             Kind::ModelPrices => {
                 let price = json!({ "type": "number", "minimum": 0 });
                 json!({ "type": "object", "additionalProperties": {
@@ -339,6 +370,9 @@ impl Kind {
         }
     }
 }
+
+/// How the URL of a store may begin.
+const STORE_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 fn is_price(value: Option<&Value>) -> bool {
     value.and_then(Value::as_f64).is_some_and(|price| (0.0..=1e9).contains(&price))

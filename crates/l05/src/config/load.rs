@@ -195,7 +195,8 @@ impl Loader {
 
     fn out_of_range(&mut self, key: &Key, given: &str, origin: &str) {
         let range = key.kind.range();
-        self.problems.push(format!("{origin}: `{}` must be {range}, not {given}", key.name));
+        let instead = if key.kind.is_secret() { String::new() } else { format!(", not {given}") };
+        self.problems.push(format!("{origin}: `{}` must be {range}{instead}", key.name));
     }
 }
 
@@ -227,6 +228,7 @@ fn assemble(settings: &Settings) -> Config {
     let hours = number("approvals.answer_within_hours");
     Config {
         data_dir: path("store.data_dir").unwrap_or_else(default_data_dir),
+        store_url: Some(text("store.url")).filter(|url| !url.is_empty()),
         workspace: path("tools.workspace").unwrap_or_else(|| PathBuf::from(".")),
         templates_dir: path("decomposition.templates_dir"),
         catalog: path("tools.catalog"),

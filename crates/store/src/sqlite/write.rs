@@ -11,8 +11,8 @@ use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::worker;
 use crate::codec::encode;
+use crate::worker;
 
 fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)

@@ -57,15 +57,16 @@ async fn sqlite() -> Subject {
 async fn postgres() -> Subject {
     let server = PrivatePostgres::start_unsafe().unwrap();
     // Together: one of them migrates, the other waits for it.
-    let url = server.url();
-    let (first, second) = tokio::join!(PostgresStore::connect(&url), PostgresStore::connect(&url));
+    let (url, folder) = (server.url(), tempfile::tempdir().unwrap());
+    let connect = || PostgresStore::connect(&url, folder.path());
+    let (first, second) = tokio::join!(connect(), connect());
     let (first, second) = (Arc::new(first.unwrap()), Arc::new(second.unwrap()));
     Subject {
         first_worker: first.worker(),
         second_worker: second.worker(),
         first,
         second,
-        _keeps: Box::new(server),
+        _keeps: Box::new((server, folder)),
     }
 }
 

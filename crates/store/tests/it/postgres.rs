@@ -10,6 +10,11 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::conformance::{plan_id, record, started, stored};
 
+/// Each store in a folder of its own, as on a machine of its own.
+async fn connect(server: &PrivatePostgres) -> PostgresStore {
+    PostgresStore::connect(&server.url(), tempfile::tempdir().unwrap().path()).await.unwrap()
+}
+
 async fn sql(url: &str, statement: &'static str) {
     let pool = PgPoolOptions::new().max_connections(1).connect(url).await.unwrap();
     sqlx::raw_sql(statement).execute(&pool).await.unwrap();
@@ -26,7 +31,7 @@ async fn claim(store: &PostgresStore, n: u128) -> l05_core::id::Epoch {
 #[tokio::test]
 async fn what_was_acknowledged_survives_the_servers_death_and_the_store_connects_again() {
     let mut server = PrivatePostgres::start().unwrap();
-    let store = PostgresStore::connect(&server.url()).await.unwrap();
+    let store = connect(&server).await;
     store.put(stored(1)).await.unwrap();
     let epoch = claim(&store, 1).await;
     store.append(vec![record(plan_id(1), epoch, 1, vec![started()])]).await.unwrap();
@@ -48,8 +53,8 @@ async fn what_was_acknowledged_survives_the_servers_death_and_the_store_connects
 #[tokio::test]
 async fn a_worker_without_a_lease_owns_nothing_and_claims_nothing() {
     let server = PrivatePostgres::start_unsafe().unwrap();
-    let first = PostgresStore::connect(&server.url()).await.unwrap();
-    let second = PostgresStore::connect(&server.url()).await.unwrap();
+    let first = connect(&server).await;
+    let second = connect(&server).await;
     for n in 1..=2 {
         first.put(stored(n)).await.unwrap();
     }
@@ -72,20 +77,39 @@ async fn a_worker_without_a_lease_owns_nothing_and_claims_nothing() {
 }
 
 #[tokio::test]
-async fn closing_gives_the_lease_up() {
+async fn who_resigns_gives_the_lease_up() {
     let server = PrivatePostgres::start_unsafe().unwrap();
-    let first = PostgresStore::connect(&server.url()).await.unwrap();
-    let second = PostgresStore::connect(&server.url()).await.unwrap();
+    let first = connect(&server).await;
+    let second = connect(&server).await;
     first.put(stored(1)).await.unwrap();
     claim(&first, 1).await;
-    first.close().await;
+    first.resign(first.worker()).await.unwrap();
     claim(&second, 1).await;
+}
+
+#[tokio::test]
+async fn a_neighbour_that_was_killed_owns_nothing_any_more() {
+    let server = PrivatePostgres::start_unsafe().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let connect = || async { PostgresStore::connect(&server.url(), folder.path()).await.unwrap() };
+    let (first, second) = (connect().await, connect().await);
+    first.put(stored(1)).await.unwrap();
+    let epoch = claim(&first, 1).await;
+    first.append(vec![record(plan_id(1), epoch, 1, vec![started()])]).await.unwrap();
+    assert!(second.unowned(5).await.unwrap().is_empty(), "it lives");
+    // What a killed process leaves: its file, locked by nobody.
+    let file = folder.path().join(format!("workers/{}.lock", first.worker().0));
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(second.unowned(5).await.unwrap(), [plan_id(1)]);
+    assert!(claim(&second, 1).await > epoch);
+    assert!(!file.exists());
 }
 
 #[tokio::test]
 async fn a_damaged_record_is_named() {
     let server = PrivatePostgres::start_unsafe().unwrap();
-    let store = PostgresStore::connect(&server.url()).await.unwrap();
+    let store = connect(&server).await;
     store.put(stored(1)).await.unwrap();
     let epoch = claim(&store, 1).await;
     for first in [1, 2] {
@@ -100,7 +124,12 @@ async fn a_damaged_record_is_named() {
 
 /// The refusal to connect, in words.
 async fn refusal(url: &str) -> String {
-    match tokio::time::timeout(Duration::from_secs(20), PostgresStore::connect(url)).await.unwrap()
+    match tokio::time::timeout(
+        Duration::from_secs(20),
+        PostgresStore::connect(url, std::env::temp_dir().as_path()),
+    )
+    .await
+    .unwrap()
     {
         Ok(_) => panic!("it connects"),
         Err(error) => error.to_string(),
@@ -110,7 +139,7 @@ async fn refusal(url: &str) -> String {
 #[tokio::test]
 async fn a_newer_database_and_a_wrong_url_are_refused_in_words() {
     let server = PrivatePostgres::start_unsafe().unwrap();
-    drop(PostgresStore::connect(&server.url()).await.unwrap());
+    drop(connect(&server).await);
     sql(
         &server.url(),
         "INSERT INTO l05._sqlx_migrations
@@ -129,6 +158,6 @@ async fn a_newer_database_and_a_wrong_url_are_refused_in_words() {
 async fn a_server_that_acknowledges_early_is_overruled() {
     let folder = tempfile::tempdir().unwrap();
     let server = PrivatePostgres::start_in(folder, &["synchronous_commit=off"]).unwrap();
-    let store = PostgresStore::connect(&server.url()).await.unwrap();
+    let store = connect(&server).await;
     assert_eq!(store.setting("synchronous_commit").await.unwrap(), "on");
 }

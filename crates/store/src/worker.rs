@@ -1,4 +1,6 @@
-//! Which processes are alive: each holds the lock of a file of its own.
+//! Which processes of this data folder are alive: each holds the lock of a file of its own, which
+//! goes with the process however it dies. For SQLite that is all there is; for PostgreSQL, whose
+//! leases hold across machines, it spares those who start again here the wait for one to run out.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,7 +9,7 @@ use std::path::{Path, PathBuf};
 use l05_core::id::WorkerId;
 
 /// This process's lock, held until it ends.
-pub(super) struct WorkerLock {
+pub(crate) struct WorkerLock {
     worker: WorkerId,
     folder: PathBuf,
     path: PathBuf,
@@ -15,10 +17,9 @@ pub(super) struct WorkerLock {
 }
 
 impl WorkerLock {
-    pub(super) fn take(data_folder: &Path, worker: WorkerId) -> io::Result<WorkerLock> {
+    pub(crate) fn take(data_folder: &Path, worker: WorkerId) -> io::Result<WorkerLock> {
         let folder = data_folder.join("workers");
         fs::create_dir_all(&folder)?;
-        remove_dead(&folder);
         // Locked first, named after: under its name the file is never seen unlocked while we live.
         let path = lock_path(&folder, worker);
         let unnamed = path.with_extension("new");
@@ -28,11 +29,11 @@ impl WorkerLock {
         Ok(WorkerLock { worker, folder, path, _file: file })
     }
 
-    pub(super) fn worker(&self) -> WorkerId {
+    pub(crate) fn worker(&self) -> WorkerId {
         self.worker
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 }
@@ -45,7 +46,7 @@ impl Drop for WorkerLock {
 }
 
 /// Whether the process of a worker still holds its lock.
-pub(super) fn is_alive(folder: &Path, worker: WorkerId) -> bool {
+pub(crate) fn is_alive(folder: &Path, worker: WorkerId) -> bool {
     is_locked(&lock_path(folder, worker))
 }
 
@@ -58,14 +59,18 @@ fn is_locked(path: &Path) -> bool {
     }
 }
 
-/// Files of processes that were killed.
-fn remove_dead(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|e| e == "lock") && !is_locked(&path) {
-            let _ = fs::remove_file(path);
-        }
-    }
+/// Workers whose processes were killed.
+pub(crate) fn dead(folder: &Path) -> Vec<WorkerId> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let locks = paths.filter(|path| path.extension().is_some_and(|e| e == "lock"));
+    let dead = locks.filter(|path| !is_locked(path));
+    dead.filter_map(|path| path.file_stem()?.to_str()?.parse().ok().map(WorkerId)).collect()
+}
+
+/// Forgets a dead worker.
+pub(crate) fn bury(folder: &Path, dead: WorkerId) {
+    let _ = fs::remove_file(lock_path(folder, dead));
 }
 
 fn lock_path(folder: &Path, worker: WorkerId) -> PathBuf {

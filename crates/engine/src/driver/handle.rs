@@ -1,0 +1,88 @@
+//! Callers' end of the driver: what can be asked, and of whom.
+
+use std::time::Duration;
+
+use l05_core::id::{Epoch, PlanId};
+use l05_core::plan::PlanStatus;
+use l05_core::run::Run;
+use l05_core::run::command::Command;
+use l05_core::run::record::Actor;
+use l05_core::{Error, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::shard::Queued;
+
+/// How a run came to its end, as the driver sees it.
+#[derive(Debug, Clone)]
+pub(crate) enum Ended {
+    /// The machine finished it.
+    Finished(PlanStatus),
+    /// It has not ended: nothing happens before a person answers.
+    Waiting,
+    /// It goes on no more in this process; why.
+    Paused(Error),
+}
+
+pub(crate) enum Message {
+    Open {
+        run: Box<Run>,
+        epoch: Epoch,
+    },
+    Command {
+        plan: PlanId,
+        command: Command,
+        actor: Actor,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    Report {
+        queued: Box<Queued>,
+    },
+    /// Whether this process drives the run.
+    IsDriven {
+        plan: PlanId,
+        reply: oneshot::Sender<bool>,
+    },
+    /// Drop a run that did not begin.
+    Close(PlanId),
+    /// Let go of a run that waits for people; another process may claim it then.
+    Park {
+        plan: PlanId,
+        reply: oneshot::Sender<()>,
+    },
+    /// Tells when the run ends; at once if it is not driven here.
+    AwaitEnd {
+        plan: PlanId,
+        reply: oneshot::Sender<Ended>,
+    },
+    Stop {
+        grace: Duration,
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Callers' end of the driver.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(super) sender: mpsc::Sender<Message>,
+}
+
+impl Handle {
+    pub(crate) async fn send(&self, message: Message) -> Result<(), Error> {
+        self.sender.send(message).await.map_err(|_| stopped())
+    }
+
+    pub(crate) async fn command(
+        &self,
+        plan: PlanId,
+        command: Command,
+        actor: Actor,
+    ) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Command { plan, command, actor, reply }).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down")
+}

@@ -1,0 +1,136 @@
+//! What the driver has to do with the journal: append, fold again, wait when it refuses, give up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use l05_core::Error;
+use l05_core::id::{PlanId, Sequence};
+use l05_core::plan::Plan;
+use l05_core::run::Run;
+use l05_core::run::record::Record;
+use tokio::sync::oneshot;
+
+use super::{Driver, Ended};
+use crate::port::{Journal, StoreError};
+use crate::shard::Input;
+
+/// How often a store that refuses is tried again before the plans pause, and the first wait; it
+/// doubles (0.1 + 0.2 + 0.4 + 0.8 s: long enough for a rotation or a checkpoint, short enough for
+/// a person). Where there is a lease, as long as it lasts: a server may need seconds to start again.
+const STORE_TRIES: u32 = 5;
+const STORE_WAIT: Duration = Duration::from_millis(100);
+const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often and how fast giving up ownership is tried again.
+const RELEASE_TRIES: u32 = 60;
+const RELEASE_WAIT: Duration = Duration::from_secs(1);
+impl Driver {
+    pub(super) async fn append(&mut self, batch: Vec<Arc<Record>>) {
+        match self.lease.asking(self.journal.append(batch)).await {
+            Ok(results) => {
+                self.refusals = 0;
+                self.shard.appended(Some(&results));
+            }
+            Err(error) => {
+                self.shard.appended(None);
+                self.refused(&error).await;
+            }
+        }
+    }
+
+    /// Folds runs from the journal again after an append of which nothing is known.
+    pub(super) async fn reload(&mut self) {
+        while let Some(plan) = self.lost.pop() {
+            let Some((shared, epoch)) = self.plans.get(&plan).cloned() else { continue };
+            match self.lease.asking(fold(&*self.journal, shared)).await {
+                Ok(run) => self.shard.handle(Input::Open { run: Box::new(run), epoch }),
+                Err(error @ StoreError::Corrupt(_)) => self.pause(plan, &error.into()),
+                Err(error @ StoreError::Unavailable(_)) => {
+                    self.lost.push(plan);
+                    return self.refused(&error).await;
+                }
+            }
+        }
+    }
+
+    /// The store did not do what it was asked: waits before the next try, or pauses all runs.
+    pub(super) async fn refused(&mut self, error: &StoreError) {
+        self.refusals += 1;
+        tracing::warn!(%error, tries = self.refusals, "the store refused");
+        let enough = self.lease.is_unneeded() && self.refusals >= STORE_TRIES;
+        if enough || self.lease.is_over() {
+            self.refusals = 0;
+            return self.pause_all(error);
+        }
+        let doubled = STORE_WAIT * (1 << (self.refusals - 1).min(STORE_TRIES));
+        tokio::select! {
+            () = tokio::time::sleep(doubled.min(STORE_WAIT_MAX)) => {}
+            () = self.lease.over() => {}
+        }
+    }
+
+    /// The store has refused for too long: runs go on in a later process, nothing is lost.
+    pub(super) fn pause_all(&mut self, error: &StoreError) {
+        let error = Error::from(error.clone());
+        for plan in self.plans.keys().copied().collect::<Vec<_>>() {
+            self.pause(plan, &error);
+        }
+    }
+
+    pub(super) fn pause(&mut self, plan: PlanId, error: &Error) {
+        self.stop_executors(plan);
+        let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
+        let error = Error::new(error.code, format!("the plan is paused: {}", error.message))
+            .detail("plan_id", plan.to_string())
+            .suggest(format!(
+                "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
+            ));
+        self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
+        self.release(plan, epoch, None);
+        self.tell_end(plan, &Ended::Paused(error));
+    }
+
+    /// Gives up ownership; tried again while the store refuses, which it may for the same reason
+    /// that paused the run.
+    pub(super) fn release(
+        &self,
+        plan: PlanId,
+        epoch: Option<l05_core::id::Epoch>,
+        told: Option<oneshot::Sender<()>>,
+    ) {
+        let Some(epoch) = epoch else { return };
+        let (journal, worker) = (self.journal.clone(), self.worker);
+        tokio::spawn(async move {
+            for _ in 0..RELEASE_TRIES {
+                match journal.release(plan, worker, epoch).await {
+                    Ok(()) => {
+                        if let Some(told) = told {
+                            let _ = told.send(());
+                        }
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, %plan, "the run's ownership was not given back");
+                    }
+                }
+                tokio::time::sleep(RELEASE_WAIT).await;
+            }
+        });
+    }
+}
+
+/// Folds a plan's journal.
+pub(crate) async fn fold(journal: &dyn Journal, plan: Arc<Plan>) -> Result<Run, StoreError> {
+    let id = plan.id();
+    let mut run = Run::new(plan);
+    loop {
+        let next = Sequence(run.sequence().0 + 1);
+        let records = journal.read(id, next).await?;
+        if records.is_empty() {
+            return Ok(run);
+        }
+        for record in &records {
+            run.replay(record)
+                .map_err(|gap| StoreError::Corrupt(format!("the journal of plan {id}: {gap}")))?;
+        }
+    }
+}

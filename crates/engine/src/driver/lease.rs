@@ -1,0 +1,131 @@
+//! The lease on the store, where the store has leases: a task of its own renews it, and the driver
+//! stops working when it could not be renewed for too long.
+//!
+//! ```text
+//! renewed ── 3 s ──▶ renew ── 6 s without an answer ──▶ over: executors are stopped
+//!                                             ── 10 s (the store's clock) ──▶ others may take over
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use l05_core::id::WorkerId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::port::{Journal, Renewal, StoreError};
+
+/// How often the lease is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// How soon a renewal that failed is tried again, and how long one may take.
+const RENEW_AGAIN: Duration = Duration::from_millis(500);
+const RENEW_PATIENCE: Duration = Duration::from_secs(2);
+/// How long after the last renewal was asked for this process still works. Others wait ten seconds
+/// by the store's clock: the rest is for what stops slowly and for clocks that run unevenly.
+const WORK_FOR: Duration = Duration::from_secs(6);
+
+/// What is known of the lease; cheap to ask.
+pub(super) struct Lease {
+    held: watch::Receiver<Held>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Held {
+    /// The store knows by itself who lives.
+    Always,
+    Until(Instant),
+}
+
+impl Lease {
+    /// Starts to renew; ends with the lease's owner.
+    pub(super) fn keep(journal: Arc<dyn Journal>, worker: WorkerId) -> Lease {
+        let (told, held) = watch::channel(Held::Until(Instant::now() + WORK_FOR));
+        tokio::spawn(renew(journal, worker, told));
+        Lease { held }
+    }
+
+    /// Whether there is no lease to lose.
+    pub(super) fn is_unneeded(&self) -> bool {
+        *self.held.borrow() == Held::Always
+    }
+
+    /// Whether this process may no longer work.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(*self.held.borrow(), Held::Until(until) if Instant::now() >= until)
+    }
+
+    /// Returns when the lease is over; at once if it is.
+    pub(super) async fn over(&self) {
+        let mut held = self.held.clone();
+        loop {
+            let until = match *held.borrow_and_update() {
+                Held::Always => None,
+                Held::Until(until) => Some(until),
+            };
+            tokio::select! {
+                () = sleep_until(until) => return,
+                changed = held.changed() => {
+                    // The keeper ends only when it is not needed, or with the runtime.
+                    if changed.is_err() {
+                        return sleep_until(until).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the store answers, unless the lease is over first: then nothing is known of it.
+    pub(super) async fn asking<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        tokio::select! {
+            answer = work => answer,
+            () = self.over() => Err(lost()),
+        }
+    }
+}
+
+/// Why everything stops when the lease is over.
+pub(super) fn lost() -> StoreError {
+    let seconds = WORK_FOR.as_secs();
+    StoreError::Unavailable(format!(
+        "the store has not renewed this process's lease for {seconds} s; others may take over"
+    ))
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn renew(journal: Arc<dyn Journal>, worker: WorkerId, told: watch::Sender<Held>) {
+    while !told.is_closed() {
+        let asked = Instant::now();
+        let wait = match tokio::time::timeout(RENEW_PATIENCE, journal.renew(worker)).await {
+            Ok(Ok(Renewal::Unneeded)) => {
+                told.send_replace(Held::Always);
+                return;
+            }
+            Ok(Ok(Renewal::Renewed)) => {
+                // Counted from the question: the store cannot have counted from earlier.
+                told.send_replace(Held::Until(asked + WORK_FOR));
+                RENEW_EVERY
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the lease was not renewed");
+                RENEW_AGAIN
+            }
+            Err(_) => {
+                tracing::warn!("the store does not answer: the lease was not renewed");
+                RENEW_AGAIN
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = told.closed() => {}
+        }
+    }
+}
