@@ -122,7 +122,7 @@ fn create_plan(bench: &Bench) {
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
         let workspace = Workspace::open(bench.dir()).expect("the bench folder is there");
-        let tools = BuiltinTools::new(workspace, bench.dir().join("scratch"));
+        let tools = BuiltinTools::new(workspace, bench.dir().join("scratch"), &[]);
         let service = PlanningService::builder()
             .executor(Arc::new(tools))
             .templates(templates::builtin())

@@ -17,6 +17,7 @@ mod human_approve;
 mod json_select;
 mod language;
 mod markdown;
+mod process_run;
 mod table;
 mod text_render;
 mod time_wait;
@@ -63,18 +64,21 @@ impl Bench {
 pub struct BuiltinTools {
     workspace: Workspace,
     tables: Arc<TableStore>,
+    programs: Arc<[String]>,
 }
 
 impl BuiltinTools {
-    /// Tools that see `workspace` and keep the tables of runs under `scratch`.
-    pub fn new(workspace: Workspace, scratch: PathBuf) -> BuiltinTools {
-        BuiltinTools { workspace, tables: Arc::new(TableStore::new(scratch)) }
+    /// Tools that see `workspace`, keep the tables of runs under `scratch`, and run no program but
+    /// `programs`: names, or absolute paths.
+    pub fn new(workspace: Workspace, scratch: PathBuf, programs: &[String]) -> BuiltinTools {
+        let tables = Arc::new(TableStore::new(scratch));
+        BuiltinTools { workspace, tables, programs: programs.into() }
     }
 }
 
 impl Executor for BuiltinTools {
     fn tools(&self) -> Vec<ToolSpec> {
-        specs()
+        specs(&self.programs)
     }
 
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
@@ -120,6 +124,12 @@ impl BuiltinTools {
                     async move { encode(&human_approve::run(call.answer, decode(call.inputs)?)?) },
                 )
             }
+            "process.run" => {
+                let programs = self.programs.clone();
+                Box::pin(async move {
+                    encode(&process_run::run(bench, &programs, decode(call.inputs)?).await?)
+                })
+            }
             "time.wait" => Box::pin(async move {
                 encode(&time_wait::run(bench.cancel, &decode(call.inputs)?).await?)
             }),
@@ -131,9 +141,9 @@ impl BuiltinTools {
     }
 }
 
-/// What the built-in tools say of themselves.
-pub fn specs() -> Vec<ToolSpec> {
-    vec![
+/// What the built-in tools say of themselves; `process.run` is there if any program is allowed.
+pub fn specs(programs: &[String]) -> Vec<ToolSpec> {
+    let mut specs = vec![
         data_query::spec(),
         data_read::spec(),
         data_write::spec(),
@@ -146,7 +156,11 @@ pub fn specs() -> Vec<ToolSpec> {
         json_select::spec(),
         text_render::spec(),
         time_wait::spec(),
-    ]
+    ];
+    if !programs.is_empty() {
+        specs.push(process_run::spec(programs));
+    }
+    specs
 }
 
 /// A tool that only looks, or that does the same when it is called again.

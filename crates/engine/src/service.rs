@@ -182,7 +182,7 @@ impl PlanningService {
 
     /// Starts a plan, or goes on with one whose process is gone. Returns when the start is durable.
     pub async fn execute(&self, id: PlanId) -> Result<(), Error> {
-        self.drive(id, None).await
+        self.drive(id, Drive::Execute).await
     }
 
     /// A new run of a plan that ended: of what did not complete, or of a task and all behind it.
@@ -192,10 +192,10 @@ impl PlanningService {
             None => Rerun::Failed,
             Some(name) => Rerun::From(task_index(&plan, name)?),
         };
-        self.drive(id, Some(from)).await
+        self.drive(id, Drive::Rerun(from)).await
     }
 
-    async fn drive(&self, id: PlanId, rerun: Option<Rerun>) -> Result<(), Error> {
+    async fn drive(&self, id: PlanId, how: Drive) -> Result<(), Error> {
         let plan = match self.inner.recent.take(id) {
             Some(plan) => plan,
             None => self.load(id).await?,
@@ -213,22 +213,27 @@ impl PlanningService {
                 return Err(error.into());
             }
         };
-        let (adopt, start) = match (run.status(), rerun) {
+        let command = match (run.status(), how) {
             // It waits in the journal; somebody here may want to see the answer come.
-            (PlanStatus::Executing | PlanStatus::PendingApproval, None) => {
-                (Some(Command::Adopt { epoch }), None)
-            }
-            (PlanStatus::Executing, Some(_)) => {
+            (PlanStatus::Executing | PlanStatus::PendingApproval, Drive::Execute)
+            | (PlanStatus::Executing, Drive::Adopt) => Command::Adopt { epoch },
+            (PlanStatus::Executing, Drive::Rerun(_)) => {
                 self.inner.journal.release(id, self.inner.worker, epoch).await?;
                 let message = format!("plan {id} was interrupted, it has not ended");
                 return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
                     .suggest(format!("`l05 execute {id}` goes on")));
             }
-            (_, None) => (None, Some(Command::Start { from: Rerun::Fresh })),
-            (_, Some(from)) => (None, Some(Command::Start { from })),
+            (PlanStatus::Approved, Drive::Adopt) | (_, Drive::Execute) => {
+                Command::Start { from: Rerun::Fresh }
+            }
+            (status, Drive::Adopt) => {
+                self.inner.journal.release(id, self.inner.worker, epoch).await?;
+                let message = format!("plan {id} is {status} by now");
+                return Err(Error::new(ErrorCode::VERSION_CONFLICT, message));
+            }
+            (_, Drive::Rerun(from)) => Command::Start { from },
         };
         self.inner.driver.send(Message::Open { run: Box::new(run), epoch }).await?;
-        let command = adopt.or(start).expect("one of the two is there");
         let begun = self.inner.driver.command(id, command, local()).await;
         if begun.is_err() {
             self.inner.driver.send(Message::Close(id)).await?;
@@ -390,10 +395,12 @@ impl PlanningService {
         let mut adopted = Adopted::default();
         let unowned = self.inner.journal.unowned(limit + refused.len()).await?;
         for plan in unowned.into_iter().filter(|plan| !refused.contains(plan)).take(limit) {
-            match self.execute(plan).await {
+            match self.drive(plan, Drive::Adopt).await {
                 Ok(()) => adopted.plans.push(plan),
-                // Somebody else was quicker.
+                // Somebody else was quicker, or it ended meanwhile.
                 Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
+                // The plan is not to blame.
+                Err(error) if error.code == ErrorCode::STORAGE_FAILED => return Err(error),
                 Err(error) => adopted.refused.push((plan, error)),
             }
         }
@@ -488,6 +495,17 @@ impl PlanningService {
             }
         }
     }
+}
+
+/// Why a run is taken up.
+#[derive(Debug, Clone, Copy)]
+enum Drive {
+    /// Somebody wants the plan run.
+    Execute,
+    /// Nobody drives it and it is to go on.
+    Adopt,
+    /// A new run of a plan that ended.
+    Rerun(Rerun),
 }
 
 /// The shortest beginning of an id that is looked up.

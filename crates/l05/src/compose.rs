@@ -26,7 +26,7 @@ pub fn embedded() -> Result<PlanningService, Error> {
     let here = std::env::current_dir().map_err(|e| unusable(Path::new("."), &e))?;
     let scratch = std::env::temp_dir().join(format!("l05-{}", std::process::id()));
     PlanningService::builder()
-        .executor(Arc::new(BuiltinTools::new(workspace(&here)?, scratch)))
+        .executor(Arc::new(BuiltinTools::new(workspace(&here)?, scratch, &[])))
         .templates(templates::builtin())
         .build()
 }
@@ -45,7 +45,7 @@ pub async fn service(config: &Config) -> Result<Composed, Error> {
     fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
     let loaded = keyfile::load_or_create(folder)?;
     let workspace = workspace(&config.workspace)?.without(folder);
-    let tools = BuiltinTools::new(workspace, folder.join("runs"));
+    let tools = BuiltinTools::new(workspace, folder.join("runs"), &config.programs);
     let mut builder = PlanningService::builder()
         .executor(Arc::new(tools))
         .master_key(loaded.key)
@@ -131,7 +131,7 @@ impl Ground {
 pub fn catalog(config: &Config) -> Result<Catalog, Error> {
     match &config.catalog {
         Some(path) => catalog_file(path, config.text_limits),
-        None => Catalog::new(l05_connect::tools::specs())
+        None => Catalog::new(l05_connect::tools::specs(&config.programs))
             .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, e.to_string())),
     }
 }

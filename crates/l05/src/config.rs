@@ -23,6 +23,8 @@ pub struct Config {
     pub store_url: Option<String>,
     /// The folder that tools see.
     pub workspace: PathBuf,
+    /// What `process.run` may run.
+    pub programs: Vec<String>,
     /// Templates that add to and override the built-in ones.
     pub templates_dir: Option<PathBuf>,
     /// Validate against this catalogue instead of the built-in tools.

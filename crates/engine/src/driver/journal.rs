@@ -84,6 +84,7 @@ impl Driver {
             .suggest(format!(
                 "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
             ));
+        tracing::error!(%plan, "{error}");
         self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
         self.release(plan, epoch, None);
         self.tell_end(plan, &Ended::Paused(error));

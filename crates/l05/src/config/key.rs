@@ -26,6 +26,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A path; empty for none.
     Path,
+    /// Names or absolute paths of programs, separated by commas; in a file a list will do.
+    Programs,
     /// `postgres://…`; empty for none. It may hold a password and is never shown.
     StoreUrl,
     /// Models with what a million tokens cost: `{name: {input, output}}`, `*` for all others.
@@ -63,6 +65,13 @@ pub static KEYS: &[Key] = &[
         kind: Kind::StoreUrl,
         default: "",
         meaning: "PostgreSQL for plans and journals: postgres://user:password@host/database; empty: SQLite in the data folder",
+        aliases: &[],
+    },
+    Key {
+        name: "tools.programs",
+        kind: Kind::Programs,
+        default: "",
+        meaning: "programs that process.run may run: names or absolute paths; empty: there is no process.run",
         aliases: &[],
     },
     Key {
@@ -263,6 +272,7 @@ impl Kind {
             Kind::Number { min, max } => format!("{min} to {max}, fractions allowed"),
             Kind::Choice(words) => words.join(" | "),
             Kind::Path => "a path".to_owned(),
+            Kind::Programs => "names or absolute paths, separated by commas".to_owned(),
             Kind::StoreUrl => format!("empty, or a URL that begins with {}", STORE_SCHEMES[0]),
             Kind::ModelPrices => {
                 "{model: {input, output}} in US dollars per million tokens, * for others".to_owned()
@@ -279,6 +289,7 @@ impl Kind {
             Kind::Number { .. } => "number",
             Kind::Choice(_) => "choice",
             Kind::Path => "path",
+            Kind::Programs => "list",
             Kind::StoreUrl => "URL",
             Kind::ModelPrices | Kind::ToolPrices => "table",
         }
@@ -290,7 +301,7 @@ impl Kind {
             Kind::Boolean => Value::from(text.parse::<bool>().ok()?),
             Kind::Integer { .. } => Value::from(text.parse::<u64>().ok()?),
             Kind::Number { .. } => Value::from(text.parse::<f64>().ok()?),
-            Kind::Choice(_) | Kind::Path | Kind::StoreUrl => Value::from(text),
+            Kind::Choice(_) | Kind::Path | Kind::Programs | Kind::StoreUrl => Value::from(text),
             Kind::ModelPrices | Kind::ToolPrices => serde_json::from_str(text).ok()?,
         };
         self.check(&value)
@@ -305,6 +316,7 @@ impl Kind {
             | Kind::Number { .. }
             | Kind::Choice(_)
             | Kind::Path
+            | Kind::Programs
             | Kind::ModelPrices
             | Kind::ToolPrices => false,
         }
@@ -325,6 +337,7 @@ impl Kind {
                 words.iter().find(|known| known.eq_ignore_ascii_case(word)).map(|w| Value::from(*w))
             }
             Kind::Path => value.as_str().map(Value::from),
+            Kind::Programs => programs(value).map(Value::from),
             Kind::StoreUrl => {
                 let fits = |text: &&str| {
                     text.is_empty() || STORE_SCHEMES.iter().any(|scheme| text.starts_with(scheme))
@@ -357,6 +370,7 @@ impl Kind {
             }
             Kind::Choice(words) => json!({ "type": "string", "enum": words }),
             Kind::Path | Kind::StoreUrl => json!({ "type": "string" }),
+            Kind::Programs => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
             Kind::ModelPrices => {
                 let price = json!({ "type": "number", "minimum": 0 });
                 json!({ "type": "object", "additionalProperties": {
@@ -373,6 +387,21 @@ impl Kind {
 
 /// How the URL of a store may begin.
 const STORE_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// Programs in one form, separated by commas: a name has no slash, a path begins with one.
+fn programs(value: &Value) -> Option<String> {
+    let listed: Vec<&str> = match value {
+        Value::String(text) => text.split(',').map(str::trim).filter(|p| !p.is_empty()).collect(),
+        Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let fits = |program: &&str| {
+        !program.is_empty()
+            && !program.contains([',', '\0'])
+            && (program.starts_with('/') || !program.contains('/'))
+    };
+    listed.iter().all(fits).then(|| listed.join(","))
+}
 
 fn is_price(value: Option<&Value>) -> bool {
     value.and_then(Value::as_f64).is_some_and(|price| (0.0..=1e9).contains(&price))

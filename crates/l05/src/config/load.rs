@@ -230,6 +230,11 @@ fn assemble(settings: &Settings) -> Config {
         data_dir: path("store.data_dir").unwrap_or_else(default_data_dir),
         store_url: Some(text("store.url")).filter(|url| !url.is_empty()),
         workspace: path("tools.workspace").unwrap_or_else(|| PathBuf::from(".")),
+        programs: text("tools.programs")
+            .split(',')
+            .filter(|p| !p.is_empty())
+            .map(str::to_owned)
+            .collect(),
         templates_dir: path("decomposition.templates_dir"),
         catalog: path("tools.catalog"),
         policy: Policy::parse(&text("input.policy")).unwrap_or(Policy::Strict),

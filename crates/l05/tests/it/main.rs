@@ -4,6 +4,7 @@
 
 mod approvals;
 mod bad_input;
+mod crash;
 mod documents;
 mod example;
 mod figures;
@@ -12,6 +13,7 @@ mod hostile_git;
 mod kill;
 mod mutation;
 mod planning;
+mod programs;
 mod sales;
 mod sandbox;
 mod second_terminal;

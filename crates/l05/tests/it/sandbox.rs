@@ -122,6 +122,14 @@ impl Sandbox {
 pub(crate) struct Running(Child);
 
 impl Running {
+    pub(crate) fn of(child: Child) -> Running {
+        Running(child)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// SIGKILL, and wait until it is gone.
     pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();

@@ -1,0 +1,173 @@
+//! `process.run`: a program of the machine, if the configuration allows it.
+//!
+//! Off by default. Arguments go to the program as they are, never through a shell; its environment is
+//! ours and holds the attempt's idempotency key; it and what it started end with the attempt.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use l05_core::ErrorCode;
+use l05_core::catalog::ToolSpec;
+use l05_core::run::event::TaskError;
+use l05_core::suggest::{did_you_mean, nearest};
+use rustix::process::{Pid, Signal, kill_process_group};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+
+use super::Bench;
+use crate::workspace::final_error;
+
+/// How much of each stream is kept, in bytes.
+const STREAM_MAX: u64 = 1 << 20;
+/// Where programs that are named without a path are looked for.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// The variable with `plan/task/attempt`: the same when the attempt is repeated after a crash.
+const KEY_VARIABLE: &str = "L05_IDEMPOTENCY_KEY";
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// One of the programs that `tools.programs` allows.
+    #[schemars(length(min = 1, max = 4096), extend("x-l05-literal" = true))]
+    program: String,
+    /// Its arguments. No shell reads them.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    args: Vec<String>,
+    /// What it reads from its standard input.
+    #[serde(default)]
+    stdin: Option<String>,
+    /// Exit codes that are no failure; 0 where nothing is said.
+    #[serde(default)]
+    accept: Vec<i32>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Output {
+    /// Its exit code.
+    exit_code: i32,
+    /// What it printed, as far as it is kept.
+    stdout: String,
+    /// What it complained of, as far as it is kept.
+    stderr: String,
+    /// Whether it printed more than is kept.
+    truncated: bool,
+}
+
+pub(super) fn spec(programs: &[String]) -> ToolSpec {
+    let does = format!("Runs a program of the machine: {}.", programs.join(", "));
+    super::spec::<Input, Output>("process.run", &does, false)
+}
+
+pub(super) async fn run(
+    mut bench: Bench,
+    programs: &[String],
+    input: Input,
+) -> Result<Output, TaskError> {
+    let program = allowed(programs, &input.program)?;
+    let mut child = spawn(&bench, &program, &input)?;
+    let group = Group::of(&child);
+    let ended = tokio::select! {
+        ended = talk(&mut child, input.stdin) => ended,
+        () = bench.cancel.cancelled() => {
+            return Err(final_error(ErrorCode::CANCELLED, "the attempt was told to stop"));
+        }
+    };
+    drop(group);
+    let output = ended.map_err(|error| failed(format!("`{}`: {error}", input.program)))?;
+    let accepted = input.accept.contains(&output.exit_code)
+        || (input.accept.is_empty() && output.exit_code == 0);
+    if accepted {
+        return Ok(output);
+    }
+    let why = output.stderr.lines().next().unwrap_or_default();
+    Err(failed(format!("`{}` ended with exit code {}: {why}", input.program, output.exit_code)))
+}
+
+/// Where the program is, if it may be run.
+fn allowed(programs: &[String], wanted: &str) -> Result<PathBuf, TaskError> {
+    if !programs.iter().any(|program| program == wanted) {
+        let near = did_you_mean(&nearest(wanted, programs.iter().map(String::as_str)));
+        let message = format!("`{wanted}` is none of tools.programs{near}");
+        return Err(final_error(ErrorCode::ACCESS_DENIED, message));
+    }
+    if wanted.starts_with('/') {
+        return Ok(wanted.into());
+    }
+    let mut places = PATH.split(':').map(|folder| Path::new(folder).join(wanted));
+    places.find(|path| path.is_file()).ok_or_else(|| {
+        let message = format!("the program `{wanted}` is not installed in {PATH}");
+        final_error(ErrorCode::TOOL_UNKNOWN, message)
+    })
+}
+
+fn spawn(bench: &Bench, program: &Path, input: &Input) -> Result<Child, TaskError> {
+    let stdin = if input.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+    Command::new(program)
+        .args(&input.args)
+        .current_dir(bench.workspace.path())
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LC_ALL", "C.UTF-8")
+        .env(KEY_VARIABLE, &bench.key)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(format!("`{}` does not start: {error}", input.program)))
+}
+
+async fn talk(child: &mut Child, stdin: Option<String>) -> std::io::Result<Output> {
+    let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let write = async {
+        if let (Some(mut pipe), Some(text)) = (input, stdin) {
+            // A program need not read what it is given.
+            let _ = pipe.write_all(text.as_bytes()).await;
+        }
+        Ok(())
+    };
+    let ((), (stdout, more_out), (stderr, more_errors)) =
+        tokio::try_join!(write, kept(output), kept(errors))?;
+    let status = child.wait().await?;
+    let exit_code = status.code().unwrap_or(-1);
+    Ok(Output { exit_code, stdout, stderr, truncated: more_out || more_errors })
+}
+
+/// A stream's text, and whether there was more.
+async fn kept(
+    stream: Option<impl tokio::io::AsyncRead + Unpin>,
+) -> std::io::Result<(String, bool)> {
+    let Some(mut stream) = stream else { return Ok(Default::default()) };
+    let mut bytes = Vec::new();
+    (&mut stream).take(STREAM_MAX).read_to_end(&mut bytes).await?;
+    // Read on: a program that cannot print would wait for ever.
+    let more = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), more > 0))
+}
+
+fn failed(message: String) -> TaskError {
+    TaskError { code: ErrorCode::TASK_FAILED, message, is_final: false }
+}
+
+/// The program and all that it started, ended with the attempt.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Group {
+        Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Nobody left in it is the usual case.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
