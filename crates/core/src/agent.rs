@@ -1,11 +1,12 @@
-//! Who does the work, as the registry knows them. Plain data: assignment and liveness are the
-//! engine's, and come with the agents.
+//! Who does the work, as the registry knows them. Plain data, and what an agent can do; the choice
+//! among several is [`crate::schedule::crew`]'s, their liveness the engine's.
 
 use schemars::JsonSchema;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::document::choice::choices;
+use crate::task::{Task, TaskType};
 use crate::time::Timestamp;
 
 choices! {
@@ -65,6 +66,53 @@ pub struct Agent {
     pub endpoint: Option<String>,
     /// When it was last heard of.
     pub last_heartbeat: Timestamp,
+}
+
+/// What agents that call models can do.
+pub const MODEL_CAPABILITY: &str = "llm";
+/// The type of the agent that is this process: it runs tools and nothing else.
+pub const LOCAL_AGENT_TYPE: &str = "local";
+
+impl Agent {
+    /// Whether it has a capability.
+    pub fn has(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|c| c == capability)
+    }
+
+    fn has_tool(&self, tool: &str) -> bool {
+        self.capabilities.iter().any(|c| c.strip_prefix("tool:") == Some(tool))
+    }
+
+    /// Whether it can do a task: its type, its tool, and what it states.
+    pub fn can_do(&self, task: &Task) -> bool {
+        let by_type = match task.task_type {
+            TaskType::ToolCall => task.tool.as_deref().is_some_and(|tool| self.has_tool(tool)),
+            TaskType::LlmCall => self.has(MODEL_CAPABILITY),
+            TaskType::Atomic => self.agent_type != LOCAL_AGENT_TYPE,
+            TaskType::Compound => false,
+        };
+        by_type && task.capability_requirements.iter().all(|need| self.has(need))
+    }
+
+    /// Whether its version is one that the task wants. A range that does not parse was refused when
+    /// the plan was validated.
+    pub fn is_of_version(&self, task: &Task) -> bool {
+        let wanted = task.agent_version_constraint.as_deref();
+        let wanted = wanted.and_then(|range| semver::VersionReq::parse(range).ok());
+        wanted.is_none_or(|range| range.matches(&self.version))
+    }
+
+    /// Whether its machine has the cores and the memory that the task is expected to need.
+    pub fn has_room_for(&self, task: &Task) -> bool {
+        let (cores, memory) = task.expected_size();
+        cores <= self.capacity.cpu_cores && memory <= self.capacity.memory_mb as f64
+    }
+
+    /// How well its capabilities fit, 0 to 1: best is who can do little beside it.
+    pub fn fit(&self, task: &Task) -> f64 {
+        let needed = task.capability_requirements.len() + usize::from(task.tool.is_some());
+        needed.max(1) as f64 / self.capabilities.len().max(needed).max(1) as f64
+    }
 }
 
 /// The parts of a score, each 0 to 1.

@@ -222,6 +222,19 @@ impl Task {
         self.gate || self.tool.as_deref() == Some(APPROVAL_TOOL)
     }
 
+    /// The cores and the memory, in MB, that it is expected to need.
+    pub fn expected_size(&self) -> (f64, f64) {
+        let said = self.resource_estimate.as_ref();
+        let expected = |range: Option<crate::resource::Range>| range.map_or(0.0, |r| r.expected);
+        (expected(said.and_then(|e| e.cpu_cores)), expected(said.and_then(|e| e.memory_mb)))
+    }
+
+    /// What is to be done, in the words that say most.
+    pub fn instructions(&self) -> &str {
+        let said = [&self.description, &self.action, &self.name];
+        said.into_iter().find(|text| !text.is_empty()).unwrap_or(&self.task_id)
+    }
+
     /// The title for people.
     pub fn title(&self) -> &str {
         if self.name.is_empty() { &self.task_id } else { &self.name }

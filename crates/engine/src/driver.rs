@@ -14,18 +14,20 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use l05_core::agent::Agent;
 use l05_core::id::{Attempt, PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::run::Run;
 use l05_core::run::command::{Command, Outcome, Rerun};
 use l05_core::run::event::{Gate, Scope, TaskError, Usage};
+use l05_core::run::record::Actor;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::port::{Canceller, Clock, Journal, RemoteCommand, cancel_pair};
-use crate::shard::{Action, Input, Queued, Rules, Shard, Ticket};
+use crate::port::{Canceller, Clock, Executor, Journal, RemoteCommand, cancel_pair};
+use crate::shard::{Action, AgentInput, Input, Launch, Queued, Rules, Shard, Ticket};
 pub(crate) use attempt::Workbench;
 pub(crate) use handle::{Ended, Handle, Message};
 pub(crate) use journal::fold;
@@ -56,6 +58,10 @@ pub(crate) struct Driver {
     waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
     plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
     lease: Lease,
+    /// What does the work of registered agents.
+    agents: HashMap<String, Arc<dyn Executor>>,
+    /// Who is there, for those who only look.
+    published: watch::Sender<Arc<[Agent]>>,
     /// How often the store refused since it last did what it was asked.
     refusals: u32,
     /// Runs to fold from the journal again.
@@ -88,8 +94,13 @@ impl Driver {
     ) -> Handle {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let lease = Lease::keep(journal.clone(), worker);
+        let mut shard = Shard::new(rules);
+        shard.agents_changed();
+        let (published, agents) = watch::channel(shard.agents().into());
         let driver = Driver {
-            shard: Shard::new(rules),
+            shard,
+            agents: HashMap::new(),
+            published,
             loader: Arc::new(Loader::new(journal.clone())),
             journal,
             clock,
@@ -109,7 +120,7 @@ impl Driver {
             stopping: None,
         };
         tokio::spawn(driver.run());
-        Handle { sender }
+        Handle { sender, agents }
     }
 
     async fn run(mut self) {
@@ -182,7 +193,8 @@ impl Driver {
                 self.next_ticket += 1;
                 self.replies.insert(ticket, reply);
                 let ticket = Some(ticket);
-                let queued = Queued { plan, command, actor, blob: None, ticket };
+                let (blob, launch) = (None, None);
+                let queued = Queued { plan, command, actor, blob, ticket, launch };
                 self.shard.handle(Input::Command(queued));
             }
             Message::Report { queued } => {
@@ -190,6 +202,14 @@ impl Driver {
                     self.forget(queued.plan, *task, *attempt);
                 }
                 self.shard.handle(Input::Command(*queued));
+            }
+            Message::Register { agent, executor } => {
+                self.agents.insert(agent.agent_id.clone(), executor);
+                self.tell_agent(AgentInput::Registered(agent));
+            }
+            Message::Agent(input) => self.tell_agent(input),
+            Message::Agents(reply) => {
+                let _ = reply.send(self.shard.agents());
             }
             Message::IsDriven { plan, reply } => {
                 let _ = reply.send(self.shard.owns(plan));
@@ -225,6 +245,23 @@ impl Driver {
         }
     }
 
+    fn tell_agent(&mut self, input: AgentInput) {
+        let left = match &input {
+            AgentInput::Left(id) => Some(id.clone()),
+            AgentInput::Registered(_) | AgentInput::Heard { .. } | AgentInput::Drained(_) => None,
+        };
+        self.shard.handle(Input::Agent { input, at: self.clock.now() });
+        left.and_then(|id| self.agents.remove(&id));
+        self.publish();
+    }
+
+    /// Tells who is there, if that has changed.
+    fn publish(&mut self) {
+        if self.shard.agents_changed() {
+            self.published.send_replace(self.shard.agents().into());
+        }
+    }
+
     fn forget(&mut self, plan: PlanId, task: TaskIndex, attempt: Attempt) {
         let Some(tasks) = self.running.get_mut(&plan) else { return };
         if tasks.get(&task).is_some_and(|running| running.attempt == attempt) {
@@ -248,8 +285,9 @@ impl Driver {
             let starts = matches!(command, Command::Decide { gate: Gate::Plan, approve: true, .. });
             let start = starts.then_some(Command::Start { from: Rerun::Fresh });
             for command in std::iter::once(command).chain(start) {
-                let (actor, blob, ticket) = ("remote".into(), None, None);
-                self.shard.handle(Input::Command(Queued { plan, command, actor, blob, ticket }));
+                let (actor, blob, ticket, launch) = ("remote".into(), None, None, None);
+                let queued = Queued { plan, command, actor, blob, ticket, launch };
+                self.shard.handle(Input::Command(queued));
             }
         }
     }
@@ -273,6 +311,7 @@ impl Driver {
     async fn turn(&mut self) -> Option<Timestamp> {
         loop {
             let turn = self.shard.poll(self.clock.now());
+            self.publish();
             for (ticket, answer) in turn.replies {
                 if let Some(reply) = self.replies.remove(&ticket) {
                     let _ = reply.send(answer);
@@ -309,8 +348,11 @@ impl Driver {
                 let (plan, task, attempt) =
                     (assignment.plan.id(), assignment.task, assignment.attempt);
                 let (canceller, cancel) = cancel_pair();
-                let work = self.workbench.attempt(&self.loader, assignment, cancel);
-                let task_handle = tokio::spawn(report(plan, task, attempt, work, sender));
+                let (agent, launch) = (assignment.agent.clone(), assignment.launch);
+                let executor = self.agents.get(&*agent).cloned();
+                let work = self.workbench.attempt(&self.loader, assignment, executor, cancel);
+                let work = report(plan, task, attempt, work, (agent, launch), sender);
+                let task_handle = tokio::spawn(work);
                 let running = Running { attempt, canceller, task: task_handle.abort_handle() };
                 self.running.entry(plan).or_default().insert(task, running);
             }
@@ -323,7 +365,7 @@ impl Driver {
                     let edges = loader.answer(question).await;
                     let command = Command::Resolved { task, edges };
                     let (actor, blob, ticket) = ("conditions".into(), None, None);
-                    let queued = Queued { plan, command, actor, blob, ticket };
+                    let queued = Queued { plan, command, actor, blob, ticket, launch: None };
                     let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
                 });
             }
@@ -335,13 +377,22 @@ impl Driver {
                     let listed = loader.list(listing).await;
                     let command = Command::Expanded { task, items: listed.items };
                     let (actor, blob, ticket) = ("lists".into(), listed.blob, None);
-                    let queued = Queued { plan, command, actor, blob, ticket };
+                    let queued = Queued { plan, command, actor, blob, ticket, launch: None };
                     let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
                 });
             }
             Action::Waiting(plan) => {
                 for reply in self.waiting.remove(&plan).unwrap_or_default() {
                     let _ = reply.send(Ended::Waiting);
+                }
+            }
+            Action::Abandon { plan, task, attempt } => {
+                let running = self.running.get_mut(&plan);
+                let given_up = running.and_then(|tasks| tasks.remove(&task));
+                if let Some(running) = given_up.filter(|running| running.attempt == attempt) {
+                    // First: what it says of a cancellation must not count for its successor.
+                    running.task.abort();
+                    running.canceller.cancel();
                 }
             }
             Action::Stop { plan, task, attempt } => {
@@ -402,6 +453,7 @@ async fn report(
     task: TaskIndex,
     attempt: Attempt,
     work: impl Future<Output = attempt::Done> + Send + 'static,
+    (actor, launch): (Actor, Launch),
     sender: mpsc::Sender<Message>,
 ) {
     let done = match futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await
@@ -419,8 +471,8 @@ async fn report(
     };
     let (outcome, usage) = (done.outcome, done.usage);
     let command = Command::Report { task, attempt, outcome, usage };
-    let (actor, ticket) = (l05_core::run::history::LOCAL_AGENT.into(), None);
-    let queued = Queued { plan, command, actor, blob: done.blob, ticket };
+    let (ticket, launch) = (None, Some(launch));
+    let queued = Queued { plan, command, actor, blob: done.blob, ticket, launch };
     // The driver is gone: the attempt is in the journal and comes again after the next start.
     let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
 }

@@ -1,5 +1,7 @@
 //! Documents about a run (spec 08): its result, its status, the plan with what the run added.
 
+use std::sync::Arc;
+
 use l05_core::id::{PlanId, TaskIndex};
 use l05_core::plan::{PlanStatus, digest_hex};
 use l05_core::run::event::{Output, TaskError};
@@ -37,7 +39,7 @@ pub struct TaskResult {
     pub completed_at: Option<Timestamp>,
     /// Who did it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<&'static str>,
+    pub agent: Option<Arc<str>>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
@@ -308,7 +310,7 @@ fn task_line(history: &History, index: TaskIndex) -> TaskResult {
         status,
         started_at: attempts.first().map(|a| a.started_at),
         completed_at: attempts.last().and_then(|a| a.completed_at).filter(|_| has_ended(status)),
-        agent: attempts.last().map(|a| a.agent),
+        agent: attempts.last().map(|a| a.agent.clone()),
         error: run.error(index).filter(|_| status != TaskStatus::Completed).cloned(),
         outputs: None,
         attempts,

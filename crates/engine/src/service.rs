@@ -1,5 +1,6 @@
 //! `PlanningService`: everything L05 does, as a library. Each surface is a shell around it.
 
+mod agents;
 mod approval;
 mod builder;
 mod planning;
@@ -11,7 +12,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use l05_core::agent::Agent;
 use l05_core::catalog::Catalog;
 use l05_core::explain::{Explanation, Topic, explain};
 use l05_core::goal::input::Policy;
@@ -75,7 +75,6 @@ struct Inner {
     limits: Limits,
     book: Book,
     experience_days: u32,
-    agents: Vec<Agent>,
     policy: Policy,
     require_signed: bool,
     template_threshold: f64,
@@ -111,9 +110,10 @@ impl PlanningService {
     /// estimates from its earlier runs.
     pub async fn validate(&self, document: PlanDocument, strict: bool) -> Validation {
         let knowledge = self.knowledge().await;
+        let agents = self.inner.driver.agents();
         let around = Surroundings {
             catalog: &self.inner.catalog,
-            agents: Agents::Registered(&self.inner.agents),
+            agents: Agents::Registered(&agents),
             knowledge: &knowledge,
             limits: self.inner.limits,
             now: self.now(),

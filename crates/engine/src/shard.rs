@@ -14,6 +14,7 @@
 //! reply is given and no further input of it is decided: inputs queue and are decided together in
 //! the next turn. The driver (tokio) and the simulation drive this same type.
 
+mod roster;
 mod slot;
 
 use std::cmp::Reverse;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use l05_core::Error;
+use l05_core::agent::Agent;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
@@ -30,10 +32,13 @@ use l05_core::run::event::{Output, TaskError};
 use l05_core::run::gate::Answer;
 use l05_core::run::map::MapItem;
 use l05_core::run::record::{Actor, Blob, Record};
+use l05_core::schedule::RoutingStrategy;
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 
 use crate::port::AppendResult;
+pub use roster::AgentInput;
+use roster::Roster;
 use slot::{Slot, State};
 
 /// Names a caller that waits for an answer.
@@ -55,6 +60,13 @@ pub enum Input {
     },
     /// Something for a run.
     Command(Queued),
+    /// Something about an agent.
+    Agent {
+        /// What.
+        input: AgentInput,
+        /// When.
+        at: Timestamp,
+    },
     /// Drop a run from memory; its journal keeps it. Callers that wait get the error.
     Close {
         /// The plan.
@@ -77,6 +89,16 @@ pub struct Queued {
     pub blob: Option<Blob>,
     /// Who waits for the answer.
     pub ticket: Option<Ticket>,
+    /// Which start of the attempt a report is about; none: whichever the journal knows.
+    pub launch: Option<Launch>,
+}
+
+/// One start of an attempt's executor: an attempt that was given to a second agent has two, and what
+/// the first still says does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Launch {
+    epoch: Epoch,
+    number: u64,
 }
 
 /// What the driver does next.
@@ -112,6 +134,15 @@ pub enum Action {
         /// The attempt.
         attempt: Attempt,
     },
+    /// Give an attempt up: its agent is gone, and the same attempt goes elsewhere.
+    Abandon {
+        /// The plan.
+        plan: PlanId,
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// Tell all executors of a plan to stop: another process owns it now.
     StopAll(PlanId),
     /// Nothing happens to the run before a person answers.
@@ -138,6 +169,10 @@ pub struct Assignment {
     pub name: Arc<str>,
     /// The attempt.
     pub attempt: Attempt,
+    /// Whose it is.
+    pub agent: Arc<str>,
+    /// To be given back with the report.
+    pub launch: Launch,
     /// When it times out.
     pub not_after: Timestamp,
     /// What its dependencies gave.
@@ -192,7 +227,16 @@ pub struct Rules {
     pub answer_within_millis: Option<u64>,
     /// Tools whose attempts may be repeated without harm.
     pub idempotent_tools: BTreeSet<String>,
+    /// This process as an agent, for the choice among several.
+    pub local_agent: Option<Agent>,
+    /// How a task finds its agent.
+    pub routing: RoutingStrategy,
+    /// How often agents are to be heard of; 0: every ten seconds.
+    pub heartbeat_millis: u64,
 }
+
+/// How often agents are to be heard of (spec 03, 3.11).
+pub const HEARTBEAT_MILLIS_DEFAULT: u64 = 10_000;
 
 impl Rules {
     /// Room for some attempts and nothing else.
@@ -200,9 +244,10 @@ impl Rules {
         Rules { in_flight_max, ..Rules::default() }
     }
 
-    fn terms(&self, running_max: u32) -> Terms<'_> {
+    fn terms<'a>(&'a self, running_max: u32, roster: &'a Roster) -> Terms<'a> {
         Terms {
             running_max,
+            crew: roster.crew(),
             answer_within_millis: self.answer_within_millis,
             idempotent_tools: &self.idempotent_tools,
         }
@@ -225,6 +270,9 @@ pub struct Shard {
     contenders: u64,
     in_flight: u32,
     rules: Rules,
+    roster: Roster,
+    /// Runs that have tasks ready and found no agent free.
+    lacking: BTreeSet<PlanId>,
     /// Records of the batch that is being appended, in its order.
     appending: Vec<PlanId>,
     turn: Turn,
@@ -236,7 +284,13 @@ type Place = (Reverse<u8>, u64);
 impl Shard {
     /// A shard that keeps to `rules`.
     pub fn new(rules: Rules) -> Shard {
+        let heartbeat = match rules.heartbeat_millis {
+            0 => HEARTBEAT_MILLIS_DEFAULT,
+            millis => millis,
+        };
         Shard {
+            roster: Roster::new(rules.routing, heartbeat, rules.local_agent.as_ref()),
+            lacking: BTreeSet::new(),
             slots: HashMap::new(),
             touched: VecDeque::new(),
             wakes: BinaryHeap::new(),
@@ -285,7 +339,40 @@ impl Shard {
         match input {
             Input::Open { run, epoch } => self.open(*run, epoch),
             Input::Command(queued) => self.queue(queued),
+            Input::Agent { input, at } => {
+                let lost = self.roster.tell(input, at);
+                if self.roster.begins_to_matter() {
+                    let loads = self.slots.values().flat_map(Slot::agent_loads);
+                    self.roster.recount(loads.collect());
+                }
+                self.lose_agents(lost.as_slice());
+            }
             Input::Close { plan, error } => self.close(plan, error.as_ref()),
+        }
+    }
+
+    /// All agents, with how they are now.
+    pub fn agents(&self) -> Vec<Agent> {
+        self.roster.agents()
+    }
+
+    /// Whether an agent came, went or changed since this was last asked.
+    pub fn agents_changed(&mut self) -> bool {
+        self.roster.take_changed()
+    }
+
+    /// Tells the runs of agents that are gone.
+    fn lose_agents(&mut self, lost: &[Arc<str>]) {
+        for agent in lost {
+            let has_work = |slot: &Slot| slot.agent_loads().iter().any(|(id, _)| id == agent);
+            let plans = self.slots.iter().filter(|(_, slot)| has_work(slot) || slot.is_lost());
+            let mut plans: Vec<PlanId> = plans.map(|(plan, _)| *plan).collect();
+            plans.sort_unstable();
+            for plan in plans {
+                let command = Command::AgentLost { agent: agent.clone() };
+                let (actor, blob, ticket, launch) = ("agents".into(), None, None, None);
+                self.queue(Queued { plan, command, actor, blob, ticket, launch });
+            }
         }
     }
 
@@ -294,7 +381,10 @@ impl Shard {
         match self.slots.get_mut(&plan) {
             Some(slot) if slot.is_lost() => {
                 self.in_flight += run.running();
+                let before = slot.agent_loads();
                 let outstanding = slot.reopen(run, epoch);
+                self.roster.set_aside(&before);
+                self.roster.count(&before, &slot.agent_loads());
                 self.turn.actions.extend(outstanding);
                 self.count(plan);
                 self.touch(plan);
@@ -305,7 +395,9 @@ impl Shard {
                 self.in_flight += run.running();
                 // Not touched: timers of the past must not be decided before the command that
                 // says what this process wants with the run.
-                self.slots.insert(plan, Slot::new(run, epoch));
+                let slot = Slot::new(run, epoch);
+                self.roster.count(&[], &slot.agent_loads());
+                self.slots.insert(plan, slot);
                 self.count(plan);
             }
         }
@@ -343,6 +435,8 @@ impl Shard {
     fn close(&mut self, plan: PlanId, error: Option<&Error>) {
         let Some(slot) = self.slots.remove(&plan) else { return };
         self.in_flight -= slot.in_flight();
+        self.roster.set_aside(&slot.agent_loads());
+        self.lacking.remove(&plan);
         self.contenders -= if slot.contends { u64::from(slot.priority()) } else { 0 };
         slot.starved.and_then(|place| self.starved.remove(&place));
         for ticket in slot.tickets() {
@@ -363,7 +457,10 @@ impl Shard {
     /// is given; inputs wait for [`Shard::appended`].
     pub fn poll(&mut self, now: Timestamp) -> Turn {
         self.wake_due(now);
+        let silent = self.roster.expire(now);
+        self.lose_agents(&silent);
         self.feed_starved();
+        self.feed_lacking();
         if self.appending.is_empty() {
             let mut again = Vec::new();
             while let Some(plan) = self.touched.pop_front() {
@@ -376,7 +473,8 @@ impl Shard {
             self.touched.extend(again);
             self.appending = self.turn.append.iter().map(|record| record.plan).collect();
         }
-        self.turn.wake_at = self.wakes.peek().map(|Reverse((at, _))| *at);
+        let wakes = self.wakes.peek().map(|Reverse((at, _))| *at);
+        self.turn.wake_at = wakes.into_iter().chain(self.roster.next_expiry()).min();
         std::mem::take(&mut self.turn)
     }
 
@@ -408,6 +506,19 @@ impl Shard {
         }
     }
 
+    /// Somebody came free: runs that look for an agent look again.
+    fn feed_lacking(&mut self) {
+        if !self.roster.take_freed() {
+            return;
+        }
+        for plan in std::mem::take(&mut self.lacking) {
+            if let Some(slot) = self.slots.get_mut(&plan) {
+                slot.due = true;
+                self.touch(plan);
+            }
+        }
+    }
+
     /// How many attempts a run may have in flight: what room there is, but while others wait for
     /// room no more than its share by priority.
     fn running_max(&self, slot: &Slot) -> u32 {
@@ -427,7 +538,18 @@ impl Shard {
         let (before, running_max) = (slot.in_flight(), self.running_max(slot));
         let Some(slot) = self.slots.get_mut(&plan) else { return };
         slot.touched = false;
-        let Some(decided) = slot.decide(now, self.rules.terms(running_max)) else { return };
+        let loads = self.roster.crew().is_some().then(|| slot.agent_loads());
+        if let Some(loads) = &loads {
+            self.roster.set_aside(loads);
+        }
+        let decided = slot.decide(now, self.rules.terms(running_max, &self.roster));
+        if let Some(loads) = loads {
+            if decided.as_ref().is_some_and(|decided| decided.record.is_some()) {
+                slot.durable_loads.clone_from(&loads);
+            }
+            self.roster.count(&loads, &slot.agent_loads());
+        }
+        let Some(decided) = decided else { return };
         self.in_flight = self.in_flight - before + slot.in_flight();
         self.turn.replies.extend(decided.replies);
         self.turn.actions.extend(decided.actions);
@@ -435,7 +557,9 @@ impl Shard {
         if let Some(at) = slot.wake_at_changed() {
             self.wakes.push(Reverse((at, plan)));
         }
-        if slot.wants_room() && slot.starved.is_none() {
+        if slot.lacks_agents() {
+            self.lacking.insert(plan);
+        } else if slot.wants_room() && slot.starved.is_none() {
             let place = (Reverse(slot.priority()), self.arrivals);
             slot.starved = Some(place);
             self.arrivals += 1;
@@ -452,7 +576,12 @@ impl Shard {
             let Some(slot) = self.slots.get_mut(&plan) else { continue };
             match results.and_then(|results| results.get(i)) {
                 Some(AppendResult::Appended) => {
+                    let before = self.roster.crew().is_some().then(|| slot.agent_loads());
                     let (actions, replies) = slot.acknowledge();
+                    if let Some(before) = before {
+                        self.roster.set_aside(&before);
+                        self.roster.count(&before, &slot.agent_loads());
+                    }
                     self.turn.actions.extend(actions);
                     self.turn.replies.extend(replies);
                     if !slot.inbox.is_empty() {

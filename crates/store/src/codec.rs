@@ -107,6 +107,7 @@ mod tests {
                 attempt: Attempt(1),
                 not_after: Timestamp(5),
                 reserved: l05_core::run::budget::Amounts::NONE,
+                placed: None,
             }],
             blobs: vec![],
         };

@@ -13,6 +13,9 @@ pub(crate) use document::{METADATA_FIELDS, PLAN_FIELDS, SIGNATURE_FIELDS};
 pub use sign::{Digest, SignedPlan, digest_hex};
 pub use structure::{Structure, TaskBindings};
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use crate::estimate::expected_seconds;
 use crate::graph::DependencyGraph;
 use crate::id::{GoalId, PlanId, TaskIndex};
@@ -39,6 +42,8 @@ pub struct Plan {
     identity: Identity,
     digest: Digest,
     rank: Vec<f64>,
+    /// The first task that asks the same of an agent, for each; made when there is a choice.
+    asks: OnceLock<Vec<TaskIndex>>,
 }
 
 impl Plan {
@@ -53,7 +58,12 @@ impl Plan {
         let digest = sign::content_digest(&document);
         let seconds: Vec<f64> = document.tasks.iter().map(expected_seconds).collect();
         let rank = structure.graph().upward_rank(&seconds);
-        Plan { document, structure, identity, digest, rank }
+        Plan { document, structure, identity, digest, rank, asks: OnceLock::new() }
+    }
+
+    /// The first task that asks of an agent what this one asks: one name for all that are alike.
+    pub fn ask_of(&self, task: TaskIndex) -> TaskIndex {
+        self.asks.get_or_init(|| asks(&self.document.tasks))[task.at()]
     }
 
     /// The plan's identity.
@@ -95,4 +105,21 @@ impl Plan {
     pub fn rank(&self, task: TaskIndex) -> f64 {
         self.rank[task.at()]
     }
+}
+
+/// Tasks that ask the same, told by the first of them.
+fn asks(tasks: &[Task]) -> Vec<TaskIndex> {
+    let mut first = HashMap::new();
+    let ask = |task: &Task| {
+        let (cores, memory) = task.expected_size();
+        (
+            task.task_type,
+            task.tool.clone(),
+            task.capability_requirements.clone(),
+            task.agent_version_constraint.clone(),
+            (cores.to_bits(), memory.to_bits()),
+        )
+    };
+    let indices = (0..tasks.len() as u32).map(TaskIndex);
+    indices.zip(tasks).map(|(index, task)| *first.entry(ask(task)).or_insert(index)).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::command::Terms;
-use super::event::{Event, Gate, Next, Scope, TaskError, Usage};
+use super::event::{Event, Gate, Next, Placement, Scope, TaskError, Usage};
 use crate::error::ErrorCode;
 use crate::id::{Epoch, TaskIndex};
 use crate::plan::PlanStatus;
@@ -53,25 +53,53 @@ impl Run {
         let spec = self.spec(task);
         let harmless = spec.tool.as_ref().is_some_and(|t| terms.idempotent_tools.contains(t));
         match spec.on_recovery {
-            OnRecovery::Rerun => self.redispatch(task, now),
-            OnRecovery::Ask | OnRecovery::Fail if harmless => self.redispatch(task, now),
+            OnRecovery::Rerun => self.again(task, now, terms),
+            OnRecovery::Ask | OnRecovery::Fail if harmless => self.again(task, now, terms),
             OnRecovery::Ask => {
                 let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
                 Event::GateOpened { gate: Gate::Recovery(task), expires_at }
             }
             OnRecovery::Fail => {
-                let message = "the process that ran it stopped, and on_recovery is FAIL".to_owned();
+                let message = "whoever ran it is gone, and on_recovery is FAIL".to_owned();
                 self.lost_attempt(task, ErrorCode::AGENT_CRASHED, message)
             }
         }
     }
 
-    pub(super) fn redispatch(&self, task: TaskIndex, now: Timestamp) -> Event {
+    /// The same attempt once more: at once by this process, or as soon as an agent is free.
+    fn again(&self, task: TaskIndex, now: Timestamp, terms: Terms<'_>) -> Event {
+        match terms.crew {
+            Some(_) => Event::AttemptReturned { task, attempt: self.tasks[task.at()].attempt },
+            None => self.redispatch(task, None, now),
+        }
+    }
+
+    /// What becomes of the attempts of an agent that is gone: as after the death of a process.
+    pub(super) fn decide_lost(&self, agent: &str, now: Timestamp, terms: Terms<'_>) -> Vec<Event> {
+        let of_agent = |task: &TaskIndex| &**self.agent(*task) == agent;
+        let in_flight = self.in_flight_in(Scope::Plan).into_iter().filter(of_agent);
+        let (gone, open): (Vec<_>, Vec<_>) =
+            in_flight.partition(|task| self.tasks[task.at()].cancelling);
+        let mut events: Vec<Event> =
+            open.into_iter().map(|task| self.recover(task, now, terms)).collect();
+        if !gone.is_empty() {
+            events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
+        }
+        events
+    }
+
+    pub(super) fn redispatch(
+        &self,
+        task: TaskIndex,
+        placed: Option<Box<Placement>>,
+        now: Timestamp,
+    ) -> Event {
         Event::TaskRedispatched {
             task,
             attempt: self.tasks[task.at()].attempt,
             not_after: self.attempt_deadline(task, now),
             reserved: self.share(task),
+            placed,
         }
     }
 

@@ -1,9 +1,10 @@
 //! How events change the state. Total, and never a decision: whatever a journal says happened.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use super::budget::{Account, Amounts, BudgetKind};
-use super::event::{CancelCause, Event, Next, Output, Scope, TaskError, Usage, Verdict};
+use super::event::{CancelCause, Event, Next, Output, Placement, Scope, TaskError, Usage, Verdict};
 use super::map::Stand;
 use super::record::Record;
 use super::transition::{Change, next_status};
@@ -81,13 +82,20 @@ impl Run {
                 }
             }
             Event::BudgetWarned { kind, .. } => self.account.warned.push(*kind),
-            Event::TaskDispatched { task, attempt, not_after, reserved } => {
+            Event::TaskDispatched { task, attempt, not_after, reserved, placed } => {
                 self.launch(*task, *attempt, *not_after, *reserved, Change::Dispatched);
+                self.hand_to(*task, placed.as_deref());
             }
-            Event::TaskRedispatched { task, attempt, not_after, reserved } => {
+            Event::TaskRedispatched { task, attempt, not_after, reserved, placed } => {
                 // What the first owner's executor used, nobody knows.
                 self.settle_share(*task, None);
                 self.launch(*task, *attempt, *not_after, *reserved, Change::Redispatched);
+                self.hand_to(*task, placed.as_deref());
+            }
+            Event::AttemptReturned { task, attempt } => self.take_back(*task, *attempt),
+            Event::TaskDeferred { task, error, at } => {
+                self.tasks[task.at()].error = Some(Box::new(error.clone()));
+                self.wait_until(*task, *at, Change::Deferred);
             }
             Event::TaskCompleted { task, output, usage, .. } => {
                 self.spend(*task, Some(usage));
@@ -104,7 +112,7 @@ impl Run {
                 self.spend(*task, (!lost).then_some(usage));
                 self.tasks[task.at()].error = Some(Box::new(error.clone()));
                 match next {
-                    Next::Retry { at } => self.wait_for_retry(*task, *at),
+                    Next::Retry { at } => self.wait_until(*task, *at, Change::Retried),
                     Next::Final { status: TaskStatus::TimedOut } => {
                         self.fail(*task, Change::TimedOut);
                     }
@@ -208,7 +216,10 @@ impl Run {
         self.mapping = 0;
         self.cancelling = 0;
         self.failed_for_good = 0;
+        self.agent_loads.fill(0);
         self.ready.clear();
+        self.queues.clear();
+        self.lacks_agents = false;
         self.timers.clear();
         self.doomed.clear();
         self.decidable.clear();
@@ -229,6 +240,7 @@ impl Run {
             Change::Gated => Phase::Gate,
             Change::Expanded => Phase::Mapping,
             Change::Freed
+            | Change::Deferred
             | Change::Completed
             | Change::Retried
             | Change::Failed
@@ -277,6 +289,9 @@ impl Run {
         }
         self.running += u32::from(phase == Phase::InFlight);
         self.running -= u32::from(before == Phase::InFlight);
+        let load = &mut self.agent_loads[usize::from(self.tasks[task.at()].agent)];
+        *load += u32::from(phase == Phase::InFlight);
+        *load -= u32::from(before == Phase::InFlight);
         self.mapping += u32::from(phase == Phase::Mapping);
         self.mapping -= u32::from(before == Phase::Mapping);
     }
@@ -304,12 +319,53 @@ impl Run {
         self.push_timer(not_after, TimerKind::Timeout, task, attempt);
     }
 
-    fn wait_for_retry(&mut self, task: TaskIndex, at: Timestamp) {
-        if !self.change(task, Change::Retried) {
+    /// Notes whose an attempt in flight is.
+    fn hand_to(&mut self, task: TaskIndex, placed: Option<&Placement>) {
+        if self.tasks[task.at()].phase != Phase::InFlight {
+            return;
+        }
+        let agent = placed.map_or(0, |placed| self.agent_number(&placed.agent));
+        let before = std::mem::replace(&mut self.tasks[task.at()].agent, agent);
+        // The phase counted it for whoever had the last attempt.
+        self.agent_loads[usize::from(before)] -= 1;
+        self.agent_loads[usize::from(agent)] += 1;
+    }
+
+    /// The place of an agent in the run's list; the first time it is named, the next one.
+    fn agent_number(&mut self, agent: &Arc<str>) -> u16 {
+        let known = self.agents.iter().position(|known| known == agent);
+        let at = known.unwrap_or_else(|| {
+            // More agents than that in one run are counted as this process.
+            if self.agents.len() >= usize::from(u16::MAX) {
+                return 0;
+            }
+            self.agents.push(agent.clone());
+            self.agent_loads.push(0);
+            self.agents.len() - 1
+        });
+        at as u16
+    }
+
+    /// The same attempt is to be given to somebody else, as soon as there is somebody.
+    fn take_back(&mut self, task: TaskIndex, attempt: Attempt) {
+        let state = &self.tasks[task.at()];
+        if state.phase != Phase::InFlight || state.attempt != attempt {
+            return;
+        }
+        // What it used before, nobody knows.
+        self.settle_share(task, None);
+        self.set_phase(task, Phase::Idle);
+        self.tasks[task.at()].again = true;
+        self.push_ready(task);
+    }
+
+    fn wait_until(&mut self, task: TaskIndex, at: Timestamp, change: Change) {
+        if !self.change(task, change) {
             return;
         }
         let state = &mut self.tasks[task.at()];
         state.failures = state.failures.saturating_add(1);
+        state.again = false;
         state.not_before = Some(at);
         let attempt = state.attempt;
         self.push_timer(at, TimerKind::Retry, task, attempt);
@@ -541,6 +597,8 @@ fn named_task(event: &Event) -> Option<TaskIndex> {
     match event {
         Event::TaskDispatched { task, .. }
         | Event::TaskRedispatched { task, .. }
+        | Event::AttemptReturned { task, .. }
+        | Event::TaskDeferred { task, .. }
         | Event::TaskCompleted { task, .. }
         | Event::AttemptFailed { task, .. }
         | Event::MapExpanded { task, .. }

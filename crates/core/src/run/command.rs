@@ -1,11 +1,13 @@
 //! What a run is told, what it answers, and what its driver must then do.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::event::{Event, Gate, Output, Scope, TaskError, Usage, Verdict};
 use crate::error::{Error, ErrorCode};
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Epoch, TaskIndex};
+use crate::schedule::crew::Crew;
 
 /// An input of the machine. Imperative: it may be refused.
 #[derive(Clone, Debug)]
@@ -19,6 +21,11 @@ pub enum Command {
     Adopt {
         /// The new owner's epoch.
         epoch: Epoch,
+    },
+    /// An agent has gone; what it was working on goes elsewhere.
+    AgentLost {
+        /// Its id.
+        agent: Arc<str>,
     },
     /// Conditions of dependencies into `task` were evaluated.
     Resolved {
@@ -76,6 +83,8 @@ pub struct Terms<'a> {
     pub answer_within_millis: Option<u64>,
     /// Tools whose attempts may be repeated without harm.
     pub idempotent_tools: &'a BTreeSet<String>,
+    /// Who there is to do the work, without what this run has them do; none: this process alone.
+    pub crew: Option<&'a Crew>,
 }
 
 static NO_TOOLS: BTreeSet<String> = BTreeSet::new();
@@ -83,7 +92,7 @@ static NO_TOOLS: BTreeSet<String> = BTreeSet::new();
 impl Terms<'_> {
     /// Room for some attempts, no time limit on answers, nothing known of tools.
     pub fn room(running_max: u32) -> Terms<'static> {
-        Terms { running_max, answer_within_millis: None, idempotent_tools: &NO_TOOLS }
+        Terms { running_max, answer_within_millis: None, idempotent_tools: &NO_TOOLS, crew: None }
     }
 }
 
@@ -127,6 +136,13 @@ pub enum Effect {
     },
     /// Start an attempt.
     Dispatch {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Give an attempt up: its agent is gone, and it will be started again under the same number.
+    Abandon {
         /// The task.
         task: TaskIndex,
         /// The attempt.

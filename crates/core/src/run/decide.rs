@@ -24,6 +24,15 @@ impl Run {
     ) -> Result<Decision, Rejected> {
         let mut decision = Decision::default();
         let readopt = matches!(command, Command::Adopt { .. });
+        if let Command::AgentLost { agent } = &command {
+            // Whatever becomes of its attempts, their executors no longer count.
+            for task in self.in_flight_in(Scope::Plan) {
+                if self.agent(task) == agent {
+                    let attempt = self.tasks[task.at()].attempt;
+                    decision.effects.push(Effect::Abandon { task, attempt });
+                }
+            }
+        }
         for event in self.decide(command, now, terms)? {
             self.commit(event, &mut decision);
         }
@@ -102,6 +111,7 @@ impl Run {
         match command {
             Command::Start { from } => self.decide_start(from, now, terms),
             Command::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
+            Command::AgentLost { agent } => Ok(self.decide_lost(&agent, now, terms)),
             Command::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
             Command::Expanded { task, items } => Ok(self.decide_expanded(task, items)),
             Command::Decide { gate, approve, by, reason } => {
@@ -364,18 +374,28 @@ impl Run {
         last_status: TaskStatus,
         now: Timestamp,
     ) -> Event {
+        let next = match self.next_try(task, attempt, &error, now) {
+            Some(at) => Next::Retry { at },
+            None => Next::Final { status: last_status },
+        };
+        Event::AttemptFailed { task, attempt, error, usage, lost: false, next }
+    }
+
+    /// When a task is tried again after an error, if it is.
+    pub(super) fn next_try(
+        &self,
+        task: TaskIndex,
+        attempt: Attempt,
+        error: &TaskError,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let policy = &self.spec(task).retry_policy;
         let failures = self.tasks[task.at()].failures.saturating_add(1);
         let seed =
             u64::from_le_bytes(self.plan.digest()[..8].try_into().expect("a digest has 32 bytes"));
         let at = now.plus_millis(backoff_millis(policy, failures, seed, task, attempt));
         let in_time = self.deadline.is_none_or(|deadline| at < deadline);
-        let next = if may_retry(&error, policy, failures) && in_time && self.is_going_on() {
-            Next::Retry { at }
-        } else {
-            Next::Final { status: last_status }
-        };
-        Event::AttemptFailed { task, attempt, error, usage, lost: false, next }
+        (may_retry(error, policy, failures) && in_time && self.is_going_on()).then_some(at)
     }
 
     /// When an attempt that starts now times out: after its own limit, never past the deadline.
@@ -448,7 +468,9 @@ impl Run {
                 decision.effects.push(Effect::Dispatch { task: *task, attempt: *attempt });
             }
             Event::RunFinished { .. } => decision.effects.push(Effect::Finished),
-            Event::RunStarted { .. }
+            Event::AttemptReturned { .. }
+            | Event::TaskDeferred { .. }
+            | Event::RunStarted { .. }
             | Event::RunAdopted { .. }
             | Event::EdgeDecided { .. }
             | Event::GateOpened { .. }
@@ -499,6 +521,8 @@ impl Run {
             | Event::EdgeDecided { .. }
             | Event::TaskDispatched { .. }
             | Event::TaskRedispatched { .. }
+            | Event::AttemptReturned { .. }
+            | Event::TaskDeferred { .. }
             | Event::TasksSkipped { .. }
             | Event::CancelRequested { .. }
             | Event::ReportIgnored { .. }

@@ -105,6 +105,26 @@ pub enum Event {
         /// What it may use of the plan's budget.
         #[serde(default, skip_serializing_if = "Amounts::is_none")]
         reserved: Amounts,
+        /// Who got it, where there was a choice; else this process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        placed: Option<Box<Placement>>,
+    },
+    /// The agent of an attempt is gone: the same attempt waits for another.
+    AttemptReturned {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Nobody is there who could do a task: it is tried again later.
+    TaskDeferred {
+        /// The task.
+        task: TaskIndex,
+        /// Why.
+        error: TaskError,
+        /// When.
+        #[serde(with = "millis")]
+        at: Timestamp,
     },
     /// An attempt that was in flight when its owner died was given out again.
     TaskRedispatched {
@@ -118,6 +138,9 @@ pub enum Event {
         /// What it may use beside what it has used already.
         #[serde(default, skip_serializing_if = "Amounts::is_none")]
         reserved: Amounts,
+        /// Who got it, where there was a choice; else this process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        placed: Option<Box<Placement>>,
     },
     /// An attempt succeeded, and with it the task.
     TaskCompleted {
@@ -205,6 +228,18 @@ pub enum Event {
         /// FAILED, but some leaves completed.
         partial: bool,
     },
+}
+
+/// Which agent got an attempt, and who else could have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Who got it.
+    pub agent: Arc<str>,
+    /// 0 to 1, by the routing strategy.
+    pub score: f64,
+    /// The best of the others, with their scores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<(Arc<str>, f64)>,
 }
 
 /// What a condition said.

@@ -49,7 +49,7 @@ impl Run {
             && self.running == 0
             && self.decidable.is_empty()
             && self.expandable.is_empty()
-            && !(self.may_dispatch() && self.ready.iter().any(|next| self.wants_slot(next.task.0)))
+            && !(self.may_dispatch() && self.any_ready())
             && !self
                 .timers
                 .iter()

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Run;
 use super::apply::Gap;
-use super::event::{Event, Next, TaskError};
+use super::event::{Event, Next, Placement, TaskError};
 use super::record::Record;
 use crate::id::{Attempt, TaskIndex};
 use crate::plan::Plan;
@@ -22,7 +22,7 @@ pub struct AttemptLog {
     /// From 1, over all runs.
     pub number: u16,
     /// Who did it.
-    pub agent: &'static str,
+    pub agent: Arc<str>,
     /// When it was given out, the last time.
     pub started_at: Timestamp,
     /// When it ended.
@@ -116,11 +116,14 @@ impl History {
                 self.completed_at = None;
             }
             Event::RunAdopted { .. } => self.adoptions += 1,
-            Event::TaskDispatched { task, attempt, .. } => self.begin(*task, *attempt, at),
-            Event::TaskRedispatched { task, .. } => {
+            Event::TaskDispatched { task, attempt, placed, .. } => {
+                self.begin(*task, *attempt, agent_of(placed.as_deref()), at);
+            }
+            Event::TaskRedispatched { task, placed, .. } => {
                 if let Some(attempt) = self.attempts[task.at()].last_mut() {
                     attempt.redispatched += 1;
                     attempt.started_at = at;
+                    attempt.agent = agent_of(placed.as_deref());
                 }
             }
             Event::TaskCompleted { task, .. } => {
@@ -148,6 +151,8 @@ impl History {
             | Event::MapExpanded { .. }
             | Event::MapCompleted { .. }
             | Event::BudgetWarned { .. }
+            | Event::AttemptReturned { .. }
+            | Event::TaskDeferred { .. }
             | Event::TaskFailed { .. }
             | Event::TasksBlocked { .. }
             | Event::TasksSkipped { .. }
@@ -156,11 +161,11 @@ impl History {
         }
     }
 
-    fn begin(&mut self, task: TaskIndex, attempt: Attempt, at: Timestamp) {
+    fn begin(&mut self, task: TaskIndex, attempt: Attempt, agent: Arc<str>, at: Timestamp) {
         let Some(attempts) = self.attempts.get_mut(task.at()) else { return };
         attempts.push(AttemptLog {
             number: attempt.0,
-            agent: LOCAL_AGENT,
+            agent,
             started_at: at,
             completed_at: None,
             result: AttemptResult::Running,
@@ -188,4 +193,9 @@ impl History {
     pub fn in_flight(&self) -> Vec<TaskIndex> {
         self.run.all_tasks().filter(|task| self.run.is_in_flight(*task)).collect()
     }
+}
+
+/// Who got an attempt.
+pub(super) fn agent_of(placed: Option<&Placement>) -> Arc<str> {
+    placed.map_or_else(|| LOCAL_AGENT.into(), |placed| placed.agent.clone())
 }

@@ -22,6 +22,7 @@ pub mod budget;
 mod cascade;
 pub mod command;
 mod decide;
+mod dispatch;
 pub mod event;
 pub mod gate;
 pub mod history;
@@ -45,6 +46,7 @@ use crate::time::Timestamp;
 use budget::{Account, Amounts};
 use event::{CancelCause, Gate, Output, TaskError, Usage};
 use gate::Answer;
+use history::LOCAL_AGENT;
 use map::{Item, MapSpan};
 
 /// The state of one plan's run.
@@ -80,6 +82,10 @@ pub struct Run {
     reservations: BTreeMap<TaskIndex, Amounts>,
     /// The size of all outputs kept, as JSON text, more or less.
     output_bytes: u64,
+    /// Agents that attempts were given to, this process first.
+    agents: Vec<Arc<str>>,
+    /// How many attempts each of them has in flight.
+    agent_loads: Vec<u32>,
 
     // Counters over `tasks`, so that no event costs a scan.
     running: u32,
@@ -90,6 +96,11 @@ pub struct Run {
 
     // Indices over `tasks`. Entries go stale when a task moves on; readers check and drop them.
     ready: BinaryHeap<ReadyTask>,
+    /// Where there is a crew: ready tasks by what they ask of an agent, so that those whose agents
+    /// are all busy keep nobody else waiting.
+    queues: BTreeMap<TaskIndex, BinaryHeap<ReadyTask>>,
+    /// The last look found nobody free for what is ready.
+    lacks_agents: bool,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Tasks whose dependencies say that they will never start, with what made it so.
     doomed: Vec<(TaskIndex, TaskIndex)>,
@@ -125,6 +136,8 @@ struct TaskState {
     not_before: Option<Timestamp>,
     /// In flight: when it times out.
     not_after: Timestamp,
+    /// Whose the last attempt is; a place in the run's list of agents.
+    agent: u16,
     /// In flight and told to stop.
     cancelling: bool,
     output: Option<Output>,
@@ -246,7 +259,11 @@ impl Run {
             cancelling: 0,
             left: tasks.len() as u32,
             failed_for_good: 0,
+            agents: vec![LOCAL_AGENT.into()],
+            agent_loads: vec![0],
             ready: BinaryHeap::new(),
+            queues: BTreeMap::new(),
+            lacks_agents: false,
             timers: BinaryHeap::new(),
             doomed: Vec::new(),
             decidable: BTreeSet::new(),
@@ -376,7 +393,24 @@ impl Run {
 
     /// Whether tasks could start if the process had room for them.
     pub fn wants_room(&self) -> bool {
-        self.may_dispatch() && !self.ready.is_empty() && self.running < self.parallelism()
+        let some_ready = !self.ready.is_empty() || !self.queues.is_empty();
+        self.may_dispatch() && some_ready && self.running < self.parallelism()
+    }
+
+    /// Whether what is ready waits for an agent to be free, not for the process.
+    pub fn lacks_agents(&self) -> bool {
+        self.lacks_agents && self.wants_room()
+    }
+
+    /// The agents that have attempts of this run, with how many.
+    pub fn agent_loads(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+        let loads = self.agents.iter().zip(self.agent_loads.iter().copied());
+        loads.filter(|(_, load)| *load > 0)
+    }
+
+    /// Whose a task's last attempt is.
+    pub fn agent(&self, task: TaskIndex) -> &Arc<str> {
+        &self.agents[usize::from(self.tasks[task.at()].agent)]
     }
 
     /// The next time that [`command::Command::Wake`] has something to do.
@@ -396,6 +430,7 @@ impl Run {
             && *gates == other.gates
             && (self.left, self.running, self.mapping) == (other.left, other.running, other.mapping)
             && self.maps == other.maps
+            && (&self.agents, &self.agent_loads) == (&other.agents, &other.agent_loads)
             && self.account == other.account
             && self.reservations == other.reservations
             && self.decidable == other.decidable
@@ -437,6 +472,7 @@ impl TaskState {
             needs: Needs { waiting, ..Needs::default() },
             not_before: None,
             not_after: Timestamp(0),
+            agent: 0,
             cancelling: false,
             output: None,
             error: None,

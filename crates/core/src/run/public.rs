@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::Run;
 use super::budget::BudgetKind;
-use super::event::{CancelCause, Event, Gate, Next, Output, Scope, TaskError};
-use super::history::LOCAL_AGENT;
+use super::event::{CancelCause, Event, Gate, Next, Output, Placement, Scope, TaskError};
+use super::history::{LOCAL_AGENT, agent_of};
 use super::record::Record;
 use crate::id::TaskIndex;
 use crate::plan::{Plan, PlanStatus};
@@ -127,24 +127,37 @@ impl Projection<'_> {
                 let data = json!({ "kind": kind, "used": used, "limit": limit });
                 self.push("budget.warning", None, data);
             }
-            Event::TaskDispatched { task, attempt, not_after, .. } => {
+            Event::TaskDispatched { task, attempt, not_after, placed, .. } => {
                 let spec = self.run.spec(*task);
-                let data = json!({
-                    "agent_id": LOCAL_AGENT, "attempt": attempt, "action": spec.action,
+                let mut data = json!({
+                    "agent_id": agent_of(placed.as_deref()), "attempt": attempt, "action": spec.action,
                     "tool": spec.tool, "deadline_unix_ms": not_after.0,
                     "timeout_seconds": spec.timeout_seconds,
                 });
+                if let Some(placed) = placed {
+                    data["score"] = json!(placed.score);
+                    data["others"] = considered(placed);
+                }
                 self.push("task.assigned", Some(*task), data);
-                // Local executors begin at once.
+                // Executors in this process begin at once.
                 self.push("task.started", Some(*task), json!({ "attempt": attempt }));
             }
-            Event::TaskRedispatched { task, attempt, .. } => {
-                let data = json!({ "attempt": attempt, "resumed": true });
+            Event::AttemptReturned { task, attempt } => {
+                self.push("task.returned", Some(*task), json!({ "attempt": attempt }));
+            }
+            Event::TaskDeferred { task, error, at } => {
+                let mut data = failure(error);
+                data["next_attempt_at"] = json!(at);
+                self.push("task.deferred", Some(*task), data);
+            }
+            Event::TaskRedispatched { task, attempt, placed, .. } => {
+                let agent = agent_of(placed.as_deref());
+                let data = json!({ "attempt": attempt, "resumed": true, "agent_id": agent });
                 self.push("task.started", Some(*task), data);
             }
             Event::TaskCompleted { task, attempt, output, usage } => {
                 let data = json!({
-                    "agent_id": LOCAL_AGENT, "attempt": attempt, "status": "COMPLETED",
+                    "agent_id": self.run.agent(*task), "attempt": attempt, "status": "COMPLETED",
                     "outputs": shown(output), "actual_tokens_used": usage.tokens,
                 });
                 self.push("task.completed", Some(*task), data);
@@ -212,6 +225,13 @@ impl Projection<'_> {
             }
         }
     }
+}
+
+/// Who else could have done it.
+fn considered(placed: &Placement) -> Value {
+    let other =
+        |(agent, score): &(std::sync::Arc<str>, f64)| json!({ "agent_id": agent, "score": score });
+    placed.others.iter().map(other).collect()
 }
 
 fn failure(error: &TaskError) -> Value {

@@ -13,10 +13,7 @@ fn class_retries_max(error: &TaskError) -> u8 {
     match error.code {
         // Took too long.
         ErrorCode::TASK_TIMEOUT => 3,
-        // The agent went away.
-        ErrorCode::AGENT_UNAVAILABLE
-        | ErrorCode::AGENT_CRASHED
-        | ErrorCode::HEALTH_CHECK_FAILED => 2,
+        code if is_of_agent(code) => 2,
         // Temporary by nature.
         ErrorCode::DISPATCH_FAILED
         | ErrorCode::TASK_FAILED
@@ -31,6 +28,14 @@ fn class_retries_max(error: &TaskError) -> u8 {
         // Everything else would fail again: bad input, no capability, no permission, no budget.
         _ => 0,
     }
+}
+
+/// Whether an error is the agent's: another may do better.
+pub(super) fn is_of_agent(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::AGENT_UNAVAILABLE | ErrorCode::AGENT_CRASHED | ErrorCode::HEALTH_CHECK_FAILED
+    )
 }
 
 /// Whether another attempt is due after `failures` failed ones in this run.

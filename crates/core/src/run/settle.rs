@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 
-use super::budget::{Amounts, BudgetKind};
+use super::budget::BudgetKind;
 use super::command::{Decision, Effect, Terms};
 use super::event::{CancelCause, Event, Gate, Scope, TaskError, Usage};
 use super::map::Stand;
-use super::{GRACE_MILLIS, Phase, ReadyTask, Run, TimerKind, has_ended};
+use super::{GRACE_MILLIS, Phase, Run, TimerKind, has_ended};
 use crate::error::ErrorCode;
 use crate::id::TaskIndex;
 use crate::plan::{OnFailure, PlanStatus};
@@ -188,67 +188,6 @@ impl Run {
             reason: "a task failed and the plan is fail_fast".to_owned(),
             grace_until: now.plus_millis(GRACE_MILLIS),
         })
-    }
-
-    /// The ready task of the highest rank, as far as parallelism, room and budget allow.
-    fn dispatch(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
-        if !self.may_dispatch() || self.running >= self.parallelism().min(terms.running_max) {
-            return None;
-        }
-        while let Some(next) = self.ready.pop() {
-            let task = next.task.0;
-            let state = &self.tasks[task.at()];
-            if !self.wants_slot(task) || state.not_before.is_some_and(|at| at > now) {
-                continue;
-            }
-            let (again, attempt) = (state.again, state.attempt.next());
-            let reserved = self.share(task);
-            if !reserved.is_none()
-                && let Some(shortage) = self.account.shortage(reserved)
-            {
-                return self.wait_for_budget(next, shortage, now, terms);
-            }
-            if again {
-                return Some(self.redispatch(task, now));
-            }
-            let not_after = self.attempt_deadline(task, now);
-            return Some(Event::TaskDispatched { task, attempt, not_after, reserved });
-        }
-        None
-    }
-
-    /// Whether a task of the ready queue still wants to be sent out; entries of tasks that went
-    /// another way meanwhile stay in the queue until they come up.
-    pub(super) fn wants_slot(&self, task: TaskIndex) -> bool {
-        let state = &self.tasks[task.at()];
-        match state.status {
-            TaskStatus::Ready => true,
-            TaskStatus::Pending => state.not_before.is_some(),
-            TaskStatus::Executing => state.phase == Phase::Idle && (state.cleared || state.again),
-            TaskStatus::Assigned
-            | TaskStatus::Completed
-            | TaskStatus::Failed
-            | TaskStatus::TimedOut
-            | TaskStatus::Cancelled
-            | TaskStatus::Blocked
-            | TaskStatus::Skipped => false,
-        }
-    }
-
-    /// What is in flight may give back what it reserved; when nothing is, the budget is over.
-    fn wait_for_budget(
-        &mut self,
-        next: ReadyTask,
-        shortage: super::budget::Shortage,
-        now: Timestamp,
-        terms: Terms<'_>,
-    ) -> Option<Event> {
-        self.ready.push(next);
-        if self.account.reserved != Amounts::NONE {
-            return None;
-        }
-        let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
-        Some(self.over_budget(next.task.0, shortage, expires_at, now))
     }
 
     fn finish(&self) -> Option<Event> {

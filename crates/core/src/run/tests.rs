@@ -18,6 +18,7 @@ use crate::catalog::{Catalog, ToolSpec};
 use crate::estimate::Knowledge;
 use crate::id::{Epoch, GoalId, PlanId};
 use crate::plan::{Identity, PlanDocument};
+use crate::schedule::crew::Crew;
 use crate::validate::{Surroundings, validate};
 
 fn plan(document: &Value) -> Arc<Plan> {
@@ -48,6 +49,7 @@ struct Bench {
     verdicts: BTreeMap<String, Result<Verdict, TaskError>>,
     lists: BTreeMap<String, Result<Value, TaskError>>,
     usage: Usage,
+    crew: Option<Crew>,
     finished: bool,
 }
 
@@ -71,6 +73,7 @@ impl Bench {
             verdicts: BTreeMap::new(),
             lists: BTreeMap::new(),
             usage: Usage::default(),
+            crew: None,
             finished: false,
         }
     }
@@ -84,7 +87,7 @@ impl Bench {
         let first = Sequence(self.run.sequence.0 + 1);
         let decision = self
             .run
-            .handle(command, self.now, Terms::room(u32::MAX))
+            .handle(command, self.now, Terms { crew: self.crew.as_ref(), ..Terms::room(u32::MAX) })
             .expect("the command is allowed");
         self.journal.push(Record {
             plan: self.run.plan.id(),
@@ -102,7 +105,7 @@ impl Bench {
                     let name = self.run.name(*task);
                     self.dispatched.push((name, attempt.0));
                 }
-                Effect::Stop { task, attempt } => {
+                Effect::Stop { task, attempt } | Effect::Abandon { task, attempt } => {
                     self.in_flight.retain(|(t, a)| (t, a) != (task, attempt));
                 }
                 Effect::Resolve { .. } | Effect::Expand { .. } => {}
@@ -117,6 +120,7 @@ impl Bench {
                 Effect::Dispatch { .. }
                 | Effect::Expand { .. }
                 | Effect::Stop { .. }
+                | Effect::Abandon { .. }
                 | Effect::Finished => None,
             })
             .collect();
@@ -730,4 +734,5 @@ fn room_is_kept_and_asked_for() {
     assert!(!run.wants_room());
 }
 
+mod agents;
 mod waiting;

@@ -15,6 +15,8 @@ pub enum Change {
     Dispatched,
     /// The attempt in flight was given out again by a new owner.
     Redispatched,
+    /// Nobody was there to do it; it comes again later.
+    Deferred,
     /// The attempt succeeded.
     Completed,
     /// The attempt failed and another will follow.
@@ -32,12 +34,13 @@ pub enum Change {
 }
 
 /// All changes, for tables in tests.
-pub const CHANGES: [Change; 12] = [
+pub const CHANGES: [Change; 13] = [
     Change::Freed,
     Change::Gated,
     Change::Expanded,
     Change::Dispatched,
     Change::Redispatched,
+    Change::Deferred,
     Change::Completed,
     Change::Retried,
     Change::Failed,
@@ -61,6 +64,8 @@ pub fn next_status(status: TaskStatus, change: Change) -> Option<TaskStatus> {
         // a person agreed before.
         (S::Pending | S::Ready | S::Executing, C::Dispatched) => S::Executing,
         (S::Assigned | S::Executing, C::Redispatched) => S::Executing,
+        // EXECUTING: a person agreed before.
+        (S::Pending | S::Ready | S::Executing, C::Deferred) => S::Pending,
         (S::Assigned | S::Executing, C::Completed) => S::Completed,
         // The one way back.
         (S::Assigned | S::Executing, C::Retried) => S::Pending,
@@ -80,7 +85,13 @@ pub fn next_status(status: TaskStatus, change: Change) -> Option<TaskStatus> {
         }
         (
             S::Assigned,
-            C::Freed | C::Gated | C::Expanded | C::Dispatched | C::Blocked | C::Skipped,
+            C::Freed
+            | C::Gated
+            | C::Expanded
+            | C::Dispatched
+            | C::Deferred
+            | C::Blocked
+            | C::Skipped,
         ) => return None,
         (S::Executing, C::Freed | C::Blocked | C::Skipped) => return None,
         // No way out.
@@ -91,6 +102,7 @@ pub fn next_status(status: TaskStatus, change: Change) -> Option<TaskStatus> {
             | C::Expanded
             | C::Dispatched
             | C::Redispatched
+            | C::Deferred
             | C::Completed
             | C::Retried
             | C::Failed

@@ -6,6 +6,7 @@
 //! the same schedule.
 
 mod bound;
+pub mod crew;
 mod gantt;
 mod list;
 mod search;

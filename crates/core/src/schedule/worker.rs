@@ -49,6 +49,12 @@ choices! {
     }
 }
 
+impl Default for RoutingStrategy {
+    fn default() -> RoutingStrategy {
+        RoutingStrategy::Balanced
+    }
+}
+
 static POOL_FIELDS: &[Field] = &[plain("agents")];
 static WORKER_FIELDS: &[Field] = &[
     aliased("id", &["agent_id", "name"]),

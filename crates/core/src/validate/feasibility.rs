@@ -5,18 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{Agents, Findings, Surroundings};
-use crate::agent::{Agent, AgentStatus};
+use crate::agent::{Agent, AgentStatus, LOCAL_AGENT_TYPE, MODEL_CAPABILITY};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::id::TaskIndex;
 use crate::plan::{PlanDocument, Structure};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::{Task, TaskType};
-
-/// What agents that call models can do.
-const MODEL_CAPABILITY: &str = "llm";
-/// The type of the agent that is this process: it runs tools and nothing else.
-pub const LOCAL_AGENT_TYPE: &str = "local";
 
 pub(super) fn check(
     document: &PlanDocument,
@@ -102,7 +97,7 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
                 .suggest("name a tool for it: this version runs tool calls only"),
             );
         }
-        TaskType::LlmCall if !agents.iter().any(|a| has(a, MODEL_CAPABILITY)) => {
+        TaskType::LlmCall if !agents.iter().any(|a| a.has(MODEL_CAPABILITY)) => {
             return Some(
                 finding(
                     ErrorCode::CAPABILITY_MISMATCH,
@@ -114,10 +109,10 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
         }
         TaskType::Atomic | TaskType::LlmCall | TaskType::ToolCall => {}
     }
-    let able: Vec<&Agent> = agents.iter().filter(|agent| can_do(agent, task)).collect();
+    let able: Vec<&Agent> = agents.iter().filter(|agent| agent.can_do(task)).collect();
     if able.is_empty() {
         let missing: Vec<&str> =
-            needs(task).into_iter().filter(|n| !agents.iter().any(|a| has(a, n))).collect();
+            needs(task).into_iter().filter(|n| !agents.iter().any(|a| a.has(n))).collect();
         let known: Vec<&str> =
             agents.iter().flat_map(|a| &a.capabilities).map(String::as_str).collect();
         let missing = if missing.is_empty() { needs(task).into_iter().collect() } else { missing };
@@ -177,11 +172,9 @@ fn of_version<'a>(task: &Task, able: &[&'a Agent]) -> Result<Vec<&'a Agent>, Box
 }
 
 fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
-    let (cores, memory) = wanted_size(task);
-    let fits = |agent: &&Agent| {
-        cores <= agent.capacity.cpu_cores && memory <= agent.capacity.memory_mb as f64
-    };
-    if able.iter().any(&fits) {
+    let (cores, memory) = task.expected_size();
+    let fits = |agent: &&Agent| agent.has_room_for(task);
+    if able.iter().any(fits) {
         let reachable = able.iter().any(|agent| {
             fits(agent) && matches!(agent.status, AgentStatus::Available | AgentStatus::Busy)
         });
@@ -198,7 +191,7 @@ fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
 
 /// What one task may take anywhere.
 fn check_size(task: &Task, around: &Surroundings<'_>) -> Option<Finding> {
-    let (cores, memory) = wanted_size(task);
+    let (cores, memory) = task.expected_size();
     let limits = around.limits;
     let fits = cores <= limits.cpu_cores_per_task && memory <= limits.memory_mb_per_task;
     let allowed = format!(
@@ -217,21 +210,6 @@ fn too_large(task: &Task, cores: f64, memory: f64, allowed: &str) -> Finding {
         .suggest("split the task, or run it where there is more")
         .detail("cpu_cores", cores)
         .detail("memory_mb", memory)
-}
-
-fn wanted_size(task: &Task) -> (f64, f64) {
-    let said = task.resource_estimate.as_ref();
-    let expected = |range: Option<crate::resource::Range>| range.map_or(0.0, |r| r.expected);
-    (expected(said.and_then(|e| e.cpu_cores)), expected(said.and_then(|e| e.memory_mb)))
-}
-
-fn can_do(agent: &Agent, task: &Task) -> bool {
-    let tool = task.tool.as_ref().is_none_or(|tool| has(agent, &format!("tool:{tool}")));
-    tool && needs(task).into_iter().all(|need| has(agent, need))
-}
-
-fn has(agent: &Agent, capability: &str) -> bool {
-    agent.capabilities.iter().any(|c| c == capability)
 }
 
 fn check_secrets(i: usize, structure: Option<&Structure>, errors: &mut Vec<Finding>) {

@@ -14,7 +14,6 @@ mod syntax;
 
 pub use approval::ApprovalPolicy;
 pub use decisions::redundant_edges;
-pub use feasibility::LOCAL_AGENT_TYPE;
 use serde::Serialize;
 
 use crate::agent::Agent;

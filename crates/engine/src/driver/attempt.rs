@@ -51,11 +51,12 @@ impl Workbench {
         &self,
         loader: &Arc<Loader>,
         assignment: Assignment,
+        agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
     ) -> BoxFuture<'static, Done> {
         let (loader, workbench) = (loader.clone(), self.clone());
         Box::pin(async move {
-            match workbench.run(&loader, assignment, cancel).await {
+            match workbench.run(&loader, assignment, agent, cancel).await {
                 Ok((output, blob, usage)) => {
                     Done { outcome: Outcome::Completed(output), blob, usage }
                 }
@@ -70,17 +71,23 @@ impl Workbench {
         &self,
         loader: &Loader,
         assignment: Assignment,
+        agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
     ) -> Result<(Output, Option<Blob>, Usage), TaskError> {
         let task = assignment.plan.task(assignment.origin);
         let tool = task.tool.clone().unwrap_or_default();
-        let executor = self.executors.get(&tool).cloned().ok_or_else(|| {
-            failed(ErrorCode::AGENT_UNAVAILABLE, format!("nothing here runs the tool `{tool}`"))
+        let executor = agent.or_else(|| self.executors.get(&tool).cloned()).ok_or_else(|| {
+            let (work, agent) = (tool_or_task(&tool, &assignment.name), &assignment.agent);
+            failed(
+                ErrorCode::AGENT_UNAVAILABLE,
+                format!("`{agent}` has nothing here that does {work}"),
+            )
         })?;
         let inputs = loader.inputs(&assignment).await?;
         let call = ToolCall {
             tool: tool.as_str().into(),
             inputs,
+            instructions: task.instructions().into(),
             plan: assignment.plan.id(),
             task_id: assignment.name.clone(),
             attempt: assignment.attempt,
@@ -120,6 +127,10 @@ impl Workbench {
             });
         broken.map_or(Ok(()), |message| Err(failed(ErrorCode::TYPE_MISMATCH, message)))
     }
+}
+
+fn tool_or_task(tool: &str, task: &str) -> String {
+    if tool.is_empty() { format!("the task `{task}`") } else { format!("the tool `{tool}`") }
 }
 
 pub(super) fn failed(code: ErrorCode, message: String) -> TaskError {

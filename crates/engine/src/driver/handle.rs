@@ -1,16 +1,19 @@
 //! Callers' end of the driver: what can be asked, and of whom.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use l05_core::agent::Agent;
 use l05_core::id::{Epoch, PlanId};
 use l05_core::plan::PlanStatus;
 use l05_core::run::Run;
 use l05_core::run::command::Command;
 use l05_core::run::record::Actor;
 use l05_core::{Error, ErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::shard::Queued;
+use crate::port::Executor;
+use crate::shard::{AgentInput, Queued};
 
 /// How a run came to its end, as the driver sees it.
 #[derive(Debug, Clone)]
@@ -37,6 +40,15 @@ pub(crate) enum Message {
     Report {
         queued: Box<Queued>,
     },
+    /// An agent is there and takes work.
+    Register {
+        agent: Box<Agent>,
+        executor: Arc<dyn Executor>,
+    },
+    /// Something about an agent.
+    Agent(AgentInput),
+    /// All agents as they are now.
+    Agents(oneshot::Sender<Vec<Agent>>),
     /// Whether this process drives the run.
     IsDriven {
         plan: PlanId,
@@ -64,9 +76,15 @@ pub(crate) enum Message {
 #[derive(Clone)]
 pub(crate) struct Handle {
     pub(super) sender: mpsc::Sender<Message>,
+    pub(super) agents: watch::Receiver<Arc<[Agent]>>,
 }
 
 impl Handle {
+    /// Who is there; how busy they are is as of the last change.
+    pub(crate) fn agents(&self) -> Arc<[Agent]> {
+        self.agents.borrow().clone()
+    }
+
     pub(crate) async fn send(&self, message: Message) -> Result<(), Error> {
         self.sender.send(message).await.map_err(|_| stopped())
     }

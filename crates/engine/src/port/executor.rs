@@ -42,8 +42,10 @@ impl From<Value> for Executed {
 /// One attempt of one task, with everything resolved.
 #[derive(Debug, Clone)]
 pub struct ToolCall {
-    /// The tool.
+    /// The tool; empty for a task that an agent does in its own way.
     pub tool: Arc<str>,
+    /// What the task is, in words.
+    pub instructions: Arc<str>,
     /// Its inputs, references resolved.
     pub inputs: Value,
     /// The plan.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use l05_core::agent::{Agent, AgentStatus, Capacity};
+use l05_core::agent::{Agent, AgentStatus, Capacity, LOCAL_AGENT_TYPE};
 use l05_core::catalog::Catalog;
 use l05_core::estimate::Knowledge;
 use l05_core::goal::input::Policy;
 use l05_core::id::WorkerId;
 use l05_core::run::history::LOCAL_AGENT;
+use l05_core::schedule::RoutingStrategy;
 use l05_core::template::{Template, TemplateLibrary};
 use l05_core::time::Timestamp;
-use l05_core::validate::{LOCAL_AGENT_TYPE, Limits};
+use l05_core::validate::Limits;
 use l05_core::{Error, ErrorCode};
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ use crate::experience::Book;
 use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::port::{Clock, Executor, Journal, PlanCatalog, SystemClock};
-use crate::shard::Rules;
+use crate::shard::{HEARTBEAT_MILLIS_DEFAULT, Rules};
 
 /// Attempts in flight over all plans of a process, when nothing else is said. Each is a tokio task
 /// and, for most tools, a thread of the blocking pool while it works.
@@ -52,6 +53,8 @@ pub struct Builder {
     template_threshold: f64,
     in_flight_max: u32,
     answer_within: Option<Duration>,
+    routing: RoutingStrategy,
+    heartbeat: Duration,
 }
 
 impl Default for Builder {
@@ -75,6 +78,8 @@ impl Default for Builder {
             template_threshold: TEMPLATE_THRESHOLD_DEFAULT,
             in_flight_max: IN_FLIGHT_MAX_DEFAULT,
             answer_within: None,
+            routing: RoutingStrategy::Balanced,
+            heartbeat: Duration::from_millis(HEARTBEAT_MILLIS_DEFAULT),
         }
     }
 }
@@ -193,6 +198,20 @@ impl Builder {
         self
     }
 
+    /// How a task finds its agent, where several are registered.
+    #[must_use]
+    pub fn routing(mut self, routing: RoutingStrategy) -> Builder {
+        self.routing = routing;
+        self
+    }
+
+    /// How often registered agents are to be heard of; one that misses three times is given up.
+    #[must_use]
+    pub fn heartbeat(mut self, time: Duration) -> Builder {
+        self.heartbeat = time.max(Duration::from_millis(1));
+        self
+    }
+
     /// Starts the service on the current tokio runtime (the platform's `initialize`).
     pub fn build(self) -> Result<PlanningService, Error> {
         let catalog = match self.catalog {
@@ -211,14 +230,18 @@ impl Builder {
         let workbench = Workbench::new(&self.executors, catalog.clone());
         let idempotent = catalog.iter().filter(|tool| tool.spec.idempotent);
         let answer_within_millis = self.answer_within.map(|time| time.as_millis() as u64);
+        let mut local = local_agent(&catalog, self.capacity, self.clock.now());
+        local.max_concurrent_tasks = self.in_flight_max;
         let rules = Rules {
             in_flight_max: self.in_flight_max,
+            local_agent: Some(local),
+            routing: self.routing,
+            heartbeat_millis: self.heartbeat.as_millis() as u64,
             answer_within_millis,
             idempotent_tools: idempotent.map(|tool| tool.spec.name.clone()).collect(),
         };
         let driver =
             Driver::spawn(self.journal.clone(), self.clock.clone(), workbench, self.worker, rules);
-        let agents = vec![local_agent(&catalog, self.capacity, self.clock.now())];
         let inner = Inner {
             journal: self.journal,
             plans: self.plans,
@@ -229,7 +252,6 @@ impl Builder {
             limits: self.limits,
             book: Book::new(self.knowledge),
             experience_days: self.experience_days,
-            agents,
             policy: self.policy,
             require_signed: self.require_signed,
             template_threshold: self.template_threshold,

@@ -1,6 +1,6 @@
 //! One run inside the shard: its inbox, and what waits for the append that is on its way.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, TaskIndex};
@@ -12,7 +12,9 @@ use l05_core::run::record::{Blob, Record};
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
 
-use super::{Action, Assignment, Listing, Place, Produced, Question, Queued, Reply, Ticket};
+use super::{
+    Action, Assignment, Launch, Listing, Place, Produced, Question, Queued, Reply, Ticket,
+};
 
 /// Where a run stands between memory and journal.
 #[derive(Debug)]
@@ -44,8 +46,11 @@ pub(super) struct Slot {
     pub(super) due: bool,
     /// The timer that the shard holds for it.
     pub(super) wake_at: Option<Timestamp>,
-    /// Attempts whose executors this process has started.
-    started: HashSet<(TaskIndex, Attempt)>,
+    /// Attempts whose executors this process has started, with whose they are.
+    started: HashMap<(TaskIndex, Attempt), (Arc<str>, Launch)>,
+    launches: u64,
+    /// What agents had of it before the append that is on its way, where agents are counted.
+    pub(super) durable_loads: Vec<(Arc<str>, u32)>,
     /// Inputs that were decided once already, under an append that failed. They go first.
     again: VecDeque<Answered>,
 }
@@ -75,7 +80,9 @@ impl Slot {
             waiting_told: false,
             due: false,
             wake_at: None,
-            started: HashSet::new(),
+            started: HashMap::new(),
+            launches: 0,
+            durable_loads: Vec::new(),
             again: VecDeque::new(),
         }
     }
@@ -94,6 +101,24 @@ impl Slot {
 
     pub(super) fn wants_room(&self) -> bool {
         self.run.wants_room()
+    }
+
+    pub(super) fn lacks_agents(&self) -> bool {
+        self.run.lacks_agents()
+    }
+
+    /// The agents that work for this run, with how many attempts each. While memory and journal
+    /// disagree the more of the two, so that nobody is given more than it takes.
+    pub(super) fn agent_loads(&self) -> Vec<(Arc<str>, u32)> {
+        let mut loads: Vec<(Arc<str>, u32)> =
+            self.run.agent_loads().map(|(agent, load)| (agent.clone(), load)).collect();
+        for (agent, before) in &self.durable_loads {
+            match loads.iter_mut().find(|(id, _)| id == agent) {
+                Some((_, load)) => *load = (*load).max(*before),
+                None => loads.push((agent.clone(), *before)),
+            }
+        }
+        loads
     }
 
     pub(super) fn find(&self, name: &str) -> Option<TaskIndex> {
@@ -156,6 +181,9 @@ impl Slot {
             else {
                 break;
             };
+            if self.is_of_another_launch(&queued) {
+                continue;
+            }
             if accepted_before && self.is_done_already(&queued.command) {
                 inputs.push((queued, Ok(())));
                 continue;
@@ -197,6 +225,13 @@ impl Slot {
         Some(decided)
     }
 
+    /// Whether a report is of an executor that was given up: the attempt is another's now.
+    fn is_of_another_launch(&self, queued: &Queued) -> bool {
+        let Command::Report { task, attempt, .. } = &queued.command else { return false };
+        let current = self.started.get(&(*task, *attempt)).map(|(_, launch)| *launch);
+        queued.launch.zip(current).is_some_and(|(reported, current)| reported != current)
+    }
+
     /// Whether a command that was decided before a failed append turned out to be durable.
     fn is_done_already(&self, command: &Command) -> bool {
         match command {
@@ -209,7 +244,8 @@ impl Slot {
             ),
             Command::Adopt { epoch } => self.run.epoch() == *epoch,
             // Deciding these again gives no event where they took effect.
-            Command::Resolved { .. }
+            Command::AgentLost { .. }
+            | Command::Resolved { .. }
             | Command::Expanded { .. }
             | Command::Report { .. }
             | Command::Wake => false,
@@ -223,6 +259,7 @@ impl Slot {
         else {
             return (Vec::new(), Vec::new());
         };
+        self.durable_loads.clear();
         for (queued, _) in &inputs {
             if let Command::Report { task, attempt, .. } = &queued.command {
                 self.started.remove(&(*task, *attempt));
@@ -248,6 +285,7 @@ impl Slot {
         self.epoch = epoch;
         self.state = State::Idle;
         self.wake_at = None;
+        self.durable_loads.clear();
         if self.is_to_be_adopted() {
             return Vec::new();
         }
@@ -262,15 +300,27 @@ impl Slot {
             Effect::Resolve { .. }
             | Effect::Expand { .. }
             | Effect::Stop { .. }
+            | Effect::Abandon { .. }
             | Effect::Finished => None,
         };
         let known: HashSet<(TaskIndex, Attempt)> = outstanding.iter().filter_map(pair).collect();
-        let mut gone: Vec<_> = self.started.difference(&known).copied().collect();
+        let goes_on = |attempt: &(TaskIndex, Attempt), agent: &Arc<str>| {
+            known.contains(attempt) && self.run.agent(attempt.0) == agent
+        };
+        let started = self.started.iter();
+        let (begun, mut gone): (Vec<_>, Vec<_>) =
+            started.partition(|(attempt, (agent, _))| goes_on(attempt, agent));
         gone.sort_unstable();
-        let stops = gone.into_iter().map(|(task, attempt)| Effect::Stop { task, attempt });
-        let begun = self.started.clone();
+        let begun: HashSet<(TaskIndex, Attempt)> = begun.into_iter().map(|(a, _)| *a).collect();
+        // What another agent has by now is not to answer any more.
+        let ends =
+            gone.into_iter().map(|((task, attempt), _)| match known.contains(&(*task, *attempt)) {
+                true => Effect::Abandon { task: *task, attempt: *attempt },
+                false => Effect::Stop { task: *task, attempt: *attempt },
+            });
         let fresh = outstanding.into_iter().filter(|e| pair(e).is_none_or(|p| !begun.contains(&p)));
-        stops.chain(fresh).collect::<Vec<_>>().into_iter().filter_map(|e| self.action(e)).collect()
+        let effects: Vec<Effect> = ends.chain(fresh).collect();
+        effects.into_iter().filter_map(|effect| self.action(effect)).collect()
     }
 
     /// Whether an adoption waits to be decided, perhaps again after it was lost with an append.
@@ -315,12 +365,16 @@ impl Slot {
                     origin,
                     name,
                     attempt,
+                    agent: self.run.agent(task).clone(),
+                    launch: Launch { epoch: self.epoch, number: self.launches },
                     not_after: self.run.not_after(task),
                     needs: self.needs(origin),
                     item: self.run.map_item(task),
                     answer: self.run.answer(origin).cloned(),
                 };
-                self.started.insert((task, attempt));
+                self.launches += 1;
+                let launched = (assignment.agent.clone(), assignment.launch);
+                self.started.insert((task, attempt), launched);
                 Action::Start(assignment)
             }
             Effect::Expand { task } => {
@@ -333,6 +387,10 @@ impl Slot {
                     .map(|edge| (edge, self.produced(plan.graph().edge(edge).from)))
                     .collect();
                 Action::Resolve(Question { plan: plan.clone(), task, edges })
+            }
+            Effect::Abandon { task, attempt } => {
+                self.started.remove(&(task, attempt));
+                Action::Abandon { plan: plan.id(), task, attempt }
             }
             Effect::Stop { task, attempt } => {
                 self.started.remove(&(task, attempt));

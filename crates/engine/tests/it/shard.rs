@@ -42,6 +42,7 @@ fn command(plan: &Plan, command: Command, ticket: Option<u64>) -> Input {
         actor: "test".into(),
         blob: None,
         ticket: ticket.map(Ticket),
+        launch: None,
     })
 }
 
@@ -196,6 +197,7 @@ fn the_process_limit_is_kept_and_room_is_handed_on() {
                 | Action::Expand(_)
                 | Action::Waiting(_)
                 | Action::Stop { .. }
+                | Action::Abandon { .. }
                 | Action::StopAll(_) => {}
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
-use l05_core::run::event::{Event, Gate, Next, Scope, Usage, Verdict};
+use l05_core::run::event::{Event, Gate, Next, Placement, Scope, Usage, Verdict};
 use l05_core::run::record::Record;
 use l05_core::task::Join;
 use l05_core::time::Timestamp;
@@ -40,6 +40,8 @@ pub(crate) struct Flight {
     not_after: Timestamp,
     /// Its owner is gone.
     orphan: bool,
+    /// Whose it is.
+    pub(crate) agent: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,22 +130,32 @@ impl Oracle {
             }
             Event::MapCompleted { task } => self.end(*task, End::Completed),
             Event::BudgetWarned { .. } | Event::ReportIgnored { .. } => {}
-            Event::TaskDispatched { task, attempt, not_after, reserved } => {
+            Event::AttemptReturned { task, attempt } => {
+                let before = self.leave(*task, "returned");
+                assert_eq!(before.attempt, *attempt, "another attempt was returned");
+                self.spent += before.reserved;
+                self.again.insert(*task);
+            }
+            Event::TaskDeferred { task, at, .. } => {
+                self.check_needs(*task);
+                self.not_before.insert(*task, *at);
+            }
+            Event::TaskDispatched { task, attempt, not_after, reserved, placed } => {
                 self.check_needs(*task);
                 let last = self.last_attempt.insert(*task, *attempt);
                 assert!(last.is_none_or(|last| last < *attempt), "an attempt's number came twice");
                 let early = self.not_before.remove(task).filter(|not_before| at < *not_before);
                 assert!(early.is_none(), "a retry did not wait for its time");
-                self.fly(*task, *attempt, *not_after, reserved.tokens);
+                self.fly(*task, *attempt, *not_after, reserved.tokens, placed.as_deref());
             }
-            Event::TaskRedispatched { task, attempt, not_after, reserved } => {
+            Event::TaskRedispatched { task, attempt, not_after, reserved, placed } => {
                 assert_eq!(self.last_attempt.get(task), Some(attempt), "another attempt's number");
                 if !self.again.remove(task) {
                     let before = self.leave(*task, "given out again");
                     assert!(before.orphan, "given out again although its owner lives");
                     self.spent += before.reserved;
                 }
-                self.fly(*task, *attempt, *not_after, reserved.tokens);
+                self.fly(*task, *attempt, *not_after, reserved.tokens, placed.as_deref());
             }
             Event::TaskCompleted { task, attempt, usage, .. } => {
                 self.settle(*task, *attempt, Some(usage));
@@ -178,6 +190,12 @@ impl Oracle {
             }
             Event::RunFinished { status, .. } => self.finish(*status),
         }
+    }
+
+    /// Attempts that an agent has, of those whose owner lives.
+    pub(crate) fn load_of(&self, agent: &str) -> usize {
+        let has = |flight: &&Flight| !flight.orphan && flight.agent.as_deref() == Some(agent);
+        self.in_flight.values().filter(has).count()
     }
 
     /// No attempt outlives its time by more than the grace, where its owner had time to say so.
@@ -224,9 +242,22 @@ impl Oracle {
         }
     }
 
-    fn fly(&mut self, task: TaskIndex, attempt: Attempt, not_after: Timestamp, reserved: u64) {
+    fn fly(
+        &mut self,
+        task: TaskIndex,
+        attempt: Attempt,
+        not_after: Timestamp,
+        reserved: u64,
+        placed: Option<&Placement>,
+    ) {
         assert!(!self.ended.contains_key(&task), "{task:?} runs although it has ended");
-        let flight = Flight { attempt, reserved, not_after, orphan: false };
+        let flight = Flight {
+            attempt,
+            reserved,
+            not_after,
+            orphan: false,
+            agent: placed.map(|p| p.agent.clone()),
+        };
         assert!(self.in_flight.insert(task, flight).is_none(), "{task:?} is in flight twice");
         let most = self.plan.document().parallelism() as usize;
         assert!(self.in_flight.len() <= most, "{} in flight, not {most}", self.in_flight.len());
@@ -242,8 +273,10 @@ impl Oracle {
 
     fn settle(&mut self, task: TaskIndex, attempt: Attempt, usage: Option<&Usage>) {
         // A refused second try ends an attempt that is with nobody.
+        // One that was returned and found nobody any more was with nobody either.
         let Some(flight) = self.in_flight.remove(&task) else {
-            assert!(self.ended.contains_key(&task), "{task:?} ended an attempt it did not have");
+            let with_nobody = self.again.remove(&task) || self.ended.contains_key(&task);
+            assert!(with_nobody, "{task:?} ended an attempt it did not have");
             return;
         };
         assert_eq!(flight.attempt, attempt, "another attempt's report counted");

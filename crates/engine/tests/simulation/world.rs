@@ -16,13 +16,13 @@ use l05_core::run::event::{Gate, Output, Scope, TaskError, Usage, Verdict};
 use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_engine::port::{AppendResult, Refusal};
-use l05_engine::shard::{Action, Input, Queued, Ticket, Turn};
+use l05_engine::shard::{Action, AgentInput, Assignment, Input, Launch, Queued, Ticket, Turn};
 use serde_json::json;
 
 use crate::chance::Chance;
 use crate::oracle::Oracle;
 use crate::plans::any_plan;
-use crate::process::{Job, Process, Work};
+use crate::process::{AGENTS, Job, Process, Work};
 
 /// Steps with faults, before the world calms down and everything has to come to its end.
 const WILD_STEPS: usize = 250;
@@ -53,6 +53,8 @@ pub(crate) struct World {
     journal: BTreeMap<PlanId, Stored>,
     processes: Vec<Process>,
     room: u32,
+    /// Whether processes have agents beside them.
+    agents: bool,
     promises: BTreeMap<u64, (PlanId, Promise)>,
     tickets: u64,
     /// Starts of executors by plan, task and attempt: a life in short.
@@ -81,12 +83,16 @@ impl World {
         });
         let journal = journal.collect();
         let room = 1 + chance.below(4) as u32;
+        let agents = chance.one_in(3);
+        let now = Timestamp(1_000);
+        let process = || if agents { Process::with_agents(room, now) } else { Process::new(room) };
         World {
             chance,
-            now: Timestamp(1_000),
+            now,
             journal,
-            processes: vec![Process::new(room), Process::new(room)],
+            processes: vec![process(), process()],
             room,
+            agents,
             promises: BTreeMap::new(),
             tickets: 0,
             story: Vec::new(),
@@ -124,13 +130,35 @@ impl World {
             93 => self.cancel_any(),
             94..=95 => self.stray_report(who),
             96 => self.steal_any(who),
-            97..=98 => self.crash(who),
+            97 => self.crash(who),
+            98 if self.agents => self.agent_event(who),
+            98 => self.crash(who),
             _ => self.compare(who),
+        }
+    }
+
+    /// An agent comes, is heard of, drains or goes.
+    fn agent_event(&mut self, who: usize) {
+        let id = (*self.chance.pick(&AGENTS)).to_owned();
+        let (now, process) = (self.now, &mut self.processes[who]);
+        match self.chance.below(6) {
+            0 => process.tell(AgentInput::Drained(id), now),
+            1 | 2 => process.tell(AgentInput::Left(id), now),
+            3 => process.tell(AgentInput::Heard { agent_id: id, load: None }, now),
+            _ => process.register(&id, now),
+        }
+    }
+
+    /// A calm world hears of all agents before it waits for anything.
+    fn hear_of_all(&mut self) {
+        for process in self.processes.iter_mut().filter(|_| self.agents) {
+            AGENTS.iter().for_each(|id| process.register(id, self.now));
         }
     }
 
     /// Everything that can be done is done before time passes.
     fn calm_step(&mut self) {
+        self.hear_of_all();
         for who in 0..self.processes.len() {
             self.poll(who);
             while self.processes[who].batch.is_some() || !self.processes[who].jobs.is_empty() {
@@ -220,6 +248,7 @@ impl World {
         let stored = self.journal.get_mut(&record.plan).unwrap();
         stored.records.push(record.clone());
         stored.oracle.record(record);
+        self.check_agents();
         AppendResult::Appended
     }
 
@@ -238,7 +267,7 @@ impl World {
 
     fn act(&mut self, who: usize, action: Action) {
         match action {
-            Action::Start(it) => self.start(who, it.plan.id(), it.task, it.attempt),
+            Action::Start(it) => self.start(who, &it),
             Action::Resolve(question) => {
                 let edges = question.edges.iter().map(|(edge, _)| (*edge, self.verdict()));
                 let edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)> = edges.collect();
@@ -256,6 +285,10 @@ impl World {
                 };
                 let command = Command::Expanded { task: listing.task, items };
                 self.send(who, listing.plan.id(), command, None);
+            }
+            Action::Abandon { plan, task, attempt } => {
+                let is_it = |w: &Work| (w.plan, w.task, w.attempt) == (plan, task, attempt);
+                self.processes[who].works.retain(|work| !is_it(work));
             }
             Action::Stop { plan, task, attempt } => {
                 let works = &mut self.processes[who].works;
@@ -296,7 +329,8 @@ impl World {
     }
 
     /// An executor begins: the same work may not be going on anywhere.
-    fn start(&mut self, who: usize, plan: PlanId, task: TaskIndex, attempt: Attempt) {
+    fn start(&mut self, who: usize, it: &Assignment) {
+        let (plan, task, attempt, launch) = (it.plan.id(), it.task, it.attempt, it.launch);
         if self.processes[who].lost.contains(&plan) {
             return;
         }
@@ -308,7 +342,7 @@ impl World {
         }
         self.story.push((plan, task.0, attempt.0, who));
         let hangs = self.chance.one_in(10);
-        let work = Work { plan, task, attempt, told_to_stop: false, hangs };
+        let work = Work { plan, task, attempt, launch, told_to_stop: false, hangs };
         self.processes[who].works.push(work);
     }
 
@@ -320,7 +354,8 @@ impl World {
             return;
         }
         let at = self.chance.below(count);
-        let Work { plan, task, attempt, told_to_stop, hangs } = self.processes[who].works[at];
+        let Work { plan, task, attempt, launch, told_to_stop, hangs } =
+            self.processes[who].works[at];
         if hangs && !told_to_stop {
             return;
         }
@@ -340,9 +375,16 @@ impl World {
         };
         let report = Command::Report { task, attempt, outcome, usage };
         if self.chance.one_in(6) {
-            self.send(who, plan, report.clone(), None);
+            self.report(who, plan, report.clone(), launch);
         }
-        self.send(who, plan, report, None);
+        self.report(who, plan, report, launch);
+    }
+
+    fn report(&mut self, who: usize, plan: PlanId, command: Command, launch: Launch) {
+        self.tell(|| format!("process {who} gets {command:?} for {plan}"));
+        let (actor, blob, ticket, launch) = ("world".into(), None, None, Some(launch));
+        let queued = Queued { plan, command, actor, blob, ticket, launch };
+        self.processes[who].shard.handle(Input::Command(queued));
     }
 
     /// A report that is late, wrong or contradicts an earlier one.
@@ -433,7 +475,11 @@ impl World {
     fn crash(&mut self, who: usize) {
         let room = self.room;
         self.tell(|| format!("process {who} dies"));
-        let dead = std::mem::replace(&mut self.processes[who], Process::new(room));
+        let fresh = match self.agents {
+            true => Process::with_agents(room, self.now),
+            false => Process::new(room),
+        };
+        let dead = std::mem::replace(&mut self.processes[who], fresh);
         if let Some(batch) = dead.batch {
             let written = self.chance.below(batch.len() + 1);
             for record in &batch[..written] {
@@ -503,7 +549,8 @@ impl World {
             self.promises.insert(self.tickets, (plan, promise));
             Ticket(self.tickets)
         });
-        let queued = Queued { plan, command, actor: "world".into(), blob: None, ticket };
+        let queued =
+            Queued { plan, command, actor: "world".into(), blob: None, ticket, launch: None };
         self.processes[who].shard.handle(Input::Command(queued));
     }
 
@@ -531,6 +578,7 @@ fn plan_of(action: &Action) -> PlanId {
         Action::Resolve(it) => it.plan.id(),
         Action::Expand(it) => it.plan.id(),
         Action::Stop { plan, .. }
+        | Action::Abandon { plan, .. }
         | Action::StopAll(plan)
         | Action::Waiting(plan)
         | Action::Finished { plan, .. } => *plan,

@@ -112,7 +112,7 @@ pub(crate) fn stored(n: u128) -> StoredPlan {
 
 fn dispatched(task: u32) -> Event {
     let (task, attempt, reserved) = (TaskIndex(task), Attempt(1), Amounts::NONE);
-    Event::TaskDispatched { task, attempt, not_after: Timestamp(9), reserved }
+    Event::TaskDispatched { task, attempt, not_after: Timestamp(9), reserved, placed: None }
 }
 
 pub(crate) fn started() -> Event {

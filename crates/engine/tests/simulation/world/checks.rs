@@ -5,6 +5,7 @@ use l05_core::run::Run;
 use l05_engine::shard::{Action, Shard};
 
 use super::{Promise, World, plan_of};
+use crate::process::{AGENT_SLOTS, AGENTS};
 
 impl World {
     pub(super) fn fold(&self, plan: PlanId) -> Run {
@@ -43,6 +44,21 @@ impl World {
             let flight = stored.oracle.in_flight.get(&it.task);
             let known = flight.is_some_and(|flight| flight.attempt == it.attempt);
             assert!(known, "an attempt starts that is not in the journal");
+        }
+    }
+
+    /// No agent has more than it takes. Told of one process, with what its runs have in the journal.
+    pub(super) fn check_agents(&self) {
+        for who in 0..self.processes.len() {
+            for agent in AGENTS {
+                // What it has taken over and not adopted yet is at agents of the last owner.
+                let owned = self.journal.values().filter(|stored| {
+                    let last = stored.records.last().map_or(0, |record| record.epoch.0);
+                    stored.owner == Some(who) && last == stored.epoch
+                });
+                let load: usize = owned.map(|stored| stored.oracle.load_of(agent)).sum();
+                assert!(load <= AGENT_SLOTS, "agent {agent} has {load} attempts");
+            }
         }
     }
 

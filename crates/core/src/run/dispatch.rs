@@ -1,0 +1,176 @@
+//! Which ready task goes out next, and to whom.
+
+use std::collections::BinaryHeap;
+
+use super::budget::{Amounts, Shortage};
+use super::command::Terms;
+use super::event::{Event, Placement, TaskError};
+use super::retry::is_of_agent;
+use super::{Phase, ReadyTask, Run};
+use crate::id::TaskIndex;
+use crate::schedule::crew::{Crew, Placed, Wish};
+use crate::task::TaskStatus;
+use crate::time::Timestamp;
+
+impl Run {
+    /// The ready task of the highest rank, as far as parallelism, room, agents and budget allow.
+    pub(super) fn dispatch(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
+        if !self.may_dispatch() || self.running >= self.parallelism().min(terms.running_max) {
+            return None;
+        }
+        if let Some(crew) = terms.crew {
+            return self.dispatch_to(crew, now, terms);
+        }
+        while let Some(next) = self.ready.pop() {
+            if self.is_due(next.task.0, now) {
+                return self.send(next, None, now, terms);
+            }
+        }
+        None
+    }
+
+    /// The ready task of the highest rank among those for which an agent is free.
+    fn dispatch_to(&mut self, crew: &Crew, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
+        while let Some(next) = self.ready.pop() {
+            let ask = self.plan.ask_of(self.origin(next.task.0));
+            self.queues.entry(ask).or_default().push(next);
+        }
+        let mut queues = std::mem::take(&mut self.queues);
+        let mut best: Option<(ReadyTask, TaskIndex, Placed)> = None;
+        for (ask, queue) in &mut queues {
+            let Some(next) = self.first_due(queue, now) else { continue };
+            if best.as_ref().is_some_and(|(other, ..)| *other > next) {
+                continue;
+            }
+            match self.place(crew, next.task.0) {
+                Placed::Busy => {}
+                placed @ (Placed::On(_) | Placed::Nobody(_)) => best = Some((next, *ask, placed)),
+            }
+        }
+        if let Some((_, ask, _)) = &best {
+            queues.get_mut(ask).and_then(BinaryHeap::pop);
+        }
+        queues.retain(|_, queue| !queue.is_empty());
+        self.queues = queues;
+        self.lacks_agents = best.is_none() && !self.queues.is_empty();
+        match best? {
+            (next, _, Placed::On(placement)) => self.send(next, Some(placement), now, terms),
+            (next, _, Placed::Nobody(error)) => Some(self.nobody(next.task.0, error, now)),
+            (_, _, Placed::Busy) => None,
+        }
+    }
+
+    /// The first of a queue that still wants to go out now; what went another way leaves it.
+    fn first_due(&self, queue: &mut BinaryHeap<ReadyTask>, now: Timestamp) -> Option<ReadyTask> {
+        while let Some(next) = queue.peek() {
+            if self.is_due(next.task.0, now) {
+                return Some(*next);
+            }
+            queue.pop();
+        }
+        None
+    }
+
+    fn place(&self, crew: &Crew, task: TaskIndex) -> Placed {
+        let loads = |agent: &str| {
+            self.agent_loads().find(|(id, _)| &***id == agent).map_or(0, |(_, load)| load)
+        };
+        let graph = self.plan.graph();
+        let needs = graph.edges_in(self.origin(task));
+        let related = |agent: &str| {
+            let by = needs.iter().filter(|e| &**self.agent(graph.edge(**e).from) == agent).count();
+            if needs.is_empty() { 0.0 } else { by as f64 / needs.len() as f64 }
+        };
+        let state = &self.tasks[task.at()];
+        let lost = state.error.as_ref().is_some_and(|error| is_of_agent(error.code));
+        crew.place(&Wish {
+            task: self.spec(task),
+            index: task,
+            allowed_types: &self.plan.document().constraints.allowed_agent_types,
+            own: &loads,
+            related: &related,
+            avoid: (state.again || lost).then(|| &**self.agent(task)),
+        })
+    }
+
+    /// A task goes out, unless the budget does not suffice.
+    fn send(
+        &mut self,
+        next: ReadyTask,
+        placed: Option<Box<Placement>>,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Option<Event> {
+        let task = next.task.0;
+        let reserved = self.share(task);
+        if !reserved.is_none()
+            && let Some(shortage) = self.account.shortage(reserved)
+        {
+            return self.wait_for_budget(next, shortage, now, terms);
+        }
+        let state = &self.tasks[task.at()];
+        if state.again {
+            return Some(self.redispatch(task, placed, now));
+        }
+        let (attempt, not_after) = (state.attempt.next(), self.attempt_deadline(task, now));
+        Some(Event::TaskDispatched { task, attempt, not_after, reserved, placed })
+    }
+
+    /// There is no agent for a task: it comes again later, or has failed.
+    fn nobody(&self, task: TaskIndex, error: TaskError, now: Timestamp) -> Event {
+        let state = &self.tasks[task.at()];
+        if state.again {
+            let (attempt, usage) = (state.attempt, super::event::Usage::default());
+            return self.attempt_failed(task, attempt, error, usage, TaskStatus::Failed, now);
+        }
+        match self.next_try(task, state.attempt.next(), &error, now) {
+            Some(at) => Event::TaskDeferred { task, error, at },
+            None => Event::TaskFailed { task, error },
+        }
+    }
+
+    fn is_due(&self, task: TaskIndex, now: Timestamp) -> bool {
+        let not_before = self.tasks[task.at()].not_before;
+        self.wants_slot(task) && not_before.is_none_or(|at| at <= now)
+    }
+
+    /// Whether anything could go out now, but for room and agents.
+    pub(super) fn any_ready(&self) -> bool {
+        let queued = self.queues.values().flatten();
+        self.ready.iter().chain(queued).any(|next| self.wants_slot(next.task.0))
+    }
+
+    /// Whether a task of the ready queue still wants to be sent out; entries of tasks that went
+    /// another way meanwhile stay in the queue until they come up.
+    fn wants_slot(&self, task: TaskIndex) -> bool {
+        let state = &self.tasks[task.at()];
+        match state.status {
+            TaskStatus::Ready => true,
+            TaskStatus::Pending => state.not_before.is_some(),
+            TaskStatus::Executing => state.phase == Phase::Idle && (state.cleared || state.again),
+            TaskStatus::Assigned
+            | TaskStatus::Completed
+            | TaskStatus::Failed
+            | TaskStatus::TimedOut
+            | TaskStatus::Cancelled
+            | TaskStatus::Blocked
+            | TaskStatus::Skipped => false,
+        }
+    }
+
+    /// What is in flight may give back what it reserved; when nothing is, the budget is over.
+    fn wait_for_budget(
+        &mut self,
+        next: ReadyTask,
+        shortage: Shortage,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Option<Event> {
+        self.ready.push(next);
+        if self.account.reserved != Amounts::NONE {
+            return None;
+        }
+        let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+        Some(self.over_budget(next.task.0, shortage, expires_at, now))
+    }
+}

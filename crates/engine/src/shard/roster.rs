@@ -1,0 +1,201 @@
+//! Who there is to do the work: agents with their heartbeats and loads, and who has gone silent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use l05_core::agent::{Agent, AgentStatus};
+use l05_core::schedule::RoutingStrategy;
+use l05_core::schedule::crew::{Crew, Member};
+use l05_core::time::Timestamp;
+
+/// How many heartbeats an agent may miss (spec 03, 3.11).
+const MISSED_MAX: u64 = 3;
+
+/// The agents of a process. With none registered the process does everything by itself.
+#[derive(Debug)]
+pub(super) struct Roster {
+    crew: Crew,
+    /// When each registered agent was last heard of; this process is not among them.
+    heard: BTreeMap<String, Timestamp>,
+    heartbeat_millis: u64,
+    /// What changed since it was last asked: who is there and what they are.
+    changed: bool,
+    /// An agent came free, or a new one came.
+    freed: bool,
+    /// Loads are counted: from the first registration on.
+    counts: bool,
+}
+
+/// Something about an agent.
+#[derive(Debug, Clone)]
+pub enum AgentInput {
+    /// It is there and takes work, or says anew what it is.
+    Registered(Box<Agent>),
+    /// It lives; its load, 0 to 100, if it says so.
+    Heard {
+        /// Which.
+        agent_id: String,
+        /// How busy it is with other things, too.
+        load: Option<u8>,
+    },
+    /// It ends what it has and takes nothing new.
+    Drained(String),
+    /// It is gone.
+    Left(String),
+}
+
+impl Roster {
+    pub(super) fn new(
+        routing: RoutingStrategy,
+        heartbeat_millis: u64,
+        local: Option<&Agent>,
+    ) -> Roster {
+        let mut crew = Crew::new(routing);
+        local.into_iter().for_each(|agent| crew.put(agent.clone()));
+        Roster {
+            crew,
+            heard: BTreeMap::new(),
+            heartbeat_millis,
+            changed: true,
+            freed: false,
+            counts: false,
+        }
+    }
+
+    /// The crew, once there was anybody beside this process.
+    pub(super) fn crew(&self) -> Option<&Crew> {
+        self.counts.then_some(&self.crew)
+    }
+
+    /// All agents as they are now.
+    pub(super) fn agents(&self) -> Vec<Agent> {
+        let with_load = |member: &Member| {
+            let mut agent = member.agent.clone();
+            let busy = member.running() * 100 / agent.max_concurrent_tasks.max(1);
+            agent.current_load = agent.current_load.max(u8::try_from(busy).unwrap_or(100).min(100));
+            if agent.status == AgentStatus::Available && agent.current_load >= 100 {
+                agent.status = AgentStatus::Busy;
+            }
+            if let Some(heard) = self.heard.get(&agent.agent_id) {
+                agent.last_heartbeat = *heard;
+            }
+            agent
+        };
+        let here = self.crew.members().iter().filter(|member| !self.has_left(member));
+        here.map(with_load).collect()
+    }
+
+    fn has_left(&self, member: &Member) -> bool {
+        member.agent.status == AgentStatus::Offline
+            && !self.heard.contains_key(&member.agent.agent_id)
+    }
+
+    /// Takes what is said of an agent; whether its attempts are lost with it.
+    pub(super) fn tell(&mut self, input: AgentInput, now: Timestamp) -> Option<Arc<str>> {
+        match input {
+            AgentInput::Registered(mut agent) => {
+                let gone =
+                    self.crew.members().iter().filter(|m| self.has_left(m) && m.running() == 0);
+                let gone: Vec<String> = gone.map(|m| m.agent.agent_id.clone()).collect();
+                gone.iter().for_each(|id| self.crew.remove(id));
+                agent.status = AgentStatus::Available;
+                self.heard.insert(agent.agent_id.clone(), now);
+                self.crew.put(*agent);
+                (self.changed, self.freed) = (true, true);
+            }
+            AgentInput::Heard { agent_id, load } => {
+                let Some(heard) = self.heard.get_mut(&agent_id) else { return None };
+                *heard = now;
+                let Some(member) = self.crew.get(&agent_id) else { return None };
+                let mut agent = member.agent.clone();
+                // It was given up, and lives.
+                if agent.status == AgentStatus::Offline {
+                    agent.status = AgentStatus::Available;
+                    (self.changed, self.freed) = (true, true);
+                }
+                agent.current_load = load.unwrap_or(agent.current_load).min(100);
+                self.crew.put(agent);
+            }
+            AgentInput::Drained(id) => {
+                self.crew.set_status(&id, AgentStatus::Draining);
+                self.changed = true;
+            }
+            AgentInput::Left(id) => {
+                self.heard.remove(&id)?;
+                // Forgotten when its attempts have gone elsewhere.
+                self.crew.set_status(&id, AgentStatus::Offline);
+                self.changed = true;
+                return Some(id.into());
+            }
+        }
+        None
+    }
+
+    /// Those that have been silent for too long.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<Arc<str>> {
+        if self.next_expiry().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let limit = self.heartbeat_millis * MISSED_MAX;
+        let mut lost = Vec::new();
+        for (id, heard) in &self.heard {
+            let there = self.crew.get(id).is_some_and(|m| m.agent.status != AgentStatus::Offline);
+            if there && now.millis_since(*heard) >= limit {
+                self.crew.set_status(id, AgentStatus::Offline);
+                lost.push(Arc::from(id.as_str()));
+            }
+        }
+        self.changed |= !lost.is_empty();
+        lost
+    }
+
+    /// When the next silence is too long.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        let there = |(id, heard): (&String, &Timestamp)| {
+            let member = self.crew.get(id)?;
+            let limit = self.heartbeat_millis * MISSED_MAX;
+            (member.agent.status != AgentStatus::Offline).then(|| heard.plus_millis(limit))
+        };
+        self.heard.iter().filter_map(there).min()
+    }
+
+    /// Whether the first agent has come just now: until then nothing was counted.
+    pub(super) fn begins_to_matter(&mut self) -> bool {
+        !self.heard.is_empty() && !std::mem::replace(&mut self.counts, true)
+    }
+
+    /// Counts all attempts there are.
+    pub(super) fn recount(&mut self, loads: Vec<(Arc<str>, u32)>) {
+        self.count(&[], &loads);
+    }
+
+    /// A run's attempts are counted apart while it is decided, and no more when it is closed.
+    pub(super) fn set_aside(&mut self, loads: &[(Arc<str>, u32)]) {
+        if !self.counts {
+            return;
+        }
+        loads.iter().for_each(|(agent, load)| self.crew.give_back(agent, *load));
+    }
+
+    /// And counted again with what it has now.
+    pub(super) fn count(&mut self, before: &[(Arc<str>, u32)], now: &[(Arc<str>, u32)]) {
+        if !self.counts {
+            return;
+        }
+        now.iter().for_each(|(agent, load)| self.crew.take(agent, *load));
+        let load_of = |loads: &[(Arc<str>, u32)], agent: &str| {
+            loads.iter().find(|(id, _)| &**id == agent).map_or(0, |(_, load)| *load)
+        };
+        self.freed |= before.iter().any(|(agent, load)| load_of(now, agent) < *load);
+    }
+
+    /// Whether somebody came free since it was last asked.
+    pub(super) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Whether somebody came, went or changed since it was last asked.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+}
