@@ -83,7 +83,7 @@ impl World {
         });
         let journal = journal.collect();
         let room = 1 + chance.below(4) as u32;
-        let agents = chance.one_in(3);
+        let agents = chance.one_in(2);
         let now = Timestamp(1_000);
         let process = || if agents { Process::with_agents(room, now) } else { Process::new(room) };
         World {
@@ -128,7 +128,9 @@ impl World {
             87..=90 => self.pass_time(),
             91..=92 => self.answer_any(),
             93 => self.cancel_any(),
-            94..=95 => self.stray_report(who),
+            94 => self.stray_report(who),
+            95 if self.agents => self.agent_event(who),
+            95 => self.stray_report(who),
             96 => self.steal_any(who),
             97 => self.crash(who),
             98 if self.agents => self.agent_event(who),
