@@ -342,8 +342,8 @@ impl Shard {
             Input::Agent { input, at } => {
                 let lost = self.roster.tell(input, at);
                 if self.roster.begins_to_matter() {
-                    let loads = self.slots.values().flat_map(Slot::agent_loads);
-                    self.roster.recount(loads.collect());
+                    let loads: Vec<_> = self.slots.values().flat_map(Slot::agent_loads).collect();
+                    self.roster.recount(&loads);
                 }
                 self.lose_agents(lost.as_slice());
             }

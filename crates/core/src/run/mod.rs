@@ -381,6 +381,11 @@ impl Run {
         self.tasks[task.at()].phase == Phase::InFlight
     }
 
+    /// Whether the last attempt of a task may be made again under the same number.
+    pub fn may_be_repeated(&self, task: TaskIndex) -> bool {
+        self.tasks[task.at()].again || self.gates.contains_key(&Gate::Recovery(task))
+    }
+
     /// Whether a task waits for a person.
     pub fn is_at_gate(&self, task: TaskIndex) -> bool {
         self.tasks[task.at()].phase == Phase::Gate

@@ -49,6 +49,7 @@ choices! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro that makes the type derives for all alike")]
 impl Default for RoutingStrategy {
     fn default() -> RoutingStrategy {
         RoutingStrategy::Balanced

@@ -104,10 +104,9 @@ impl Roster {
                 (self.changed, self.freed) = (true, true);
             }
             AgentInput::Heard { agent_id, load } => {
-                let Some(heard) = self.heard.get_mut(&agent_id) else { return None };
+                let heard = self.heard.get_mut(&agent_id)?;
                 *heard = now;
-                let Some(member) = self.crew.get(&agent_id) else { return None };
-                let mut agent = member.agent.clone();
+                let mut agent = self.crew.get(&agent_id)?.agent.clone();
                 // It was given up, and lives.
                 if agent.status == AgentStatus::Offline {
                     agent.status = AgentStatus::Available;
@@ -165,8 +164,8 @@ impl Roster {
     }
 
     /// Counts all attempts there are.
-    pub(super) fn recount(&mut self, loads: Vec<(Arc<str>, u32)>) {
-        self.count(&[], &loads);
+    pub(super) fn recount(&mut self, loads: &[(Arc<str>, u32)]) {
+        self.count(&[], loads);
     }
 
     /// A run's attempts are counted apart while it is decided, and no more when it is closed.

@@ -312,12 +312,14 @@ impl Slot {
             started.partition(|(attempt, (agent, _))| goes_on(attempt, agent));
         gone.sort_unstable();
         let begun: HashSet<(TaskIndex, Attempt)> = begun.into_iter().map(|(a, _)| *a).collect();
-        // What another agent has by now is not to answer any more.
-        let ends =
-            gone.into_iter().map(|((task, attempt), _)| match known.contains(&(*task, *attempt)) {
-                true => Effect::Abandon { task: *task, attempt: *attempt },
-                false => Effect::Stop { task: *task, attempt: *attempt },
-            });
+        // What another agent has by now, or will have, is not to answer any more.
+        let ends = gone.into_iter().map(|(started, _)| {
+            let (task, attempt) = *started;
+            match known.contains(started) || self.run.may_be_repeated(task) {
+                true => Effect::Abandon { task, attempt },
+                false => Effect::Stop { task, attempt },
+            }
+        });
         let fresh = outstanding.into_iter().filter(|e| pair(e).is_none_or(|p| !begun.contains(&p)));
         let effects: Vec<Effect> = ends.chain(fresh).collect();
         effects.into_iter().filter_map(|effect| self.action(effect)).collect()
