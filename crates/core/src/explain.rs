@@ -199,7 +199,11 @@ pub fn explain(document: &PlanDocument, events: &[PublicEvent], topic: Topic) ->
             Some(EstimateMethod::Historical | EstimateMethod::Hybrid) => "medium",
             Some(EstimateMethod::Deterministic) | None => "low",
         },
-        Topic::Decomposition | Topic::Validation | Topic::Assignment => "high",
+        Topic::Assignment => {
+            told.choices(events);
+            "high"
+        }
+        Topic::Decomposition | Topic::Validation => "high",
     };
     let nothing = "nothing was recorded about this".to_owned();
     let explanation = told.steps.first().cloned().unwrap_or(nothing);
@@ -357,6 +361,26 @@ impl Telling {
         }
     }
 
+    /// Which agents got which attempts, where there was a choice.
+    fn choices(&mut self, events: &[PublicEvent]) {
+        let chosen =
+            events.iter().filter(|e| e.kind == "task.assigned" && e.data.get("score").is_some());
+        for event in chosen.take(NAMED_MAX) {
+            let score = |value: &serde_json::Value| {
+                let agent = value["agent_id"].as_str().unwrap_or_default();
+                format!("`{agent}` ({:.2})", value["score"].as_f64().unwrap_or_default())
+            };
+            let others: Vec<String> =
+                event.data["others"].as_array().into_iter().flatten().map(score).collect();
+            let others = match others.is_empty() {
+                true => "nobody else was free for it".to_owned(),
+                false => format!("before {}", others.join(", ")),
+            };
+            let task = event.task_id.as_deref().unwrap_or_default();
+            self.say(format!("`{task}` went to {}, {others}.", score(&event.data)));
+        }
+    }
+
     fn run(&mut self, events: &[PublicEvent]) {
         let text = |event: &PublicEvent, key: &str| match &event.data[key] {
             serde_json::Value::String(s) => s.clone(),
@@ -381,6 +405,26 @@ impl Telling {
                 "cascade.failed" => self.say(format!(
                     "What needs `{task}` was blocked: {}.",
                     text(event, "blocked_task_ids")
+                )),
+                "task.returned" => self.say(format!(
+                    "The agent of attempt {} of `{task}` was lost; the attempt went elsewhere.",
+                    text(event, "attempt")
+                )),
+                "task.deferred" => self.say(format!(
+                    "Nobody was there for `{task}` ({}); it was tried again at {}.",
+                    text(event, "error_message"),
+                    text(event, "next_attempt_at")
+                )),
+                "task.straggling" => self.say(format!(
+                    "Attempt {} of `{task}` had taken {} s where {} s were expected.",
+                    text(event, "attempt"),
+                    text(event, "elapsed_seconds"),
+                    text(event, "expected_seconds")
+                )),
+                "plan.deadline_at_risk" => self.say(format!(
+                    "The plan was late for its deadline {}: it could end at {} at the earliest.",
+                    text(event, "deadline"),
+                    text(event, "forecast_finish_at")
                 )),
                 "task.skipped" => {
                     self.say(format!(

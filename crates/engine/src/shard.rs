@@ -233,6 +233,8 @@ pub struct Rules {
     pub routing: RoutingStrategy,
     /// How often agents are to be heard of; 0: every ten seconds.
     pub heartbeat_millis: u64,
+    /// How often runs are looked at for stragglers and the like; 0: never.
+    pub observe_millis: u64,
 }
 
 /// How often agents are to be heard of (spec 03, 3.11).
@@ -273,6 +275,8 @@ pub struct Shard {
     roster: Roster,
     /// Runs that have tasks ready and found no agent free.
     lacking: BTreeSet<PlanId>,
+    /// When the runs are looked at next.
+    observe_at: Option<Timestamp>,
     /// Records of the batch that is being appended, in its order.
     appending: Vec<PlanId>,
     turn: Turn,
@@ -297,6 +301,7 @@ impl Shard {
             starved: BTreeMap::new(),
             arrivals: 0,
             contenders: 0,
+            observe_at: None,
             in_flight: 0,
             rules,
             appending: Vec::new(),
@@ -461,6 +466,7 @@ impl Shard {
         self.lose_agents(&silent);
         self.feed_starved();
         self.feed_lacking();
+        self.observe(now);
         if self.appending.is_empty() {
             let mut again = Vec::new();
             while let Some(plan) = self.touched.pop_front() {
@@ -474,8 +480,30 @@ impl Shard {
             self.appending = self.turn.append.iter().map(|record| record.plan).collect();
         }
         let wakes = self.wakes.peek().map(|Reverse((at, _))| *at);
-        self.turn.wake_at = wakes.into_iter().chain(self.roster.next_expiry()).min();
+        let others = self.roster.next_expiry().into_iter().chain(self.observe_at);
+        self.turn.wake_at = wakes.into_iter().chain(others).min();
         std::mem::take(&mut self.turn)
+    }
+
+    /// Looks after the runs now and then, all of them at one time.
+    fn observe(&mut self, now: Timestamp) {
+        if self.rules.observe_millis == 0 || self.slots.is_empty() {
+            self.observe_at = None;
+            return;
+        }
+        let next = now.plus_millis(self.rules.observe_millis);
+        if *self.observe_at.get_or_insert(next) > now {
+            return;
+        }
+        self.observe_at = Some(next);
+        let noticed = self.slots.iter().map(|(plan, slot)| (*plan, slot.observe(now)));
+        let mut noticed: Vec<_> = noticed.filter(|(_, notices)| !notices.is_empty()).collect();
+        noticed.sort_unstable_by_key(|(plan, _)| *plan);
+        for (plan, notices) in noticed {
+            let command = Command::Notice { notices };
+            let (actor, blob, ticket, launch) = ("monitor".into(), None, None, None);
+            self.queue(Queued { plan, command, actor, blob, ticket, launch });
+        }
     }
 
     fn wake_due(&mut self, now: Timestamp) {

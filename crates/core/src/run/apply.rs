@@ -144,6 +144,7 @@ impl Run {
                     self.fail(*task, Change::Cancelled);
                 }
             }
+            Event::Noticed { notice } => self.keep_notice(notice),
             // Kept for the record; the state does not depend on it.
             Event::ReportIgnored { .. } => {}
             Event::RunFinished { status, partial } => {
@@ -207,6 +208,7 @@ impl Run {
         self.status = PlanStatus::Executing;
         self.partial = false;
         self.cancel = None;
+        self.forget_notices();
         self.why = None;
         self.gates.clear();
         // A new run is somebody's wish: it has the plan's budget again.
@@ -614,6 +616,7 @@ fn named_task(event: &Event) -> Option<TaskIndex> {
         | Event::CancelRequested { .. }
         | Event::TasksCancelled { .. }
         | Event::ReportIgnored { .. }
+        | Event::Noticed { .. }
         | Event::RunFinished { .. } => None,
     }
 }

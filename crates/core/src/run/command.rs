@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::{Event, Gate, Output, Scope, TaskError, Usage, Verdict};
+use super::monitor::Notice;
 use crate::error::{Error, ErrorCode};
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Epoch, TaskIndex};
@@ -69,6 +70,11 @@ pub enum Command {
         scope: Scope,
         /// Why, in words.
         reason: String,
+    },
+    /// Something was noticed about the run.
+    Notice {
+        /// What.
+        notices: Vec<Notice>,
     },
     /// Time has passed, or room came free.
     Wake,

@@ -121,6 +121,7 @@ impl Run {
                 self.decide_report(task, attempt, outcome, usage, now)
             }
             Command::Cancel { scope, reason } => self.decide_cancel(scope, reason, now),
+            Command::Notice { notices } => Ok(self.decide_noticed(notices)),
             // Everything that time brings is found by `settle`.
             Command::Wake => Ok(Vec::new()),
         }
@@ -485,6 +486,7 @@ impl Run {
             | Event::TasksSkipped { .. }
             | Event::CancelRequested { .. }
             | Event::TasksCancelled { .. }
+            | Event::Noticed { .. }
             | Event::ReportIgnored { .. } => {}
         }
         for task in tasks_to_stop {
@@ -526,6 +528,7 @@ impl Run {
             | Event::TasksSkipped { .. }
             | Event::CancelRequested { .. }
             | Event::ReportIgnored { .. }
+            | Event::Noticed { .. }
             | Event::RunFinished { .. } => &[],
         };
         let graph = self.plan.graph();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::budget::{Amounts, BudgetKind};
+use super::monitor::Notice;
 use crate::error::ErrorCode;
 use crate::graph::EdgeIndex;
 use crate::id::{Attempt, Epoch, TaskIndex};
@@ -220,6 +221,11 @@ pub enum Event {
         attempt: Attempt,
         /// Why it does not count.
         why: Ignored,
+    },
+    /// Somebody who looks after runs noticed something.
+    Noticed {
+        /// What.
+        notice: Notice,
     },
     /// The run ended.
     RunFinished {

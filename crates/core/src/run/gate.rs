@@ -3,7 +3,7 @@
 //! A waiting run holds no slot and no executor. It is the journal that waits, for days if need be,
 //! and any process may answer.
 
-use super::budget::Shortage;
+use super::budget::{Amounts, Shortage};
 use super::command::Rejected;
 use super::event::{CancelCause, Event, Gate, Scope, TaskError};
 use super::transition::Change;
@@ -11,6 +11,7 @@ use super::{GRACE_MILLIS, Phase, Run, TimerKind};
 use crate::error::ErrorCode;
 use crate::id::{Attempt, TaskIndex};
 use crate::plan::{OnBudget, PlanStatus};
+use crate::task::TaskStatus;
 use crate::time::Timestamp;
 
 /// A gate that nobody has answered.
@@ -84,6 +85,28 @@ impl Run {
     /// What a person said when a task was let through.
     pub fn answer(&self, task: TaskIndex) -> Option<&Answer> {
         self.answers.get(&task)
+    }
+
+    /// Whether a question was answered so, as far as the state still shows it: it may be closed for
+    /// other reasons, too.
+    pub fn was_answered(&self, gate: Gate, approved: bool) -> bool {
+        let refused = |error: Option<&TaskError>| {
+            error.is_some_and(|error| error.code == ErrorCode::APPROVAL_REFUSED)
+        };
+        if self.gates.contains_key(&gate) {
+            return false;
+        }
+        match (gate, approved) {
+            (Gate::Plan, true) => self.status == PlanStatus::Approved || self.run > 0,
+            (Gate::Plan, false) => refused(self.why()),
+            (Gate::Task(task), true) => self.answers.contains_key(&task),
+            (Gate::Recovery(task), true) => {
+                self.task_status(task) != TaskStatus::Cancelled && !refused(self.error(task))
+            }
+            (Gate::Task(task) | Gate::Recovery(task), false) => refused(self.error(task)),
+            (Gate::Budget, true) => self.account.granted != Amounts::NONE,
+            (Gate::Budget, false) => self.cancel == Some(CancelCause::Budget),
+        }
     }
 
     /// The answer of a person.

@@ -157,6 +157,7 @@ impl History {
             | Event::TasksBlocked { .. }
             | Event::TasksSkipped { .. }
             | Event::CancelRequested { .. }
+            | Event::Noticed { .. }
             | Event::ReportIgnored { .. } => {}
         }
     }

@@ -27,6 +27,7 @@ pub mod event;
 pub mod gate;
 pub mod history;
 pub mod map;
+pub mod monitor;
 pub mod public;
 pub mod record;
 pub mod retry;
@@ -75,6 +76,10 @@ pub struct Run {
     gates: BTreeMap<Gate, Option<Timestamp>>,
     /// Who agreed to which task's start, and why.
     answers: BTreeMap<TaskIndex, Answer>,
+    /// Attempts that were noticed as stragglers, and what else was told once already.
+    noticed: BTreeSet<(TaskIndex, Attempt)>,
+    deadline_noticed: bool,
+    stuck_noticed: bool,
     /// What executors reported.
     used: Usage,
     account: Account,
@@ -250,6 +255,9 @@ impl Run {
             cancel: None,
             why: None,
             gates: BTreeMap::new(),
+            noticed: BTreeSet::new(),
+            deadline_noticed: false,
+            stuck_noticed: false,
             used: Usage::default(),
             account: Account::of(plan.document()),
             reservations: BTreeMap::new(),
@@ -435,6 +443,7 @@ impl Run {
             && *gates == other.gates
             && (self.left, self.running, self.mapping) == (other.left, other.running, other.mapping)
             && self.maps == other.maps
+            && self.noticed == other.noticed
             && (&self.agents, &self.agent_loads) == (&other.agents, &other.agent_loads)
             && self.account == other.account
             && self.reservations == other.reservations

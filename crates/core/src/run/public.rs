@@ -10,6 +10,7 @@ use super::Run;
 use super::budget::BudgetKind;
 use super::event::{CancelCause, Event, Gate, Next, Output, Placement, Scope, TaskError};
 use super::history::{LOCAL_AGENT, agent_of};
+use super::monitor::Notice;
 use super::record::Record;
 use crate::id::TaskIndex;
 use crate::plan::{Plan, PlanStatus};
@@ -209,6 +210,7 @@ impl Projection<'_> {
                 let data = json!({ "attempt": attempt, "why": why });
                 self.push("task.report_ignored", Some(*task), data);
             }
+            Event::Noticed { notice } => self.notice(notice),
             Event::RunFinished { status, partial } => {
                 let kind = match status {
                     PlanStatus::Completed => "plan.completed",
@@ -222,6 +224,33 @@ impl Projection<'_> {
                 };
                 let status = if *partial { "PARTIAL_FAILURE" } else { status.as_str() };
                 self.push(kind, None, json!({ "status": status }));
+            }
+        }
+    }
+}
+
+impl Projection<'_> {
+    fn notice(&mut self, notice: &Notice) {
+        let seconds = |millis: &u64| *millis as f64 / 1e3;
+        match notice {
+            Notice::Straggler { task, attempt, elapsed_millis, expected_millis } => {
+                let data = json!({
+                    "attempt": attempt, "elapsed_seconds": seconds(elapsed_millis),
+                    "expected_seconds": seconds(expected_millis),
+                });
+                self.push("task.straggling", Some(*task), data);
+            }
+            Notice::DeadlineAtRisk { forecast, deadline } => {
+                let data = json!({ "forecast_finish_at": forecast, "deadline": deadline });
+                self.push("plan.deadline_at_risk", None, data);
+            }
+            Notice::Stuck { idle_millis, waiting, lacks_agents } => {
+                let waits_for = if *lacks_agents { "an agent" } else { "room in its process" };
+                let data = json!({
+                    "idle_seconds": seconds(idle_millis), "waiting_task_ids": self.names(waiting),
+                    "waits_for": waits_for,
+                });
+                self.push("plan.stuck", None, data);
             }
         }
     }

@@ -735,4 +735,5 @@ fn room_is_kept_and_asked_for() {
 }
 
 mod agents;
+mod monitor;
 mod waiting;

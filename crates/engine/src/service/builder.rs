@@ -27,6 +27,8 @@ use crate::shard::{HEARTBEAT_MILLIS_DEFAULT, Rules};
 /// Attempts in flight over all plans of a process, when nothing else is said. Each is a tokio task
 /// and, for most tools, a thread of the blocking pool while it works.
 pub const IN_FLIGHT_MAX_DEFAULT: u32 = 1_000;
+/// How often runs are looked at for stragglers, deadlines and standstill.
+const OBSERVE_MILLIS: u64 = 1_000;
 /// The confidence from which a template is taken (spec 02, 2.2).
 pub const TEMPLATE_THRESHOLD_DEFAULT: f64 = 0.85;
 
@@ -236,6 +238,7 @@ impl Builder {
             in_flight_max: self.in_flight_max,
             local_agent: Some(local),
             routing: self.routing,
+            observe_millis: OBSERVE_MILLIS,
             heartbeat_millis: self.heartbeat.as_millis() as u64,
             answer_within_millis,
             idempotent_tools: idempotent.map(|tool| tool.spec.name.clone()).collect(),

@@ -8,6 +8,7 @@ use l05_core::plan::PlanStatus;
 use l05_core::run::Run;
 use l05_core::run::command::{Command, Effect, Rejected, Terms};
 use l05_core::run::event::{Event, Output};
+use l05_core::run::monitor::Notice;
 use l05_core::run::record::{Blob, Record};
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
@@ -47,12 +48,22 @@ pub(super) struct Slot {
     /// The timer that the shard holds for it.
     pub(super) wake_at: Option<Timestamp>,
     /// Attempts whose executors this process has started, with whose they are.
-    started: HashMap<(TaskIndex, Attempt), (Arc<str>, Launch)>,
+    started: HashMap<(TaskIndex, Attempt), Started>,
     launches: u64,
+    /// When it was decided last.
+    moved_at: Timestamp,
     /// What agents had of it before the append that is on its way, where agents are counted.
     pub(super) durable_loads: Vec<(Arc<str>, u32)>,
     /// Inputs that were decided once already, under an append that failed. They go first.
     again: VecDeque<Answered>,
+}
+
+/// A start of an attempt's executor.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Started {
+    agent: Arc<str>,
+    launch: Launch,
+    at: Timestamp,
 }
 
 /// An input with what was decided about it.
@@ -82,6 +93,7 @@ impl Slot {
             wake_at: None,
             started: HashMap::new(),
             launches: 0,
+            moved_at: Timestamp(0),
             durable_loads: Vec::new(),
             again: VecDeque::new(),
         }
@@ -105,6 +117,17 @@ impl Slot {
 
     pub(super) fn lacks_agents(&self) -> bool {
         self.run.lacks_agents()
+    }
+
+    /// What there is to notice about the run, where memory and journal agree.
+    pub(super) fn observe(&self, now: Timestamp) -> Vec<Notice> {
+        let began = |task, attempt| self.started.get(&(task, attempt)).map(|started| started.at);
+        // One that has only been opened has not moved yet.
+        let moved_at = if self.moved_at == Timestamp(0) { now } else { self.moved_at };
+        match self.state {
+            State::Idle => self.run.observe(now, moved_at, began),
+            State::Appending { .. } | State::Lost => Vec::new(),
+        }
     }
 
     /// The agents that work for this run, with how many attempts each. While memory and journal
@@ -208,6 +231,7 @@ impl Slot {
             decided.actions.extend(self.begins_to_wait());
             return Some(decided);
         }
+        self.moved_at = now;
         let actor = inputs
             .iter()
             .find(|(_, answer)| answer.is_ok())
@@ -228,7 +252,7 @@ impl Slot {
     /// Whether a report is of an executor that was given up: the attempt is another's now.
     fn is_of_another_launch(&self, queued: &Queued) -> bool {
         let Command::Report { task, attempt, .. } = &queued.command else { return false };
-        let current = self.started.get(&(*task, *attempt)).map(|(_, launch)| *launch);
+        let current = self.started.get(&(*task, *attempt)).map(|started| started.launch);
         queued.launch.zip(current).is_some_and(|(reported, current)| reported != current)
     }
 
@@ -245,11 +269,12 @@ impl Slot {
             Command::Adopt { epoch } => self.run.epoch() == *epoch,
             // Deciding these again gives no event where they took effect.
             Command::AgentLost { .. }
+            | Command::Notice { .. }
             | Command::Resolved { .. }
             | Command::Expanded { .. }
             | Command::Report { .. }
             | Command::Wake => false,
-            Command::Decide { gate, .. } => !self.run.open_gates().any(|open| open.gate == *gate),
+            Command::Decide { gate, approve, .. } => self.run.was_answered(*gate, *approve),
         }
     }
 
@@ -309,7 +334,7 @@ impl Slot {
         };
         let started = self.started.iter();
         let (begun, mut gone): (Vec<_>, Vec<_>) =
-            started.partition(|(attempt, (agent, _))| goes_on(attempt, agent));
+            started.partition(|(attempt, started)| goes_on(attempt, &started.agent));
         gone.sort_unstable();
         let begun: HashSet<(TaskIndex, Attempt)> = begun.into_iter().map(|(a, _)| *a).collect();
         // What another agent has by now, or will have, is not to answer any more.
@@ -375,8 +400,9 @@ impl Slot {
                     answer: self.run.answer(origin).cloned(),
                 };
                 self.launches += 1;
-                let launched = (assignment.agent.clone(), assignment.launch);
-                self.started.insert((task, attempt), launched);
+                let (agent, launch) = (assignment.agent.clone(), assignment.launch);
+                let started = Started { agent, launch, at: self.moved_at };
+                self.started.insert((task, attempt), started);
                 Action::Start(assignment)
             }
             Effect::Expand { task } => {

@@ -129,7 +129,7 @@ impl Oracle {
                 self.items.extend((0..*count).map(|n| (TaskIndex(first.0 + n), *task)));
             }
             Event::MapCompleted { task } => self.end(*task, End::Completed),
-            Event::BudgetWarned { .. } | Event::ReportIgnored { .. } => {}
+            Event::BudgetWarned { .. } | Event::ReportIgnored { .. } | Event::Noticed { .. } => {}
             Event::AttemptReturned { task, attempt } => {
                 let before = self.leave(*task, "returned");
                 assert_eq!(before.attempt, *attempt, "another attempt was returned");

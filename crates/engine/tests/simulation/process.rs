@@ -44,7 +44,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn new(in_flight_max: u32) -> Process {
         Process {
-            shard: Shard::new(Rules::room(in_flight_max)),
+            shard: Shard::new(Rules { observe_millis: 4_000, ..Rules::room(in_flight_max) }),
             jobs: VecDeque::new(),
             batch: None,
             works: Vec::new(),

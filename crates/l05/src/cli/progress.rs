@@ -40,8 +40,21 @@ impl Progress {
 
     pub(crate) fn show(&mut self, event: &PublicEvent) {
         let Some(task) = event.task_id.clone() else {
-            if event.kind == "plan.adopted" {
-                self.line("going on with an interrupted run");
+            let text = |key: &str| event.data[key].as_str().unwrap_or_default().to_owned();
+            match event.kind {
+                "plan.adopted" => self.line("going on with an interrupted run"),
+                "plan.deadline_at_risk" => self.line(&format!(
+                    "  late     the plan can end at {} at the earliest, its deadline is {}",
+                    text("forecast_finish_at"),
+                    text("deadline")
+                )),
+                "plan.stuck" => {
+                    self.line(&format!(
+                        "  stuck    nothing moves: it waits for {}",
+                        text("waits_for")
+                    ));
+                }
+                _ => {}
             }
             return;
         };
@@ -65,6 +78,14 @@ impl Progress {
             }
             "task.blocked" | "task.skipped" => {
                 self.end(&task, &event.kind["task.".len()..], "", event);
+            }
+            "task.straggling" => {
+                let elapsed = event.data["elapsed_seconds"].as_f64().unwrap_or_default();
+                let expected = event.data["expected_seconds"].as_f64().unwrap_or_default();
+                self.line(&format!(
+                    "  slow     {}: {elapsed:.1} s so far, {expected:.1} s were expected",
+                    self.title(&task)
+                ));
             }
             "task.retried" => {
                 let why = event.data["error_message"].as_str().unwrap_or_default();

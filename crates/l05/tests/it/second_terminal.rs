@@ -50,6 +50,26 @@ fn status_events_watch_and_cancel_from_elsewhere() {
 }
 
 #[test]
+fn a_task_that_takes_much_longer_than_expected_is_told() {
+    let sandbox = Sandbox::new();
+    let plan = "goal: slow\nconstraints: {deadline_seconds: 600}\ntasks:\n  \
+                - {id: slow, tool: time.wait, inputs: {seconds: 3}, expected_seconds: 0.1}\n";
+    sandbox.write("plan.yaml", plan);
+    let ran = sandbox.run(&["execute", "plan.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stderr.contains("slow     slow: ") && ran.stderr.contains("0.1 s were expected"),
+        "{ran:?}"
+    );
+    let id = sandbox.newest_plan().unwrap();
+    let (_, events) = sandbox.json(&["events", &id]);
+    let told = events["events"].as_array().unwrap().iter();
+    assert_eq!(told.filter(|event| event["type"] == "task.straggling").count(), 1, "{events}");
+    let explained = sandbox.run(&["explain", &id, "retry"]);
+    assert!(explained.stdout.contains("Attempt 1 of `slow` had taken"), "{explained:?}");
+}
+
+#[test]
 fn an_interrupted_plan_can_be_cancelled() {
     let sandbox = Sandbox::new();
     sandbox.write("plan.yaml", LONG);

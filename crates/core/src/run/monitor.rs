@@ -1,0 +1,174 @@
+//! What is worth a word about a run that goes on: stragglers, a deadline at risk, no movement.
+//!
+//! The engine looks now and then ([`Run::observe`]); what is new goes into the journal, once.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::{Phase, Run, has_ended};
+use crate::id::{Attempt, TaskIndex};
+use crate::plan::PlanStatus;
+use crate::time::{Timestamp, millis};
+
+/// An attempt that takes so many times what was expected is a straggler (spec 03, 3.12).
+const STRAGGLER_FACTOR: u64 = 2;
+/// Nobody minds what takes less, whatever was expected.
+const STRAGGLER_MILLIS_MIN: u64 = 1_000;
+/// How long a run may stand still, with nothing in flight and nobody asked, before it is told.
+const STUCK_MILLIS: u64 = 30_000;
+/// How many waiting tasks a notice names.
+const NAMED_MAX: usize = 10;
+
+/// Something that was noticed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// An attempt takes much longer than expected.
+    Straggler {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// How long it has taken so far.
+        elapsed_millis: u64,
+        /// How long it was expected to take.
+        expected_millis: u64,
+    },
+    /// By the longest chain that is left the plan ends too late.
+    DeadlineAtRisk {
+        /// When it will end at the earliest.
+        #[serde(with = "millis")]
+        forecast: Timestamp,
+        /// When it must have ended.
+        #[serde(with = "millis")]
+        deadline: Timestamp,
+    },
+    /// Nothing moves.
+    Stuck {
+        /// For how long.
+        idle_millis: u64,
+        /// Tasks that could start, the first of them.
+        waiting: Vec<TaskIndex>,
+        /// They wait for an agent, not for room in the process.
+        lacks_agents: bool,
+    },
+}
+
+impl Run {
+    /// What there is to notice. `began` tells when this process started an attempt, `moved_at` when
+    /// the run last moved.
+    pub fn observe(
+        &self,
+        now: Timestamp,
+        moved_at: Timestamp,
+        began: impl Fn(TaskIndex, Attempt) -> Option<Timestamp>,
+    ) -> Vec<Notice> {
+        if self.status != PlanStatus::Executing || self.cancel.is_some() {
+            return Vec::new();
+        }
+        let mut notices = Vec::new();
+        if self.running > 0 {
+            notices.extend(self.stragglers(now, began));
+        }
+        notices.extend(self.deadline_at_risk(now));
+        notices.extend(self.stuck(now, moved_at));
+        notices
+    }
+
+    fn stragglers(
+        &self,
+        now: Timestamp,
+        began: impl Fn(TaskIndex, Attempt) -> Option<Timestamp>,
+    ) -> Vec<Notice> {
+        let straggler = |task: TaskIndex| {
+            let state = &self.tasks[task.at()];
+            let known = self.noticed.contains(&(task, state.attempt));
+            let elapsed_millis = now.millis_since(began(task, state.attempt)?);
+            let expected_millis = self.expected_millis(task);
+            let late = elapsed_millis >= STRAGGLER_MILLIS_MIN
+                && elapsed_millis > expected_millis * STRAGGLER_FACTOR;
+            (late && !known && state.phase == Phase::InFlight).then_some(Notice::Straggler {
+                task,
+                attempt: state.attempt,
+                elapsed_millis,
+                expected_millis,
+            })
+        };
+        self.all_tasks().filter_map(straggler).collect()
+    }
+
+    fn expected_millis(&self, task: TaskIndex) -> u64 {
+        let estimate = self.plan.document().metadata.estimate.as_ref();
+        let estimate = estimate.and_then(|e| e.tasks.get(self.origin(task).at()));
+        estimate.map_or(0, |estimate| (estimate.seconds.expected * 1e3) as u64)
+    }
+
+    /// Looks at the longest chain alone: a plan that is late by it is late in any case.
+    fn deadline_at_risk(&self, now: Timestamp) -> Option<Notice> {
+        let deadline = self.deadline.filter(|_| !self.deadline_noticed)?;
+        let left = |task: TaskIndex| {
+            let state = &self.tasks[task.at()];
+            let rest = self.plan.rank(task);
+            match state.phase {
+                _ if has_ended(state.status) => 0.0,
+                // How far it has come is not known: its own time may be over soon.
+                Phase::InFlight | Phase::Mapping => {
+                    (rest - self.expected_millis(task) as f64 / 1e3).max(0.0)
+                }
+                Phase::Idle | Phase::Gate => rest,
+            }
+        };
+        let seconds = self.plan.graph().indices().map(left).fold(0.0, f64::max);
+        let forecast = now.plus_millis((seconds * 1e3) as u64);
+        (forecast > deadline).then_some(Notice::DeadlineAtRisk { forecast, deadline })
+    }
+
+    fn stuck(&self, now: Timestamp, moved_at: Timestamp) -> Option<Notice> {
+        let idle_millis = now.millis_since(moved_at);
+        let still = self.running == 0 && self.gates.is_empty() && !self.stuck_noticed;
+        // A retry, or whatever else has its time, is no standstill.
+        let due = self.wake_at().is_some_and(|at| Some(at) != self.deadline && at > now);
+        if idle_millis < STUCK_MILLIS || !still || due {
+            return None;
+        }
+        let waiting = self.ready.iter().chain(self.queues.values().flatten());
+        let mut waiting: Vec<TaskIndex> = waiting.map(|next| next.task.0).collect();
+        waiting.sort_unstable();
+        waiting.truncate(NAMED_MAX);
+        Some(Notice::Stuck { idle_millis, waiting, lacks_agents: self.lacks_agents })
+    }
+
+    /// Only what is still so, and was not told before.
+    pub(super) fn decide_noticed(&self, notices: Vec<Notice>) -> Vec<Event> {
+        let is_new = |notice: &Notice| match notice {
+            Notice::Straggler { task, attempt, .. } => {
+                self.tasks.get(task.at()).is_some_and(|state| {
+                    state.phase == Phase::InFlight && state.attempt == *attempt
+                }) && !self.noticed.contains(&(*task, *attempt))
+            }
+            Notice::DeadlineAtRisk { .. } => !self.deadline_noticed && self.deadline.is_some(),
+            Notice::Stuck { .. } => !self.stuck_noticed && self.running == 0,
+        };
+        if self.status != PlanStatus::Executing {
+            return Vec::new();
+        }
+        notices.into_iter().filter(is_new).map(|notice| Event::Noticed { notice }).collect()
+    }
+
+    pub(super) fn keep_notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Straggler { task, attempt, .. } => {
+                self.noticed.insert((*task, *attempt));
+            }
+            Notice::DeadlineAtRisk { .. } => self.deadline_noticed = true,
+            Notice::Stuck { .. } => self.stuck_noticed = true,
+        }
+    }
+
+    /// A new run is watched anew.
+    pub(super) fn forget_notices(&mut self) {
+        self.noticed.clear();
+        self.deadline_noticed = false;
+        self.stuck_noticed = false;
+    }
+}
