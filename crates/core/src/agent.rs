@@ -86,7 +86,7 @@ impl Agent {
     /// Whether it can do a task: its type, its tool, and what it states.
     pub fn can_do(&self, task: &Task) -> bool {
         let by_type = match task.task_type {
-            TaskType::ToolCall => task.tool.as_deref().is_some_and(|tool| self.has_tool(tool)),
+            TaskType::ToolCall => task.tool.as_deref().is_none_or(|tool| self.has_tool(tool)),
             TaskType::LlmCall => self.has(MODEL_CAPABILITY),
             TaskType::Atomic => self.agent_type != LOCAL_AGENT_TYPE,
             TaskType::Compound => false,

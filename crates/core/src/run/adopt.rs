@@ -1,10 +1,10 @@
 //! What becomes of attempts whose owner is gone (spec 03, 3.9).
 
-use super::Run;
 use super::command::Terms;
 use super::event::{Event, Gate, Next, Placement, Scope, TaskError, Usage};
+use super::{Phase, Run};
 use crate::error::ErrorCode;
-use crate::id::{Epoch, TaskIndex};
+use crate::id::{Attempt, Epoch, TaskIndex};
 use crate::plan::PlanStatus;
 use crate::task::{OnRecovery, TaskStatus};
 use crate::time::Timestamp;
@@ -86,6 +86,19 @@ impl Run {
             events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
         }
         events
+    }
+
+    /// The same attempt is to be given to somebody else, as soon as there is somebody.
+    pub(super) fn take_back(&mut self, task: TaskIndex, attempt: Attempt) {
+        let state = &self.tasks[task.at()];
+        if state.phase != Phase::InFlight || state.attempt != attempt {
+            return;
+        }
+        // What it used before, nobody knows.
+        self.settle_share(task, None);
+        self.set_phase(task, Phase::Idle);
+        self.tasks[task.at()].again = true;
+        self.push_ready(task);
     }
 
     pub(super) fn redispatch(

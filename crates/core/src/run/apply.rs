@@ -1,7 +1,6 @@
 //! How events change the state. Total, and never a decision: whatever a journal says happened.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use super::budget::{Account, Amounts, BudgetKind};
 use super::event::{CancelCause, Event, Next, Output, Placement, Scope, TaskError, Usage, Verdict};
@@ -319,46 +318,6 @@ impl Run {
         state.not_after = not_after;
         state.not_before = None;
         self.push_timer(not_after, TimerKind::Timeout, task, attempt);
-    }
-
-    /// Notes whose an attempt in flight is.
-    fn hand_to(&mut self, task: TaskIndex, placed: Option<&Placement>) {
-        if self.tasks[task.at()].phase != Phase::InFlight {
-            return;
-        }
-        let agent = placed.map_or(0, |placed| self.agent_number(&placed.agent));
-        let before = std::mem::replace(&mut self.tasks[task.at()].agent, agent);
-        // The phase counted it for whoever had the last attempt.
-        self.agent_loads[usize::from(before)] -= 1;
-        self.agent_loads[usize::from(agent)] += 1;
-    }
-
-    /// The place of an agent in the run's list; the first time it is named, the next one.
-    fn agent_number(&mut self, agent: &Arc<str>) -> u16 {
-        let known = self.agents.iter().position(|known| known == agent);
-        let at = known.unwrap_or_else(|| {
-            // More agents than that in one run are counted as this process.
-            if self.agents.len() >= usize::from(u16::MAX) {
-                return 0;
-            }
-            self.agents.push(agent.clone());
-            self.agent_loads.push(0);
-            self.agents.len() - 1
-        });
-        at as u16
-    }
-
-    /// The same attempt is to be given to somebody else, as soon as there is somebody.
-    fn take_back(&mut self, task: TaskIndex, attempt: Attempt) {
-        let state = &self.tasks[task.at()];
-        if state.phase != Phase::InFlight || state.attempt != attempt {
-            return;
-        }
-        // What it used before, nobody knows.
-        self.settle_share(task, None);
-        self.set_phase(task, Phase::Idle);
-        self.tasks[task.at()].again = true;
-        self.push_ready(task);
     }
 
     fn wait_until(&mut self, task: TaskIndex, at: Timestamp, change: Change) {

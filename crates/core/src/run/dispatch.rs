@@ -1,6 +1,7 @@
 //! Which ready task goes out next, and to whom.
 
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use super::budget::{Amounts, Shortage};
 use super::command::Terms;
@@ -156,6 +157,33 @@ impl Run {
             | TaskStatus::Blocked
             | TaskStatus::Skipped => false,
         }
+    }
+
+    /// Notes whose an attempt in flight is.
+    pub(super) fn hand_to(&mut self, task: TaskIndex, placed: Option<&Placement>) {
+        if self.tasks[task.at()].phase != Phase::InFlight {
+            return;
+        }
+        let agent = placed.map_or(0, |placed| self.agent_number(&placed.agent));
+        let before = std::mem::replace(&mut self.tasks[task.at()].agent, agent);
+        // The phase counted it for whoever had the last attempt.
+        self.agent_loads[usize::from(before)] -= 1;
+        self.agent_loads[usize::from(agent)] += 1;
+    }
+
+    /// The place of an agent in the run's list; the first time it is named, the next one.
+    fn agent_number(&mut self, agent: &Arc<str>) -> u16 {
+        let known = self.agents.iter().position(|known| known == agent);
+        let at = known.unwrap_or_else(|| {
+            // More agents than that in one run are counted as this process.
+            if self.agents.len() >= usize::from(u16::MAX) {
+                return 0;
+            }
+            self.agents.push(agent.clone());
+            self.agent_loads.push(0);
+            self.agents.len() - 1
+        });
+        at as u16
     }
 
     /// What is in flight may give back what it reserved; when nothing is, the budget is over.
