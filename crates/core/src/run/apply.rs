@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::budget::{Account, Amounts, BudgetKind};
-use super::event::{CancelCause, Event, Next, Output, Placement, Scope, TaskError, Usage, Verdict};
+use super::event::{CancelCause, Event, Next, Output, Scope, TaskError, Usage, Verdict};
 use super::map::Stand;
 use super::record::Record;
 use super::transition::{Change, next_status};

@@ -1,0 +1,236 @@
+//! What the shard is told and what it answers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use l05_core::Error;
+use l05_core::agent::Agent;
+use l05_core::graph::EdgeIndex;
+use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
+use l05_core::plan::{Plan, PlanStatus};
+use l05_core::run::Run;
+use l05_core::run::command::{Command, Terms};
+use l05_core::run::event::{Output, TaskError};
+use l05_core::run::gate::Answer;
+use l05_core::run::map::MapItem;
+use l05_core::run::record::{Actor, Blob, Record};
+use l05_core::schedule::RoutingStrategy;
+use l05_core::task::TaskStatus;
+use l05_core::time::Timestamp;
+
+use super::roster::{AgentInput, Roster};
+
+/// Names a caller that waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// An answer to a command, for whoever holds the ticket.
+pub type Reply = (Ticket, Result<(), Error>);
+
+/// What the shard is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A run whose journal the driver has folded. Also the answer to [`Turn::reload`].
+    Open {
+        /// The folded state.
+        run: Box<Run>,
+        /// The epoch under which this process owns it.
+        epoch: Epoch,
+    },
+    /// Something for a run.
+    Command(Queued),
+    /// Something about an agent.
+    Agent {
+        /// What.
+        input: AgentInput,
+        /// When.
+        at: Timestamp,
+    },
+    /// Drop a run from memory; its journal keeps it. Callers that wait get the error.
+    Close {
+        /// The plan.
+        plan: PlanId,
+        /// Why.
+        error: Option<Error>,
+    },
+}
+
+/// A command on its way to a run.
+#[derive(Debug)]
+pub struct Queued {
+    /// The plan.
+    pub plan: PlanId,
+    /// The command.
+    pub command: Command,
+    /// Who sends it.
+    pub actor: Actor,
+    /// A large output that comes with a report.
+    pub blob: Option<Blob>,
+    /// Who waits for the answer.
+    pub ticket: Option<Ticket>,
+    /// Which start of the attempt a report is about; none: whichever the journal knows.
+    pub launch: Option<Launch>,
+}
+
+/// One start of an attempt's executor: an attempt that was given to a second agent has two, and what
+/// the first still says does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Launch {
+    pub(super) epoch: Epoch,
+    pub(super) number: u64,
+}
+
+/// What the driver does next.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// To be appended as one batch, at most one record per plan.
+    pub append: Vec<Arc<Record>>,
+    /// To be carried out; all of it is durable.
+    pub actions: Vec<Action>,
+    /// Answers to commands; what they acknowledge is durable.
+    pub replies: Vec<Reply>,
+    /// Runs to be folded from the journal again and given back with [`Input::Open`].
+    pub reload: Vec<PlanId>,
+    /// When to poll again even if nothing arrives.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// An effect with what it takes to carry it out.
+#[derive(Debug)]
+pub enum Action {
+    /// Start an attempt.
+    Start(Assignment),
+    /// Evaluate conditions.
+    Resolve(Question),
+    /// Evaluate a fan-out's list.
+    Expand(Listing),
+    /// Tell an executor to stop.
+    Stop {
+        /// The plan.
+        plan: PlanId,
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Give an attempt up: its agent is gone, and the same attempt goes elsewhere.
+    Abandon {
+        /// The plan.
+        plan: PlanId,
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Tell all executors of a plan to stop: another process owns it now.
+    StopAll(PlanId),
+    /// Nothing happens to the run before a person answers.
+    Waiting(PlanId),
+    /// The run ended.
+    Finished {
+        /// The plan.
+        plan: PlanId,
+        /// How.
+        status: PlanStatus,
+    },
+}
+
+/// An attempt to start.
+#[derive(Debug)]
+pub struct Assignment {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The task.
+    pub task: TaskIndex,
+    /// The plan's task that it is, or is an item of.
+    pub origin: TaskIndex,
+    /// What the task is called; items of fan-outs are `map[3]`.
+    pub name: Arc<str>,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// Whose it is.
+    pub agent: Arc<str>,
+    /// To be given back with the report.
+    pub launch: Launch,
+    /// When it times out.
+    pub not_after: Timestamp,
+    /// What its dependencies gave.
+    pub needs: Vec<Produced>,
+    /// What it is an item of.
+    pub item: Option<MapItem>,
+    /// What a person said when it was let through.
+    pub answer: Option<Answer>,
+}
+
+/// A list to evaluate.
+#[derive(Debug)]
+pub struct Listing {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The fan-out.
+    pub task: TaskIndex,
+    /// What its dependencies gave.
+    pub needs: Vec<Produced>,
+}
+
+/// Conditions to evaluate.
+#[derive(Debug)]
+pub struct Question {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The task they lead to.
+    pub task: TaskIndex,
+    /// The conditional dependencies, each with what its producer gave.
+    pub edges: Vec<(EdgeIndex, Produced)>,
+}
+
+/// How a dependency ended.
+#[derive(Debug, Clone)]
+pub struct Produced {
+    /// The task.
+    pub task: TaskIndex,
+    /// Its end.
+    pub status: TaskStatus,
+    /// What it gave.
+    pub output: Option<Output>,
+    /// Why it failed.
+    pub error: Option<TaskError>,
+}
+
+/// What a process lets its runs do.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Attempts in flight over all plans.
+    pub in_flight_max: u32,
+    /// How long a person has to answer.
+    pub answer_within_millis: Option<u64>,
+    /// Tools whose attempts may be repeated without harm.
+    pub idempotent_tools: BTreeSet<String>,
+    /// This process as an agent, for the choice among several.
+    pub local_agent: Option<Agent>,
+    /// How a task finds its agent.
+    pub routing: RoutingStrategy,
+    /// How often agents are to be heard of; 0: every ten seconds.
+    pub heartbeat_millis: u64,
+    /// How often runs are looked at for stragglers and the like; 0: never.
+    pub observe_millis: u64,
+}
+
+/// How often agents are to be heard of (spec 03, 3.11).
+pub const HEARTBEAT_MILLIS_DEFAULT: u64 = 10_000;
+
+impl Rules {
+    /// Room for some attempts and nothing else.
+    pub fn room(in_flight_max: u32) -> Rules {
+        Rules { in_flight_max, ..Rules::default() }
+    }
+
+    pub(super) fn terms<'a>(&'a self, running_max: u32, roster: &'a Roster) -> Terms<'a> {
+        Terms {
+            running_max,
+            crew: roster.crew(),
+            answer_within_millis: self.answer_within_millis,
+            idempotent_tools: &self.idempotent_tools,
+        }
+    }
+}
