@@ -3,6 +3,7 @@
 //! `cargo run --release -p l05-bench -- [--json] [--dir DIR] [filter]`
 
 mod disk;
+mod fair;
 mod measure;
 mod memory;
 mod planning;
@@ -31,4 +32,5 @@ fn main() {
     memory::run(&bench);
     planning::run(&bench);
     runs::run(&bench);
+    fair::run(&bench);
 }

@@ -1,6 +1,6 @@
 //! Runs of no-op plans: tasks a second from `execute` to the durable end.
 
-use std::path::Path;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +11,8 @@ use l05_core::plan::PlanDocument;
 use l05_core::validate::Limits;
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
-use l05_store::SqliteStore;
+use l05_store::test_support::PrivatePostgres;
+use l05_store::{PostgresStore, SqliteStore};
 
 use crate::measure::{Bench, SAMPLES_MIN};
 use crate::workload::{Noop, chain, fan, layered};
@@ -30,23 +31,52 @@ pub(crate) fn run(bench: &Bench) {
         Workload { name: "layered200", plans: 1, document: layered(10, 20, 42) },
         Workload { name: "many", plans: 1_000, document: layered(4, 5, 42) },
     ];
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = runtime();
     for workload in &workloads {
-        for store in ["memory", "sqlite"] {
+        for store in ["memory", "sqlite", "postgres"] {
             let name = format!("run/{store}/{}", workload.name);
-            if bench.wants(&name) {
-                let samples = runtime.block_on(samples(bench, store, workload));
-                bench.report(&name, "tasks/s", samples.expect("the bench plans run"));
+            if !bench.wants(&name) {
+                continue;
             }
+            let Some(place) = place(bench, store) else { continue };
+            let samples = runtime.block_on(samples(&place, workload));
+            bench.report(&name, "tasks/s", samples.expect("the bench plans run"));
         }
     }
 }
 
-async fn samples(bench: &Bench, store: &str, workload: &Workload) -> Result<Vec<f64>, Error> {
-    let folder = bench.dir().join(format!("{store}-{}", workload.name));
-    let _ = std::fs::remove_dir_all(&folder);
-    let service = service(store, &folder)?;
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime")
+}
+
+/// Where plans and journals are kept.
+pub(crate) enum Place {
+    Memory,
+    Sqlite(tempfile::TempDir),
+    /// A server of its own, with the settings that Debian ships; its folder goes with it.
+    Postgres(PrivatePostgres, tempfile::TempDir),
+}
+
+/// A store by name; none where PostgreSQL is not installed, which is said.
+pub(crate) fn place(bench: &Bench, store: &str) -> Option<Place> {
+    let folder = || tempfile::tempdir_in(bench.dir()).expect("the bench folder is writable");
+    match store {
+        "memory" => Some(Place::Memory),
+        "sqlite" => Some(Place::Sqlite(folder())),
+        _ => match PrivatePostgres::start_in(folder(), &[]) {
+            Ok(server) => Some(Place::Postgres(server, folder())),
+            Err(error) => {
+                let mut stderr = std::io::stderr().lock();
+                let _ = writeln!(stderr, "the lines of PostgreSQL are left out: {error}");
+                None
+            }
+        },
+    }
+}
+
+async fn samples(place: &Place, workload: &Workload) -> Result<Vec<f64>, Error> {
+    let service = service(place, 100_000).await?;
     let mut samples = Vec::new();
     // The first run warms up. Short runs are repeated within a sample: a few milliseconds alone
     // would measure the scheduler.
@@ -67,24 +97,28 @@ async fn samples(bench: &Bench, store: &str, workload: &Workload) -> Result<Vec<
     }
     samples.remove(0);
     service.shutdown().await;
-    let _ = std::fs::remove_dir_all(&folder);
     Ok(samples)
 }
 
-async fn one(service: &PlanningService, id: PlanId) -> Result<(), Error> {
+pub(crate) async fn one(service: &PlanningService, id: PlanId) -> Result<(), Error> {
     service.execute(id).await?;
     service.wait(id).await?;
     Ok(())
 }
 
-fn service(store: &str, folder: &Path) -> Result<PlanningService, Error> {
-    let builder = PlanningService::builder().executor(Arc::new(Noop)).in_flight_max(100_000);
-    let limits = Limits { tasks_max: 100_000, complexity_max: 1e9, ..Limits::default() };
+pub(crate) async fn service(place: &Place, in_flight_max: u32) -> Result<PlanningService, Error> {
+    let builder = PlanningService::builder().executor(Arc::new(Noop)).in_flight_max(in_flight_max);
+    let limits = Limits { tasks_max: 1_000_000, complexity_max: 1e9, ..Limits::default() };
     let builder = builder.limits(limits);
-    if store == "memory" {
-        return builder.store(Arc::new(MemoryStore::new())).build();
+    match place {
+        Place::Memory => builder.store(Arc::new(MemoryStore::new())).build(),
+        Place::Sqlite(folder) => {
+            let store = Arc::new(SqliteStore::open(folder.path())?);
+            builder.worker(store.worker()).store(store).build()
+        }
+        Place::Postgres(server, folder) => {
+            let store = Arc::new(PostgresStore::connect(&server.url(), folder.path()).await?);
+            builder.worker(store.worker()).store(store).build()
+        }
     }
-    std::fs::create_dir_all(folder).expect("the bench folder is writable");
-    let store = Arc::new(SqliteStore::open(folder)?);
-    builder.worker(store.worker()).store(store).build()
 }

@@ -1,21 +1,32 @@
 //! The plans of spec 08 and an executor that does nothing, as fast as it can.
 
+use std::time::Duration;
+
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
 use l05_core::run::event::TaskError;
 use l05_engine::port::{BoxFuture, Executed, Executor, ToolCall};
 use serde_json::{Value, json};
 
-/// Returns a small JSON at once.
+/// How long the tool `brief` takes: what a quick call of a service takes.
+pub(crate) const BRIEF: Duration = Duration::from_millis(5);
+
+/// Returns a small JSON: `noop` at once, `brief` after [`BRIEF`].
 pub(crate) struct Noop;
 
 impl Executor for Noop {
     fn tools(&self) -> Vec<ToolSpec> {
-        vec![ToolSpec::bare("noop")]
+        vec![ToolSpec::bare("noop"), ToolSpec::bare("brief")]
     }
 
-    fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
-        Box::pin(async { Ok(json!({ "ok": true }).into()) })
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+        let is_brief = &*call.tool == "brief";
+        Box::pin(async move {
+            if is_brief {
+                tokio::time::sleep(BRIEF).await;
+            }
+            Ok(json!({ "ok": true }).into())
+        })
     }
 }
 
@@ -27,6 +38,12 @@ fn plan(tasks: &[Value], parallelism: u32) -> PlanDocument {
 fn task(id: usize, needs: &[usize]) -> Value {
     let needs: Vec<String> = needs.iter().map(|n| format!("t{n}")).collect();
     json!({ "id": format!("t{id}"), "tool": "noop", "depends_on": needs })
+}
+
+/// The same plan with tasks that take a moment.
+pub(crate) fn brief(mut document: PlanDocument) -> PlanDocument {
+    document.tasks.iter_mut().for_each(|task| task.tool = Some("brief".to_owned()));
+    document
 }
 
 /// `tasks` in a row.

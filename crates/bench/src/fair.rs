@@ -1,0 +1,67 @@
+//! Whether small plans mind a large one beside them: the time until a hundred of them have ended,
+//! alone and while a plan of 100,000 tasks runs in the same process.
+
+use std::time::Instant;
+
+use futures_util::future::try_join_all;
+use l05_core::Error;
+use l05_core::plan::PlanDocument;
+use l05_engine::PlanningService;
+use l05_engine::service::IN_FLIGHT_MAX_DEFAULT;
+
+use crate::measure::{Bench, SAMPLES_MIN};
+use crate::runs::{one, place, runtime, service};
+use crate::workload::{brief, fan, layered};
+
+/// How many small plans there are.
+const SMALL: usize = 100;
+/// The tasks of the large one.
+const LARGE: usize = 100_000;
+
+pub(crate) fn run(bench: &Bench) {
+    let small = || layered(4, 5, 42);
+    let large = || fan(LARGE - 2, 10_000);
+    let runtime = runtime();
+    for store in ["memory", "sqlite"] {
+        for (tasks, small, large) in
+            [("noop", small(), large()), ("brief", brief(small()), brief(large()))]
+        {
+            let name = format!("fair/{store}/{tasks}");
+            if !bench.wants(&name) {
+                continue;
+            }
+            let Some(place) = place(bench, store) else { continue };
+            let measured = runtime.block_on(async {
+                let service = service(&place, IN_FLIGHT_MAX_DEFAULT).await?;
+                let alone = times(&service, &small).await?;
+                let beside = service.accept(large.clone(), false).await?.plan.id();
+                service.execute(beside).await?;
+                let shared = times(&service, &small).await?;
+                let left = service.status(beside).await?;
+                assert!(left.completed_at.is_none(), "the large plan ended too early to matter");
+                service.cancel(beside, "measured").await?;
+                service.wait(beside).await?;
+                service.shutdown().await;
+                Ok::<_, Error>((alone, shared))
+            });
+            let (alone, shared) = measured.expect("the bench plans run");
+            bench.report(&format!("{name}/alone"), "ms", alone);
+            bench.report(&format!("{name}/beside_100000"), "ms", shared);
+        }
+    }
+}
+
+/// The time until all small plans have ended, in milliseconds, some times over.
+async fn times(service: &PlanningService, small: &PlanDocument) -> Result<Vec<f64>, Error> {
+    let mut samples = Vec::new();
+    for _ in 0..SAMPLES_MIN {
+        let mut ids = Vec::new();
+        for _ in 0..SMALL {
+            ids.push(service.accept(small.clone(), false).await?.plan.id());
+        }
+        let start = Instant::now();
+        try_join_all(ids.iter().map(|id| one(service, *id))).await?;
+        samples.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(samples)
+}
