@@ -141,7 +141,7 @@ impl Driver {
                         None => return,
                     },
                     () = timer.as_mut() => {}
-                    () = self.lease.over(), if !self.plans.is_empty() => {}
+                    () = self.lease.over(), if !self.plans.is_empty() && !self.lease.is_unneeded() => {}
                 }
                 self.drain();
             }
@@ -349,7 +349,10 @@ impl Driver {
                     (assignment.plan.id(), assignment.task, assignment.attempt);
                 let (canceller, cancel) = cancel_pair();
                 let (agent, launch) = (assignment.agent.clone(), assignment.launch);
-                let executor = self.agents.get(&*agent).cloned();
+                let executor = match self.agents.is_empty() {
+                    true => None,
+                    false => self.agents.get(&*agent).cloned(),
+                };
                 let work = self.workbench.attempt(&self.loader, assignment, executor, cancel);
                 let work = report(plan, task, attempt, work, (agent, launch), sender);
                 let task_handle = tokio::spawn(work);

@@ -183,7 +183,9 @@ impl Shard {
                 // Not touched: timers of the past must not be decided before the command that
                 // says what this process wants with the run.
                 let slot = Slot::new(run, epoch);
-                self.roster.count(&[], &slot.agent_loads());
+                if self.roster.crew().is_some() {
+                    self.roster.count(&[], &slot.agent_loads());
+                }
                 self.slots.insert(plan, slot);
                 self.count(plan);
             }
@@ -222,7 +224,9 @@ impl Shard {
     fn close(&mut self, plan: PlanId, error: Option<&Error>) {
         let Some(slot) = self.slots.remove(&plan) else { return };
         self.in_flight -= slot.in_flight();
-        self.roster.set_aside(&slot.agent_loads());
+        if self.roster.crew().is_some() {
+            self.roster.set_aside(&slot.agent_loads());
+        }
         self.lacking.remove(&plan);
         self.contenders -= if slot.contends { u64::from(slot.priority()) } else { 0 };
         slot.starved.and_then(|place| self.starved.remove(&place));

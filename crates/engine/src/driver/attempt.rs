@@ -87,7 +87,7 @@ impl Workbench {
         let call = ToolCall {
             tool: tool.as_str().into(),
             inputs,
-            instructions: task.instructions().into(),
+            instructions: tool.is_empty().then(|| task.instructions().into()),
             plan: assignment.plan.id(),
             task_id: assignment.name.clone(),
             attempt: assignment.attempt,

@@ -79,6 +79,9 @@ impl Lease {
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        if self.is_unneeded() {
+            return work.await;
+        }
         tokio::select! {
             answer = work => answer,
             () = self.over() => Err(lost()),

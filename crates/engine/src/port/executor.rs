@@ -44,8 +44,8 @@ impl From<Value> for Executed {
 pub struct ToolCall {
     /// The tool; empty for a task that an agent does in its own way.
     pub tool: Arc<str>,
-    /// What the task is, in words.
-    pub instructions: Arc<str>,
+    /// What the task is, in words, where no tool says it.
+    pub instructions: Option<Arc<str>>,
     /// Its inputs, references resolved.
     pub inputs: Value,
     /// The plan.

@@ -38,7 +38,9 @@ impl Executor for Hands {
     }
 
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
-        self.called.send((call.idempotency_key(), call.instructions.to_string())).unwrap();
+        self.called
+            .send((call.idempotency_key(), call.instructions.unwrap_or_default().to_string()))
+            .unwrap();
         let answers = self.answers;
         Box::pin(async move {
             if !answers {
