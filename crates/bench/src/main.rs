@@ -14,6 +14,10 @@ use std::path::PathBuf;
 
 use measure::Bench;
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let mut dir = PathBuf::from("target/bench");
     let mut filter = String::new();

@@ -3,9 +3,8 @@
 //! Written here because a plan is made canonical each time it is created or opened, and the
 //! general-purpose crate took nine tenths of that time; a property test holds the two together.
 //! It serializes straight into the bytes: an object's members are written as they come and put in
-//! order when it ends.
+//! order when it ends. Objects share the room for that, so that a plan costs a handful of allocations.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -14,10 +13,38 @@ use serde::ser::{self, Impossible, Serializer};
 
 /// The canonical text of a value, without the members `left_out` of the outermost object.
 pub(super) fn to_vec(value: &impl Serialize, left_out: &[&str]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(8192);
-    let written = value.serialize(Writer { out: &mut out, left_out });
+    let out = Vec::with_capacity(16_384);
+    let mut page = Page { out, members: Vec::with_capacity(64), scratch: Vec::new() };
+    let written = value.serialize(Writer { page: &mut page, left_out });
     written.expect("plan documents have text keys and finite numbers");
-    out
+    page.out
+}
+
+/// The bytes so far, with the members of all objects that are under way.
+struct Page {
+    out: Vec<u8>,
+    /// Those of an inner object stand behind those of the outer one, and go when it ends.
+    members: Vec<Member>,
+    scratch: Vec<u8>,
+}
+
+/// `"key":value` stands from one place in the bytes to another.
+struct Member {
+    from: usize,
+    to: usize,
+    key_bytes: usize,
+    /// The key, where it is not written as it is.
+    escaped: Option<String>,
+}
+
+impl Member {
+    /// Its key, whose bytes are still where they were written.
+    fn key<'a>(&'a self, out: &'a [u8]) -> &'a [u8] {
+        match &self.escaped {
+            Some(key) => key.as_bytes(),
+            None => &out[self.from + 1..self.from + 1 + self.key_bytes],
+        }
+    }
 }
 
 /// What has no canonical form: keys that are no texts, numbers that are not finite.
@@ -39,13 +66,22 @@ impl ser::Error for Unwritable {
 }
 
 struct Writer<'o> {
-    out: &'o mut Vec<u8>,
+    page: &'o mut Page,
     left_out: &'o [&'o str],
 }
 
 impl Writer<'_> {
     fn literal(self, text: &[u8]) -> Result<(), Unwritable> {
-        self.out.extend_from_slice(text);
+        self.page.out.extend_from_slice(text);
+        Ok(())
+    }
+
+    /// Whole numbers that a double holds exactly are written as they are.
+    fn whole(self, number: i64) -> Result<(), Unwritable> {
+        if number.unsigned_abs() > WHOLE_MAX {
+            return self.number(number as f64);
+        }
+        self.page.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         Ok(())
     }
 
@@ -54,14 +90,26 @@ impl Writer<'_> {
         if !double.is_finite() {
             return Err(Unwritable("a number is not finite".to_owned()));
         }
-        self.out.extend_from_slice(ryu_js::Buffer::new().format_finite(double).as_bytes());
+        if double.fract() == 0.0 && double.abs() <= WHOLE_MAX as f64 {
+            return self.whole(double as i64);
+        }
+        self.page.out.extend_from_slice(ryu_js::Buffer::new().format_finite(double).as_bytes());
         Ok(())
     }
 }
 
-/// By UTF-16 code units (RFC 8785, 3.2.3), which for ASCII are the bytes.
-fn key_order(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+/// 2^53: up to here every whole number is a double of its own.
+const WHOLE_MAX: u64 = 1 << 53;
+
+/// By UTF-16 code units (RFC 8785, 3.2.3). For all characters before the surrogates that is the order
+/// of the bytes; those behind begin with a byte from 0xEE on.
+fn key_order(a: &[u8], b: &[u8]) -> Ordering {
+    let is_plain = |key: &[u8]| key.iter().all(|byte| *byte < 0xee);
+    if is_plain(a) && is_plain(b) {
+        return a.cmp(b);
+    }
+    let units = |key| String::from_utf8_lossy(key).encode_utf16().collect::<Vec<u16>>();
+    units(a).cmp(&units(b))
 }
 
 /// serde_json escapes exactly what RFC 8785 (3.2.2.2) wants escaped.
@@ -71,76 +119,88 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 
 /// An array under way.
 struct Items<'o> {
-    out: &'o mut Vec<u8>,
+    page: &'o mut Page,
     first: bool,
 }
 
 impl Items<'_> {
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
         if !self.first {
-            self.out.push(b',');
+            self.page.out.push(b',');
         }
         self.first = false;
-        value.serialize(Writer { out: self.out, left_out: &[] })
+        value.serialize(Writer { page: self.page, left_out: &[] })
     }
 
     fn close(self) -> Result<(), Unwritable> {
-        self.out.push(b']');
+        self.page.out.push(b']');
         Ok(())
     }
 }
 
-/// An object under way: `"key":value` as it came, with where each member begins.
+/// An object under way: its members stand as they came.
 struct Members<'o> {
-    out: &'o mut Vec<u8>,
+    page: &'o mut Page,
     left_out: &'o [&'o str],
+    /// Where its members begin, in the bytes and in the list.
     begin: usize,
-    members: Vec<Member>,
-    /// The key of a map whose value is still to come.
-    key: Option<String>,
-}
-
-/// `"key":value` stands from one place in the bytes to another.
-struct Member {
-    key: Cow<'static, str>,
-    from: usize,
-    to: usize,
+    first: usize,
+    /// Where the member under way begins; none: it is left out.
+    key_from: Option<usize>,
 }
 
 impl Members<'_> {
-    fn push<T: Serialize + ?Sized>(
-        &mut self,
-        key: Cow<'static, str>,
-        value: &T,
-    ) -> Result<(), Unwritable> {
-        if self.left_out.contains(&key.as_ref()) {
-            return Ok(());
+    fn push_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
+        let page = &mut *self.page;
+        let before = page.out.len();
+        if page.members.len() > self.first {
+            page.out.push(b',');
         }
-        if !self.members.is_empty() {
-            self.out.push(b',');
+        let from = page.out.len();
+        key.serialize(Writer { page, left_out: &[] })?;
+        let key = page.out.get(from + 1..page.out.len() - 1).unwrap_or_default();
+        if page.out.get(from) != Some(&b'"') {
+            return Err(Unwritable("a key is no text".to_owned()));
         }
-        let from = self.out.len();
-        write_text(&key, self.out);
-        self.out.push(b':');
-        value.serialize(Writer { out: self.out, left_out: &[] })?;
-        self.members.push(Member { key, from, to: self.out.len() });
+        self.key_from = Some(from);
+        if self.left_out.iter().any(|left_out| left_out.as_bytes() == key) {
+            page.out.truncate(before);
+            self.key_from = None;
+        }
+        Ok(())
+    }
+
+    fn push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+        let Some(from) = self.key_from.take() else { return Ok(()) };
+        let page = &mut *self.page;
+        let written = &page.out[from..];
+        let key_bytes = written.len() - 2;
+        let escaped = written
+            .contains(&b'\\')
+            .then(|| serde_json::from_slice(written).expect("a text that was written can be read"));
+        page.out.push(b':');
+        value.serialize(Writer { page, left_out: &[] })?;
+        let to = page.out.len();
+        page.members.push(Member { from, to, key_bytes, escaped });
         Ok(())
     }
 
     fn close(self) -> Result<(), Unwritable> {
-        let Members { out, begin, mut members, .. } = self;
-        let sorted = members.is_sorted_by(|a, b| key_order(&a.key, &b.key).is_le());
+        let Page { out, members, scratch } = self.page;
+        let own = &mut members[self.first..];
+        let sorted = own.is_sorted_by(|a, b| key_order(a.key(out), b.key(out)).is_le());
         if !sorted {
-            let written = out[begin..].to_vec();
-            members.sort_unstable_by(|a, b| key_order(&a.key, &b.key));
-            out.truncate(begin);
-            for (nth, member) in members.iter().enumerate() {
+            own.sort_unstable_by(|a, b| key_order(a.key(out), b.key(out)));
+            scratch.clear();
+            for (nth, member) in own.iter().enumerate() {
                 if nth > 0 {
-                    out.push(b',');
+                    scratch.push(b',');
                 }
-                out.extend_from_slice(&written[member.from - begin..member.to - begin]);
+                scratch.extend_from_slice(&out[member.from..member.to]);
             }
+            out[self.begin..].copy_from_slice(scratch);
         }
+        members.truncate(self.first);
         out.push(b'}');
         Ok(())
     }
@@ -162,35 +222,38 @@ impl<'o> Serializer for Writer<'o> {
     }
 
     fn serialize_i8(self, value: i8) -> Result<(), Unwritable> {
-        self.number(f64::from(value))
+        self.whole(i64::from(value))
     }
 
     fn serialize_i16(self, value: i16) -> Result<(), Unwritable> {
-        self.number(f64::from(value))
+        self.whole(i64::from(value))
     }
 
     fn serialize_i32(self, value: i32) -> Result<(), Unwritable> {
-        self.number(f64::from(value))
+        self.whole(i64::from(value))
     }
 
     fn serialize_i64(self, value: i64) -> Result<(), Unwritable> {
-        self.number(value as f64)
+        self.whole(value)
     }
 
     fn serialize_u8(self, value: u8) -> Result<(), Unwritable> {
-        self.number(f64::from(value))
+        self.whole(i64::from(value))
     }
 
     fn serialize_u16(self, value: u16) -> Result<(), Unwritable> {
-        self.number(f64::from(value))
+        self.whole(i64::from(value))
     }
 
     fn serialize_u32(self, value: u32) -> Result<(), Unwritable> {
-        self.number(f64::from(value))
+        self.whole(i64::from(value))
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), Unwritable> {
-        self.number(value as f64)
+        match i64::try_from(value) {
+            Ok(whole) => self.whole(whole),
+            Err(_) => self.number(value as f64),
+        }
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), Unwritable> {
@@ -206,7 +269,7 @@ impl<'o> Serializer for Writer<'o> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Unwritable> {
-        write_text(value, self.out);
+        write_text(value, &mut self.page.out);
         Ok(())
     }
 
@@ -255,13 +318,14 @@ impl<'o> Serializer for Writer<'o> {
         value: &T,
     ) -> Result<(), Unwritable> {
         let mut members = self.serialize_map(Some(1))?;
-        members.push(variant.into(), value)?;
+        members.push_key(variant)?;
+        members.push_value(value)?;
         members.close()
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'o>, Unwritable> {
-        self.out.push(b'[');
-        Ok(Items { out: self.out, first: true })
+        self.page.out.push(b'[');
+        Ok(Items { page: self.page, first: true })
     }
 
     fn serialize_tuple(self, length: usize) -> Result<Items<'o>, Unwritable> {
@@ -286,11 +350,10 @@ impl<'o> Serializer for Writer<'o> {
         Err(Unwritable(format!("{name}::{variant} is no part of a document")))
     }
 
-    fn serialize_map(self, length: Option<usize>) -> Result<Members<'o>, Unwritable> {
-        self.out.push(b'{');
-        let begin = self.out.len();
-        let members = Vec::with_capacity(length.unwrap_or(8));
-        Ok(Members { out: self.out, left_out: self.left_out, begin, members, key: None })
+    fn serialize_map(self, _: Option<usize>) -> Result<Members<'o>, Unwritable> {
+        self.page.out.push(b'{');
+        let (begin, first) = (self.page.out.len(), self.page.members.len());
+        Ok(Members { page: self.page, left_out: self.left_out, begin, first, key_from: None })
     }
 
     fn serialize_struct(self, _: &'static str, length: usize) -> Result<Members<'o>, Unwritable> {
@@ -352,13 +415,11 @@ impl ser::SerializeMap for Members<'_> {
     type Error = Unwritable;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
-        self.key = Some(text_of(key)?);
-        Ok(())
+        self.push_key(key)
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
-        let key = self.key.take().expect("serde gives a key before its value");
-        self.push(key.into(), value)
+        self.push_value(value)
     }
 
     fn end(self) -> Result<(), Unwritable> {
@@ -375,19 +436,12 @@ impl ser::SerializeStruct for Members<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), Unwritable> {
-        self.push(key.into(), value)
+        self.push_key(key)?;
+        self.push_value(value)
     }
 
     fn end(self) -> Result<(), Unwritable> {
         self.close()
-    }
-}
-
-/// The text of a map's key. Documents have no other keys.
-fn text_of<T: Serialize + ?Sized>(key: &T) -> Result<String, Unwritable> {
-    match serde_json::to_value(key) {
-        Ok(serde_json::Value::String(text)) => Ok(text),
-        _ => Err(Unwritable("a key is no text".to_owned())),
     }
 }
 

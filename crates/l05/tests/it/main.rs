@@ -5,7 +5,9 @@
 mod approvals;
 mod bad_input;
 mod crash;
+mod defects;
 mod documents;
+mod durable;
 mod example;
 mod figures;
 mod flow_cases;
