@@ -99,6 +99,8 @@ enum Command {
     Retry(run::RetryArgs),
     /// Drive runs that no living process drives
     Worker(worker::WorkerArgs),
+    /// List the agents that tasks can go to
+    Agents,
     /// Show what a plan takes: low, expected, high, and at worst
     Cost(cost::CostArgs),
     /// Tell why a plan is as it is, and what happened to it
@@ -230,6 +232,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Approve(args) => on_runtime(approval::answer(context, args, true)),
         Command::Reject(args) => on_runtime(approval::answer(context, args, false)),
         Command::Worker(args) => on_runtime(worker::worker(context, args)),
+        Command::Agents => on_runtime(worker::agents(context)),
         Command::Cost(args) => on_runtime(cost::cost(context, args)),
         Command::Explain(args) => on_runtime(cost::explain(context, args)),
         Command::Simulate(args) => on_runtime(simulate::simulate(context, args)),

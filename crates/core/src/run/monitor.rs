@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use super::{Phase, Run, has_ended};
+use crate::estimate::TaskEstimate;
 use crate::id::{Attempt, TaskIndex};
 use crate::plan::PlanStatus;
 use crate::time::{Timestamp, millis};
@@ -84,7 +85,7 @@ impl Run {
             let state = &self.tasks[task.at()];
             let known = self.noticed.contains(&(task, state.attempt));
             let elapsed_millis = now.millis_since(began(task, state.attempt)?);
-            let expected_millis = self.expected_millis(task);
+            let expected_millis = self.known_millis(task)?;
             let late = elapsed_millis >= STRAGGLER_MILLIS_MIN
                 && elapsed_millis > expected_millis * STRAGGLER_FACTOR;
             (late && !known && state.phase == Phase::InFlight).then_some(Notice::Straggler {
@@ -97,10 +98,21 @@ impl Run {
         self.all_tasks().filter_map(straggler).collect()
     }
 
+    fn estimate(&self, task: TaskIndex) -> Option<&TaskEstimate> {
+        let estimate = self.plan.document().metadata.estimate.as_ref()?;
+        estimate.tasks.get(self.origin(task).at())
+    }
+
     fn expected_millis(&self, task: TaskIndex) -> u64 {
-        let estimate = self.plan.document().metadata.estimate.as_ref();
-        let estimate = estimate.and_then(|e| e.tasks.get(self.origin(task).at()));
-        estimate.map_or(0, |estimate| (estimate.seconds.expected * 1e3) as u64)
+        self.estimate(task).map_or(0, |estimate| (estimate.seconds.expected * 1e3) as u64)
+    }
+
+    /// What is expected because the author or earlier runs say so; a tool's own guess knows nothing
+    /// of what it is given.
+    fn known_millis(&self, task: TaskIndex) -> Option<u64> {
+        let by_runs = self.estimate(task).is_some_and(|estimate| estimate.runs > 0);
+        let known = by_runs || self.spec(task).expected_seconds.is_some();
+        known.then(|| self.expected_millis(task))
     }
 
     /// Looks at the longest chain alone: a plan that is late by it is late in any case.

@@ -79,6 +79,12 @@ impl Progress {
             "task.blocked" | "task.skipped" => {
                 self.end(&task, &event.kind["task.".len()..], "", event);
             }
+            "task.expanded" => {
+                self.total += event.data["items"].as_u64().unwrap_or_default() as usize;
+                if let Some(bars) = &self.bars {
+                    bars.overall.set_length(self.total as u64);
+                }
+            }
             "task.straggling" => {
                 let elapsed = event.data["elapsed_seconds"].as_f64().unwrap_or_default();
                 let expected = event.data["expected_seconds"].as_f64().unwrap_or_default();

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::exit::Exit;
+use super::output::table;
 use super::run::{open, told_to_stop};
 
 /// How often runs that nobody drives are looked for.
@@ -49,6 +50,29 @@ pub(crate) async fn worker(context: &Context, args: WorkerArgs) -> Result<Exit, 
     let adopted = work.adopted;
     let document = json!({ "worker": id, "adopted": adopted });
     context.output.result(&document, |_| format!("drove {adopted} runs"));
+    Ok(Exit::Done)
+}
+
+/// The agents of a process of this configuration. Others register with a process that runs, through
+/// the library.
+pub(crate) async fn agents(context: &Context) -> Result<Exit, Error> {
+    let service = open(context, None).await?;
+    let agents = service.agents().await?;
+    service.shutdown().await;
+    context.output.result(&json!({ "agents": agents }), |_| {
+        let rows = agents.iter().map(|agent| {
+            vec![
+                agent.agent_id.clone(),
+                agent.agent_type.clone(),
+                agent.version.to_string(),
+                agent.status.to_string(),
+                format!("{} %", agent.current_load),
+                agent.max_concurrent_tasks.to_string(),
+                agent.capabilities.join(" "),
+            ]
+        });
+        table(&["AGENT", "TYPE", "VERSION", "STATUS", "LOAD", "AT ONCE", "CAPABILITIES"], rows)
+    });
     Ok(Exit::Done)
 }
 
