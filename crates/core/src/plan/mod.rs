@@ -41,6 +41,7 @@ pub struct Plan {
     structure: Structure,
     identity: Identity,
     digest: Digest,
+    text_bytes: usize,
     rank: Vec<f64>,
     /// The first task that asks the same of an agent, for each; made when there is a choice.
     asks: OnceLock<Vec<TaskIndex>>,
@@ -55,10 +56,15 @@ impl Plan {
         document.plan_id = Some(identity.plan_id);
         document.goal_id = Some(identity.goal_id.clone());
         document.created_at = Some(identity.created_at);
-        let digest = sign::content_digest(&document);
+        let (digest, text_bytes) = sign::content_digest(&document);
         let seconds: Vec<f64> = document.tasks.iter().map(expected_seconds).collect();
         let rank = structure.graph().upward_rank(&seconds);
-        Plan { document, structure, identity, digest, rank, asks: OnceLock::new() }
+        Plan { document, structure, identity, digest, text_bytes, rank, asks: OnceLock::new() }
+    }
+
+    /// The length of its content as canonical JSON: what a text of it takes, more or less.
+    pub fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
     /// The first task that asks of an agent what this one asks: one name for all that are alike.

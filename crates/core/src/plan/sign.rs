@@ -17,11 +17,11 @@ pub type Digest = [u8; 32];
 const NOT_COVERED: [&str; 6] =
     ["plan_id", "goal_id", "status", "created_at", "validated_at", "signature"];
 
-/// The digest of a document's content.
-pub(super) fn content_digest(document: &PlanDocument) -> Digest {
+/// The digest of a document's content, and how long its canonical text is.
+pub(super) fn content_digest(document: &PlanDocument) -> (Digest, usize) {
     let canonical = canonical::to_vec(document, &NOT_COVERED);
     let hash = digest::digest(&digest::SHA256, &canonical);
-    hash.as_ref().try_into().expect("SHA-256 gives 32 bytes")
+    (hash.as_ref().try_into().expect("SHA-256 gives 32 bytes"), canonical.len())
 }
 
 /// Lower-case hexadecimal.
@@ -91,7 +91,7 @@ impl SignedPlan {
             unreachable!("`new` checked that these are there");
         };
         let identity = Identity { plan_id, goal_id, created_at };
-        let text = signing_text(&identity, &content_digest(&document), &signature.key_id);
+        let text = signing_text(&identity, &content_digest(&document).0, &signature.key_id);
         verify(&text, signature)?;
         let mut findings = Vec::new();
         match Structure::build(&document, &mut findings) {

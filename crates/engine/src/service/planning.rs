@@ -77,6 +77,8 @@ pub struct Planned {
     pub warnings: Vec<Finding>,
 }
 
+/// What a stored document has beside its content: identity, status, times, signature.
+const TEXT_SLACK: usize = 1_024;
 /// How many near misses an error names.
 const NEAR_MISSES_MAX: usize = 3;
 
@@ -162,7 +164,10 @@ impl PlanningService {
     }
 
     async fn store(&self, plan: &Plan) -> Result<(), Error> {
-        let document = serde_json::to_vec(plan.document()).expect("a plan document is plain data");
+        // Made once in the right size: it is kept as it is.
+        let mut document = Vec::with_capacity(plan.text_bytes() + TEXT_SLACK);
+        serde_json::to_writer(&mut document, plan.document()).expect("a plan is plain data");
+        document.shrink_to_fit();
         let stored = StoredPlan {
             plan_id: plan.id(),
             goal: plan.document().goal.clone(),

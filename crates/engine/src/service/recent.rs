@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use l05_core::id::PlanId;
 use l05_core::plan::Plan;
 
-/// How many tasks the kept plans may have together: some 200 MB at most.
-const TASKS_MAX: usize = 200_000;
+/// How many tasks the kept plans may have together: some 50 MB at most.
+const TASKS_MAX: usize = 25_000;
 
 #[derive(Default)]
 pub(super) struct RecentPlans {
