@@ -30,7 +30,7 @@ use crate::port::{Canceller, Clock, Executor, Journal, RemoteCommand, cancel_pai
 use crate::shard::{Action, AgentInput, Input, Launch, Queued, Rules, Shard, Ticket};
 pub(crate) use attempt::Workbench;
 pub(crate) use handle::{Ended, Handle, Message};
-pub(crate) use journal::fold;
+pub(crate) use journal::{fold, release};
 use lease::Lease;
 pub(crate) use resolve::Loader;
 
@@ -73,6 +73,7 @@ pub(crate) struct Driver {
 
 /// An attempt in progress. Dropping the canceller changes nothing; cancelling does.
 struct Running {
+    launch: Launch,
     attempt: Attempt,
     canceller: Canceller,
     task: tokio::task::AbortHandle,
@@ -198,8 +199,10 @@ impl Driver {
                 self.shard.handle(Input::Command(queued));
             }
             Message::Report { queued } => {
-                if let Command::Report { task, attempt, .. } = &queued.command {
-                    self.forget(queued.plan, *task, *attempt);
+                if let (Command::Report { task, .. }, Some(launch)) =
+                    (&queued.command, queued.launch)
+                {
+                    self.forget(queued.plan, *task, launch);
                 }
                 self.shard.handle(Input::Command(*queued));
             }
@@ -217,6 +220,12 @@ impl Driver {
             Message::Close(plan) => {
                 self.plans.remove(&plan);
                 self.shard.handle(Input::Close { plan, error: None });
+            }
+            // It has begun to move: somebody answered meanwhile.
+            Message::Park { plan, reply }
+                if !self.shard.durable(plan).is_some_and(Run::waits_for_people) =>
+            {
+                let _ = reply.send(false);
             }
             Message::Park { plan, reply } => {
                 let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
@@ -262,14 +271,15 @@ impl Driver {
         }
     }
 
-    fn forget(&mut self, plan: PlanId, task: TaskIndex, attempt: Attempt) {
-        let Some(tasks) = self.running.get_mut(&plan) else { return };
-        if tasks.get(&task).is_some_and(|running| running.attempt == attempt) {
-            tasks.remove(&task);
-        }
+    /// Forgets an executor that is done, or given up; gives it back if it was still known.
+    fn forget(&mut self, plan: PlanId, task: TaskIndex, launch: Launch) -> Option<Running> {
+        let tasks = self.running.get_mut(&plan)?;
+        let is_it = tasks.get(&task).is_some_and(|running| running.launch == launch);
+        let known = if is_it { tasks.remove(&task) } else { None };
         if tasks.is_empty() {
             self.running.remove(&plan);
         }
+        known
     }
 
     async fn take_posted(&mut self) {
@@ -281,6 +291,12 @@ impl Driver {
             }
         };
         for (plan, command) in posted {
+            if !self.shard.owns(plan) {
+                // Claimed and not driven yet, or for a moment only: it is looked for again.
+                let back = self.journal.post(plan, command).await;
+                tracing::debug!(?back, %plan, "a command came before its run");
+                continue;
+            }
             let Some(command) = self.posted_command(plan, command) else { continue };
             let starts = matches!(command, Command::Decide { gate: Gate::Plan, approve: true, .. });
             let start = starts.then_some(Command::Start { from: Rerun::Fresh });
@@ -356,8 +372,13 @@ impl Driver {
                 let work = self.workbench.attempt(&self.loader, assignment, executor, cancel);
                 let work = report(plan, task, attempt, work, (agent, launch), sender);
                 let task_handle = tokio::spawn(work);
-                let running = Running { attempt, canceller, task: task_handle.abort_handle() };
-                self.running.entry(plan).or_default().insert(task, running);
+                let task_handle = task_handle.abort_handle();
+                let running = Running { launch, attempt, canceller, task: task_handle };
+                let before = self.running.entry(plan).or_default().insert(task, running);
+                // One that was told to stop and has not had its time is over now.
+                if let Some(before) = before {
+                    before.task.abort();
+                }
             }
             Action::Resolve(question) => {
                 let Some(sender) = self.sender.upgrade() else { return };
@@ -390,9 +411,9 @@ impl Driver {
                 }
             }
             Action::Abandon { plan, task, attempt } => {
-                let running = self.running.get_mut(&plan);
-                let given_up = running.and_then(|tasks| tasks.remove(&task));
-                if let Some(running) = given_up.filter(|running| running.attempt == attempt) {
+                let running = self.running.get(&plan).and_then(|tasks| tasks.get(&task));
+                let launch = running.filter(|r| r.attempt == attempt).map(|r| r.launch);
+                if let Some(running) = launch.and_then(|launch| self.forget(plan, task, launch)) {
                     // First: what it says of a cancellation must not count for its successor.
                     running.task.abort();
                     running.canceller.cancel();
@@ -407,7 +428,9 @@ impl Driver {
             }
             Action::StopAll(plan) => {
                 self.stop_executors(plan);
-                self.plans.remove(&plan);
+                // Fenced by the epoch: what another has taken over is not touched.
+                let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
+                self.release(plan, epoch, None);
                 let error = Error::new(
                     ErrorCode::VERSION_CONFLICT,
                     format!("another process has taken over plan {plan}"),

@@ -31,7 +31,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::costs::{self, Costs};
-use crate::driver::{Ended, Handle, Message, fold};
+use crate::driver::{Ended, Handle, Message, fold, release};
 use crate::experience::Book;
 use crate::keys::PlanKeys;
 use crate::port::{
@@ -209,7 +209,7 @@ impl PlanningService {
         let run = match fold(&*self.inner.journal, plan).await {
             Ok(run) => run,
             Err(error) => {
-                self.inner.journal.release(id, self.inner.worker, epoch).await?;
+                self.give_back(id, epoch).await;
                 return Err(error.into());
             }
         };
@@ -218,7 +218,7 @@ impl PlanningService {
             (PlanStatus::Executing | PlanStatus::PendingApproval, Drive::Execute)
             | (PlanStatus::Executing, Drive::Adopt) => Command::Adopt { epoch },
             (PlanStatus::Executing, Drive::Rerun(_)) => {
-                self.inner.journal.release(id, self.inner.worker, epoch).await?;
+                self.give_back(id, epoch).await;
                 let message = format!("plan {id} was interrupted, it has not ended");
                 return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
                     .suggest(format!("`l05 execute {id}` goes on")));
@@ -227,7 +227,7 @@ impl PlanningService {
                 Command::Start { from: Rerun::Fresh }
             }
             (status, Drive::Adopt) => {
-                self.inner.journal.release(id, self.inner.worker, epoch).await?;
+                self.give_back(id, epoch).await;
                 let message = format!("plan {id} is {status} by now");
                 return Err(Error::new(ErrorCode::VERSION_CONFLICT, message));
             }
@@ -237,7 +237,7 @@ impl PlanningService {
         let begun = self.inner.driver.command(id, command, local()).await;
         if begun.is_err() {
             self.inner.driver.send(Message::Close(id)).await?;
-            self.inner.journal.release(id, self.inner.worker, epoch).await?;
+            self.give_back(id, epoch).await;
         }
         begun
     }
@@ -345,7 +345,7 @@ impl PlanningService {
         };
         if task.is_some() {
             let noted = self.note(history.run().plan().clone(), epoch, cancel()).await;
-            self.inner.journal.release(id, self.inner.worker, epoch).await?;
+            self.give_back(id, epoch).await;
             return noted;
         }
         let run = fold(&*self.inner.journal, history.run().plan().clone()).await?;
@@ -360,7 +360,7 @@ impl PlanningService {
         }
         if cancelled.is_err() {
             self.inner.driver.send(Message::Close(id)).await?;
-            self.inner.journal.release(id, self.inner.worker, epoch).await?;
+            self.give_back(id, epoch).await;
         }
         cancelled
     }
@@ -400,7 +400,9 @@ impl PlanningService {
                 // Somebody else was quicker, or it ended meanwhile.
                 Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
                 // The plan is not to blame.
-                Err(error) if error.code == ErrorCode::STORAGE_FAILED => return Err(error),
+                Err(error) if error.code == ErrorCode::STORAGE_FAILED => {
+                    return if adopted.plans.is_empty() { Err(error) } else { Ok(adopted) };
+                }
                 Err(error) => adopted.refused.push((plan, error)),
             }
         }
@@ -413,14 +415,22 @@ impl PlanningService {
         let plan = self.load(id).await?;
         let _turn = self.inner.starting.turn(id).await;
         let status = fold(&*self.inner.journal, plan.clone()).await?.status();
-        if status == PlanStatus::Executing {
+        if status == PlanStatus::Executing || self.is_driven(id).await? {
             return Ok(status);
         }
         let epoch = self.claim(id).await?;
         let noted = self.note(plan.clone(), epoch, Command::Start { from: Rerun::Fresh }).await;
-        self.inner.journal.release(id, self.inner.worker, epoch).await?;
+        self.give_back(id, epoch).await;
         noted?;
         Ok(fold(&*self.inner.journal, plan).await?.status())
+    }
+
+    /// Gives up an ownership; where the store refuses, beside what else is done.
+    async fn give_back(&self, id: PlanId, epoch: Epoch) {
+        let (journal, worker) = (self.inner.journal.clone(), self.inner.worker);
+        if journal.release(id, worker, epoch).await.is_err() {
+            tokio::spawn(async move { release(&*journal, id, worker, epoch).await });
+        }
     }
 
     async fn claim(&self, id: PlanId) -> Result<Epoch, Error> {

@@ -29,7 +29,7 @@ use l05_core::run::Run;
 use l05_core::run::command::Command;
 use l05_core::time::Timestamp;
 
-use crate::port::AppendResult;
+use crate::port::{AppendResult, Refusal};
 pub use message::{
     Action, Assignment, HEARTBEAT_MILLIS_DEFAULT, Input, Launch, Listing, Produced, Question,
     Queued, Reply, Rules, Ticket, Turn,
@@ -40,6 +40,9 @@ use slot::{Slot, State};
 
 /// The most records of one batch: a commit stays in the order of 10 ms.
 const BATCH_RECORDS_MAX: usize = 4_096;
+/// When a batch has so many bytes of large outputs, it is full: what a store takes at once has limits.
+/// One output more may come on top, of 64 MiB at most.
+const BATCH_BYTES_MAX: usize = 32 << 20;
 
 /// Many runs, one owner.
 pub struct Shard {
@@ -225,7 +228,10 @@ impl Shard {
         let Some(slot) = self.slots.remove(&plan) else { return };
         self.in_flight -= slot.in_flight();
         if self.roster.crew().is_some() {
-            self.roster.set_aside(&slot.agent_loads());
+            let loads = slot.agent_loads();
+            self.roster.set_aside(&loads);
+            // They have come free for others.
+            self.roster.count(&loads, &[]);
         }
         self.lacking.remove(&plan);
         self.contenders -= if slot.contends { u64::from(slot.priority()) } else { 0 };
@@ -254,13 +260,17 @@ impl Shard {
         self.feed_lacking();
         self.observe(now);
         if self.appending.is_empty() {
-            let mut again = Vec::new();
+            let (mut again, mut bytes) = (Vec::new(), 0);
             while let Some(plan) = self.touched.pop_front() {
-                if self.turn.append.len() == BATCH_RECORDS_MAX {
+                let full = self.turn.append.len() == BATCH_RECORDS_MAX || bytes >= BATCH_BYTES_MAX;
+                if full {
                     again.push(plan);
                     continue;
                 }
+                let before = self.turn.append.len();
                 self.decide(plan, now);
+                let added = self.turn.append[before..].iter().flat_map(|record| &record.blobs);
+                bytes += added.map(|blob| blob.json.len()).sum::<usize>();
             }
             self.touched.extend(again);
             self.appending = self.turn.append.iter().map(|record| record.plan).collect();
@@ -402,11 +412,12 @@ impl Shard {
                         self.touch(plan);
                     }
                 }
-                Some(AppendResult::Refused(_)) => {
+                Some(AppendResult::Refused(Refusal::StaleEpoch | Refusal::UnknownPlan)) => {
                     self.close(plan, None);
                     self.turn.actions.push(Action::StopAll(plan));
                 }
-                None => {
+                // An append of which nothing was known became durable after its plan was read again.
+                Some(AppendResult::Refused(Refusal::WrongSequence)) | None => {
                     self.in_flight -= slot.in_flight();
                     slot.lose();
                     self.count(plan);

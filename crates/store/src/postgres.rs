@@ -172,8 +172,8 @@ impl Journal for PostgresStore {
 
     fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
         Box::pin(async move {
-            within(write::renew(&self.pool, worker, LEASE.as_secs_f64())).await?;
-            Ok(Renewal::Renewed)
+            let renewed = within(write::renew(&self.pool, worker, LEASE.as_secs_f64())).await?;
+            Ok(if renewed { Renewal::Renewed } else { Renewal::Lapsed })
         })
     }
 

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
@@ -20,9 +21,11 @@ use super::Bench;
 use crate::workspace::final_error;
 
 /// How much of each stream is kept, in bytes.
-const STREAM_MAX: u64 = 1 << 20;
+const STREAM_MAX: usize = 1 << 20;
 /// Where programs that are named without a path are looked for.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How long output is still read when the program has ended.
+const STRAGGLING_PIPES: Duration = Duration::from_secs(1);
 /// The variable with `plan/task/attempt`: the same when the attempt is repeated after a crash.
 const KEY_VARIABLE: &str = "L05_IDEMPOTENCY_KEY";
 
@@ -71,12 +74,11 @@ pub(super) async fn run(
     let mut child = spawn(&bench, &program, &input)?;
     let group = Group::of(&child);
     let ended = tokio::select! {
-        ended = talk(&mut child, input.stdin) => ended,
+        ended = talk(&mut child, group, input.stdin) => ended,
         () = bench.cancel.cancelled() => {
             return Err(final_error(ErrorCode::CANCELLED, "the attempt was told to stop"));
         }
     };
-    drop(group);
     let output = ended.map_err(|error| failed(format!("`{}`: {error}", input.program)))?;
     let accepted = input.accept.contains(&output.exit_code)
         || (input.accept.is_empty() && output.exit_code == 0);
@@ -122,32 +124,62 @@ fn spawn(bench: &Bench, program: &Path, input: &Input) -> Result<Child, TaskErro
         .map_err(|error| failed(format!("`{}` does not start: {error}", input.program)))
 }
 
-async fn talk(child: &mut Child, stdin: Option<String>) -> std::io::Result<Output> {
+async fn talk(child: &mut Child, group: Group, stdin: Option<String>) -> std::io::Result<Output> {
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let (Some(mut pipe), Some(text)) = (input, stdin) {
             // A program need not read what it is given.
             let _ = pipe.write_all(text.as_bytes()).await;
         }
-        Ok(())
     };
-    let ((), (stdout, more_out), (stderr, more_errors)) =
-        tokio::try_join!(write, kept(output), kept(errors))?;
-    let status = child.wait().await?;
+    let (mut out, mut err) = (Kept::default(), Kept::default());
+    let status = {
+        let streams = async { tokio::join!(write, out.read(output), err.read(errors)) };
+        tokio::pin!(streams);
+        let mut all_read = false;
+        let status = tokio::select! {
+            status = child.wait() => status?,
+            _ = &mut streams => {
+                all_read = true;
+                child.wait().await?
+            }
+        };
+        // What it left running ends with it; one that left its group keeps a pipe, and is not waited
+        // for.
+        drop(group);
+        if !all_read {
+            let _ = tokio::time::timeout(STRAGGLING_PIPES, streams).await;
+        }
+        status
+    };
     let exit_code = status.code().unwrap_or(-1);
-    Ok(Output { exit_code, stdout, stderr, truncated: more_out || more_errors })
+    let truncated = out.more || err.more;
+    Ok(Output { exit_code, stdout: out.text(), stderr: err.text(), truncated })
 }
 
-/// A stream's text, and whether there was more.
-async fn kept(
-    stream: Option<impl tokio::io::AsyncRead + Unpin>,
-) -> std::io::Result<(String, bool)> {
-    let Some(mut stream) = stream else { return Ok(Default::default()) };
-    let mut bytes = Vec::new();
-    (&mut stream).take(STREAM_MAX).read_to_end(&mut bytes).await?;
-    // Read on: a program that cannot print would wait for ever.
-    let more = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
-    Ok((String::from_utf8_lossy(&bytes).into_owned(), more > 0))
+/// What is kept of a stream.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// There was more.
+    more: bool,
+}
+
+impl Kept {
+    /// Reads to the end: a program that cannot print would wait for ever.
+    async fn read(&mut self, stream: Option<impl tokio::io::AsyncRead + Unpin>) {
+        let Some(mut stream) = stream else { return };
+        let mut chunk = vec![0; 8192];
+        while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+            let room = STREAM_MAX.saturating_sub(self.bytes.len());
+            self.bytes.extend_from_slice(&chunk[..read.min(room)]);
+            self.more |= read > room;
+        }
+    }
+
+    fn text(self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
 }
 
 fn failed(message: String) -> TaskError {

@@ -312,6 +312,7 @@ impl Run {
             self.reservations.insert(task, reserved);
             self.account.reserve(reserved);
         }
+        self.stuck_noticed = false;
         let state = &mut self.tasks[task.at()];
         state.attempt = attempt;
         state.again = false;

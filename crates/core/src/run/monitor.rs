@@ -2,10 +2,12 @@
 //!
 //! The engine looks now and then ([`Run::observe`]); what is new goes into the journal, once.
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
-use super::{Phase, Run, has_ended};
+use super::{Phase, Run, Timer, TimerKind, has_ended};
 use crate::estimate::TaskEstimate;
 use crate::id::{Attempt, TaskIndex};
 use crate::plan::PlanStatus;
@@ -138,9 +140,7 @@ impl Run {
     fn stuck(&self, now: Timestamp, moved_at: Timestamp) -> Option<Notice> {
         let idle_millis = now.millis_since(moved_at);
         let still = self.running == 0 && self.gates.is_empty() && !self.stuck_noticed;
-        // A retry, or whatever else has its time, is no standstill.
-        let due = self.wake_at().is_some_and(|at| Some(at) != self.deadline && at > now);
-        if idle_millis < STUCK_MILLIS || !still || due {
+        if idle_millis < STUCK_MILLIS || !still || self.wakes_itself() {
             return None;
         }
         let waiting = self.ready.iter().chain(self.queues.values().flatten());
@@ -148,6 +148,15 @@ impl Run {
         waiting.sort_unstable();
         waiting.truncate(NAMED_MAX);
         Some(Notice::Stuck { idle_millis, waiting, lacks_agents: self.lacks_agents })
+    }
+
+    /// A retry, or whatever else has its time, is no standstill; the plan's end is.
+    fn wakes_itself(&self) -> bool {
+        let moves = |timer: &Timer| match timer.kind {
+            TimerKind::Retry | TimerKind::Timeout | TimerKind::Grace | TimerKind::Gate(_) => true,
+            TimerKind::DeadlineNear | TimerKind::Deadline => false,
+        };
+        self.timers.iter().any(|Reverse(timer)| moves(timer) && self.is_live(timer))
     }
 
     /// Only what is still so, and was not told before.

@@ -56,10 +56,11 @@ pub(crate) enum Message {
     },
     /// Drop a run that did not begin.
     Close(PlanId),
-    /// Let go of a run that waits for people; another process may claim it then.
+    /// Let go of a run that waits for people; another process may claim it then. Whether it was let go
+    /// of.
     Park {
         plan: PlanId,
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<bool>,
     },
     /// Tells when the run ends; at once if it is not driven here.
     AwaitEnd {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::Error;
-use l05_core::id::{PlanId, Sequence};
+use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::Plan;
 use l05_core::run::Run;
 use l05_core::run::record::Record;
@@ -20,9 +20,12 @@ use crate::shard::Input;
 const STORE_TRIES: u32 = 5;
 const STORE_WAIT: Duration = Duration::from_millis(100);
 const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How often and how fast giving up ownership is tried again.
-const RELEASE_TRIES: u32 = 60;
+/// The same where there is a lease, which a server in trouble may go on renewing: about half a minute.
+const LEASED_TRIES: u32 = 32;
+/// How fast giving up ownership is tried again. Without limit: what a living process owns and does not
+/// drive nobody would ever go on with.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
+
 impl Driver {
     pub(super) async fn append(&mut self, batch: Vec<Arc<Record>>) {
         match self.lease.asking(self.journal.append(batch)).await {
@@ -56,7 +59,8 @@ impl Driver {
     pub(super) async fn refused(&mut self, error: &StoreError) {
         self.refusals += 1;
         tracing::warn!(%error, tries = self.refusals, "the store refused");
-        let enough = self.lease.is_unneeded() && self.refusals >= STORE_TRIES;
+        let tries = if self.lease.is_unneeded() { STORE_TRIES } else { LEASED_TRIES };
+        let enough = self.refusals >= tries;
         if enough || self.lease.is_over() {
             self.refusals = 0;
             return self.pause_all(error);
@@ -95,27 +99,25 @@ impl Driver {
     pub(super) fn release(
         &self,
         plan: PlanId,
-        epoch: Option<l05_core::id::Epoch>,
-        told: Option<oneshot::Sender<()>>,
+        epoch: Option<Epoch>,
+        told: Option<oneshot::Sender<bool>>,
     ) {
         let Some(epoch) = epoch else { return };
         let (journal, worker) = (self.journal.clone(), self.worker);
         tokio::spawn(async move {
-            for _ in 0..RELEASE_TRIES {
-                match journal.release(plan, worker, epoch).await {
-                    Ok(()) => {
-                        if let Some(told) = told {
-                            let _ = told.send(());
-                        }
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, %plan, "the run's ownership was not given back");
-                    }
-                }
-                tokio::time::sleep(RELEASE_WAIT).await;
+            release(&*journal, plan, worker, epoch).await;
+            if let Some(told) = told {
+                let _ = told.send(true);
             }
         });
+    }
+}
+
+/// Gives up the ownership of this epoch; returns when the store has taken note.
+pub(crate) async fn release(journal: &dyn Journal, plan: PlanId, worker: WorkerId, epoch: Epoch) {
+    while let Err(error) = journal.release(plan, worker, epoch).await {
+        tracing::warn!(%error, %plan, "the run's ownership was not given back");
+        tokio::time::sleep(RELEASE_WAIT).await;
     }
 }
 

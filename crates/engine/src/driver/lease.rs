@@ -112,6 +112,12 @@ async fn renew(journal: Arc<dyn Journal>, worker: WorkerId, told: watch::Sender<
                 told.send_replace(Held::Always);
                 return;
             }
+            // This process slept, or was cut off: it is over for what it does now, and the next answer
+            // begins anew.
+            Ok(Ok(Renewal::Lapsed)) => {
+                told.send_replace(Held::Until(Instant::now()));
+                RENEW_AGAIN
+            }
             Ok(Ok(Renewal::Renewed)) => {
                 // Counted from the question: the store cannot have counted from earlier.
                 told.send_replace(Held::Until(asked + WORK_FOR));

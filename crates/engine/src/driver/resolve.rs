@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use l05_core::ErrorCode;
 use l05_core::context::CONTEXT_BYTES_MAX;
@@ -18,6 +19,11 @@ use super::attempt::{failed, json_len, pack};
 use crate::blobs::RecentBlobs;
 use crate::port::{BoxFuture, Journal, StoreError};
 use crate::shard::{Assignment, Listing, Produced, Question};
+
+/// How often a large output is asked for again while the store is away, and the first wait; it doubles:
+/// some 13 s in all.
+const BLOB_TRIES: u32 = 7;
+const BLOB_WAIT: Duration = Duration::from_millis(100);
 
 /// Loads outputs and evaluates what refers to them.
 pub(crate) struct Loader {
@@ -104,7 +110,7 @@ impl Loader {
         let output = self
             .output(plan.id(), produced.output.as_ref())
             .await
-            .map_err(|error| failed(ErrorCode::CONTEXT_INJECTION_FAILED, error.to_string()))?;
+            .map_err(|error| unreadable(&error))?;
         let outputs = output.as_deref().unwrap_or(&Value::Null);
         let all = plan.structure().conditions(edge).iter().try_fold(true, |all, condition| {
             Ok(all && condition.evaluate(outputs, inputs, produced.status)?)
@@ -218,12 +224,25 @@ impl Loader {
         if let Some(value) = self.recent().get(plan, sha256) {
             return Ok(value);
         }
-        let json = self.journal.blob(plan, sha256.to_owned()).await?;
+        let json = self.patiently(plan, sha256).await?;
         let value = serde_json::from_slice(&json)
             .map_err(|e| StoreError::Corrupt(format!("output {sha256}: {e}")))?;
         let value = Arc::new(value);
         self.recent().keep(plan, sha256, json.len(), &value);
         Ok(value)
+    }
+
+    /// A store that is away for a moment fails no task.
+    async fn patiently(&self, plan: PlanId, sha256: &str) -> Result<Vec<u8>, StoreError> {
+        let mut wait = BLOB_WAIT;
+        for _ in 0..BLOB_TRIES {
+            match self.journal.blob(plan, sha256.to_owned()).await {
+                Err(StoreError::Unavailable(_)) => tokio::time::sleep(wait).await,
+                answer => return answer,
+            }
+            wait *= 2;
+        }
+        self.journal.blob(plan, sha256.to_owned()).await
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, RecentBlobs> {
@@ -232,7 +251,11 @@ impl Loader {
 }
 
 fn unreadable(error: &StoreError) -> TaskError {
-    failed(ErrorCode::CONTEXT_INJECTION_FAILED, format!("an input cannot be read: {error}"))
+    let code = match error {
+        StoreError::Unavailable(_) => ErrorCode::STORAGE_FAILED,
+        StoreError::Corrupt(_) => ErrorCode::CONTEXT_INJECTION_FAILED,
+    };
+    failed(code, format!("an input cannot be read: {error}"))
 }
 
 impl Scope<'_> {

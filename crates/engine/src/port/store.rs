@@ -69,6 +69,9 @@ pub enum Claim {
 pub enum Renewal {
     /// The lease runs from now on.
     Renewed,
+    /// The lease had run out; a new one runs from now on, and what the worker owned before may have
+    /// been taken over.
+    Lapsed,
     /// This store knows by itself who lives; there are no leases.
     Unneeded,
 }

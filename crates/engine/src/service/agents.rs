@@ -24,7 +24,9 @@ impl PlanningService {
         executor: Arc<dyn Executor>,
     ) -> Result<(), Error> {
         check(&agent)?;
-        self.inner.driver.send(Message::Register { agent: Box::new(agent), executor }).await
+        self.inner.driver.send(Message::Register { agent: Box::new(agent), executor }).await?;
+        // Answered in turn: by then it is known to everybody.
+        self.agents().await.map(drop)
     }
 
     /// An agent lives. `load`, 0 to 100, is what it is busy with beside this process's tasks.

@@ -71,7 +71,7 @@ impl PlanningService {
             }
         };
         let noted = self.note(run.plan().clone(), epoch, command).await;
-        self.inner.journal.release(id, self.inner.worker, epoch).await?;
+        self.give_back(id, epoch).await;
         noted?;
         let status = self.read_history(id).await?.run().status();
         Ok(Answered { about, driven: false, status })
@@ -90,13 +90,13 @@ impl PlanningService {
         Ok(gate.task().map(|task| history.run().name(task)))
     }
 
-    /// Lets go of a run that waits for people: its journal waits on, and any process may go on.
-    pub async fn park(&self, id: PlanId) -> Result<(), Error> {
+    /// Lets go of a run that waits for people: its journal waits on, and any process may go on. False:
+    /// it does not wait any more.
+    pub async fn park(&self, id: PlanId) -> Result<bool, Error> {
         let (reply, parked) = oneshot::channel();
         self.inner.driver.send(Message::Park { plan: id, reply }).await?;
         // Gone before an answer: it was not driven here.
-        let _ = parked.await;
-        Ok(())
+        Ok(parked.await.unwrap_or(true))
     }
 
     /// Journals what a command says of a run that nobody drives, under an ownership just claimed.

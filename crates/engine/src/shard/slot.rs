@@ -58,6 +58,9 @@ pub(super) struct Slot {
     again: VecDeque<Answered>,
 }
 
+/// When a record has so many bytes of large outputs, further reports wait for the next.
+const BLOB_BYTES_MAX: usize = 32 << 20;
+
 /// A start of an attempt's executor.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Started {
@@ -171,12 +174,14 @@ impl Slot {
 
     /// The time of the next timer, if the shard does not hold it yet.
     pub(super) fn wake_at_changed(&mut self) -> Option<Timestamp> {
-        let at = self.run.wake_at();
-        if at == self.wake_at {
+        // One that comes too early finds nothing due, and the next is asked for then: most timers move
+        // on with every task, and the shard would gather those that mean nothing any more.
+        let at = self.run.wake_at()?;
+        if self.wake_at.is_some_and(|held| held <= at) {
             return None;
         }
-        self.wake_at = at;
-        at
+        self.wake_at = Some(at);
+        self.wake_at
     }
 
     /// Decides everything in the inbox; `None` while an append or a reload is on its way.
@@ -200,8 +205,9 @@ impl Slot {
             }
             let before = self.again.pop_front();
             let accepted_before = before.as_ref().is_some_and(|(_, answer)| answer.is_ok());
-            let Some(queued) = before.map(|(queued, _)| queued).or_else(|| self.inbox.pop_front())
-            else {
+            let full = blobs.iter().map(|blob| blob.json.len()).sum::<usize>() >= BLOB_BYTES_MAX;
+            let next = || if full { None } else { self.inbox.pop_front() };
+            let Some(queued) = before.map(|(queued, _)| queued).or_else(next) else {
                 break;
             };
             if self.is_of_another_launch(&queued) {

@@ -254,11 +254,12 @@ async fn follow(
 
 /// Waits for the end, or until nothing happens before a person answers: then the run is let go of.
 async fn until_it_stands(service: &PlanningService, id: PlanId) -> Result<PlanStatus, Error> {
-    let status = service.wait(id).await?;
-    if !is_over(status) {
-        service.park(id).await?;
+    loop {
+        let status = service.wait(id).await?;
+        if is_over(status) || service.park(id).await? {
+            return Ok(status);
+        }
     }
-    Ok(status)
 }
 
 fn is_over(status: PlanStatus) -> bool {

@@ -72,3 +72,16 @@ fn a_timeout_ends_the_program_and_its_children() {
         (!alive).then_some(())
     });
 }
+
+#[test]
+fn what_a_program_leaves_running_does_not_hold_its_task() {
+    let sandbox = Sandbox::new();
+    // One child stays in the group and ends with it; one leaves it and keeps the pipe.
+    let script = script(&sandbox, "sleep 300 & setsid sleep 5 & echo $$ done");
+    sandbox.write("plan.yaml", &plan(&script, ""));
+    let set = format!("tools.programs={script}");
+    let (code, result) = sandbox.json(&["execute", "plan.yaml", "--set", &set]);
+    assert_eq!(code, 0, "{result}");
+    assert!(result["outputs"]["it"]["stdout"].as_str().unwrap().ends_with(" done\n"), "{result}");
+    assert!(result["usage"]["seconds"].as_f64().unwrap() < 4.0, "{result}");
+}

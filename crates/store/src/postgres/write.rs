@@ -199,11 +199,23 @@ pub(super) async fn release(
     Ok(())
 }
 
+/// Whether there was a lease to renew.
 pub(super) async fn renew(
     pool: &PgPool,
     worker: WorkerId,
     seconds: f64,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
+    let renewed = sqlx::query(
+        "UPDATE worker SET expires_at = clock_timestamp() + make_interval(secs => $2)
+         WHERE id = $1 AND expires_at > clock_timestamp()",
+    )
+    .bind(worker.0)
+    .bind(seconds)
+    .execute(pool)
+    .await?;
+    if renewed.rows_affected() > 0 {
+        return Ok(true);
+    }
     sqlx::query(
         "INSERT INTO worker (id, expires_at)
          VALUES ($1, clock_timestamp() + make_interval(secs => $2))
@@ -213,7 +225,7 @@ pub(super) async fn renew(
     .bind(seconds)
     .execute(pool)
     .await?;
-    Ok(())
+    Ok(false)
 }
 
 /// Workers that died long ago; what they owned is free either way.

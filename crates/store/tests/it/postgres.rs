@@ -68,10 +68,11 @@ async fn a_worker_without_a_lease_owns_nothing_and_claims_nothing() {
     assert_eq!(second.unowned(5).await.unwrap(), [plan_id(1)]);
     let refused = first.claim(plan_id(2), first.worker()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!(second.renew(second.worker()).await.unwrap(), Renewal::Lapsed);
     assert_eq!(second.renew(second.worker()).await.unwrap(), Renewal::Renewed);
     assert!(claim(&second, 1).await > epoch);
     // It comes back: what it lost stays lost, and it may claim again.
-    assert_eq!(first.renew(first.worker()).await.unwrap(), Renewal::Renewed);
+    assert_eq!(first.renew(first.worker()).await.unwrap(), Renewal::Lapsed);
     assert_eq!(first.claim(plan_id(1), first.worker()).await.unwrap(), Claim::Held);
     claim(&first, 2).await;
 }
