@@ -1,25 +1,70 @@
 //! Resident memory: of live tasks, and of the program while it answers batches.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::sync::Arc;
 
 use l05_core::catalog::Catalog;
 use l05_core::estimate::Knowledge;
 use l05_core::id::{GoalId, PlanId};
-use l05_core::plan::Identity;
+use l05_core::plan::{Identity, Plan};
 use l05_core::run::Run;
+use l05_core::run::command::{Command, Effect, Outcome, Rerun, Terms};
+use l05_core::run::event::{Output, Usage};
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::port::Executor as _;
 use serde_json::json;
 
 use crate::measure::Bench;
-use crate::workload::{Noop, layered, typed};
+use crate::workload::{Noop, fan, layered, typed};
 
 pub(crate) fn run(bench: &Bench) {
     per_task(bench);
+    run_per_task(bench);
     batches(bench);
+}
+
+/// What a run holds in memory beside its plan, by its number of tasks: each in flight once and done.
+fn run_per_task(bench: &Bench) {
+    const TASKS: usize = 10_000;
+    if !bench.wants("rss/run_per_task_bytes") {
+        return;
+    }
+    let plan = Arc::new(wide_plan());
+    let mut kept = Vec::new();
+    let samples = (0..crate::measure::SAMPLES_MIN).map(|_| {
+        let before = resident("VmRSS", "self");
+        for _ in 0..10 {
+            let mut run = Run::new(plan.clone());
+            let start = Command::Start { from: Rerun::Fresh };
+            let all = run.handle(start, Timestamp(1), Terms::room(u32::MAX));
+            for effect in all.expect("it has not run").effects {
+                let Effect::Dispatch { task, attempt } = effect else { continue };
+                let outcome = Outcome::Completed(Output::Inline(Arc::new(json!(true))));
+                let report = Command::Report { task, attempt, outcome, usage: Usage::default() };
+                let done = run.handle(report, Timestamp(2), Terms::room(u32::MAX));
+                done.expect("a report is always taken");
+            }
+            kept.push(run);
+        }
+        (resident("VmRSS", "self") - before) * 1024.0 / (10 * TASKS) as f64
+    });
+    bench.report("rss/run_per_task_bytes", "bytes", samples.collect());
+}
+
+/// 10,000 tasks, 1,000 at once.
+fn wide_plan() -> Plan {
+    let catalog = Catalog::new(Noop.tools()).expect("no schemas, no problem");
+    let knowledge = Knowledge::default();
+    let limits = Limits { tasks_max: 1_000_000, complexity_max: 1e9, ..Limits::default() };
+    let around =
+        Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0)) };
+    let goal_id = GoalId::new("bench").expect("URL-safe");
+    let plan_id = PlanId(uuid::Uuid::from_u128(1));
+    let identity = Identity { plan_id, goal_id, created_at: Timestamp(0) };
+    let plan = validate(fan(9_998, 1_000), &around).into_plan(identity, Timestamp(0), Vec::new());
+    plan.expect("the bench plan is valid")
 }
 
 /// A plan with its run, held in memory, by its number of tasks.
@@ -56,7 +101,7 @@ fn batches(bench: &Bench) {
         let Ok(program) = std::env::current_exe().map(|exe| exe.with_file_name("l05")) else {
             return;
         };
-        let child = Command::new(program)
+        let child = process::Command::new(program)
             .args(["validate", "--batch", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -101,20 +101,27 @@ impl Writer<'_> {
 /// 2^53: up to here every whole number is a double of its own.
 const WHOLE_MAX: u64 = 1 << 53;
 
-/// By UTF-16 code units (RFC 8785, 3.2.3). For all characters before the surrogates that is the order
-/// of the bytes; those behind begin with a byte from 0xEE on.
-fn key_order(a: &[u8], b: &[u8]) -> Ordering {
-    let is_plain = |key: &[u8]| key.iter().all(|byte| *byte < 0xee);
-    if is_plain(a) && is_plain(b) {
-        return a.cmp(b);
-    }
+/// Whether keys in UTF-16 order (RFC 8785, 3.2.3) are in the order of their bytes: so it is for all
+/// characters before the surrogates; those behind begin with a byte from 0xEE on.
+fn is_plain(key: &[u8]) -> bool {
+    key.iter().all(|byte| *byte < 0xee)
+}
+
+fn by_units(a: &[u8], b: &[u8]) -> Ordering {
     let units = |key| String::from_utf8_lossy(key).encode_utf16().collect::<Vec<u16>>();
     units(a).cmp(&units(b))
 }
 
-/// serde_json escapes exactly what RFC 8785 (3.2.2.2) wants escaped.
+/// serde_json escapes exactly what RFC 8785 (3.2.2.2) wants escaped; most texts have nothing of it.
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, text).expect("writing to memory does not fail");
+    let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    if text.as_bytes().iter().any(is_escaped) {
+        return serde_json::to_writer(out, text).expect("writing to memory does not fail");
+    }
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 /// An array under way.
@@ -188,9 +195,11 @@ impl Members<'_> {
     fn close(self) -> Result<(), Unwritable> {
         let Page { out, members, scratch } = self.page;
         let own = &mut members[self.first..];
-        let sorted = own.is_sorted_by(|a, b| key_order(a.key(out), b.key(out)).is_le());
+        let plain = own.iter().all(|member| is_plain(member.key(out)));
+        let order = if plain { <[u8]>::cmp } else { by_units };
+        let sorted = own.is_sorted_by(|a, b| order(a.key(out), b.key(out)).is_le());
         if !sorted {
-            own.sort_unstable_by(|a, b| key_order(a.key(out), b.key(out)));
+            own.sort_unstable_by(|a, b| order(a.key(out), b.key(out)));
             scratch.clear();
             for (nth, member) in own.iter().enumerate() {
                 if nth > 0 {
