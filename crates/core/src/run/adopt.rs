@@ -5,7 +5,7 @@ use super::event::{Event, Gate, Next, Placement, Scope, TaskError, Usage};
 use super::{Phase, Run};
 use crate::error::ErrorCode;
 use crate::id::{Attempt, Epoch, TaskIndex};
-use crate::plan::PlanStatus;
+use crate::plan::{OnBudget, PlanStatus};
 use crate::task::{OnRecovery, TaskStatus};
 use crate::time::Timestamp;
 
@@ -29,7 +29,12 @@ impl Run {
             let share = self.share(task);
             let reserved = self.reservations.get(&task).copied().unwrap_or_default();
             account.settle(reserved, reserved);
+            let asks = self.plan.document().on_budget == OnBudget::Ask;
             let event = match account.shortage(share) {
+                // A person is asked when it comes up again.
+                Some(_) if !share.is_none() && asks => {
+                    Event::AttemptReturned { task, attempt: self.tasks[task.at()].attempt }
+                }
                 Some(shortage) if !share.is_none() => {
                     let message =
                         format!("it would run again: {}", shortage.tell(&self.name(task)));
