@@ -10,7 +10,7 @@ mod journal;
 mod lease;
 mod resolve;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use l05_core::{Error, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::port::{Canceller, Clock, Executor, Journal, RemoteCommand, cancel_pair};
+use crate::port::{Canceller, Clock, Executor, Journal, Posted, RemoteCommand, cancel_pair};
 use crate::shard::{Action, AgentInput, Input, Launch, Queued, Rules, Shard, Ticket};
 pub(crate) use attempt::Workbench;
 pub(crate) use handle::{Ended, Handle, Message};
@@ -54,6 +54,11 @@ pub(crate) struct Driver {
     sender: mpsc::WeakSender<Message>,
     replies: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
     next_ticket: u64,
+    /// Commands of other processes whose answers are still to come, those that are being dealt with,
+    /// and those that the store may forget.
+    posted: HashMap<Ticket, (PlanId, u64)>,
+    in_hand: HashSet<(PlanId, u64)>,
+    settled: Vec<(PlanId, u64)>,
     running: HashMap<PlanId, HashMap<TaskIndex, Running>>,
     waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
     plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
@@ -111,6 +116,9 @@ impl Driver {
             sender: sender.downgrade(),
             replies: HashMap::new(),
             next_ticket: 0,
+            posted: HashMap::new(),
+            in_hand: HashSet::new(),
+            settled: Vec::new(),
             running: HashMap::new(),
             waiting: HashMap::new(),
             plans: HashMap::new(),
@@ -149,7 +157,8 @@ impl Driver {
             if !self.plans.is_empty() && self.lease.is_over() {
                 self.pause_all(&lease::lost());
             }
-            if !self.shard.is_empty() && Instant::now() >= look_for_posted {
+            let looks = !self.shard.is_empty() || !self.settled.is_empty();
+            if looks && Instant::now() >= look_for_posted {
                 self.take_posted().await;
                 look_for_posted = Instant::now() + POSTED_EVERY;
             }
@@ -176,7 +185,8 @@ impl Driver {
         let idle = now + Duration::from_secs(3600);
         let due = wake_at
             .map_or(idle, |at| now + Duration::from_millis(at.millis_since(self.clock.now())));
-        let posted = if self.shard.is_empty() { idle } else { look_for_posted };
+        let looks = !self.shard.is_empty() || !self.settled.is_empty();
+        let posted = if looks { look_for_posted } else { idle };
         let stop = self.stopping.as_ref().map_or(idle, |stopping| stopping.until);
         due.min(posted).min(stop)
     }
@@ -190,8 +200,7 @@ impl Driver {
                 self.shard.handle(Input::Open { run, epoch });
             }
             Message::Command { plan, command, actor, reply } => {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
+                let ticket = self.next_ticket();
                 self.replies.insert(ticket, reply);
                 let ticket = Some(ticket);
                 let (blob, launch) = (None, None);
@@ -282,29 +291,75 @@ impl Driver {
         known
     }
 
+    /// Looks for what other processes ask of the runs here, and forgets what has been answered.
     async fn take_posted(&mut self) {
-        let posted = match self.lease.asking(self.journal.take_posted(self.worker)).await {
+        if !self.settled.is_empty() {
+            let settled = std::mem::take(&mut self.settled);
+            let asked = self.journal.settle_posted(settled.clone());
+            match self.lease.asking(asked).await {
+                Ok(()) => settled.iter().for_each(|(plan, position)| {
+                    self.in_hand.remove(&(*plan, *position));
+                }),
+                Err(error) => {
+                    tracing::warn!(%error, "commands of other processes cannot be settled");
+                    self.settled = settled;
+                    return;
+                }
+            }
+        }
+        let posted = match self.lease.asking(self.journal.posted(self.worker)).await {
             Ok(posted) => posted,
             Err(error) => {
                 tracing::warn!(%error, "commands of other processes cannot be read");
                 return;
             }
         };
-        for (plan, command) in posted {
-            if !self.shard.owns(plan) {
-                // Claimed and not driven yet, or for a moment only: it is looked for again.
-                let back = self.journal.post(plan, command).await;
-                tracing::debug!(?back, %plan, "a command came before its run");
-                continue;
+        for Posted { position, plan, command } in posted {
+            // One whose run is not driven yet comes up again.
+            if self.shard.owns(plan) && self.in_hand.insert((plan, position)) {
+                self.do_posted(plan, position, command);
             }
-            let Some(command) = self.posted_command(plan, command) else { continue };
-            let starts = matches!(command, Command::Decide { gate: Gate::Plan, approve: true, .. });
-            let start = starts.then_some(Command::Start { from: Rerun::Fresh });
-            for command in std::iter::once(command).chain(start) {
-                let (actor, blob, ticket, launch) = ("remote".into(), None, None, None);
-                let queued = Queued { plan, command, actor, blob, ticket, launch };
-                self.shard.handle(Input::Command(queued));
+        }
+    }
+
+    /// A command of another process is settled when its answer comes: then it is in the journal.
+    fn do_posted(&mut self, plan: PlanId, position: u64, command: RemoteCommand) {
+        let Some(command) = self.posted_command(plan, command) else {
+            self.settled.push((plan, position));
+            return;
+        };
+        let starts = matches!(command, Command::Decide { gate: Gate::Plan, approve: true, .. });
+        let start = starts.then_some(Command::Start { from: Rerun::Fresh });
+        let ticket = self.next_ticket();
+        self.posted.insert(ticket, (plan, position));
+        for (command, ticket) in
+            std::iter::once((command, Some(ticket))).chain(start.map(|s| (s, None)))
+        {
+            let (actor, blob, launch) = ("remote".into(), None, None);
+            let queued = Queued { plan, command, actor, blob, ticket, launch };
+            self.shard.handle(Input::Command(queued));
+        }
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    /// Passes an answer on. What was refused because the run is not here any more is left to whoever
+    /// has it next.
+    fn answer(&mut self, ticket: Ticket, answer: Result<(), Error>) {
+        if let Some((plan, position)) = self.posted.remove(&ticket) {
+            let elsewhere = |error: &Error| {
+                matches!(error.code, ErrorCode::VERSION_CONFLICT | ErrorCode::STORAGE_FAILED)
+            };
+            if answer.as_ref().err().is_some_and(elsewhere) {
+                self.in_hand.remove(&(plan, position));
+            } else {
+                self.settled.push((plan, position));
             }
+        } else if let Some(reply) = self.replies.remove(&ticket) {
+            let _ = reply.send(answer);
         }
     }
 
@@ -329,9 +384,7 @@ impl Driver {
             let turn = self.shard.poll(self.clock.now());
             self.publish();
             for (ticket, answer) in turn.replies {
-                if let Some(reply) = self.replies.remove(&ticket) {
-                    let _ = reply.send(answer);
-                }
+                self.answer(ticket, answer);
             }
             for action in turn.actions {
                 self.carry_out(action);

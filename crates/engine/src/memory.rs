@@ -13,7 +13,7 @@ use l05_core::run::record::Record;
 
 use crate::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary,
-    Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
+    Posted, Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 
 /// Everything in one process's memory.
@@ -28,6 +28,7 @@ struct Plans {
     by_id: HashMap<PlanId, Entry>,
     /// UUIDs v7 sort by age.
     ids: BTreeMap<PlanId, ()>,
+    last_posted: u64,
 }
 
 struct Entry {
@@ -38,7 +39,7 @@ struct Entry {
     next: Sequence,
     records: Vec<Arc<Record>>,
     blobs: HashMap<String, Vec<u8>>,
-    posted: Vec<RemoteCommand>,
+    posted: Vec<Posted>,
 }
 
 impl MemoryStore {
@@ -184,23 +185,32 @@ impl Journal for MemoryStore {
     }
 
     fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {
-        if let Some(entry) = self.plans().by_id.get_mut(&plan) {
-            entry.posted.push(command);
+        let mut plans = self.plans();
+        plans.last_posted += 1;
+        let position = plans.last_posted;
+        if let Some(entry) = plans.by_id.get_mut(&plan) {
+            entry.posted.push(Posted { position, plan, command });
         }
         ready(Ok(()))
     }
 
-    fn take_posted(
-        &self,
-        worker: WorkerId,
-    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>> {
-        let mut taken = Vec::new();
-        for (id, entry) in &mut self.plans().by_id {
-            if entry.owner == Some(worker) {
-                taken.extend(entry.posted.drain(..).map(|command| (*id, command)));
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+        let plans = self.plans();
+        let owned = plans.by_id.iter().filter(|(_, entry)| entry.owner == Some(worker));
+        let mut posted: Vec<Posted> =
+            owned.flat_map(|(_, entry)| entry.posted.iter().cloned()).collect();
+        posted.sort_unstable_by_key(|posted| posted.position);
+        ready(Ok(posted))
+    }
+
+    fn settle_posted(&self, settled: Vec<(PlanId, u64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut plans = self.plans();
+        for (plan, position) in settled {
+            if let Some(entry) = plans.by_id.get_mut(&plan) {
+                entry.posted.retain(|posted| posted.position != position);
             }
         }
-        ready(Ok(taken))
+        ready(Ok(()))
     }
 }
 

@@ -18,8 +18,8 @@ use std::time::Duration;
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::run::record::Record;
 use l05_engine::port::{
-    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
-    Renewal, StoreError, StoredPlan,
+    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
+    RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -196,17 +196,12 @@ impl Journal for PostgresStore {
         Box::pin(async move { within(write::post(&self.pool, plan, &command)).await })
     }
 
-    fn take_posted(
-        &self,
-        worker: WorkerId,
-    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>> {
-        Box::pin(async move {
-            // The common answer is "none", and it should not cost a commit.
-            if !within(read::any_posted(&self.pool, worker)).await? {
-                return Ok(Vec::new());
-            }
-            within(write::take_posted(&self.pool, worker)).await
-        })
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+        Box::pin(within(read::posted(&self.pool, worker)))
+    }
+
+    fn settle_posted(&self, settled: Vec<(PlanId, u64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { within(write::settle_posted(&self.pool, &settled)).await })
     }
 }
 

@@ -20,8 +20,8 @@ use std::sync::mpsc;
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::run::record::Record;
 use l05_engine::port::{
-    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
-    Renewal, StoreError, StoredPlan,
+    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
+    RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -223,20 +223,12 @@ impl Journal for SqliteStore {
         self.on(&self.writer, move |c| write::post(c, plan, &command).map_err(|e| failed(&e)))
     }
 
-    fn take_posted(
-        &self,
-        worker: WorkerId,
-    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>> {
-        let reader = self.on(&self.reader, move |c| read::any_posted(c, worker));
-        Box::pin(async move {
-            // The common answer is "none", and it should not cost a write transaction.
-            if !reader.await? {
-                return Ok(Vec::new());
-            }
-            let taken =
-                move |c: &mut Connection| write::take_posted(c, worker).map_err(|e| failed(&e));
-            self.on(&self.writer, taken).await
-        })
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+        self.on(&self.reader, move |c| read::posted(c, worker))
+    }
+
+    fn settle_posted(&self, settled: Vec<(PlanId, u64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.on(&self.writer, move |c| write::settle_posted(c, &settled).map_err(|e| failed(&e)))
     }
 }
 

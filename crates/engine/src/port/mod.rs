@@ -9,8 +9,8 @@ mod store;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use executor::{CancelSignal, Canceller, Executed, Executor, ToolCall, cancel_pair};
 pub use store::{
-    AppendResult, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, Refusal,
-    RemoteCommand, Renewal, StoreError, StoredPlan,
+    AppendResult, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, Posted,
+    Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 
 /// A boxed future, as the ports return them.

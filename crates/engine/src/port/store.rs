@@ -101,6 +101,17 @@ pub enum RemoteCommand {
     },
 }
 
+/// A request that waits for a run's owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posted {
+    /// Which of the run's requests it is.
+    pub position: u64,
+    /// The plan.
+    pub plan: PlanId,
+    /// What is asked.
+    pub command: RemoteCommand,
+}
+
 /// The journal of runs.
 pub trait Journal: Send + Sync {
     /// Appends a batch, at most one record per plan. When this returns `Ok`, each `Appended`
@@ -150,11 +161,12 @@ pub trait Journal: Send + Sync {
     /// Leaves a command for whoever owns the run.
     fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Takes the commands left for runs that `worker` owns.
-    fn take_posted(
-        &self,
-        worker: WorkerId,
-    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>>;
+    /// The commands left for runs that `worker` owns, oldest first. They stay until they are settled,
+    /// or until their run ends.
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>>;
+
+    /// Forgets commands that had their effect, or can have none.
+    fn settle_posted(&self, settled: Vec<(PlanId, u64)>) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// A plan as it is kept.

@@ -7,8 +7,8 @@ use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::run::record::Record;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
-    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
-    Renewal, StoreError, StoredPlan,
+    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
+    RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 
 #[derive(Default)]
@@ -70,11 +70,11 @@ impl Journal for FaultyStore {
     fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.post(plan, command)
     }
-    fn take_posted(
-        &self,
-        worker: WorkerId,
-    ) -> BoxFuture<'_, Result<Vec<(PlanId, RemoteCommand)>, StoreError>> {
-        self.inner.take_posted(worker)
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+        self.inner.posted(worker)
+    }
+    fn settle_posted(&self, settled: Vec<(PlanId, u64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.settle_posted(settled)
     }
 }
 

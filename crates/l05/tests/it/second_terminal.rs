@@ -105,3 +105,36 @@ fn two_runs_at_once_on_one_data_folder_both_work() {
         reports.filter(|e| e.file_name().to_string_lossy().starts_with("project-status")).count();
     assert_eq!(reports, 4, "each wrote a report of its own");
 }
+
+/// What another process asked of a run is not lost when the owner dies before it has acted.
+#[test]
+fn a_cancellation_outlives_the_owner_that_did_not_hear_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", LONG);
+    let mut owner = sandbox.spawn(&["execute", "plan.yaml"]);
+    let id = wait_for("the plan", || sandbox.newest_plan());
+    wait_for("the long task", || {
+        let (_, status) = sandbox.json(&["status", &id]);
+        (status["tasks"][1]["status"] == "EXECUTING").then_some(())
+    });
+    let signal = |name: &str| {
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.args([name, &owner.id().to_string()]).status().unwrap().success());
+    };
+    // It hears nothing any more, and is still alive for the store.
+    signal("-STOP");
+    let mut asking = sandbox.spawn(&["cancel", &id, "--reason", "enough"]);
+    let database = rusqlite::Connection::open(sandbox.data().join("l05.db")).unwrap();
+    wait_for("the request", || {
+        let asked: i64 =
+            database.query_row("SELECT count(*) FROM posted", [], |row| row.get(0)).unwrap();
+        (asked > 0).then_some(())
+    });
+    // Whoever asked would see to it as long as it lives.
+    asking.kill();
+    owner.kill();
+    let next = sandbox.run(&["execute", &id]);
+    assert_eq!(next.code, 1, "{next:?}");
+    let (_, status) = sandbox.json(&["status", &id]);
+    assert_eq!(status["status"], "CANCELLED", "{status}");
+}

@@ -4,7 +4,7 @@ use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
-use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, StoreError, StoredPlan};
+use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, Posted, StoreError, StoredPlan};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
@@ -97,13 +97,20 @@ pub(super) async fn unowned(pool: &PgPool, limit: usize) -> Result<Vec<PlanId>, 
     Ok(ids.into_iter().map(PlanId).collect())
 }
 
-pub(super) async fn any_posted(pool: &PgPool, worker: WorkerId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM posted JOIN run ON run.id = posted.plan WHERE owner = $1)",
+pub(super) async fn posted(pool: &PgPool, worker: WorkerId) -> Result<Vec<Posted>, sqlx::Error> {
+    let rows: Vec<(i64, Uuid, String)> = sqlx::query_as(
+        "SELECT position, plan, command FROM posted JOIN run ON run.id = posted.plan
+         WHERE owner = $1 ORDER BY position",
     )
     .bind(worker.0)
-    .fetch_one(pool)
-    .await
+    .fetch_all(pool)
+    .await?;
+    let read = |(position, plan, command): (i64, Uuid, String)| {
+        // One that this version does not know is from a newer one; it goes with its run.
+        let command = serde_json::from_str(&command).ok()?;
+        Some(Posted { position: position.cast_unsigned(), plan: PlanId(plan), command })
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
 }
 
 pub(super) async fn plan(pool: &PgPool, plan: PlanId) -> Result<Option<StoredPlan>, sqlx::Error> {

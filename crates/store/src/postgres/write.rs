@@ -255,23 +255,16 @@ pub(super) async fn post(
     Ok(())
 }
 
-pub(super) async fn take_posted(
+pub(super) async fn settle_posted(
     pool: &PgPool,
-    worker: WorkerId,
-) -> Result<Vec<(PlanId, RemoteCommand)>, sqlx::Error> {
-    let mut taken: Vec<(i64, Uuid, String)> = sqlx::query_as(
-        "DELETE FROM posted USING run WHERE run.id = posted.plan AND run.owner = $1
-         RETURNING position, plan, command",
-    )
-    .bind(worker.0)
-    .fetch_all(pool)
-    .await?;
-    taken.sort_unstable_by_key(|(position, ..)| *position);
-    let read = |(_, plan, command): (i64, Uuid, String)| {
-        // A command that this version does not know is from a newer one; it is dropped.
-        Some((PlanId(plan), serde_json::from_str(&command).ok()?))
-    };
-    Ok(taken.into_iter().filter_map(read).collect())
+    settled: &[(PlanId, u64)],
+) -> Result<(), sqlx::Error> {
+    let positions: Vec<i64> = settled.iter().map(|(_, position)| position.cast_signed()).collect();
+    sqlx::query("DELETE FROM posted WHERE position = ANY($1)")
+        .bind(positions)
+        .execute(pool)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn put(pool: &PgPool, plan: &StoredPlan) -> Result<(), sqlx::Error> {

@@ -6,7 +6,7 @@ use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
-use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, StoreError, StoredPlan};
+use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, Posted, StoreError, StoredPlan};
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 use uuid::Uuid;
 
@@ -148,18 +148,31 @@ pub(super) fn unowned(
     Ok(free)
 }
 
-pub(super) fn any_posted(
+pub(super) fn posted(
     connection: &mut Connection,
     worker: WorkerId,
-) -> Result<bool, StoreError> {
-    connection
+) -> Result<Vec<Posted>, StoreError> {
+    let mut statement = connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM posted JOIN plan ON plan.number = posted.plan
-             WHERE plan.owner = ?1)",
+            "SELECT plan.id, posted.command, posted.position FROM posted
+             JOIN plan ON plan.number = posted.plan WHERE plan.owner = ?1 ORDER BY posted.position",
         )
-        .map_err(at)?
-        .query_row([worker.0.as_bytes()], |row| row.get(0))
-        .map_err(at)
+        .map_err(at)?;
+    let rows = statement
+        .query_map([worker.0.as_bytes()], |row| {
+            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+        })
+        .map_err(at)?;
+    let mut posted = Vec::new();
+    for row in rows {
+        let (plan, command, position) = row.map_err(at)?;
+        // One that this version does not know is from a newer one; it goes with its run.
+        if let Ok(command) = serde_json::from_str(&command) {
+            let plan = PlanId(Uuid::from_bytes(plan));
+            posted.push(Posted { position: position.cast_unsigned(), plan, command });
+        }
+    }
+    Ok(posted)
 }
 
 pub(super) fn plan(

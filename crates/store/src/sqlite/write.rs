@@ -168,33 +168,20 @@ pub(super) fn post(
     Ok(())
 }
 
-pub(super) fn take_posted(
+pub(super) fn settle_posted(
     connection: &mut Connection,
-    worker: WorkerId,
-) -> rusqlite::Result<Vec<(PlanId, RemoteCommand)>> {
+    settled: &[(PlanId, u64)],
+) -> rusqlite::Result<()> {
     let transaction = begin(connection)?;
-    let taken = {
-        let mut statement = transaction.prepare(
-            "SELECT plan.id, posted.command, posted.position FROM posted
-             JOIN plan ON plan.number = posted.plan WHERE plan.owner = ?1 ORDER BY posted.position",
+    for (plan, position) in settled {
+        // The plan, too: numbers of rows that are gone are given out again.
+        transaction.execute(
+            "DELETE FROM posted WHERE position = ?1
+             AND plan = (SELECT number FROM plan WHERE id = ?2)",
+            params![position.cast_signed(), plan.0.as_bytes()],
         )?;
-        let rows = statement.query_map([worker.0.as_bytes()], |row| {
-            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
-        })?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()?
-    };
-    for (_, _, position) in &taken {
-        transaction.execute("DELETE FROM posted WHERE position = ?1", [position])?;
     }
-    transaction.commit()?;
-    Ok(taken
-        .into_iter()
-        // A command that this version does not know is from a newer one; it is dropped.
-        .filter_map(|(plan, command, _)| {
-            let command = serde_json::from_str(&command).ok()?;
-            Some((PlanId(Uuid::from_bytes(plan)), command))
-        })
-        .collect())
+    transaction.commit()
 }
 
 pub(super) fn put(connection: &mut Connection, plan: &StoredPlan) -> rusqlite::Result<()> {

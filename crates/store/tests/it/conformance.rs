@@ -299,15 +299,19 @@ async fn commands_reach_the_owner_once(subject: Subject) {
     let epoch = granted(&*subject.first, plan, subject.first_worker).await;
     let cancel = RemoteCommand::Cancel { reason: "enough".to_owned(), task: None };
     subject.second.post(plan, cancel.clone()).await.unwrap();
-    assert_eq!(subject.second.take_posted(subject.second_worker).await.unwrap(), []);
-    assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), [(plan, cancel)]);
-    assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), []);
+    assert_eq!(subject.second.posted(subject.second_worker).await.unwrap(), []);
+    let posted = async || subject.first.posted(subject.first_worker).await.unwrap();
+    let told = posted().await;
+    assert_eq!(told.iter().map(|p| (p.plan, &p.command)).collect::<Vec<_>>(), [(plan, &cancel)]);
+    assert_eq!(posted().await, told, "an owner that dies before it acts leaves it to the next");
+    subject.first.settle_posted(vec![(plan, told[0].position)]).await.unwrap();
+    assert_eq!(posted().await, []);
     // What comes too late for a run is not kept for the next one.
     let cancel = RemoteCommand::Cancel { reason: "late".to_owned(), task: None };
     subject.second.post(plan, cancel).await.unwrap();
     let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
     append(&*subject.first, vec![record(plan, epoch, 1, vec![ended])]).await;
-    assert_eq!(subject.first.take_posted(subject.first_worker).await.unwrap(), []);
+    assert_eq!(posted().await, []);
 }
 
 async fn a_plan_is_kept_once(subject: Subject) {
