@@ -22,6 +22,11 @@ impl Bench {
         &self.dir
     }
 
+    /// Whether figures of this kind were asked for by name.
+    pub(crate) fn names(&self, kind: &str) -> bool {
+        self.filter.starts_with(kind)
+    }
+
     pub(crate) fn wants(&self, name: &str) -> bool {
         name.contains(&self.filter)
     }
