@@ -1,8 +1,20 @@
 //! While one process runs a plan, others look on and cancel.
 
-use crate::sandbox::{Sandbox, wait_for};
+use crate::sandbox::{Running, Sandbox, wait_for};
 
 const LONG: &str = "goal: wait long\ntasks:\n  - {id: short, tool: time.wait, inputs: {seconds: 0.05}}\n  - {id: long, tool: time.wait, depends_on: [short], inputs: {seconds: 600}, timeout_seconds: 900}\n";
+
+/// A process that has come to the long task of its plan.
+fn in_the_long_task(sandbox: &Sandbox) -> (Running, String) {
+    sandbox.write("plan.yaml", LONG);
+    let owner = sandbox.spawn(&["execute", "plan.yaml"]);
+    let id = wait_for("the plan", || sandbox.newest_plan());
+    wait_for("the long task", || {
+        let (_, status) = sandbox.json(&["status", &id]);
+        (status["tasks"][1]["status"] == "EXECUTING").then_some(())
+    });
+    (owner, id)
+}
 
 #[test]
 fn status_events_watch_and_cancel_from_elsewhere() {
@@ -72,13 +84,7 @@ fn a_task_that_takes_much_longer_than_expected_is_told() {
 #[test]
 fn an_interrupted_plan_can_be_cancelled() {
     let sandbox = Sandbox::new();
-    sandbox.write("plan.yaml", LONG);
-    let mut owner = sandbox.spawn(&["execute", "plan.yaml"]);
-    let id = wait_for("the plan", || sandbox.newest_plan());
-    wait_for("the long task", || {
-        let (_, status) = sandbox.json(&["status", &id]);
-        (status["tasks"][1]["status"] == "EXECUTING").then_some(())
-    });
+    let (mut owner, id) = in_the_long_task(&sandbox);
     owner.kill();
     let status = sandbox.run(&["status", &id]);
     assert!(
@@ -110,13 +116,7 @@ fn two_runs_at_once_on_one_data_folder_both_work() {
 #[test]
 fn a_cancellation_outlives_the_owner_that_did_not_hear_it() {
     let sandbox = Sandbox::new();
-    sandbox.write("plan.yaml", LONG);
-    let mut owner = sandbox.spawn(&["execute", "plan.yaml"]);
-    let id = wait_for("the plan", || sandbox.newest_plan());
-    wait_for("the long task", || {
-        let (_, status) = sandbox.json(&["status", &id]);
-        (status["tasks"][1]["status"] == "EXECUTING").then_some(())
-    });
+    let (mut owner, id) = in_the_long_task(&sandbox);
     let signal = |name: &str| {
         let mut kill = std::process::Command::new("kill");
         assert!(kill.args([name, &owner.id().to_string()]).status().unwrap().success());
