@@ -1,5 +1,7 @@
 //! The tables, and how they come to be. Forward only: a migration is never changed, only added.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each entry brings the file one `user_version` further.
@@ -46,8 +48,8 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX posted_plan ON posted (plan);",
 ];
 
-/// How long a connection waits for another process's transaction, in milliseconds.
-const BUSY_MILLIS: u32 = 10_000;
+/// How long a connection waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// Sets a connection up and brings the file to the present version.
 pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -74,12 +76,8 @@ pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// Settings of every connection.
 pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_millis(u64::from(BUSY_MILLIS)))?;
-    // Read first: switching the mode takes a lock, and most opens find it switched.
-    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    if mode != "wal" {
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    }
+    connection.busy_timeout(BUSY)?;
+    switch_to_wal(connection)?;
     // In WAL mode FULL is one fsync of the WAL per commit; NORMAL would acknowledge before it.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -87,6 +85,31 @@ pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
+}
+
+/// The busy timeout does not cover the switch: of two processes that make the file at once, SQLite
+/// refuses one without waiting (its guard against deadlock). The refused one finds it switched.
+fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let end = Instant::now() + BUSY;
+    loop {
+        // Read first: switching takes a lock, and most opens find it switched.
+        let switched = connection
+            .pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))
+            .and_then(|mode| match mode.as_str() {
+                "wal" => Ok(()),
+                _ => connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())),
+            });
+        match switched {
+            Err(e) if is_busy(&e) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            ended => return ended,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<usize> {

@@ -45,6 +45,25 @@ async fn a_dead_owner_is_known_dead_at_once() {
     );
 }
 
+/// The switch to WAL is not covered by SQLite's own waiting.
+#[test]
+fn many_make_one_file_at_once() {
+    for _ in 0..100 {
+        let folder = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            let open = || {
+                start.wait();
+                SqliteStore::open(folder.path()).map(drop)
+            };
+            let opening: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            for one in opening {
+                one.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
 /// Two records, then something done to the file behind the store's back.
 async fn damaged(sql: &str) -> Result<usize, StoreError> {
     let folder = tempfile::tempdir().unwrap();
