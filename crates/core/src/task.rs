@@ -84,7 +84,7 @@ choices! {
 }
 
 /// An edge of the task graph.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 pub struct TaskDependency {
     /// The task that is needed.
     pub task_id: String,

@@ -17,9 +17,10 @@
 mod message;
 mod roster;
 mod slot;
+mod starved;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use l05_core::Error;
@@ -36,10 +37,16 @@ pub use message::{
 };
 pub use roster::AgentInput;
 use roster::Roster;
-use slot::{Slot, State};
+use slot::Slot;
+use starved::Starved;
 
 /// The most records of one batch: a commit stays in the order of 10 ms.
 const BATCH_RECORDS_MAX: usize = 4_096;
+/// The most inputs of one run that a turn decides while others have attempts in flight or want some: a
+/// turn is then as short for a small run as a large one beside it lets it be. About 3 us each.
+const INPUTS_BESIDE_OTHERS: usize = 128;
+/// One run leaves this part of the room to others that may come: its attempts may take hours.
+const KEPT_FREE: u32 = 10;
 /// When a batch has so many bytes of large outputs, it is full: what a store takes at once has limits.
 /// One output more may come on top, of 64 MiB at most.
 const BATCH_BYTES_MAX: usize = 32 << 20;
@@ -50,11 +57,7 @@ pub struct Shard {
     /// Runs with inputs to decide, each once.
     touched: VecDeque<PlanId>,
     wakes: BinaryHeap<Reverse<(Timestamp, PlanId)>>,
-    /// Runs that have tasks ready and found no room: by priority, then first come first served.
-    starved: BTreeMap<Place, PlanId>,
-    arrivals: u64,
-    /// The priorities of all runs that have attempts in flight or want some, summed.
-    contenders: u64,
+    starved: Starved,
     in_flight: u32,
     rules: Rules,
     roster: Roster,
@@ -66,9 +69,6 @@ pub struct Shard {
     appending: Vec<PlanId>,
     turn: Turn,
 }
-
-/// A place in the queue for room: higher priority first, then who came first.
-type Place = (Reverse<u8>, u64);
 
 impl Shard {
     /// A shard that keeps to `rules`.
@@ -83,9 +83,7 @@ impl Shard {
             slots: HashMap::new(),
             touched: VecDeque::new(),
             wakes: BinaryHeap::new(),
-            starved: BTreeMap::new(),
-            arrivals: 0,
-            contenders: 0,
+            starved: Starved::default(),
             observe_at: None,
             in_flight: 0,
             rules,
@@ -176,7 +174,6 @@ impl Shard {
                 self.roster.set_aside(&before);
                 self.roster.count(&before, &slot.agent_loads());
                 self.turn.actions.extend(outstanding);
-                self.count(plan);
                 self.touch(plan);
             }
             // Its state in memory is at least as new.
@@ -190,21 +187,6 @@ impl Shard {
                     self.roster.count(&[], &slot.agent_loads());
                 }
                 self.slots.insert(plan, slot);
-                self.count(plan);
-            }
-        }
-    }
-
-    /// Keeps the sum of contenders' priorities: who has attempts in flight or wants some.
-    fn count(&mut self, plan: PlanId) {
-        let Some(slot) = self.slots.get_mut(&plan) else { return };
-        let contends = slot.in_flight() > 0 || slot.wants_room();
-        if std::mem::replace(&mut slot.contends, contends) != contends {
-            let weight = u64::from(slot.priority());
-            if contends {
-                self.contenders += weight;
-            } else {
-                self.contenders -= weight;
             }
         }
     }
@@ -234,8 +216,7 @@ impl Shard {
             self.roster.count(&loads, &[]);
         }
         self.lacking.remove(&plan);
-        self.contenders -= if slot.contends { u64::from(slot.priority()) } else { 0 };
-        slot.starved.and_then(|place| self.starved.remove(&place));
+        self.starved.remove(plan);
         for ticket in slot.tickets() {
             let error = error.cloned().unwrap_or_else(|| not_here(plan));
             self.turn.replies.push((ticket, Err(error)));
@@ -256,10 +237,10 @@ impl Shard {
         self.wake_due(now);
         let silent = self.roster.expire(now);
         self.lose_agents(&silent);
-        self.feed_starved();
         self.feed_lacking();
         self.observe(now);
         if self.appending.is_empty() {
+            self.feed_starved();
             let (mut again, mut bytes) = (Vec::new(), 0);
             while let Some(plan) = self.touched.pop_front() {
                 let full = self.turn.append.len() == BATCH_RECORDS_MAX || bytes >= BATCH_BYTES_MAX;
@@ -318,14 +299,14 @@ impl Shard {
         }
     }
 
+    /// Those that have waited longest for room come before whoever has just given it back.
     fn feed_starved(&mut self) {
         let room = self.rules.in_flight_max.saturating_sub(self.in_flight) as usize;
-        for _ in 0..room.min(self.starved.len()) {
-            let Some((_, plan)) = self.starved.pop_first() else { break };
+        for plan in self.starved.first(room).into_iter().rev() {
             if let Some(slot) = self.slots.get_mut(&plan) {
-                slot.starved = None;
                 slot.due = true;
-                self.touch(plan);
+                slot.touched = true;
+                self.touched.push_front(plan);
             }
         }
     }
@@ -343,38 +324,47 @@ impl Shard {
         }
     }
 
+    /// What one run alone may have in flight.
+    fn ceiling(&self) -> u32 {
+        self.rules.in_flight_max - self.rules.in_flight_max / KEPT_FREE
+    }
+
     /// How many attempts a run may have in flight: what room there is, but while others wait for
     /// room no more than its share by priority.
     fn running_max(&self, slot: &Slot) -> u32 {
-        let in_flight = slot.in_flight();
-        let room = self.rules.in_flight_max.saturating_sub(self.in_flight - in_flight);
-        if self.starved.is_empty() {
-            return room;
-        }
-        let weight = u64::from(slot.priority());
-        let all = (self.contenders + if slot.contends { 0 } else { weight }).max(1);
-        let share = u64::from(self.rules.in_flight_max) * weight / all;
-        room.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
+        let others = self.in_flight - slot.in_flight();
+        let room = self.rules.in_flight_max.saturating_sub(others);
+        let share = self.starved.share(self.rules.in_flight_max, others, slot.priority());
+        room.min(share).min(self.ceiling())
     }
 
     fn decide(&mut self, plan: PlanId, now: Timestamp) {
-        let Some(slot) = self.slots.get(&plan) else { return };
-        let (before, running_max) = (slot.in_flight(), self.running_max(slot));
         let Some(slot) = self.slots.get_mut(&plan) else { return };
         slot.touched = false;
+        if !slot.is_idle() {
+            return;
+        }
+        self.starved.remove(plan);
+        let Some(slot) = self.slots.get(&plan) else { return };
+        let (before, running_max) = (slot.in_flight(), self.running_max(slot));
+        let is_alone = self.in_flight == before && self.starved.is_empty();
+        let inputs_max = if is_alone { usize::MAX } else { INPUTS_BESIDE_OTHERS };
+        let ceiling = self.ceiling();
+        let Some(slot) = self.slots.get_mut(&plan) else { return };
         let loads = self.roster.crew().is_some().then(|| slot.agent_loads());
         if let Some(loads) = &loads {
             self.roster.set_aside(loads);
         }
-        let decided = slot.decide(now, self.rules.terms(running_max, &self.roster));
+        let decided = slot.decide(now, self.rules.terms(running_max, &self.roster), inputs_max);
         if let Some(loads) = loads {
-            if decided.as_ref().is_some_and(|decided| decided.record.is_some()) {
+            if decided.record.is_some() {
                 slot.durable_loads.clone_from(&loads);
             }
             self.roster.count(&loads, &slot.agent_loads());
         }
-        let Some(decided) = decided else { return };
         self.in_flight = self.in_flight - before + slot.in_flight();
+        // With a record it is touched when that is durable.
+        let goes_on = decided.record.is_none() && !slot.inbox.is_empty();
         self.turn.replies.extend(decided.replies);
         self.turn.actions.extend(decided.actions);
         self.turn.append.extend(decided.record);
@@ -383,13 +373,12 @@ impl Shard {
         }
         if slot.lacks_agents() {
             self.lacking.insert(plan);
-        } else if slot.wants_room() && slot.starved.is_none() {
-            let place = (Reverse(slot.priority()), self.arrivals);
-            slot.starved = Some(place);
-            self.arrivals += 1;
-            self.starved.insert(place, plan);
+        } else if slot.wants_room() && slot.in_flight() < ceiling {
+            self.starved.insert(plan, slot.priority(), slot.in_flight());
         }
-        self.count(plan);
+        if goes_on {
+            self.touch(plan);
+        }
     }
 
     /// How the append of the last batch went, record by record in its order; `None`: nothing is
@@ -420,7 +409,8 @@ impl Shard {
                 Some(AppendResult::Refused(Refusal::WrongSequence)) | None => {
                     self.in_flight -= slot.in_flight();
                     slot.lose();
-                    self.count(plan);
+                    // It asks again when it is back.
+                    self.starved.remove(plan);
                     self.turn.reload.push(plan);
                 }
             }
@@ -431,10 +421,4 @@ impl Shard {
 fn not_here(plan: PlanId) -> Error {
     let message = format!("plan {plan} is not driven by this process any more");
     Error::new(l05_core::ErrorCode::VERSION_CONFLICT, message)
-}
-
-impl State {
-    fn is_idle(&self) -> bool {
-        matches!(self, State::Idle)
-    }
 }

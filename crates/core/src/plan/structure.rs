@@ -13,7 +13,7 @@ use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
 use crate::reference::{Binding, Reference, Source};
 use crate::suggest::{did_you_mean, nearest};
-use crate::task::Task;
+use crate::task::{Task, TaskDependency};
 
 /// The parsed form of a plan's tasks.
 #[derive(Debug)]
@@ -222,9 +222,10 @@ impl Resolver<'_> {
     ) -> BTreeMap<TaskIndex, Vec<String>> {
         let mut wanted: BTreeMap<TaskIndex, Vec<String>> = BTreeMap::new();
         let mut missing: HashSet<&str> = HashSet::new();
+        let mut listed: HashSet<&TaskDependency> = HashSet::new();
         for (d, dependency) in task.dependencies.iter().enumerate() {
             let id = dependency.task_id.as_str();
-            if task.dependencies[..d].contains(dependency) {
+            if !listed.insert(dependency) {
                 self.listed_twice(task, id, &format!("tasks[{i}].dependencies[{d}]"));
             }
             match self.ids.get(id) {

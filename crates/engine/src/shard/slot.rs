@@ -13,9 +13,7 @@ use l05_core::run::record::{Blob, Record};
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
 
-use super::{
-    Action, Assignment, Launch, Listing, Place, Produced, Question, Queued, Reply, Ticket,
-};
+use super::{Action, Assignment, Launch, Listing, Produced, Question, Queued, Reply, Ticket};
 
 /// Where a run stands between memory and journal.
 #[derive(Debug)]
@@ -37,10 +35,6 @@ pub(super) struct Slot {
     pub(super) inbox: VecDeque<Queued>,
     /// In the shard's list of runs to decide.
     pub(super) touched: bool,
-    /// Its place among the runs that want room.
-    pub(super) starved: Option<Place>,
-    /// Counted among those that have attempts in flight or want some.
-    pub(super) contends: bool,
     /// It was told that the run waits for people.
     waiting_told: bool,
     /// A timer fired or room came free.
@@ -89,8 +83,6 @@ impl Slot {
             state: State::Idle,
             inbox: VecDeque::new(),
             touched: false,
-            starved: None,
-            contends: false,
             waiting_told: false,
             due: false,
             wake_at: None,
@@ -103,7 +95,7 @@ impl Slot {
     }
 
     pub(super) fn durable(&self) -> Option<&Run> {
-        self.state.is_idle().then_some(&self.run)
+        self.is_idle().then_some(&self.run)
     }
 
     pub(super) fn in_flight(&self) -> u32 {
@@ -184,11 +176,14 @@ impl Slot {
         self.wake_at
     }
 
-    /// Decides everything in the inbox; `None` while an append or a reload is on its way.
-    pub(super) fn decide(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Decided> {
-        if !self.state.is_idle() {
-            return None;
-        }
+    /// Decides what is in the inbox, `inputs_max` of it at most. Not while an append or a reload is on
+    /// its way.
+    pub(super) fn decide(
+        &mut self,
+        now: Timestamp,
+        terms: Terms<'_>,
+        inputs_max: usize,
+    ) -> Decided {
         let first = Sequence(self.run.sequence().0 + 1);
         let mut decided = Decided::default();
         let (mut events, mut effects, mut blobs) = (Vec::new(), Vec::new(), Vec::<Blob>::new());
@@ -205,7 +200,8 @@ impl Slot {
             }
             let before = self.again.pop_front();
             let accepted_before = before.as_ref().is_some_and(|(_, answer)| answer.is_ok());
-            let full = blobs.iter().map(|blob| blob.json.len()).sum::<usize>() >= BLOB_BYTES_MAX;
+            let full = inputs.len() >= inputs_max
+                || blobs.iter().map(|blob| blob.json.len()).sum::<usize>() >= BLOB_BYTES_MAX;
             let next = || if full { None } else { self.inbox.pop_front() };
             let Some(queued) = before.map(|(queued, _)| queued).or_else(next) else {
                 break;
@@ -235,7 +231,7 @@ impl Slot {
             decided.replies = replies(inputs);
             decided.actions = effects.into_iter().filter_map(|e| self.action(e)).collect();
             decided.actions.extend(self.begins_to_wait());
-            return Some(decided);
+            return decided;
         }
         self.moved_at = now;
         let actor = inputs
@@ -252,7 +248,7 @@ impl Slot {
             blobs,
         }));
         self.state = State::Appending { inputs, effects };
-        Some(decided)
+        decided
     }
 
     /// Whether a report is of an executor that was given up: the attempt is another's now.
@@ -373,6 +369,11 @@ impl Slot {
     /// Another claim by this process: the newer epoch is the one that the store accepts.
     pub(super) fn raise_epoch(&mut self, epoch: Epoch) {
         self.epoch = self.epoch.max(epoch);
+    }
+
+    /// Whether memory and journal agree.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
     }
 
     pub(super) fn is_lost(&self) -> bool {
