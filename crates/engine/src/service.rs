@@ -111,15 +111,19 @@ impl PlanningService {
     pub async fn validate(&self, document: PlanDocument, strict: bool) -> Validation {
         let knowledge = self.knowledge().await;
         let agents = self.inner.driver.agents();
-        let around = Surroundings {
-            catalog: &self.inner.catalog,
-            agents: Agents::Registered(&agents),
-            knowledge: &knowledge,
-            limits: self.inner.limits,
-            now: self.now(),
-            strict,
+        let (service, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
+        let check = move || {
+            let around = Surroundings {
+                catalog: &service.inner.catalog,
+                agents: Agents::Registered(&agents),
+                knowledge: &knowledge,
+                limits: service.inner.limits,
+                now: service.now(),
+                strict,
+            };
+            validate(document, &around)
         };
-        validate(document, &around)
+        aside(is_large, check).await
     }
 
     /// What a document's plan would take: estimate and bound, whatever else is wrong with it.
@@ -461,7 +465,12 @@ impl PlanningService {
     /// A stored plan, its signature checked.
     pub async fn load(&self, id: PlanId) -> Result<Arc<Plan>, Error> {
         let stored = self.inner.plans.get(id).await?.ok_or_else(|| unknown(&id.to_string()))?;
-        let value: Value = serde_json::from_slice(&stored.document).map_err(|e| {
+        let (service, is_large) = (self.clone(), stored.document.len() > BYTES_LARGE);
+        aside(is_large, move || service.open(id, &stored.document)).await
+    }
+
+    fn open(&self, id: PlanId, stored: &[u8]) -> Result<Arc<Plan>, Error> {
+        let value: Value = serde_json::from_slice(stored).map_err(|e| {
             Error::new(
                 ErrorCode::SIGNATURE_INVALID,
                 format!("the stored plan {id} is damaged: {e}"),
@@ -516,6 +525,24 @@ enum Drive {
     Adopt,
     /// A new run of a plan that ended.
     Rerun(Rerun),
+}
+
+/// From here on, checking or opening a plan would hold up the runs of this process: some 5 ms.
+const TASKS_LARGE: usize = 1_000;
+const BYTES_LARGE: usize = 512 << 10;
+
+/// Long work goes to a thread that may block; short work is done at once.
+async fn aside<T: Send + 'static>(
+    is_large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if !is_large {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
 }
 
 /// The shortest beginning of an id that is looked up.

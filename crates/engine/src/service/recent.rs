@@ -28,6 +28,10 @@ struct Kept {
 
 impl RecentPlans {
     pub(super) fn keep(&self, plan: &Arc<Plan>) {
+        // It would push out all others and then itself.
+        if plan.graph().len() > TASKS_MAX {
+            return;
+        }
         let mut kept = self.kept.lock().expect("no code panics while it holds this lock");
         kept.tasks += plan.graph().len();
         kept.order.push_back(plan.id());
