@@ -532,10 +532,7 @@ const TASKS_LARGE: usize = 1_000;
 const BYTES_LARGE: usize = 512 << 10;
 
 /// Long work goes to a thread that may block; short work is done at once.
-async fn aside<T: Send + 'static>(
-    is_large: bool,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
+async fn aside<T: Send + 'static>(is_large: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
     if !is_large {
         return work();
     }

@@ -180,7 +180,9 @@ pub(super) fn plan(
     plan: PlanId,
 ) -> Result<Option<StoredPlan>, StoreError> {
     connection
-        .prepare_cached("SELECT goal, created_at, document FROM plan WHERE id = ?1")
+        .prepare_cached(
+            "SELECT goal, created_at, json FROM plan JOIN document ON plan = number WHERE id = ?1",
+        )
         .map_err(at)?
         .query_row([plan.0.as_bytes()], |row| {
             Ok(StoredPlan {

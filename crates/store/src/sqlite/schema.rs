@@ -46,6 +46,14 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;",
     "CREATE INDEX plan_to_drive ON plan (id) WHERE status IN ('EXECUTING', 'APPROVED');
     CREATE INDEX posted_plan ON posted (plan);",
+    // Beside the row that every append moves: SQLite reads the whole row to change it, and a
+    // document of 100,000 tasks has 50 MB.
+    "CREATE TABLE document (
+        plan INTEGER PRIMARY KEY REFERENCES plan (number),
+        json BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO document SELECT number, document FROM plan;
+    ALTER TABLE plan DROP COLUMN document;",
 ];
 
 /// How long a connection waits for another process's transaction.

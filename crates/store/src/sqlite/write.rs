@@ -185,11 +185,20 @@ pub(super) fn settle_posted(
 }
 
 pub(super) fn put(connection: &mut Connection, plan: &StoredPlan) -> rusqlite::Result<()> {
-    connection
+    let transaction = begin(connection)?;
+    let number = transaction
         .prepare_cached(
-            "INSERT OR IGNORE INTO plan (id, goal, status, created_at, document)
-             VALUES (?1, ?2, 'VALIDATED', ?3, ?4)",
+            "INSERT INTO plan (id, goal, status, created_at) VALUES (?1, ?2, 'VALIDATED', ?3)
+             ON CONFLICT DO NOTHING RETURNING number",
         )?
-        .execute(params![plan.plan_id.0.as_bytes(), plan.goal, plan.created_at.0, plan.document])?;
-    Ok(())
+        .query_row(params![plan.plan_id.0.as_bytes(), plan.goal, plan.created_at.0], |row| {
+            row.get::<_, i64>(0)
+        })
+        .optional()?;
+    if let Some(number) = number {
+        transaction
+            .prepare_cached("INSERT INTO document (plan, json) VALUES (?1, ?2)")?
+            .execute(params![number, plan.document])?;
+    }
+    transaction.commit()
 }

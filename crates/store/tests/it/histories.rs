@@ -348,7 +348,8 @@ async fn record(feature: &str) -> History {
     let plan_id = play(feature, folder.path()).await;
     let (status, result) = told(&service(folder.path()), plan_id).await;
     let database = Connection::open(folder.path().join(l05_store::sqlite::DATABASE_FILE)).unwrap();
-    let plan = "SELECT number, goal, status, created_at, document FROM plan";
+    let plan =
+        "SELECT number, goal, status, created_at, json FROM plan JOIN document ON plan = number";
     let (number, goal, status_column, created_at, document): (i64, String, String, i64, Vec<u8>) =
         database
             .query_row(plan, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))
@@ -390,13 +391,12 @@ fn restore(history: &History, folder: &Path) {
     let next = history.rows.last().map_or(1, |row| row.first + row.count);
     let epoch = history.rows.last().map_or(0, |row| row.epoch);
     let document = serde_json::to_vec(&history.document).unwrap();
-    let plan =
-        "INSERT INTO plan (number, id, goal, status, created_at, document, epoch, next_sequence)
-                VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let plan = "INSERT INTO plan (number, id, goal, status, created_at, epoch, next_sequence)
+                VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
     let id = history.plan_id.0.as_bytes();
-    let fields =
-        params![id, history.goal, history.status_column, history.created_at, document, epoch, next];
+    let fields = params![id, history.goal, history.status_column, history.created_at, epoch, next];
     database.execute(plan, fields).unwrap();
+    database.execute("INSERT INTO document VALUES (1, ?1)", [document]).unwrap();
     for row in &history.rows {
         let journal =
             "INSERT INTO journal (plan, first, count, epoch, at, format, crc, actor, body)

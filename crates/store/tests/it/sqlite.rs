@@ -64,6 +64,22 @@ fn many_make_one_file_at_once() {
     }
 }
 
+/// The document has a table of its own since schema 3.
+#[tokio::test]
+async fn an_older_file_is_brought_forward() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
+    old.execute_batch(include_str!("sqlite-2.sql")).unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let plan = store.get(plan_id(1)).await.unwrap().unwrap();
+        assert_eq!((plan.goal.as_str(), plan.created_at.0), ("old", 7));
+        assert_eq!(plan.document, br#"{"goal":"old"}"#);
+        claim(&store, 1).await;
+    }
+}
+
 /// Two records, then something done to the file behind the store's back.
 async fn damaged(sql: &str) -> Result<usize, StoreError> {
     let folder = tempfile::tempdir().unwrap();
