@@ -70,6 +70,7 @@ async fn an_older_file_is_brought_forward() {
     let folder = tempfile::tempdir().unwrap();
     let old = Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
     old.execute_batch(include_str!("sqlite-2.sql")).unwrap();
+    old.execute("UPDATE plan SET id = ?1", [plan_id(1).0.as_bytes()]).unwrap();
     drop(old);
     for _ in 0..2 {
         let store = SqliteStore::open(folder.path()).unwrap();
