@@ -289,7 +289,7 @@ fn a_stored_plan_or_journal_that_was_changed_is_refused() {
     behind("UPDATE journal SET body = CAST(replace(CAST(body AS TEXT), 'task', 'tasl') AS BLOB)");
     check(&sandbox, &["show", &id], 5, &["E5805", "checksum", &id]);
     behind(
-        "UPDATE plan SET document = CAST(replace(CAST(document AS TEXT), 'time.wait', 'time.wayt') AS BLOB)",
+        "UPDATE document SET json = CAST(replace(CAST(json AS TEXT), 'time.wait', 'time.wayt') AS BLOB)",
     );
     check(&sandbox, &["show", &id], 3, &["E5610"]);
     check(&sandbox, &["history"], 0, &[&id]);
