@@ -25,7 +25,7 @@ pub(crate) fn run(bench: &Bench) {
         return;
     }
     let runtime = runtime();
-    for store in ["memory", "sqlite"] {
+    for store in ["memory", "sqlite", "postgres"] {
         for tasks in ["noop", "brief"] {
             let name = format!("fair/{store}/{tasks}");
             if !bench.wants(&name) {

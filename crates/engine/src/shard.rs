@@ -42,8 +42,8 @@ use starved::Starved;
 
 /// The most records of one batch: a commit stays in the order of 10 ms.
 const BATCH_RECORDS_MAX: usize = 4_096;
-/// The most inputs of one run that a turn decides while others have attempts in flight or want some: a
-/// turn is then as short for a small run as a large one beside it lets it be. About 3 us each.
+/// The most inputs of one run that a turn decides while others have attempts in flight or want some,
+/// so that a small run need not wait long for its turn beside a large one. About 3 us each.
 const INPUTS_BESIDE_OTHERS: usize = 128;
 /// One run leaves this part of the room to others that may come: its attempts may take hours.
 const KEPT_FREE: u32 = 10;
@@ -301,8 +301,8 @@ impl Shard {
 
     /// Those that have waited longest for room come before whoever has just given it back.
     fn feed_starved(&mut self) {
-        let room = self.rules.in_flight_max.saturating_sub(self.in_flight) as usize;
-        for plan in self.starved.first(room).into_iter().rev() {
+        let first = self.starved.first(self.rules.in_flight_max, self.in_flight);
+        for plan in first.into_iter().rev() {
             if let Some(slot) = self.slots.get_mut(&plan) {
                 slot.due = true;
                 slot.touched = true;

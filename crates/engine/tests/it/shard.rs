@@ -14,25 +14,57 @@ use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::port::{AppendResult, Executor as _, Refusal};
 use l05_engine::shard::{Action, Input, Queued, Rules, Shard, Ticket, Turn};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::workload::{Script, ScriptedTools, plan, task};
 
 const NOW: Timestamp = Timestamp(1_000);
 
-fn two_steps(n: u128) -> Arc<Plan> {
+fn proven(n: u128, tasks: &[Value]) -> Arc<Plan> {
     let catalog = Catalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
-    let limits = Limits::default();
+    let limits = Limits { tasks_max: 1_000, complexity_max: 1e6, ..Limits::default() };
     let knowledge = Knowledge::default();
     let around = Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, NOW) };
-    let document = plan(&[task("a", "ok", &[]), task("b", "ok", &["a"])]);
+    let mut document = plan(tasks);
+    document.constraints.max_parallelism = 1_000;
     let identity = Identity {
         plan_id: PlanId(Uuid::from_u128(n)),
         goal_id: GoalId::from(Uuid::nil()),
         created_at: NOW,
     };
     Arc::new(validate(document, &around).into_plan(identity, NOW, Vec::new()).unwrap())
+}
+
+fn two_steps(n: u128) -> Arc<Plan> {
+    proven(n, &[task("a", "ok", &[]), task("b", "ok", &["a"])])
+}
+
+fn wide(n: u128, width: usize) -> Arc<Plan> {
+    let tasks: Vec<_> = (0..width).map(|i| task(&format!("t{i}"), "ok", &[])).collect();
+    proven(n, &tasks)
+}
+
+/// Which tasks of a plan start, turn by turn, until nothing more happens by itself.
+fn settle(shard: &mut Shard) -> Vec<(PlanId, u32)> {
+    let mut all = Vec::new();
+    loop {
+        let turn = shard.poll(NOW);
+        all.extend(turn.actions.iter().filter_map(|action| match action {
+            Action::Start(assignment) => Some((assignment.plan.id(), assignment.task.0)),
+            _ => None,
+        }));
+        if turn.append.is_empty() {
+            return all;
+        }
+        shard.appended(Some(&vec![AppendResult::Appended; turn.append.len()]));
+    }
+}
+
+fn begin(shard: &mut Shard, plan: &Arc<Plan>) -> Vec<(PlanId, u32)> {
+    open(shard, plan, &[]);
+    shard.handle(start(plan, 1));
+    settle(shard)
 }
 
 fn command(plan: &Plan, command: Command, ticket: Option<u64>) -> Input {
@@ -240,22 +272,11 @@ fn downtime_is_no_timeout() {
 
 #[test]
 fn many_reports_at_once_do_not_lift_the_process_limit() {
-    let catalog = Catalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
-    let limits = Limits { tasks_max: 1_000, complexity_max: 1e6, ..Limits::default() };
-    let knowledge = Knowledge::default();
-    let around = Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, NOW) };
-    let mut tasks: Vec<_> = (0..40).map(|i| task(&format!("a{i}"), "ok", &[])).collect();
     let firsts: Vec<String> = (0..40).map(|i| format!("a{i}")).collect();
     let needs: Vec<&str> = firsts.iter().map(String::as_str).collect();
+    let mut tasks: Vec<_> = firsts.iter().map(|id| task(id, "ok", &[])).collect();
     tasks.extend((0..200).map(|i| task(&format!("b{i}"), "ok", &needs)));
-    let mut document = plan(&tasks);
-    document.constraints.max_parallelism = 1_000;
-    let identity = Identity {
-        plan_id: PlanId(Uuid::from_u128(1)),
-        goal_id: GoalId::from(Uuid::nil()),
-        created_at: NOW,
-    };
-    let plan = Arc::new(validate(document, &around).into_plan(identity, NOW, Vec::new()).unwrap());
+    let plan = proven(1, &tasks);
     // One run may have nine tenths of it.
     let mut shard = Shard::new(Rules::room(55));
     open(&mut shard, &plan, &[]);
@@ -269,6 +290,69 @@ fn many_reports_at_once_do_not_lift_the_process_limit() {
     shard.poll(NOW);
     shard.appended(Some(&[AppendResult::Appended]));
     assert_eq!(started(&shard.poll(NOW)).len(), 50);
+}
+
+/// Its attempts may take hours: a tenth of the room is for those who come later.
+#[test]
+fn a_large_run_leaves_room_to_newcomers() {
+    let (large, small) = (wide(1, 100), wide(2, 2));
+    let mut shard = Shard::new(Rules::room(20));
+    assert_eq!(begin(&mut shard, &large).len(), 18);
+    assert_eq!(begin(&mut shard, &small), [(small.id(), 0), (small.id(), 1)]);
+}
+
+#[test]
+fn room_that_a_large_run_gives_back_goes_to_those_who_wait() {
+    let large = wide(1, 100);
+    let small: Vec<_> = (2..8).map(|n| wide(n, 2)).collect();
+    let mut shard = Shard::new(Rules::room(20));
+    begin(&mut shard, &large);
+    let at_once: usize = small.iter().map(|plan| begin(&mut shard, plan).len()).sum();
+    assert_eq!(at_once, 2, "the tenth that was free");
+    for task in 0..10 {
+        shard.handle(completed(&large, task));
+    }
+    let next = settle(&mut shard);
+    assert_eq!(next.len(), 10);
+    assert!(next.iter().all(|(plan, _)| *plan != large.id()), "{next:?}");
+    // All small ones have theirs: what comes free now is the large one's again.
+    shard.handle(completed(&large, 10));
+    assert_eq!(settle(&mut shard).len(), 1);
+}
+
+/// Two large runs share what the small one does not use, and nothing stays unused.
+#[test]
+fn no_room_is_idle_while_somebody_waits() {
+    let plans = [wide(1, 100), wide(2, 100), wide(3, 1)];
+    let mut shard = Shard::new(Rules::room(20));
+    let mut running: Vec<_> = plans.iter().flat_map(|plan| begin(&mut shard, plan)).collect();
+    for _ in 0..30 {
+        let oldest = running.iter().position(|(plan, _)| *plan == plans[0].id()).unwrap();
+        shard.handle(completed(&plans[0], running.remove(oldest).1));
+        running.extend(settle(&mut shard));
+        assert_eq!(running.len(), 20);
+    }
+    let has = plans.each_ref().map(|p| running.iter().filter(|(plan, _)| *plan == p.id()).count());
+    assert!(has[0].abs_diff(has[1]) <= 1 && has[2] == 1, "{has:?}");
+}
+
+/// A turn is not as long as everything that a large run has to say.
+#[test]
+fn a_flood_of_reports_leaves_a_turn_to_others() {
+    let (large, small) = (wide(1, 900), two_steps(2));
+    let mut shard = Shard::new(Rules::room(1_000));
+    begin(&mut shard, &large);
+    begin(&mut shard, &small);
+    for task in 0..600 {
+        shard.handle(completed(&large, task));
+    }
+    shard.handle(completed(&small, 0));
+    let turn = shard.poll(NOW);
+    let events: Vec<_> = turn.append.iter().map(|r| (r.plan, r.events.len())).collect();
+    assert_eq!(events, [(large.id(), 128), (small.id(), 2)]);
+    shard.appended(Some(&[AppendResult::Appended; 2]));
+    assert_eq!(settle(&mut shard), [(small.id(), 1)]);
+    assert_eq!(shard.durable(large.id()).unwrap().left(), 300, "nothing is lost on the way");
 }
 
 #[test]

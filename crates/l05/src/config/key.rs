@@ -141,7 +141,7 @@ pub static KEYS: &[Key] = &[
         name: "execution.max_in_flight",
         kind: Kind::Integer { min: 1, max: 100_000 },
         default: "1000",
-        meaning: "the most tasks running at once over all plans of the process",
+        meaning: "the most tasks running at once over all plans of the process; one plan takes nine tenths at most",
         aliases: &[],
     },
     Key {
