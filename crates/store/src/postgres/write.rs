@@ -13,7 +13,11 @@ use uuid::Uuid;
 use crate::codec::encode;
 
 /// One statement, so one commit, for the whole batch. The fence (epoch and sequence) is checked and
-/// moved by the same statement that writes; a record that it stops writes nothing.
+/// moved by the same statement that writes; a record that it stops writes nothing. Commands meant
+/// for a run that ended are not kept for the next one.
+///
+/// No transaction around it: a process that is frozen between two statements of one would keep its
+/// plans locked, and whoever takes them over would wait for as long as it sleeps.
 const APPEND: &str = "
     WITH batch AS (
         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
@@ -26,7 +30,7 @@ const APPEND: &str = "
                 ELSE run.owner END
         FROM batch
         WHERE run.id = batch.plan AND run.epoch = batch.epoch AND run.next_sequence = batch.first
-        RETURNING run.number, batch.place
+        RETURNING run.id, run.number, batch.place, batch.status
     ), written AS (
         INSERT INTO journal (plan, first, count, epoch, at, format, crc, actor, body)
         SELECT fenced.number, first, count, epoch, at, $10, crc, actor, body
@@ -37,18 +41,17 @@ const APPEND: &str = "
         FROM unnest($11::bigint[], $12::text[], $13::bytea[]) AS b (place, sha256, json)
         JOIN fenced USING (place)
         ON CONFLICT DO NOTHING
+    ), forgotten AS (
+        DELETE FROM posted USING fenced
+        WHERE posted.plan = fenced.id AND fenced.status <> 'EXECUTING'
     )
     SELECT place FROM fenced";
-
-/// Commands meant for a run that ended are not kept for the next one.
-const FORGET_POSTED: &str = "DELETE FROM posted WHERE plan = ANY($1)";
 
 pub(super) async fn append(
     pool: &PgPool,
     batch: &[Arc<Record>],
 ) -> Result<Vec<AppendResult>, sqlx::Error> {
     let columns = Columns::of(batch);
-    let mut transaction = pool.begin().await?;
     let written = sqlx::query(APPEND)
         .bind(&columns.plan)
         .bind(&columns.first)
@@ -63,7 +66,7 @@ pub(super) async fn append(
         .bind(&columns.blob_place)
         .bind(&columns.blob_sha256)
         .bind(&columns.blob_json)
-        .fetch_all(&mut *transaction)
+        .fetch_all(pool)
         .await?;
     let mut results = vec![None; batch.len()];
     for row in &written {
@@ -71,24 +74,14 @@ pub(super) async fn append(
         results[place as usize - 1] = Some(AppendResult::Appended);
     }
     if results.contains(&None) {
-        refusals(&mut transaction, batch, &mut results).await?;
+        refusals(pool, batch, &mut results).await?;
     }
-    let ended = |(record, result): (&Arc<Record>, &Option<AppendResult>)| {
-        let appended = *result == Some(AppendResult::Appended);
-        let status = status_after(&record.events).filter(|_| appended)?;
-        (status != PlanStatus::Executing).then_some(record.plan.0)
-    };
-    let ended: Vec<Uuid> = batch.iter().zip(&results).filter_map(ended).collect();
-    if !ended.is_empty() {
-        sqlx::query(FORGET_POSTED).bind(&ended).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await?;
     Ok(results.into_iter().flatten().collect())
 }
 
 /// Says why records were refused; these rows are locked by nobody and may have moved since.
 async fn refusals(
-    connection: &mut sqlx::PgConnection,
+    pool: &PgPool,
     batch: &[Arc<Record>],
     results: &mut [Option<AppendResult>],
 ) -> Result<(), sqlx::Error> {
@@ -98,7 +91,7 @@ async fn refusals(
     {
         let epoch: Option<i64> = sqlx::query_scalar("SELECT epoch FROM run WHERE id = $1")
             .bind(record.plan.0)
-            .fetch_optional(&mut *connection)
+            .fetch_optional(pool)
             .await?;
         *result = Some(AppendResult::Refused(match epoch {
             None => Refusal::UnknownPlan,

@@ -7,6 +7,7 @@ use l05_engine::port::{AppendResult, Claim, Journal, PlanCatalog, Renewal, Store
 use l05_store::PostgresStore;
 use l05_store::test_support::PrivatePostgres;
 use sqlx::postgres::PgPoolOptions;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::conformance::{plan_id, record, started, stored};
 
@@ -105,6 +106,63 @@ async fn a_neighbour_that_was_killed_owns_nothing_any_more() {
     assert_eq!(second.unowned(5).await.unwrap(), [plan_id(1)]);
     assert!(claim(&second, 1).await > epoch);
     assert!(!file.exists());
+}
+
+/// A network that falls silent: after `answers` more answers of the server, nothing passes, and
+/// nobody is told.
+async fn silent_after(server: &PrivatePostgres) -> (String, tokio::sync::watch::Sender<usize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = server.url();
+    let to = url.split_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+    let (left, budget) = tokio::sync::watch::channel(usize::MAX);
+    let spend = left.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(&to).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            let (spend, mut budget) = (spend.clone(), budget.clone());
+            tokio::spawn(async move {
+                let mut answer = vec![0; 1 << 16];
+                loop {
+                    let n = from_server.read(&mut answer).await.unwrap_or(0);
+                    budget.wait_for(|left| *left > 0).await.unwrap();
+                    spend.send_modify(|left| *left -= 1);
+                    if n == 0 || to_client.write_all(&answer[..n]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (format!("postgres://postgres@127.0.0.1:{port}/postgres"), left)
+}
+
+/// What is frozen, or cut off, in the middle of an append holds no plan back from who takes over.
+#[tokio::test]
+async fn a_worker_that_is_frozen_holds_no_plan() {
+    let server = PrivatePostgres::start_unsafe().unwrap();
+    let other = connect(&server).await;
+    for answered in 0..8 {
+        let (url, answers) = silent_after(&server).await;
+        let folder = tempfile::tempdir().unwrap();
+        let frozen = PostgresStore::connect(&url, folder.path()).await.unwrap();
+        let n = 1 + answered as u128;
+        frozen.put(stored(n)).await.unwrap();
+        let epoch = claim(&frozen, n).await;
+        frozen.append(vec![record(plan_id(n), epoch, 1, vec![started()])]).await.unwrap();
+        answers.send_replace(answered);
+        let append = frozen.append(vec![record(plan_id(n), epoch, 2, vec![started()])]);
+        tokio::pin!(append);
+        let stuck = tokio::time::timeout(Duration::from_millis(200), &mut append).await;
+        let expire = "UPDATE l05.worker SET expires_at = expires_at - interval '11 s'";
+        sql(&server.url(), expire).await;
+        other.renew(other.worker()).await.unwrap();
+        let taken = tokio::time::timeout(Duration::from_secs(3), claim(&other, n)).await;
+        assert!(taken.is_ok_and(|by| by > epoch), "after {answered} answers ({stuck:?})");
+    }
 }
 
 #[tokio::test]
