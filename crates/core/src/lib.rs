@@ -24,6 +24,7 @@ pub mod suggest;
 
 pub mod catalog;
 mod constraints;
+pub mod decomposition;
 pub mod estimate;
 pub mod explain;
 pub mod graph;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use l05_core::decomposition::{Reading, answer_text, read_answer};
 use l05_core::import::{Imported, read_markdown};
 use l05_core::{Error, ErrorCode};
 use serde_json::Value;
@@ -10,12 +11,12 @@ use serde_json::Value;
 use super::Context;
 use super::batch::{self, BatchArgs};
 use super::exit::Exit;
-use super::plan_file::read_text;
+use super::plan_file::{read_bytes, read_text};
 
 /// Read a plan that was written for people
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  l05 import plan.md --format markdown --output json\n  l05 import --format markdown --batch - < plans.ndjson"
+    after_help = "Examples:\n  l05 import plan.md --format markdown --output json\n  l05 import answer.txt --format answer > plan.yaml\n  l05 import --format answer --batch - < answers.ndjson"
 )]
 pub(crate) struct ImportArgs {
     /// The file
@@ -23,6 +24,9 @@ pub(crate) struct ImportArgs {
     /// What it is written in
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Keep a step of unknown shape, described by its text (--format answer)
+    #[arg(long)]
+    lenient: bool,
     #[command(flatten)]
     batch: BatchArgs,
 }
@@ -38,13 +42,15 @@ enum Format {
 
 pub(crate) fn import(context: &Context, args: &ImportArgs) -> Result<Exit, Error> {
     let limits = context.config.text_limits;
-    if args.format == Format::Answer {
-        return Err(Error::new(
-            ErrorCode::CONFIG_ERROR,
-            "--format answer is not available in this version",
-        )
-        .suggest("it comes with decomposition by models; --format markdown reads lists of steps"));
+    if args.lenient && args.format != Format::Answer {
+        let message = "--lenient belongs to --format answer";
+        return Err(Error::new(ErrorCode::CONFIG_ERROR, message)
+            .suggest("leave it out: a list in Markdown has steps of one shape"));
     }
+    let read = |text: &str| match args.format {
+        Format::Markdown => read_markdown(text),
+        Format::Answer => read_answer(text, Reading { lenient: args.lenient }),
+    };
     let Some(file) = args.batch.single(&args.file, "a file")? else {
         return batch::run(limits.bytes_max, |line| {
             let names = ["answer", "text", "markdown"];
@@ -53,11 +59,14 @@ pub(crate) fn import(context: &Context, args: &ImportArgs) -> Result<Exit, Error
                 return Err(Error::new(ErrorCode::PLAN_MALFORMED, message)
                     .suggest("write {\"id\": 1, \"answer\": \"1. …\"}"));
             };
-            let imported = read_markdown(text)?;
-            Ok(serde_json::to_value(imported).expect("results are plain data"))
+            Ok(serde_json::to_value(read(text)?).expect("results are plain data"))
         });
     };
-    let imported = read_markdown(&read_text(file, limits)?)?;
+    let imported = match args.format {
+        Format::Markdown => read(&read_text(file, limits)?)?,
+        // A model's answer may be anything, and says in its error what it is.
+        Format::Answer => read(&answer_text(&read_bytes(file, limits)?))?,
+    };
     context.output.result(&imported, text);
     Ok(Exit::Done)
 }

@@ -39,12 +39,22 @@ struct Verdict<'v> {
 
 /// Reads the text of a file within limits. Never waits on a pipe, never reads a folder.
 pub(crate) fn read_text(path: &Path, limits: TextLimits) -> Result<String, Error> {
+    String::from_utf8(read_bytes(path, limits)?).map_err(|e| {
+        let at = e.utf8_error().valid_up_to() + 1;
+        unreadable(&path.display().to_string(), format!("it is not UTF-8 (byte {at})"))
+    })
+}
+
+fn unreadable(name: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {why}"))
+        .detail("document", name)
+        .suggest("name a plan file (YAML or JSON)")
+}
+
+/// The same, whatever its bytes are.
+pub(crate) fn read_bytes(path: &Path, limits: TextLimits) -> Result<Vec<u8>, Error> {
     let name = path.display().to_string();
-    let unreadable = |why: String| {
-        Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {why}"))
-            .detail("document", name.as_str())
-            .suggest("name a plan file (YAML or JSON)")
-    };
+    let unreadable = |why: String| unreadable(&name, why);
     let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no file `{name}`"))
@@ -70,9 +80,7 @@ pub(crate) fn read_text(path: &Path, limits: TextLimits) -> Result<String, Error
     if bytes.len() > limits.bytes_max {
         return Err(too_long(bytes.len()));
     }
-    String::from_utf8(bytes).map_err(|e| {
-        unreadable(format!("it is not UTF-8 (byte {})", e.utf8_error().valid_up_to() + 1))
-    })
+    Ok(bytes)
 }
 
 /// Reads a plan document; all problems of its form at once.

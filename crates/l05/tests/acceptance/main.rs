@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
+mod answers;
 mod input_policy;
 mod plans;
 mod schedules;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{data, json, json_lines};
 
 /// Lines through `l05 … --batch -`.
-fn batch(arguments: &[&str], lines: &[Value]) -> Vec<Value> {
+pub(crate) fn batch(arguments: &[&str], lines: &[Value]) -> Vec<Value> {
     let folder = tempfile::tempdir().expect("a folder");
     let mut child = Command::new(env!("CARGO_BIN_EXE_l05"))
         .args(arguments)
@@ -158,6 +158,8 @@ fn worfbench_workflows_parse_to_acyclic_plans() {
     let lines: Vec<Value> =
         rows.iter().map(|row| json!({"id": row["id"], "answer": row["gold_text"]})).collect();
     let imported = batch(&["import", "--format", "markdown"], &lines);
+    // As a model's answer they are the same.
+    assert_eq!(batch(&["import", "--format", "answer"], &lines), imported);
     let plans: Vec<Value> = imported
         .iter()
         .map(|answer| {

@@ -338,9 +338,29 @@ fn markdown_plans_become_plan_files() {
     sandbox.write("plan.yaml", &ran.stdout);
     let (_, verdict) = sandbox.json(&["validate", "plan.yaml"]);
     assert_eq!((&verdict["stats"]["tasks"], &verdict["stats"]["edges"]), (&json!(3), &json!(2)));
-    let ran = sandbox.run(&["import", "plan.md", "--format", "answer"]);
-    assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("not available in this version"));
+}
+
+/// A model's raw text becomes a plan file; what is none is refused with what it is instead.
+#[test]
+fn answers_of_models_become_plan_files() {
+    let sandbox = Sandbox::new();
+    let answer = "Sure:\n```json\n{'steps': [{'name': 'List', 'tool': 'fs.list', 'args': {'path': '.',}}, \
+        {'name': 'Tell', 'tool': 'text.render', 'after': 1, 'args': {'template': 'x', 'data': {'n': '$[1].output.totals'}}}]\n```\nBye.";
+    sandbox.write("answer.txt", answer);
+    let ran = sandbox.run(&["import", "answer.txt", "--format", "answer"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("# understood: trailing commas were left out"), "{}", ran.stdout);
+    sandbox.write("plan.yaml", &ran.stdout);
+    let (code, verdict) = sandbox.json(&["validate", "plan.yaml"]);
+    assert_eq!((code, &verdict["stats"]["edges"]), (0, &json!(1)), "{verdict}");
+    let odd = json!({ "steps": [{ "name": "a" }, 7] });
+    let first = json!({"id": 1, "answer": odd.to_string()}).to_string();
+    let lines = format!("{first}\n{}\n", json!({"id": 2, "answer": "I can't."}));
+    let refused = sandbox.batch(&["import", "--format", "answer"], &lines);
+    assert_eq!(refused[0]["error"]["code"], "E5106");
+    assert_eq!(refused[1]["error"]["code"], "E5106");
+    let kept = sandbox.batch(&["import", "--format", "answer", "--lenient"], &format!("{first}\n"));
+    assert_eq!(kept[0]["plan"]["tasks"][1]["name"], "7");
 }
 
 /// A misfit is shown by a value, and a conversion or a promise mends it.
