@@ -3,6 +3,7 @@
 //! Model gateways, MCP servers, agents and secret stores join here as they come.
 
 pub mod keyfile;
+pub mod model;
 pub mod templates;
 pub mod tokens;
 pub mod tools;

@@ -27,6 +27,28 @@ pub enum Decision {
         /// All that fit at all, best first.
         considered: Vec<ConsideredTemplate>,
     },
+    /// A model made the plan.
+    Model {
+        /// What was asked for.
+        asked: String,
+        /// The kind of gateway.
+        gateway: String,
+        /// The model that answered.
+        model: String,
+        /// The version of the prompts.
+        prompt_version: u32,
+        /// Why a model and no template.
+        why: String,
+        /// Each answer, with what was wrong with it.
+        rounds: Vec<ModelRound>,
+    },
+    /// What was tried first failed, and something else was taken.
+    Fallback {
+        /// What failed, and how.
+        failed: String,
+        /// What was taken instead.
+        taken: String,
+    },
     /// What was checked and what came of it.
     Validation {
         /// Tasks.
@@ -75,6 +97,19 @@ pub enum Decision {
         /// Each limit with what is expected of it.
         limits: Vec<LimitUse>,
     },
+}
+
+/// One answer of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRound {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// What made it unusable; empty: it was used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// A template that was looked at.
@@ -213,7 +248,9 @@ pub fn explain(document: &PlanDocument, events: &[PublicEvent], topic: Topic) ->
 
 fn topic_of(decision: &Decision) -> Topic {
     match decision {
-        Decision::Strategy { .. } => Topic::Decomposition,
+        Decision::Strategy { .. } | Decision::Model { .. } | Decision::Fallback { .. } => {
+            Topic::Decomposition
+        }
         Decision::Validation { .. } => Topic::Validation,
         Decision::Assignment { .. } => Topic::Assignment,
         Decision::CriticalPath { .. } | Decision::Schedule { .. } => Topic::Scheduling,
@@ -249,6 +286,21 @@ impl Telling {
                         other.template, other.confidence
                     ));
                 }
+            }
+            Decision::Model { asked, gateway, model, prompt_version, why, rounds } => {
+                let tokens: u64 = rounds.iter().map(|r| r.input_tokens + r.output_tokens).sum();
+                self.say(format!(
+                    "The model `{model}` ({gateway}) made the plan (strategy {asked}): {why}. It took {} answers and {tokens} tokens with prompts of version {prompt_version}.",
+                    rounds.len()
+                ));
+                for (round, answer) in (1..).zip(rounds) {
+                    for problem in answer.problems.iter().take(NAMED_MAX) {
+                        self.say(format!("Answer {round} was sent back: {problem}."));
+                    }
+                }
+            }
+            Decision::Fallback { failed, taken } => {
+                self.say(format!("{failed}; {taken}."));
             }
             Decision::Validation { tasks, edges, implied, redundant, undecided, warnings } => {
                 self.say(format!(

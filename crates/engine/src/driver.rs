@@ -8,6 +8,7 @@ mod attempt;
 mod handle;
 mod journal;
 mod lease;
+mod model_task;
 mod resolve;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -32,6 +33,7 @@ pub(crate) use attempt::Workbench;
 pub(crate) use handle::{Ended, Handle, Message};
 pub(crate) use journal::{fold, release};
 use lease::Lease;
+pub(crate) use model_task::ModelTasks;
 pub(crate) use resolve::Loader;
 
 /// Messages that may wait for the driver; past it executors and callers wait too.

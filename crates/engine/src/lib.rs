@@ -5,6 +5,7 @@
 //! touches the world comes in through [`port`].
 
 pub mod costs;
+pub mod decomposer;
 pub mod keys;
 pub mod memory;
 pub mod port;

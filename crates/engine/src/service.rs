@@ -6,6 +6,7 @@ mod builder;
 mod planning;
 mod recent;
 mod starting;
+mod strategy;
 mod watch;
 
 use std::collections::HashSet;
@@ -31,6 +32,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::costs::{self, Costs};
+use crate::decomposer::Decomposer;
+use crate::decomposer::bulkhead::Bulkhead;
 use crate::driver::{Ended, Handle, Message, fold, release};
 use crate::experience::Book;
 use crate::keys::PlanKeys;
@@ -62,22 +65,29 @@ pub struct Adopted {
 /// The planning layer. Cheap to clone; all clones are one service.
 #[derive(Clone)]
 pub struct PlanningService {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     journal: Arc<dyn Journal>,
     plans: Arc<dyn PlanCatalog>,
-    clock: Arc<dyn Clock>,
-    catalog: Arc<Catalog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) catalog: Arc<Catalog>,
     templates: Arc<TemplateLibrary>,
     keys: PlanKeys,
-    limits: Limits,
+    pub(crate) limits: Limits,
     book: Book,
     experience_days: u32,
     policy: Policy,
     require_signed: bool,
     template_threshold: f64,
+    fallback_threshold: f64,
+    decomposer: Option<Arc<Decomposer>>,
+    /// Why there is no model, for whoever asks for one.
+    no_model: Option<String>,
+    matcher: Bulkhead,
+    validator: Bulkhead,
+    resolver: Bulkhead,
     worker: WorkerId,
     answer_within_millis: Option<u64>,
     recent: recent::RecentPlans,
@@ -108,7 +118,14 @@ impl PlanningService {
 
     /// Checks a document on all levels, against this service's tools, agents and limits, with
     /// estimates from its earlier runs.
-    pub async fn validate(&self, document: PlanDocument, strict: bool) -> Validation {
+    ///
+    /// Err: too many validations are waiting (E5104).
+    pub async fn validate(
+        &self,
+        document: PlanDocument,
+        strict: bool,
+    ) -> Result<Validation, Error> {
+        let _place = self.inner.validator.enter(self.now()).await?;
         let knowledge = self.knowledge().await;
         let agents = self.inner.driver.agents();
         let (service, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
@@ -123,12 +140,12 @@ impl PlanningService {
             };
             validate(document, &around)
         };
-        aside(is_large, check).await
+        Ok(aside(is_large, check).await)
     }
 
     /// What a document's plan would take: estimate and bound, whatever else is wrong with it.
     pub async fn estimate_cost(&self, document: PlanDocument) -> Result<Costs, Error> {
-        let validation = self.validate(document.clone(), false).await;
+        let validation = self.validate(document.clone(), false).await?;
         match validation.figures {
             Some(figures) => Ok(Costs::of(&document, figures.estimate, figures.bound)),
             None => {
@@ -465,6 +482,7 @@ impl PlanningService {
     /// A stored plan, its signature checked.
     pub async fn load(&self, id: PlanId) -> Result<Arc<Plan>, Error> {
         let stored = self.inner.plans.get(id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+        let _place = self.inner.resolver.enter(self.now()).await?;
         let (service, is_large) = (self.clone(), stored.document.len() > BYTES_LARGE);
         aside(is_large, move || service.open(id, &stored.document)).await
     }

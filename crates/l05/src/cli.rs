@@ -4,6 +4,7 @@ mod approval;
 mod batch;
 mod check_goal;
 mod cost;
+mod doctor;
 mod exit;
 mod graph;
 mod import;
@@ -121,6 +122,8 @@ enum Command {
     Errors(reference::ErrorsArgs),
     /// Check a goal's text against the input policy
     CheckGoal(check_goal::CheckGoalArgs),
+    /// Say what is here and what is not: store, tools, templates, model gateway
+    Doctor,
     /// Print a JSON Schema
     Schema(reference::SchemaArgs),
     /// The configuration
@@ -242,6 +245,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Tools(command) => reference::tools(context, &command),
         Command::Errors(args) => reference::errors(context, &args),
         Command::CheckGoal(args) => check_goal::check_goal(context, &args),
+        Command::Doctor => on_runtime(doctor::doctor(context)),
         Command::Schema(args) => Ok(reference::schema(context, &args)),
         Command::Config(command) => Ok(reference::config(context, &command)),
         Command::Completions { shell } => {

@@ -1,5 +1,7 @@
 //! From configuration to service: the only place where ports meet their adapters.
 
+mod model;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use l05_engine::PlanningService;
 use l05_engine::port::{Clock as _, SystemClock};
 use l05_engine::service::{self, Builder};
 use l05_store::{PostgresStore, SqliteStore};
+
+pub use model::{ModelChoice, choose as choose_model};
 
 use crate::config::Config;
 
@@ -57,8 +61,16 @@ pub async fn service(config: &Config) -> Result<Composed, Error> {
         .policy(config.policy)
         .require_signed_plans(config.require_signed_plans)
         .template_threshold(config.template_threshold)
+        .fallback_threshold(config.fallback_threshold)
+        .bulkheads(config.bulkheads)
         .in_flight_max(config.max_in_flight)
         .answer_within(config.answer_within);
+    model::check(&config.model)?;
+    let choice = choose_model(config).await?;
+    builder = match choice.gateway {
+        Some(gateway) => builder.model(gateway, choice.rules),
+        None => builder.no_model(choice.why),
+    };
     if let Some(path) = &config.catalog {
         builder = builder.catalog(catalog_file(path, config.text_limits)?);
     }
@@ -84,6 +96,17 @@ async fn with_store(builder: Builder, config: &Config) -> Result<Builder, Error>
             Ok(builder.worker(store.worker()).store(Arc::new(store)))
         }
     }
+}
+
+/// Opens the store and tells what it is.
+pub async fn store_opens(config: &Config) -> Result<String, Error> {
+    let folder = &config.data_dir;
+    fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
+    with_store(PlanningService::builder(), config).await?;
+    Ok(match &config.store_url {
+        Some(_) => "PostgreSQL answers (store.url)".to_owned(),
+        None => format!("SQLite in {}", folder.display()),
+    })
 }
 
 /// What a document is validated with where no service is needed: no store is opened, and no earlier

@@ -2,6 +2,7 @@
 
 mod key;
 mod load;
+mod model;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +11,11 @@ use l05_core::document::TextLimits;
 use l05_core::estimate::{CostModel, Prices};
 use l05_core::goal::input::Policy;
 use l05_core::validate::Limits;
+use l05_engine::decomposer::Bulkheads;
 
 pub use key::{KEYS, Key, Kind};
 pub use load::{Layers, Setting, Settings, load};
+pub use model::{GatewayKind, ModelConfig};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -37,6 +40,12 @@ pub struct Config {
     pub strategy: String,
     /// The confidence from which a template is taken.
     pub template_threshold: f64,
+    /// The same when the model failed.
+    pub fallback_threshold: f64,
+    /// What answers prompts, and how it is asked.
+    pub model: ModelConfig,
+    /// How many of each kind of work may be under way.
+    pub bulkheads: Bulkheads,
     /// Limits on plans.
     pub limits: Limits,
     /// What estimates are made from.

@@ -53,7 +53,7 @@ pub fn answer_text(bytes: &[u8]) -> String {
 }
 
 /// Reads an answer that has JSON in it.
-pub(crate) fn read_draft(text: &str, reading: Reading) -> Result<Draft, Error> {
+pub fn read_draft(text: &str, reading: Reading) -> Result<Draft, Error> {
     if text.len() > IMPORT_BYTES_MAX {
         let message = format!("the answer has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
         return Err(Error::new(ErrorCode::REQUEST_TOO_LARGE, message));

@@ -58,6 +58,28 @@ impl Draft {
         Value::Object(plan)
     }
 
+    /// States each dependency that a reference implies (spec 02, 2.6); what was added is reported.
+    pub fn state_implied(&mut self) {
+        let ids: HashSet<String> = self.steps.iter().map(|step| step.id.clone()).collect();
+        for step in &mut self.steps {
+            let mut named = Vec::new();
+            for value in step.fields.values() {
+                each_reference(value, &mut |id| named.push(id.to_owned()));
+            }
+            for id in named {
+                let is_new = ids.contains(&id)
+                    && id != step.id
+                    && !step.needs.iter().any(|need| need.task == id);
+                if is_new {
+                    let note =
+                        format!("`{}` uses the output of `{id}`: it waits for it now", step.id);
+                    self.repairs.push(note);
+                    step.needs.push(Need::on(id));
+                }
+            }
+        }
+    }
+
     /// Puts the steps of `sub` in the place of a step, as `parent.child`. Its roots inherit what the
     /// parent needs, and what needs the parent needs its leaves. References to the parent's output
     /// are bound to what the sub-plan declares as its own, else to its only leaf.
@@ -88,7 +110,7 @@ impl Draft {
             if is_root {
                 step.needs.extend(inherited.iter().cloned());
             }
-            rename(&mut step.fields, &|id| renamed.get(id).map(|new| format!("[{new}]")));
+            rename(&mut step.fields, &mut |id| renamed.get(id).map(|new| format!("[{new}]")));
             step.id = renamed[&step.id].clone();
             steps.push(step);
         }
@@ -118,7 +140,7 @@ impl Draft {
         }
         if let Some(declared) = &sub.output {
             let mut value = json!(declared);
-            rename_value(&mut value, &|id| renamed.get(id).map(|new| format!("[{new}]")));
+            rename_value(&mut value, &mut |id| renamed.get(id).map(|new| format!("[{new}]")));
             return Ok(value.as_str().map(ToOwned::to_owned));
         }
         match leaves {
@@ -169,6 +191,21 @@ impl Need {
     }
 }
 
+/// Tells the id of each reference in a value.
+fn each_reference(value: &Value, found: &mut dyn FnMut(&str)) {
+    match value {
+        Value::String(text) => {
+            let _ = renamed_text(text, &mut |id| {
+                found(id);
+                None
+            });
+        }
+        Value::Array(items) => items.iter().for_each(|item| each_reference(item, found)),
+        Value::Object(members) => members.values().for_each(|item| each_reference(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// Who needed the parent needs each of its leaves, once.
 fn redirect(needs: &mut Vec<Need>, parent: &str, leaves: &[String]) {
     let Some(at) = needs.iter().position(|need| need.task == parent) else { return };
@@ -193,13 +230,13 @@ fn is_referenced(draft: &Draft, id: &str) -> bool {
 }
 
 /// Puts other ids into the references of all texts; `new(id)` gives the brackets with the new id.
-pub(super) fn rename(fields: &mut Map<String, Value>, new: &dyn Fn(&str) -> Option<String>) {
+pub(super) fn rename(fields: &mut Map<String, Value>, new: &mut dyn FnMut(&str) -> Option<String>) {
     for value in fields.values_mut() {
         rename_value(value, new);
     }
 }
 
-fn rename_value(value: &mut Value, new: &dyn Fn(&str) -> Option<String>) {
+fn rename_value(value: &mut Value, new: &mut dyn FnMut(&str) -> Option<String>) {
     match value {
         Value::String(text) => {
             if let Some(renamed) = renamed_text(text, new) {
@@ -213,7 +250,7 @@ fn rename_value(value: &mut Value, new: &dyn Fn(&str) -> Option<String>) {
 }
 
 /// The text with each `$[id]` and `${[id]` renamed; none when there is nothing to rename.
-fn renamed_text(text: &str, new: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+fn renamed_text(text: &str, new: &mut dyn FnMut(&str) -> Option<String>) -> Option<String> {
     let mut out = String::new();
     let mut copied = 0;
     let mut at = 0;
@@ -245,7 +282,7 @@ fn renamed_text(text: &str, new: &dyn Fn(&str) -> Option<String>) -> Option<Stri
 fn rename_output(fields: &mut Map<String, Value>, parent: &str, stand_in: &str) {
     // `$[child].output.x`: what stands between the dollar and the reader's own path.
     let Some(target) = stand_in.strip_prefix('$') else { return };
-    rename(fields, &|id| (id == parent).then(|| format!("{target}\u{0}")));
+    rename(fields, &mut |id| (id == parent).then(|| format!("{target}\u{0}")));
     for value in fields.values_mut() {
         join_paths(value);
     }

@@ -6,11 +6,17 @@ mod answer;
 mod draft;
 mod json;
 mod links;
+mod prompt;
 mod quoted;
+mod schema;
 mod steps;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Reading, answer_text, read_answer, read_value};
+pub use answer::{Reading, answer_text, read_answer, read_draft, read_value};
 pub use draft::{Draft, DraftStep, Need};
+pub use prompt::{
+    SystemPrompt, Told, goal_prompt, prompt_version, repair_prompt, system_prompt, task_prompt,
+};
+pub use schema::answer_schema;

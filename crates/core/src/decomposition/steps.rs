@@ -393,7 +393,7 @@ impl Reader {
                     step.needs.push(Need { task, terms: one.terms.clone() });
                 }
             }
-            rename(&mut step.fields, &|id| {
+            rename(&mut step.fields, &mut |id| {
                 let is_number = id.bytes().all(|b| b.is_ascii_digit());
                 names
                     .find(id, is_number)

@@ -12,7 +12,9 @@ use crate::document::reader::{Field, Object, Reader, aliased, plain};
 use crate::estimate::{Bound, PlanEstimate};
 use crate::explain::Decision;
 use crate::finding::Finding;
-use crate::goal::{CONSTRAINT_FIELDS, GoalConstraints, PRIORITY_DEFAULT, read_constraints};
+use crate::goal::{
+    CONSTRAINT_FIELDS, GoalConstraints, INTEGER_MAX, PRIORITY_DEFAULT, read_constraints,
+};
 use crate::id::{AgentDid, GoalId, PlanId};
 use crate::resource::ResourceConstraints;
 use crate::task::{Task, read_task};
@@ -88,6 +90,18 @@ pub struct PlanMetadata {
     /// Its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_version: Option<String>,
+    /// The kind of gateway, where a model made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The version of the prompts that it was asked with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_version: Option<u32>,
+    /// Model tokens that making it took, in and out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decomposition_tokens: Option<u64>,
     /// How well it fits the goal, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
@@ -256,6 +270,10 @@ pub(crate) static METADATA_FIELDS: &[Field] = &[
     plain("strategy"),
     plain("template_id"),
     plain("template_version"),
+    plain("provider"),
+    plain("model"),
+    plain("prompt_version"),
+    plain("decomposition_tokens"),
     plain("confidence"),
     plain("requires_approval"),
     plain("approval_reasons"),
@@ -341,6 +359,12 @@ fn read_metadata(reader: &Reader, plan: &Object<'_>) -> PlanMetadata {
         strategy: object.choice("strategy"),
         template_id: object.text("template_id"),
         template_version: object.text("template_version"),
+        provider: object.text("provider"),
+        model: object.text("model"),
+        prompt_version: object
+            .integer("prompt_version", 1..=u64::from(u32::MAX))
+            .and_then(|version| u32::try_from(version).ok()),
+        decomposition_tokens: object.integer("decomposition_tokens", 0..=INTEGER_MAX),
         confidence: object.number("confidence", 0.0..=1.0),
         requires_approval: object.boolean("requires_approval").unwrap_or(false),
         approval_reasons: object.texts("approval_reasons"),

@@ -9,10 +9,10 @@ use l05_core::plan::digest_hex;
 use l05_core::run::command::Outcome;
 use l05_core::run::event::{Output, TaskError, Usage};
 use l05_core::run::record::Blob;
-use l05_core::task::Task;
+use l05_core::task::{Task, TaskType};
 use serde_json::Value;
 
-use super::resolve::Loader;
+use super::resolve::{Loader, Resolved};
 use crate::port::{BoxFuture, CancelSignal, Executed, Executor, ToolCall};
 use crate::shard::Assignment;
 
@@ -27,6 +27,8 @@ const OUTPUT_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone)]
 pub(crate) struct Workbench {
     executors: Arc<BTreeMap<String, Arc<dyn Executor>>>,
+    /// Does LLM_CALL tasks, where there is a model.
+    model: Option<Arc<dyn Executor>>,
     catalog: Arc<Catalog>,
 }
 
@@ -38,12 +40,16 @@ pub(crate) struct Done {
 }
 
 impl Workbench {
-    pub(crate) fn new(executors: &[Arc<dyn Executor>], catalog: Arc<Catalog>) -> Workbench {
+    pub(crate) fn new(
+        executors: &[Arc<dyn Executor>],
+        model: Option<Arc<dyn Executor>>,
+        catalog: Arc<Catalog>,
+    ) -> Workbench {
         let by_tool = executors
             .iter()
             .flat_map(|e| e.tools().into_iter().map(move |tool| (tool.name, e.clone())))
             .collect();
-        Workbench { executors: Arc::new(by_tool), catalog }
+        Workbench { executors: Arc::new(by_tool), model, catalog }
     }
 
     /// The work of one attempt, ready to be spawned.
@@ -76,18 +82,26 @@ impl Workbench {
     ) -> Result<(Output, Option<Blob>, Usage), TaskError> {
         let task = assignment.plan.task(assignment.origin);
         let tool = task.tool.clone().unwrap_or_default();
-        let executor = agent.or_else(|| self.executors.get(&tool).cloned()).ok_or_else(|| {
+        let here = || match task.task_type {
+            TaskType::LlmCall => self.model.clone(),
+            TaskType::ToolCall | TaskType::Atomic | TaskType::Compound => {
+                self.executors.get(&tool).cloned()
+            }
+        };
+        let executor = agent.or_else(here).ok_or_else(|| {
             let (work, agent) = (tool_or_task(&tool, &assignment.name), &assignment.agent);
             failed(
                 ErrorCode::AGENT_UNAVAILABLE,
                 format!("`{agent}` has nothing here that does {work}"),
             )
         })?;
-        let inputs = loader.inputs(&assignment).await?;
+        let Resolved { inputs, prompt } = loader.inputs(&assignment).await?;
+        let told = prompt.as_deref().unwrap_or_else(|| task.instructions());
         let call = ToolCall {
             tool: tool.as_str().into(),
             inputs,
-            instructions: tool.is_empty().then(|| task.instructions().into()),
+            instructions: tool.is_empty().then(|| told.into()),
+            output_schema: task.output_schema.clone(),
             plan: assignment.plan.id(),
             task_id: assignment.name.clone(),
             attempt: assignment.attempt,

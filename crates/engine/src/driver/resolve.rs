@@ -38,6 +38,13 @@ pub(crate) struct Listed {
     pub(crate) blob: Option<Blob>,
 }
 
+/// What an attempt is given.
+pub(crate) struct Resolved {
+    pub(crate) inputs: Value,
+    /// That of an LLM_CALL.
+    pub(crate) prompt: Option<String>,
+}
+
 struct Loaded {
     output: Option<Arc<Value>>,
     error: Option<Value>,
@@ -56,8 +63,8 @@ impl Loader {
         Loader { journal, recent: Mutex::new(RecentBlobs::default()) }
     }
 
-    /// The inputs of an attempt, references resolved.
-    pub(crate) async fn inputs(&self, assignment: &Assignment) -> Result<Value, TaskError> {
+    /// The inputs and the prompt of an attempt, references resolved.
+    pub(crate) async fn inputs(&self, assignment: &Assignment) -> Result<Resolved, TaskError> {
         let plan = &assignment.plan;
         let bindings = plan.structure().bindings(assignment.origin);
         let mut wanted = Vec::new();
@@ -73,9 +80,16 @@ impl Loader {
             inputs.insert(name.clone(), binding.resolve(&mut |r: &Reference| scope.lookup(r))?);
         }
         let inputs = Value::Object(inputs);
+        let prompt = match &bindings.prompt {
+            Some(binding) => Some(match binding.resolve(&mut |r: &Reference| scope.lookup(r))? {
+                Value::String(text) => text,
+                value => value.to_string(),
+            }),
+            None => None,
+        };
         // Literals were measured when the plan was validated: only references can make it large.
         if !wanted.is_empty() {
-            let bytes = json_len(&inputs);
+            let bytes = json_len(&inputs) + prompt.as_ref().map_or(0, String::len);
             if bytes > CONTEXT_BYTES_MAX {
                 let message = format!(
                     "the resolved inputs are {bytes} bytes; at most {CONTEXT_BYTES_MAX} are allowed"
@@ -83,7 +97,7 @@ impl Loader {
                 return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
             }
         }
-        Ok(inputs)
+        Ok(Resolved { inputs, prompt })
     }
 
     /// Evaluates the conditions of a question.

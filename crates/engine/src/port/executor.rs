@@ -44,8 +44,10 @@ impl From<Value> for Executed {
 pub struct ToolCall {
     /// The tool; empty for a task that an agent does in its own way.
     pub tool: Arc<str>,
-    /// What the task is, in words, where no tool says it.
+    /// What the task is, in words, where no tool says it; the prompt of an LLM_CALL.
     pub instructions: Option<Arc<str>>,
+    /// JSON Schema that the task wants its output to fit, beside the tool's own.
+    pub output_schema: Option<Value>,
     /// Its inputs, references resolved.
     pub inputs: Value,
     /// The plan.

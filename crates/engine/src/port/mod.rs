@@ -4,10 +4,15 @@
 
 mod clock;
 mod executor;
+mod model;
 mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use executor::{CancelSignal, Canceller, Executed, Executor, ToolCall, cancel_pair};
+pub use model::{
+    Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest, Role,
+    Turn,
+};
 pub use store::{
     AppendResult, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, Posted,
     Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use l05_core::agent::{Agent, AgentStatus, Capacity, LOCAL_AGENT_TYPE};
+use l05_core::agent::{Agent, AgentStatus, Capacity, LOCAL_AGENT_TYPE, MODEL_CAPABILITY};
 use l05_core::catalog::Catalog;
 use l05_core::estimate::Knowledge;
 use l05_core::goal::input::Policy;
@@ -17,11 +17,13 @@ use l05_core::{Error, ErrorCode};
 use uuid::Uuid;
 
 use super::{Inner, PlanningService};
-use crate::driver::{Driver, Workbench};
+use crate::decomposer::bulkhead::Bulkhead;
+use crate::decomposer::{Bulkheads, Decomposer, ModelRules};
+use crate::driver::{Driver, ModelTasks, Workbench};
 use crate::experience::Book;
 use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
-use crate::port::{Clock, Executor, Journal, PlanCatalog, SystemClock};
+use crate::port::{Clock, Executor, Journal, ModelGateway, PlanCatalog, SystemClock};
 use crate::shard::{HEARTBEAT_MILLIS_DEFAULT, Rules};
 
 /// Attempts in flight over all plans of a process, when nothing else is said. Each is a tokio task
@@ -31,6 +33,9 @@ pub const IN_FLIGHT_MAX_DEFAULT: u32 = 1_000;
 const OBSERVE_MILLIS: u64 = 1_000;
 /// The confidence from which a template is taken (spec 02, 2.2).
 pub const TEMPLATE_THRESHOLD_DEFAULT: f64 = 0.85;
+
+/// The confidence from which a template is taken when the model failed (spec 02, 2.2).
+const FALLBACK_THRESHOLD_DEFAULT: f64 = 0.5;
 
 /// Days that earlier runs count for estimates (spec 06, rolling_average_window_days).
 pub const EXPERIENCE_DAYS_DEFAULT: u32 = 30;
@@ -53,6 +58,11 @@ pub struct Builder {
     policy: Policy,
     require_signed: bool,
     template_threshold: f64,
+    fallback_threshold: f64,
+    gateway: Option<Arc<dyn ModelGateway>>,
+    no_model: Option<String>,
+    model_rules: ModelRules,
+    bulkheads: Bulkheads,
     in_flight_max: u32,
     answer_within: Option<Duration>,
     routing: RoutingStrategy,
@@ -78,6 +88,11 @@ impl Default for Builder {
             policy: Policy::Strict,
             require_signed: false,
             template_threshold: TEMPLATE_THRESHOLD_DEFAULT,
+            fallback_threshold: FALLBACK_THRESHOLD_DEFAULT,
+            gateway: None,
+            no_model: None,
+            model_rules: ModelRules::default(),
+            bulkheads: Bulkheads::default(),
             in_flight_max: IN_FLIGHT_MAX_DEFAULT,
             answer_within: None,
             routing: RoutingStrategy::Balanced,
@@ -186,6 +201,35 @@ impl Builder {
         self
     }
 
+    /// The confidence from which a template is taken when the model failed, 0 to 1.
+    #[must_use]
+    pub fn fallback_threshold(mut self, threshold: f64) -> Builder {
+        self.fallback_threshold = threshold;
+        self
+    }
+
+    /// Plans by this model where templates do not fit, and does LLM_CALL tasks with it.
+    #[must_use]
+    pub fn model(mut self, gateway: Arc<dyn ModelGateway>, rules: ModelRules) -> Builder {
+        self.gateway = Some(gateway);
+        self.model_rules = rules;
+        self
+    }
+
+    /// Why there is no model, for the error of whoever asks for one.
+    #[must_use]
+    pub fn no_model(mut self, why: impl Into<String>) -> Builder {
+        self.no_model = Some(why.into());
+        self
+    }
+
+    /// How many of each kind of work may be under way, and wait.
+    #[must_use]
+    pub fn bulkheads(mut self, sizes: Bulkheads) -> Builder {
+        self.bulkheads = sizes;
+        self
+    }
+
     /// Attempts in flight over all plans.
     #[must_use]
     pub fn in_flight_max(mut self, attempts: u32) -> Builder {
@@ -229,11 +273,22 @@ impl Builder {
             Some(key) => key,
             None => MasterKey::generate()?,
         };
-        let workbench = Workbench::new(&self.executors, catalog.clone());
+        let decomposer = self.gateway.map(|gateway| {
+            Arc::new(Decomposer::new(gateway, self.model_rules, self.bulkheads.decomposer))
+        });
+        let model: Option<Arc<dyn Executor>> = decomposer.as_ref().map(|decomposer| {
+            let prices = self.knowledge.prices.clone();
+            let tasks = ModelTasks::new(decomposer.clone(), self.clock.clone(), prices);
+            Arc::new(tasks) as Arc<dyn Executor>
+        });
+        let workbench = Workbench::new(&self.executors, model, catalog.clone());
         let idempotent = catalog.iter().filter(|tool| tool.spec.idempotent);
         let answer_within_millis = self.answer_within.map(|time| time.as_millis() as u64);
         let mut local = local_agent(&catalog, self.capacity, self.clock.now());
         local.max_concurrent_tasks = self.in_flight_max;
+        if decomposer.is_some() {
+            local.capabilities.push(MODEL_CAPABILITY.to_owned());
+        }
         let rules = Rules {
             in_flight_max: self.in_flight_max,
             local_agent: Some(local),
@@ -258,6 +313,24 @@ impl Builder {
             policy: self.policy,
             require_signed: self.require_signed,
             template_threshold: self.template_threshold,
+            fallback_threshold: self.fallback_threshold,
+            decomposer,
+            no_model: self.no_model,
+            matcher: Bulkhead::new(
+                "template matching",
+                self.bulkheads.template_matcher,
+                ErrorCode::TEMPLATE_MATCHER_BUSY,
+            ),
+            validator: Bulkhead::new(
+                "validation",
+                self.bulkheads.validator,
+                ErrorCode::VALIDATOR_BUSY,
+            ),
+            resolver: Bulkhead::new(
+                "graph resolution",
+                self.bulkheads.resolver,
+                ErrorCode::RESOLVER_BUSY,
+            ),
             worker: self.worker,
             answer_within_millis,
             recent: super::recent::RecentPlans::default(),

@@ -1,18 +1,20 @@
 //! From a goal to a signed, stored plan.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use l05_core::explain::{ConsideredTemplate, Decision};
+use l05_core::explain::Decision;
 use l05_core::finding::{Finding, findings_error};
 use l05_core::goal::{Goal, input};
 use l05_core::id::{GoalId, PlanId};
 use l05_core::plan::{Identity, Plan, PlanDocument};
-use l05_core::template::{Match, Template};
+use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::PlanningService;
+use super::strategy::Decomposed;
 use crate::port::StoredPlan;
 
 /// How a goal is to be decomposed.
@@ -59,12 +61,14 @@ pub struct PlanRequest {
     pub inputs: Map<String, Value>,
     /// Use this template, whatever the goal says.
     pub template: Option<String>,
+    /// How long planning may take; none: as long as its parts may.
+    pub within: Option<Duration>,
 }
 
 impl From<Goal> for PlanRequest {
     fn from(goal: Goal) -> PlanRequest {
         let strategy = Strategy::default();
-        PlanRequest { goal, strategy, inputs: Map::new(), template: None }
+        PlanRequest { goal, strategy, inputs: Map::new(), template: None, within: None }
     }
 }
 
@@ -79,8 +83,6 @@ pub struct Planned {
 
 /// What a stored document has beside its content: identity, status, times, signature.
 const TEXT_SLACK: usize = 1_024;
-/// How many near misses an error names.
-const NEAR_MISSES_MAX: usize = 3;
 
 impl PlanningService {
     /// A goal becomes a plan: checked, decomposed, validated, signed, stored.
@@ -97,16 +99,22 @@ impl PlanningService {
             );
             refusal.into_error()
         })?;
-        let (mut document, decision) = self.decompose(&request)?;
-        document.agent_did = request.goal.agent_did.clone();
-        document.priority = request.goal.priority;
-        document.constraints = request.goal.constraints.clone();
+        let until = planning_ends(&request, now);
+        let Decomposed { mut document, decisions } = self.decompose(&request, until).await?;
+        self.put_request(&mut document, &request);
         let identity = Identity {
             plan_id: PlanId(Uuid::now_v7()),
             goal_id: request.goal.goal_id,
             created_at: now,
         };
-        self.prove_and_store(document, identity, false, vec![decision]).await
+        self.prove_and_store(document, identity, false, decisions).await
+    }
+
+    /// What the request says of the plan beside its tasks: nothing else may say it.
+    pub(crate) fn put_request(&self, document: &mut PlanDocument, request: &PlanRequest) {
+        document.agent_did = request.goal.agent_did.clone();
+        document.priority = request.goal.priority;
+        document.constraints = request.goal.constraints.clone();
     }
 
     /// A plan that somebody hands in. Signed: it must be as it was signed, and keeps its identity.
@@ -135,7 +143,7 @@ impl PlanningService {
         let plan = self.inner.keys.open(document)?;
         if self.inner.plans.get(plan.id()).await?.is_none() {
             // Valid when it was signed; the tools of today decide about today.
-            let validation = self.validate(plan.document().clone(), false).await;
+            let validation = self.validate(plan.document().clone(), false).await?;
             if !validation.is_valid() {
                 return Err(findings_error(ErrorCode::PLAN_INVALID, &validation.errors));
             }
@@ -151,7 +159,7 @@ impl PlanningService {
         strict: bool,
         decisions: Vec<Decision>,
     ) -> Result<Planned, Error> {
-        let validation = self.validate(document, strict).await;
+        let validation = self.validate(document, strict).await?;
         let warnings = validation.warnings.clone();
         let plan = validation
             .into_plan(identity, self.inner.clock.now(), decisions)
@@ -176,109 +184,11 @@ impl PlanningService {
         };
         Ok(self.inner.plans.put(stored).await?)
     }
-
-    fn decompose(&self, request: &PlanRequest) -> Result<(PlanDocument, Decision), Error> {
-        let goal = &request.goal.goal_text;
-        let today = self.inner.clock.today();
-        if request.template.is_none() && request.strategy == Strategy::Llm {
-            return Err(Error::new(
-                ErrorCode::MODEL_DECOMPOSITION_FAILED,
-                "no model gateway is configured: this version plans from templates only",
-            )
-            .suggest("use --strategy template, or write a plan file for `l05 execute`"));
-        }
-        let matches = self.inner.templates.find(goal, &request.inputs);
-        let (template, said, confidence, why) = match &request.template {
-            Some(id) => {
-                // Its parameters come from what was given and what the goal says.
-                let template = self.named_template(id)?;
-                let fit = matches.iter().find(|m| m.template.id == *id);
-                let (said, confidence) =
-                    fit.map(|m| (m.said.clone(), m.confidence)).unwrap_or_default();
-                (template, said, confidence, "the caller named it".to_owned())
-            }
-            None => {
-                let threshold = self.inner.template_threshold;
-                let best = matches.first().filter(|m| m.confidence >= threshold);
-                let Some(best) = best else { return Err(no_template(goal, &matches, threshold)) };
-                let why = format!(
-                    "it fits with {:.2}, and {threshold} is enough; no other fits better",
-                    best.confidence
-                );
-                (best.template, best.said.clone(), best.confidence, why)
-            }
-        };
-        let parameters = template.bind(&request.inputs, &said, &today)?;
-        let considered = matches.iter().take(CONSIDERED_MAX).map(considered).collect();
-        let decision = Decision::Strategy {
-            asked: request.strategy.as_str().to_owned(),
-            template: template.id.clone(),
-            why,
-            considered,
-        };
-        Ok((template.instantiate(goal, parameters, confidence), decision))
-    }
-
-    fn named_template(&self, id: &str) -> Result<&Template, Error> {
-        let library = &self.inner.templates;
-        library.get(id).ok_or_else(|| {
-            let ids = library.templates().iter().map(|t| t.id.as_str());
-            let near = l05_core::suggest::nearest(id, ids);
-            let hint = l05_core::suggest::did_you_mean(&near);
-            Error::new(ErrorCode::NO_TEMPLATE_MATCHES, format!("there is no template `{id}`{hint}"))
-                .suggest("`l05 templates list` shows them")
-        })
-    }
 }
 
-/// How many templates a decision remembers.
-const CONSIDERED_MAX: usize = 5;
-
-fn considered(m: &Match<'_>) -> ConsideredTemplate {
-    ConsideredTemplate {
-        template: m.template.id.clone(),
-        confidence: (m.confidence * 1e4).round() / 1e4,
-        missing: m.missing.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn no_template(goal: &str, matches: &[Match<'_>], threshold: f64) -> Error {
-    let near: Vec<&Match<'_>> = matches.iter().take(NEAR_MISSES_MAX).collect();
-    let shown: Vec<String> = near
-        .iter()
-        .map(|m| {
-            let missing = if m.missing.is_empty() {
-                String::new()
-            } else {
-                format!(": `{}` missing", m.missing.join("`, `"))
-            };
-            format!("{} {:.2}{missing}", m.template.id, m.confidence)
-        })
-        .collect();
-    let message = if shown.is_empty() {
-        "no template fits this goal".to_owned()
-    } else {
-        format!("no template fits well enough ({threshold}); the nearest: {}", shown.join(", "))
-    };
-    let details: Vec<Value> = near
-        .iter()
-        .map(|m| json!({ "template": m.template.id, "confidence": m.confidence, "missing": m.missing }))
-        .collect();
-    let error = Error::new(ErrorCode::NO_TEMPLATE_MATCHES, message)
-        .detail("goal_characters", goal.chars().count())
-        .detail("nearest", details);
-    match near.first() {
-        Some(best) if !best.missing.is_empty() => {
-            let missing: Vec<String> =
-                best.missing.iter().map(|name| format!("--input {name}=…")).collect();
-            error.suggest(format!("for {}, give {}", best.template.id, missing.join(" ")))
-        }
-        Some(best) => error.suggest(format!(
-            "name it with --template {}, or see what `l05 templates show {0}` understands",
-            best.template.id
-        )),
-        None => error.suggest(
-            "`l05 templates list` shows what can be asked; or write a plan file for `l05 execute`",
-        ),
-    }
+/// When a plan has to be there: by the caller's word, or because its deadline is over.
+fn planning_ends(request: &PlanRequest, now: Timestamp) -> Option<Timestamp> {
+    let said = request.within.map(|within| Timestamp(now.0 + within.as_millis() as i64));
+    let deadline = request.goal.constraints.deadline_unix_ms.map(Timestamp);
+    said.into_iter().chain(deadline).min()
 }

@@ -1,10 +1,11 @@
 //! `run`, `plan`, `execute`, `retry`: planning, and driving a plan to its end.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use l05::compose::{self, Composed};
 use l05::config::Config;
-use l05_core::goal::Goal;
+use l05_core::goal::{Goal, GoalType};
 use l05_core::id::{AgentDid, GoalId, PlanId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::{Error, ErrorCode};
@@ -38,6 +39,12 @@ pub(crate) struct PlanArgs {
     /// Use this template, whatever the goal says
     #[arg(long, value_name = "ID")]
     template: Option<String>,
+    /// The goal is large: a model may plan its parts one by one
+    #[arg(long)]
+    recursive: bool,
+    /// The longest time for planning: 5s, 2m
+    #[arg(long, value_name = "DURATION")]
+    plan_within: Option<String>,
     /// The longest time for the run: 500ms, 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     deadline: Option<String>,
@@ -340,6 +347,9 @@ pub(super) async fn told_to_stop() {
 fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
     let goal_id = GoalId::from(Uuid::now_v7());
     let mut goal = Goal::new(goal_id, AgentDid::local(), args.goal.as_str());
+    if args.recursive {
+        goal.goal_type = GoalType::Recursive;
+    }
     if let Some(text) = &args.deadline {
         goal.constraints.max_execution_time_sec = Some(seconds(text)?);
     }
@@ -360,6 +370,11 @@ fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
         strategy: Strategy::parse(strategy).unwrap_or_default(),
         inputs: inputs(&args.inputs)?,
         template: args.template.clone(),
+        within: args
+            .plan_within
+            .as_deref()
+            .map(|t| seconds(t).map(Duration::from_secs_f64))
+            .transpose()?,
     })
 }
 

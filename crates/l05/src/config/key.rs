@@ -26,6 +26,10 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A path; empty for none.
     Path,
+    /// Any text; empty for none.
+    Text,
+    /// A text that is never shown; empty for none.
+    Secret,
     /// Names or absolute paths of programs, separated by commas; in a file a list will do.
     Programs,
     /// `postgres://…`; empty for none. It may hold a password and is never shown.
@@ -128,6 +132,167 @@ pub static KEYS: &[Key] = &[
         kind: Kind::Integer { min: 10, max: 1_000_000 },
         default: "200",
         meaning: "the most tasks of a plan",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.fallback_threshold",
+        kind: Kind::Number { min: 0.0, max: 1.0 },
+        default: "0.5",
+        meaning: "the confidence from which a template is taken when the model failed",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.max_depth",
+        kind: Kind::Integer { min: 1, max: 20 },
+        default: "10",
+        meaning: "how deep the parts of a goal nest that a model plans one by one",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.repair_rounds",
+        kind: Kind::Integer { min: 0, max: 2 },
+        default: "2",
+        meaning: "how often a plan that cannot be used goes back to the model",
+        aliases: &[],
+    },
+    Key {
+        name: "decomposition.tool_tokens",
+        kind: Kind::Integer { min: 100, max: 200_000 },
+        default: "6000",
+        meaning: "tokens of a prompt that the list of tools may take",
+        aliases: &[],
+    },
+    Key {
+        name: "model.gateway",
+        kind: Kind::Choice(&["auto", "none", "ollama", "openai", "anthropic", "l04"]),
+        default: "auto",
+        meaning: "what answers prompts; auto: Ollama at its default address if it is there, else nothing",
+        aliases: &[],
+    },
+    Key {
+        name: "model.url",
+        kind: Kind::Text,
+        default: "",
+        meaning: "its address; empty: the default one of its kind; for openai with the version: https://host/v1",
+        aliases: &[],
+    },
+    Key {
+        name: "model.name",
+        kind: Kind::Text,
+        default: "",
+        meaning: "the model; empty: the first that Ollama has, or what L04 chooses",
+        aliases: &[],
+    },
+    Key {
+        name: "model.api_key",
+        kind: Kind::Secret,
+        default: "",
+        meaning: "its key; better in the environment than in a file",
+        aliases: &[],
+    },
+    Key {
+        name: "model.timeout_ms",
+        kind: Kind::Integer { min: 1_000, max: 3_600_000 },
+        default: "5000",
+        meaning: "how long one call of a gateway may take",
+        aliases: &["L05_LLM_TIMEOUT_MS"],
+    },
+    Key {
+        name: "model.local_timeout_ms",
+        kind: Kind::Integer { min: 1_000, max: 3_600_000 },
+        default: "120000",
+        meaning: "the same for a model on this machine",
+        aliases: &[],
+    },
+    Key {
+        name: "model.answer_tokens",
+        kind: Kind::Integer { min: 64, max: 200_000 },
+        default: "4096",
+        meaning: "tokens of one answer at most",
+        aliases: &[],
+    },
+    Key {
+        name: "model.allow_cleartext",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "allow addresses of other machines without TLS",
+        aliases: &[],
+    },
+    Key {
+        name: "circuit_breaker.threshold",
+        kind: Kind::Integer { min: 1, max: 1_000 },
+        default: "5",
+        meaning: "failures in a row, and slow calls in a row, after which a gateway is left alone",
+        aliases: &["L05_CIRCUIT_BREAKER_THRESHOLD"],
+    },
+    Key {
+        name: "circuit_breaker.reset_sec",
+        kind: Kind::Integer { min: 30, max: 300 },
+        default: "60",
+        meaning: "seconds after which it is tried again; longer when that fails",
+        aliases: &["L05_CIRCUIT_BREAKER_RESET_SEC"],
+    },
+    Key {
+        name: "circuit_breaker.slow_ms",
+        kind: Kind::Integer { min: 0, max: 3_600_000 },
+        default: "4000",
+        meaning: "a call that takes longer is slow; 0: none is; local models never are",
+        aliases: &[],
+    },
+    Key {
+        name: "bulkheads.decomposer",
+        kind: Kind::Integer { min: 10, max: 200 },
+        default: "50",
+        meaning: "goals that are planned by a model at once",
+        aliases: &["L05_DECOMPOSER_THREADS"],
+    },
+    Key {
+        name: "bulkheads.decomposer_queue",
+        kind: Kind::Integer { min: 1, max: 100_000 },
+        default: "1000",
+        meaning: "goals that may wait for that",
+        aliases: &["L05_DECOMPOSER_QUEUE_SIZE"],
+    },
+    Key {
+        name: "bulkheads.template_matcher",
+        kind: Kind::Integer { min: 5, max: 50 },
+        default: "20",
+        meaning: "goals that are matched against templates at once",
+        aliases: &[],
+    },
+    Key {
+        name: "bulkheads.template_matcher_queue",
+        kind: Kind::Integer { min: 1, max: 100_000 },
+        default: "500",
+        meaning: "goals that may wait for that",
+        aliases: &[],
+    },
+    Key {
+        name: "bulkheads.validator",
+        kind: Kind::Integer { min: 10, max: 100 },
+        default: "30",
+        meaning: "plans that are validated at once",
+        aliases: &[],
+    },
+    Key {
+        name: "bulkheads.validator_queue",
+        kind: Kind::Integer { min: 1, max: 100_000 },
+        default: "1000",
+        meaning: "plans that may wait for that",
+        aliases: &[],
+    },
+    Key {
+        name: "bulkheads.resolver",
+        kind: Kind::Integer { min: 5, max: 30 },
+        default: "10",
+        meaning: "stored plans that are read at once",
+        aliases: &[],
+    },
+    Key {
+        name: "bulkheads.resolver_queue",
+        kind: Kind::Integer { min: 1, max: 100_000 },
+        default: "200",
+        meaning: "stored plans that may wait for that",
         aliases: &[],
     },
     Key {
@@ -272,6 +437,7 @@ impl Kind {
             Kind::Number { min, max } => format!("{min} to {max}, fractions allowed"),
             Kind::Choice(words) => words.join(" | "),
             Kind::Path => "a path".to_owned(),
+            Kind::Text | Kind::Secret => "a text".to_owned(),
             Kind::Programs => "names or absolute paths, separated by commas".to_owned(),
             Kind::StoreUrl => format!("empty, or a URL that begins with {}", STORE_SCHEMES[0]),
             Kind::ModelPrices => {
@@ -289,6 +455,8 @@ impl Kind {
             Kind::Number { .. } => "number",
             Kind::Choice(_) => "choice",
             Kind::Path => "path",
+            Kind::Text => "text",
+            Kind::Secret => "secret",
             Kind::Programs => "list",
             Kind::StoreUrl => "URL",
             Kind::ModelPrices | Kind::ToolPrices => "table",
@@ -301,7 +469,12 @@ impl Kind {
             Kind::Boolean => Value::from(text.parse::<bool>().ok()?),
             Kind::Integer { .. } => Value::from(text.parse::<u64>().ok()?),
             Kind::Number { .. } => Value::from(text.parse::<f64>().ok()?),
-            Kind::Choice(_) | Kind::Path | Kind::Programs | Kind::StoreUrl => Value::from(text),
+            Kind::Choice(_)
+            | Kind::Path
+            | Kind::Text
+            | Kind::Secret
+            | Kind::Programs
+            | Kind::StoreUrl => Value::from(text),
             Kind::ModelPrices | Kind::ToolPrices => serde_json::from_str(text).ok()?,
         };
         self.check(&value)
@@ -310,12 +483,13 @@ impl Kind {
     /// Whether values may hold what nobody is to read.
     pub fn is_secret(self) -> bool {
         match self {
-            Kind::StoreUrl => true,
+            Kind::StoreUrl | Kind::Secret => true,
             Kind::Boolean
             | Kind::Integer { .. }
             | Kind::Number { .. }
             | Kind::Choice(_)
             | Kind::Path
+            | Kind::Text
             | Kind::Programs
             | Kind::ModelPrices
             | Kind::ToolPrices => false,
@@ -336,7 +510,7 @@ impl Kind {
                 let word = value.as_str()?;
                 words.iter().find(|known| known.eq_ignore_ascii_case(word)).map(|w| Value::from(*w))
             }
-            Kind::Path => value.as_str().map(Value::from),
+            Kind::Path | Kind::Text | Kind::Secret => value.as_str().map(Value::from),
             Kind::Programs => programs(value).map(Value::from),
             Kind::StoreUrl => {
                 let fits = |text: &&str| {
@@ -369,7 +543,7 @@ impl Kind {
                 json!({ "type": "number", "minimum": min, "maximum": max })
             }
             Kind::Choice(words) => json!({ "type": "string", "enum": words }),
-            Kind::Path | Kind::StoreUrl => json!({ "type": "string" }),
+            Kind::Path | Kind::Text | Kind::Secret | Kind::StoreUrl => json!({ "type": "string" }),
             Kind::Programs => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
             Kind::ModelPrices => {
                 let price = json!({ "type": "number", "minimum": 0 });

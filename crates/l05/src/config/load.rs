@@ -241,6 +241,9 @@ fn assemble(settings: &Settings) -> Config {
         text_limits: TextLimits { bytes_max: (integer("input.max_document_mb") as usize) << 20 },
         strategy: text("decomposition.strategy"),
         template_threshold: number("decomposition.template_threshold"),
+        fallback_threshold: number("decomposition.fallback_threshold"),
+        model: super::model::model(settings),
+        bulkheads: super::model::bulkheads(settings),
         limits: Limits {
             tasks_max: integer("decomposition.max_tasks") as usize,
             complexity_max: integer("validation.max_complexity") as f64,

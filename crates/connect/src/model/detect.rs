@@ -1,0 +1,49 @@
+//! What is there when nothing is configured: Ollama at its default address, or nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use l05_engine::port::ModelGateway;
+
+use super::http::Endpoint;
+use super::ollama::{Ollama, models};
+
+/// Where Ollama listens by default.
+pub const OLLAMA_ADDRESS: &str = "http://127.0.0.1:11434";
+/// How long is waited for it: on this machine it answers at once or not at all.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// What was found, and why, for people.
+pub struct Detected {
+    /// The gateway, where there is one.
+    pub gateway: Option<Arc<dyn ModelGateway>>,
+    /// The models that it has.
+    pub models: Vec<String>,
+    /// What was looked for and what came of it.
+    pub why: String,
+}
+
+/// Looks for Ollama at an address. `wanted` names the model; empty: the first that it has.
+pub async fn detect(address: &str, wanted: &str) -> Detected {
+    let nothing = |why: String| Detected { gateway: None, models: Vec::new(), why };
+    let endpoint = match Endpoint::new(address, false) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return nothing(error.to_string()),
+    };
+    let models = match models(&endpoint, ANSWER_WITHIN).await {
+        Ok(models) => models,
+        Err(error) => {
+            return nothing(format!("nothing is configured, and no Ollama answers: {error}"));
+        }
+    };
+    let model = match wanted {
+        "" => models.first().cloned(),
+        wanted => Some(wanted.to_owned()),
+    };
+    let Some(model) = model else {
+        let why = format!("Ollama at {address} has no model; `ollama pull` gets one");
+        return Detected { gateway: None, models, why };
+    };
+    let why = format!("nothing is configured, and Ollama answers at {address}");
+    Detected { gateway: Some(Arc::new(Ollama::new(endpoint, model))), models, why }
+}

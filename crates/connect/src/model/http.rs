@@ -1,0 +1,314 @@
+//! What the adapters share: requests with a limit on time and size, and failures in words.
+
+use std::time::{Duration, Instant};
+
+use l05_engine::port::{ModelError, ModelFailure};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use reqwest::{Client, Response, StatusCode, Url};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+/// The largest answer that is read. A plan is some kilobytes; what is larger is a fault.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How much of an error's body is shown, in characters.
+const SHOWN_MAX_CHARS: usize = 300;
+/// The gateway gets so much of the caller's time: the rest is for noticing.
+const SHARE_OF_TIME: f64 = 0.9;
+/// The longest wait for a connection; who is there answers sooner.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// A key. It is wiped when dropped and cannot be printed.
+pub struct ApiKey(Zeroizing<String>);
+
+impl ApiKey {
+    /// From wherever keys are kept.
+    pub fn new(key: impl Into<String>) -> ApiKey {
+        ApiKey(Zeroizing::new(key.into()))
+    }
+}
+
+/// Why an address cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// It is no URL.
+    #[error("`{0}` is no http or https URL")]
+    NotAUrl(String),
+    /// It would send prompts in the clear.
+    #[error("`{0}` is not on this machine and has no TLS")]
+    Cleartext(String),
+    /// The key cannot stand in a header.
+    #[error("the key has characters that no header may have")]
+    Key,
+    /// The system has no usable TLS.
+    #[error("no HTTP client can be made: {0}")]
+    Client(String),
+}
+
+/// Where a gateway is, and how it is spoken to.
+pub struct Endpoint {
+    client: Client,
+    base: Url,
+    is_loopback: bool,
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    /// `base` is everything before the paths of the protocol. Addresses of other machines need TLS
+    /// unless `cleartext_allowed`.
+    pub fn new(base: &str, cleartext_allowed: bool) -> Result<Endpoint, EndpointError> {
+        let url: Url = base.parse().map_err(|_| EndpointError::NotAUrl(base.to_owned()))?;
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let is_loopback = host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback || cleartext_allowed => {}
+            "http" => return Err(EndpointError::Cleartext(shown(&url))),
+            _ => return Err(EndpointError::NotAUrl(base.to_owned())),
+        }
+        let client = Client::builder()
+            .connect_timeout(CONNECT_MAX)
+            // A redirect could take prompts and keys elsewhere.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("l05/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| EndpointError::Client(causes(&error)))?;
+        Ok(Endpoint { client, base: url, is_loopback, headers: HeaderMap::new() })
+    }
+
+    /// Sends the key as `Authorization: Bearer …`.
+    pub fn bearer(self, key: &ApiKey) -> Result<Endpoint, EndpointError> {
+        let value = Zeroizing::new(format!("Bearer {}", key.0.as_str()));
+        self.secret_header(AUTHORIZATION, &value)
+    }
+
+    /// Sends the key in a header of its own.
+    pub(super) fn key_header(
+        self,
+        name: &'static str,
+        key: &ApiKey,
+    ) -> Result<Endpoint, EndpointError> {
+        self.secret_header(HeaderName::from_static(name), &key.0)
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &'static str) -> Endpoint {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    fn secret_header(mut self, name: HeaderName, value: &str) -> Result<Endpoint, EndpointError> {
+        let mut value = HeaderValue::from_str(value).map_err(|_| EndpointError::Key)?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.is_loopback
+    }
+
+    /// The address without user and password.
+    pub fn shown(&self) -> String {
+        shown(&self.base)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base.as_str().trim_end_matches('/'))
+    }
+
+    /// Posts JSON and reads the JSON that comes back.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> Result<Value, ModelError> {
+        let mut reply = self.send(path, Some(body), within).await?;
+        let bytes = reply.rest().await?;
+        self.json(&bytes)
+    }
+
+    /// Reads the JSON at a path.
+    pub(super) async fn get(&self, path: &str, within: Duration) -> Result<Value, ModelError> {
+        let mut reply = self.send(path, None, within).await?;
+        let bytes = reply.rest().await?;
+        self.json(&bytes)
+    }
+
+    fn json(&self, bytes: &[u8]) -> Result<Value, ModelError> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            let what = match (bytes.is_empty(), error.is_eof()) {
+                (true, _) => "the answer is empty".to_owned(),
+                (false, true) => format!("the answer breaks off after {} bytes", bytes.len()),
+                (false, false) => format!("the answer is no JSON: {}", brief(bytes)),
+            };
+            self.failed(ModelFailure::Malformed, what)
+        })
+    }
+
+    /// Sends a request; what is no success and no JSON is a failure already.
+    pub(super) async fn send(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+        within: Duration,
+    ) -> Result<Reply<'_>, ModelError> {
+        let until = Instant::now() + within.mul_f64(SHARE_OF_TIME);
+        let request = match body {
+            Some(body) => {
+                let text = serde_json::to_vec(body).expect("a JSON value has a text");
+                self.client.post(self.url(path)).header(CONTENT_TYPE, "application/json").body(text)
+            }
+            None => self.client.get(self.url(path)),
+        };
+        let sent =
+            tokio::time::timeout_at(until.into(), request.headers(self.headers.clone()).send());
+        let response = match sent.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.unsent(&error)),
+            Err(_) => return Err(self.late(within)),
+        };
+        let mut reply = Reply { endpoint: self, response, until, within, read: 0 };
+        let status = reply.response.status();
+        if !status.is_success() {
+            return Err(reply.refused(status).await);
+        }
+        let content_type = reply.response.headers().get(CONTENT_TYPE);
+        let content_type =
+            content_type.and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
+        if !content_type.is_empty() && !content_type.contains("json") {
+            let what = format!("the answer is `{content_type}`, not JSON");
+            return Err(self.failed(ModelFailure::Malformed, what));
+        }
+        Ok(reply)
+    }
+
+    pub(super) fn failed(&self, kind: ModelFailure, what: impl std::fmt::Display) -> ModelError {
+        ModelError { kind, message: format!("{}: {what}", self.shown()) }
+    }
+
+    fn late(&self, within: Duration) -> ModelError {
+        let seconds = within.as_secs_f64() * SHARE_OF_TIME;
+        self.failed(ModelFailure::Timeout, format!("no whole answer within {seconds:.1} s"))
+    }
+
+    fn unsent(&self, error: &reqwest::Error) -> ModelError {
+        let kind =
+            if error.is_timeout() { ModelFailure::Timeout } else { ModelFailure::Unreachable };
+        self.failed(kind, causes(error))
+    }
+}
+
+/// An answer under way.
+pub(super) struct Reply<'e> {
+    endpoint: &'e Endpoint,
+    response: Response,
+    until: Instant,
+    within: Duration,
+    read: usize,
+}
+
+impl Reply<'_> {
+    /// The next bytes; none at the end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Vec<u8>>, ModelError> {
+        let next = tokio::time::timeout_at(self.until.into(), self.response.chunk());
+        let chunk = match next.await {
+            Ok(Ok(chunk)) => chunk,
+            Ok(Err(error)) => {
+                let what =
+                    format!("the answer breaks off after {} bytes: {}", self.read, causes(&error));
+                return Err(self.endpoint.failed(ModelFailure::Malformed, what));
+            }
+            Err(_) => return Err(self.endpoint.late(self.within)),
+        };
+        let Some(chunk) = chunk else { return Ok(None) };
+        self.read += chunk.len();
+        if self.read > ANSWER_BYTES_MAX {
+            let what = format!("the answer is longer than {} MiB", ANSWER_BYTES_MAX >> 20);
+            return Err(self.endpoint.failed(ModelFailure::Malformed, what));
+        }
+        Ok(Some(chunk.to_vec()))
+    }
+
+    /// All that is left.
+    pub(super) async fn rest(&mut self) -> Result<Vec<u8>, ModelError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    /// What a status other than success means. Its body is shown, as far as it can be read.
+    async fn refused(&mut self, status: StatusCode) -> ModelError {
+        let retry_after = self.response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let kind = match status.as_u16() {
+            429 => ModelFailure::RateLimited { retry_after: retry_after.map(Duration::from_secs) },
+            408 | 504 => ModelFailure::Timeout,
+            500.. => ModelFailure::Unavailable,
+            _ => ModelFailure::Rejected,
+        };
+        let body = self.rest().await.unwrap_or_default();
+        let told = serde_json::from_slice(&body).ok().and_then(|body: Value| told(&body));
+        let told = told.unwrap_or_else(|| brief(&body));
+        let later = match kind {
+            ModelFailure::RateLimited { retry_after: Some(after) } => {
+                format!(", come again in {} s", after.as_secs())
+            }
+            _ => String::new(),
+        };
+        let what = format!("{status}{later}{}{told}", if told.is_empty() { "" } else { ": " });
+        self.endpoint.failed(kind, what)
+    }
+}
+
+/// The words of an error, wherever the protocols put them.
+fn told(body: &Value) -> Option<String> {
+    let inner = body.get("detail").or_else(|| body.get("error")).unwrap_or(body);
+    let text = match inner {
+        Value::String(text) => text.clone(),
+        Value::Object(members) => {
+            let message = members.get("message").or_else(|| members.get("detail"))?.as_str()?;
+            match members.get("error_code").or_else(|| members.get("code")).and_then(Value::as_str)
+            {
+                Some(code) => format!("{code} {message}"),
+                None => message.to_owned(),
+            }
+        }
+        _ => return None,
+    };
+    Some(text.chars().take(SHOWN_MAX_CHARS).collect())
+}
+
+/// The beginning of some bytes, in one line.
+fn brief(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN_MAX_CHARS)]);
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_MAX_CHARS).collect()
+}
+
+/// An error with all that caused it. Its URL is left out: it may hold a password.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push(words);
+        }
+        cause = error.source();
+    }
+    match text.is_empty() {
+        true => "the request could not be made".to_owned(),
+        false => text.join(": "),
+    }
+}
+
+fn shown(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path().trim_end_matches('/'))
+}

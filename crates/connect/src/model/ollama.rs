@@ -1,0 +1,198 @@
+//! Ollama: `POST /api/chat` with the schema as `format`, streamed, so that a model that fails or
+//! stalls is noticed before the whole answer is due.
+
+use std::time::Duration;
+
+use l05_engine::port::{
+    BoxFuture, Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
+    ModelRequest,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::http::{Endpoint, Reply};
+use super::l04::role;
+
+/// How long the list of models may take.
+const MODELS_WITHIN: Duration = Duration::from_secs(3);
+/// The context is at least so many tokens: Ollama's default cuts prompts off in silence.
+const CONTEXT_MIN: usize = 8_192;
+/// And at most so many, for its memory grows with it.
+const CONTEXT_MAX: usize = 131_072;
+/// Characters of a token, at the least, for prompts that are mostly English and JSON.
+const CHARS_PER_TOKEN: usize = 3;
+
+/// A local Ollama server.
+pub struct Ollama {
+    endpoint: Endpoint,
+    model: String,
+}
+
+/// One line of an answer, or the whole.
+#[derive(Deserialize)]
+struct Part {
+    #[serde(default)]
+    error: Option<Value>,
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    message: Option<Message>,
+    #[serde(default)]
+    done: bool,
+    #[serde(default)]
+    done_reason: Option<String>,
+    #[serde(default)]
+    prompt_eval_count: u64,
+    #[serde(default)]
+    eval_count: u64,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    content: String,
+}
+
+impl Ollama {
+    /// A server and one of its models.
+    pub fn new(endpoint: Endpoint, model: impl Into<String>) -> Ollama {
+        Ollama { endpoint, model: model.into() }
+    }
+
+    fn body(&self, request: &ModelRequest) -> Value {
+        let system = json!({ "role": "system", "content": request.system });
+        let turns =
+            request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
+        let chars =
+            request.system.len() + request.turns.iter().map(|t| t.text.len()).sum::<usize>();
+        let needed = chars / CHARS_PER_TOKEN + request.tokens_max as usize;
+        let mut body = json!({
+            "model": self.model,
+            "messages": std::iter::once(system).chain(turns).collect::<Vec<_>>(),
+            "stream": true,
+            "options": {
+                "temperature": request.temperature,
+                "num_predict": request.tokens_max,
+                "num_ctx": needed.next_power_of_two().clamp(CONTEXT_MIN, CONTEXT_MAX),
+            },
+        });
+        if let Some((_, schema)) = &request.schema {
+            body["format"] = schema.clone();
+        }
+        body
+    }
+
+    async fn read(&self, mut reply: Reply<'_>) -> Result<ModelAnswer, ModelError> {
+        let mut answer = ModelAnswer {
+            text: String::new(),
+            model: self.model.clone(),
+            input_tokens: 0,
+            output_tokens: 0,
+            finish: Finish::Stop,
+        };
+        let mut buffer: Vec<u8> = Vec::new();
+        let mut looked_at = 0;
+        while let Some(chunk) = reply.chunk().await? {
+            buffer.extend_from_slice(&chunk);
+            // Whole lines are read as they come; a value over many lines waits for the end.
+            while let Some(end) = buffer[looked_at..].iter().position(|byte| *byte == b'\n') {
+                let end = looked_at + end;
+                match serde_json::from_slice::<Part>(&buffer[..end]) {
+                    Ok(part) => {
+                        buffer.drain(..=end);
+                        looked_at = 0;
+                        if self.take(part, &mut answer)? {
+                            return Ok(answer);
+                        }
+                    }
+                    Err(_) if buffer[..end].iter().all(u8::is_ascii_whitespace) => {
+                        buffer.drain(..=end);
+                        looked_at = 0;
+                    }
+                    // No value of its own: nothing in between is looked at again.
+                    Err(_) => {
+                        looked_at = buffer.len();
+                        break;
+                    }
+                }
+            }
+        }
+        for part in serde_json::Deserializer::from_slice(&buffer).into_iter::<Part>() {
+            let part = part.map_err(|error| {
+                let what = match error.is_eof() {
+                    true => "the answer breaks off".to_owned(),
+                    false => format!("the answer is not what Ollama sends: {error}"),
+                };
+                self.endpoint.failed(ModelFailure::Malformed, what)
+            })?;
+            if self.take(part, &mut answer)? {
+                return Ok(answer);
+            }
+        }
+        let what = match answer.text.len() {
+            0 => "the answer is empty".to_owned(),
+            bytes => format!("the answer breaks off after {bytes} bytes of text"),
+        };
+        Err(self.endpoint.failed(ModelFailure::Malformed, what))
+    }
+
+    /// Adds a part; whether it is the last.
+    fn take(&self, part: Part, answer: &mut ModelAnswer) -> Result<bool, ModelError> {
+        if let Some(error) = part.error {
+            let what = error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
+            return Err(self.endpoint.failed(ModelFailure::Unavailable, what));
+        }
+        if let Some(message) = part.message {
+            answer.text.push_str(&message.content);
+        }
+        if !part.done {
+            return Ok(false);
+        }
+        answer.input_tokens = part.prompt_eval_count;
+        answer.output_tokens = part.eval_count;
+        if !part.model.is_empty() {
+            answer.model = part.model;
+        }
+        if part.done_reason.as_deref() == Some("length") {
+            answer.finish = Finish::Length;
+        }
+        Ok(true)
+    }
+}
+
+/// The names of the models that a server has.
+pub(super) async fn models(
+    endpoint: &Endpoint,
+    within: Duration,
+) -> Result<Vec<String>, ModelError> {
+    let list = endpoint.get("/api/tags", within).await?;
+    let models = list["models"].as_array().ok_or_else(|| {
+        endpoint.failed(ModelFailure::Malformed, "the answer is no list of models")
+    })?;
+    let name =
+        |model: &Value| model["model"].as_str().or(model["name"].as_str()).map(str::to_owned);
+    Ok(models.iter().filter_map(name).collect())
+}
+
+impl ModelGateway for Ollama {
+    fn identity(&self) -> ModelIdentity {
+        ModelIdentity {
+            provider: "ollama",
+            address: self.endpoint.shown(),
+            model: self.model.clone(),
+            is_local: true,
+        }
+    }
+
+    fn infer(&self, request: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
+        Box::pin(async move {
+            let body = self.body(&request);
+            let reply = self.endpoint.send("/api/chat", Some(&body), request.within).await?;
+            self.read(reply).await
+        })
+    }
+
+    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, ModelError>> {
+        Box::pin(models(&self.endpoint, MODELS_WITHIN))
+    }
+}

@@ -1,0 +1,210 @@
+//! Any server that speaks OpenAI's chat completions. Not all of them know `response_format`, or know
+//! it whole: what a server refuses is not asked of it again.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use l05_engine::port::{
+    BoxFuture, Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
+    ModelRequest,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::http::Endpoint;
+use super::l04::role;
+
+/// How long the list of models may take.
+const MODELS_WITHIN: Duration = Duration::from_secs(3);
+
+/// A server with one of its models. The endpoint's base holds the version: `…/v1`.
+pub struct OpenAi {
+    endpoint: Endpoint,
+    model: String,
+    /// How far down the list of [`FORMATS`] the server made us go.
+    format: AtomicU8,
+    /// Which of [`LIMITS`] it knows.
+    limit: AtomicU8,
+}
+
+/// How a schema is told, best first.
+const FORMATS: [Format; 3] = [Format::Schema, Format::Object, Format::Prompt];
+/// What the limit of an answer's tokens is called: by most servers, by OpenAI's newer models.
+const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// `response_format: json_schema`.
+    Schema,
+    /// `response_format: json_object`, the schema in the prompt.
+    Object,
+    /// The schema in the prompt.
+    Prompt,
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    #[serde(default)]
+    model: String,
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<Tokens>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+}
+
+impl OpenAi {
+    /// A server and one of its models.
+    pub fn new(endpoint: Endpoint, model: impl Into<String>) -> OpenAi {
+        let (format, limit) = (AtomicU8::new(0), AtomicU8::new(0));
+        OpenAi { endpoint, model: model.into(), format, limit }
+    }
+
+    fn body(&self, request: &ModelRequest, format: Format, limit: &str) -> Value {
+        let in_prompt = request.schema.as_ref().filter(|_| format != Format::Schema);
+        let system = with_schema(&request.system, in_prompt);
+        let turns =
+            request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
+        let first = json!({ "role": "system", "content": system });
+        let mut body = json!({
+            "model": self.model,
+            "messages": std::iter::once(first).chain(turns).collect::<Vec<_>>(),
+            "temperature": request.temperature,
+            limit: request.tokens_max,
+        });
+        if let Some((name, schema)) = &request.schema {
+            match format {
+                Format::Schema => {
+                    body["response_format"] = json!({
+                        "type": "json_schema",
+                        // Inputs are free in form, which strict mode does not allow.
+                        "json_schema": { "name": name, "schema": schema, "strict": false },
+                    });
+                }
+                Format::Object => body["response_format"] = json!({ "type": "json_object" }),
+                Format::Prompt => {}
+            }
+        }
+        body
+    }
+
+    async fn complete(&self, request: &ModelRequest) -> Result<Completion, ModelError> {
+        loop {
+            let format = self.format.load(Ordering::Relaxed);
+            let limit = self.limit.load(Ordering::Relaxed);
+            let (told, named) = (FORMATS[usize::from(format)], LIMITS[usize::from(limit)]);
+            let body = self.body(request, told, named);
+            match self.endpoint.post("/chat/completions", &body, request.within).await {
+                Ok(value) => {
+                    return serde_json::from_value(value).map_err(|error| {
+                        let what = format!("the answer is not a chat completion: {error}");
+                        self.endpoint.failed(ModelFailure::Malformed, what)
+                    });
+                }
+                Err(error) if error.kind != ModelFailure::Rejected => return Err(error),
+                Err(error) => {
+                    let asks_for_other = error.message.contains(LIMITS[1]) && limit == 0;
+                    let has_format = request.schema.is_some() && told != Format::Prompt;
+                    let is_of_format = ["response_format", "json_schema", "json_object", "schema"]
+                        .iter()
+                        .any(|word| error.message.contains(word));
+                    if asks_for_other {
+                        self.limit.store(1, Ordering::Relaxed);
+                    } else if has_format && is_of_format {
+                        self.format.store(format + 1, Ordering::Relaxed);
+                    } else {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&self, completion: Completion) -> Result<ModelAnswer, ModelError> {
+        let empty = || self.endpoint.failed(ModelFailure::Malformed, "the answer is empty");
+        let choice = completion.choices.into_iter().next().ok_or_else(empty)?;
+        let refused = |why: &str| {
+            let what = format!("the model declines to answer: {why}");
+            self.endpoint.failed(ModelFailure::Refused, what)
+        };
+        if let Some(why) = choice.message.refusal.filter(|why| !why.is_empty()) {
+            return Err(refused(&why));
+        }
+        let finish = match choice.finish_reason.as_deref() {
+            Some("length") => Finish::Length,
+            Some("content_filter") => return Err(refused("its content filter stopped it")),
+            _ => Finish::Stop,
+        };
+        let text =
+            choice.message.content.filter(|text| !text.is_empty() || finish == Finish::Length);
+        let (input_tokens, output_tokens) =
+            completion.usage.map_or((0, 0), |u| (u.prompt_tokens, u.completion_tokens));
+        let model = if completion.model.is_empty() { self.model.clone() } else { completion.model };
+        Ok(ModelAnswer {
+            text: text.ok_or_else(empty)?,
+            model,
+            input_tokens,
+            output_tokens,
+            finish,
+        })
+    }
+}
+
+/// A prompt that tells the schema itself, for gateways that cannot be told in another way.
+pub(super) fn with_schema(system: &str, schema: Option<&(&'static str, Value)>) -> String {
+    match schema {
+        Some((_, schema)) => format!(
+            "{system}\n\nAnswer with one JSON object and nothing else. Its JSON Schema:\n{schema}"
+        ),
+        None => system.to_owned(),
+    }
+}
+
+impl ModelGateway for OpenAi {
+    fn identity(&self) -> ModelIdentity {
+        ModelIdentity {
+            provider: "openai",
+            address: self.endpoint.shown(),
+            model: self.model.clone(),
+            is_local: self.endpoint.is_local(),
+        }
+    }
+
+    fn infer(&self, request: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
+        Box::pin(async move {
+            let completion = self.complete(&request).await?;
+            self.answer(completion)
+        })
+    }
+
+    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, ModelError>> {
+        Box::pin(async move {
+            let list = self.endpoint.get("/models", MODELS_WITHIN).await?;
+            let models = list["data"].as_array().ok_or_else(|| {
+                self.endpoint.failed(ModelFailure::Malformed, "the answer is no list of models")
+            })?;
+            Ok(models.iter().filter_map(|model| model["id"].as_str().map(str::to_owned)).collect())
+        })
+    }
+}

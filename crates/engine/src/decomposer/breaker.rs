@@ -1,0 +1,226 @@
+//! A circuit breaker: a gateway that fails again and again is left alone for a while.
+//!
+//! ```text
+//! closed --(5 failures, or 5 slow calls, in a row)--> open --(its time is up)--> trial
+//! trial --(success)--> closed        trial --(failure)--> open, for longer
+//! ```
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use l05_core::time::Timestamp;
+
+/// When to open, and for how long (spec 02, 2.4).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BreakerRules {
+    /// Failures in a row, and slow calls in a row, that open it.
+    pub threshold: u32,
+    /// How long it stays open at first.
+    pub reset: Duration,
+    /// A call that takes longer is slow; none: no call is, as with local models.
+    pub slow: Option<Duration>,
+}
+
+impl Default for BreakerRules {
+    fn default() -> BreakerRules {
+        let (reset, slow) = (Duration::from_secs(60), Some(Duration::from_secs(4)));
+        BreakerRules { threshold: 5, reset, slow }
+    }
+}
+
+/// How often the first time open fits into each further one: 60, 120, 240, 600 s.
+const LONGER: [u32; 4] = [1, 2, 4, 10];
+
+/// How a call went, as far as the breaker cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An answer, after this time.
+    Answered(Duration),
+    /// The gateway failed.
+    Failed,
+    /// Neither speaks for nor against the gateway: the caller went away, the request was refused.
+    Neutral,
+}
+
+/// Where the breaker stands, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circuit {
+    /// Calls go through.
+    Closed,
+    /// Calls are refused until then.
+    Open(Timestamp),
+    /// One call is tried.
+    Trial,
+}
+
+/// One gateway's breaker.
+pub struct Breaker {
+    rules: BreakerRules,
+    // Short and synchronous: never held across an await.
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Closed { failures: u32, slow: u32 },
+    Open { until: Timestamp, times: usize },
+    Trial { times: usize },
+}
+
+impl Breaker {
+    /// A closed one.
+    pub fn new(rules: BreakerRules) -> Breaker {
+        Breaker { rules, state: Mutex::new(State::Closed { failures: 0, slow: 0 }) }
+    }
+
+    /// Lets a call through, or tells when the next is tried. What was let through must be settled:
+    /// dropping the pass counts as neutral.
+    pub fn admit(&self, now: Timestamp) -> Result<Pass<'_>, Timestamp> {
+        let mut state = self.state();
+        match *state {
+            State::Closed { .. } => {}
+            State::Open { until, times } if now >= until => *state = State::Trial { times },
+            State::Open { until, .. } => return Err(until),
+            // One trial at a time; its end is soon, and nobody knows when.
+            State::Trial { .. } => return Err(now),
+        }
+        drop(state);
+        Ok(Pass { breaker: self, now, verdict: None })
+    }
+
+    /// Where it stands.
+    pub fn circuit(&self) -> Circuit {
+        match *self.state() {
+            State::Closed { .. } => Circuit::Closed,
+            State::Open { until, .. } => Circuit::Open(until),
+            State::Trial { .. } => Circuit::Trial,
+        }
+    }
+
+    fn settle(&self, now: Timestamp, verdict: Verdict) {
+        let mut state = self.state();
+        let is_slow = |took| self.rules.slow.is_some_and(|slow| took > slow);
+        *state = match (*state, verdict) {
+            (State::Closed { failures, slow }, Verdict::Neutral) => {
+                State::Closed { failures, slow }
+            }
+            (State::Closed { slow, .. }, Verdict::Answered(took)) => {
+                let slow = if is_slow(took) { slow + 1 } else { 0 };
+                self.closed_or_open(now, 0, slow)
+            }
+            (State::Closed { failures, .. }, Verdict::Failed) => {
+                self.closed_or_open(now, failures + 1, 0)
+            }
+            (State::Trial { .. }, Verdict::Answered(took)) if !is_slow(took) => {
+                tracing::info!("the model gateway is back: its circuit is closed");
+                State::Closed { failures: 0, slow: 0 }
+            }
+            (State::Trial { times }, Verdict::Answered(_) | Verdict::Failed) => {
+                self.open(now, times + 1)
+            }
+            // Nothing was learned: the next caller tries.
+            (State::Trial { times }, Verdict::Neutral) => State::Open { until: now, times },
+            // A call from before it opened.
+            (open @ State::Open { .. }, _) => open,
+        };
+    }
+
+    fn closed_or_open(&self, now: Timestamp, failures: u32, slow: u32) -> State {
+        match failures.max(slow) >= self.rules.threshold {
+            true => self.open(now, 0),
+            false => State::Closed { failures, slow },
+        }
+    }
+
+    fn open(&self, now: Timestamp, times: usize) -> State {
+        let longer = LONGER[times.min(LONGER.len() - 1)];
+        let until = Timestamp(now.0 + (self.rules.reset * longer).as_millis() as i64);
+        tracing::warn!(%until, "the model gateway failed too often: its circuit is open");
+        State::Open { until, times }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that was let through.
+pub struct Pass<'b> {
+    breaker: &'b Breaker,
+    now: Timestamp,
+    verdict: Option<Verdict>,
+}
+
+impl Pass<'_> {
+    /// How the call went, at its end.
+    pub fn settle(mut self, now: Timestamp, verdict: Verdict) {
+        (self.now, self.verdict) = (now, Some(verdict));
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.breaker.settle(self.now, self.verdict.unwrap_or(Verdict::Neutral));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000)
+    }
+
+    fn call(breaker: &Breaker, seconds: i64, verdict: Verdict) {
+        let Ok(pass) = breaker.admit(at(seconds)) else { panic!("it is not let through") };
+        pass.settle(at(seconds), verdict);
+    }
+
+    const QUICK: Verdict = Verdict::Answered(Duration::from_millis(10));
+    const SLOW: Verdict = Verdict::Answered(Duration::from_secs(5));
+
+    #[test]
+    fn opens_after_five_in_a_row_and_for_longer_each_time() {
+        for bad in [Verdict::Failed, SLOW] {
+            let breaker = Breaker::new(BreakerRules::default());
+            for _ in 0..4 {
+                call(&breaker, 0, bad);
+            }
+            call(&breaker, 0, QUICK);
+            for _ in 0..5 {
+                assert_eq!(breaker.circuit(), Circuit::Closed);
+                call(&breaker, 0, bad);
+            }
+            let mut opened = 0;
+            for seconds in [60, 120, 240, 600, 600] {
+                assert_eq!(
+                    breaker.admit(at(opened + seconds - 1)).err(),
+                    Some(at(opened + seconds))
+                );
+                opened += seconds;
+                call(&breaker, opened, bad);
+            }
+            call(&breaker, opened + 600, QUICK);
+            assert_eq!(breaker.circuit(), Circuit::Closed);
+        }
+    }
+
+    #[test]
+    fn one_trial_at_a_time_and_a_caller_that_leaves_decides_nothing() {
+        let breaker = Breaker::new(BreakerRules::default());
+        (0..5).for_each(|_| call(&breaker, 0, Verdict::Failed));
+        let trial = breaker.admit(at(60)).ok().unwrap();
+        assert!(breaker.admit(at(60)).is_err());
+        drop(trial);
+        call(&breaker, 60, QUICK);
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+    }
+
+    #[test]
+    fn slowness_of_local_models_is_no_fault() {
+        let breaker = Breaker::new(BreakerRules { slow: None, ..BreakerRules::default() });
+        (0..20).for_each(|_| call(&breaker, 0, SLOW));
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+    }
+}

@@ -1,0 +1,84 @@
+//! One call of the gateway: within its time, through the circuit breaker, its failures in words.
+
+use std::time::{Duration, Instant};
+
+use l05_core::{Error, ErrorCode};
+
+use super::Decomposer;
+use super::breaker::Verdict;
+use crate::port::{Clock, ModelAnswer, ModelError, ModelFailure, ModelRequest};
+
+/// With less time left than this, nothing is asked (spec 02, 2.4).
+pub(crate) const TIME_LEFT_MIN: Duration = Duration::from_secs(1);
+
+impl Decomposer {
+    /// Asks the model. `left` is what is left of the caller's time.
+    pub(crate) async fn call(
+        &self,
+        clock: &dyn Clock,
+        mut request: ModelRequest,
+        left: Option<Duration>,
+    ) -> Result<ModelAnswer, Error> {
+        if left.is_some_and(|left| left < TIME_LEFT_MIN) {
+            let message = format!("less than 1 s is left for a call of {}", self.identity.shown());
+            return Err(self.error(ErrorCode::MODEL_DECOMPOSITION_FAILED, message));
+        }
+        request.within = left.map_or(request.within, |left| left.min(request.within));
+        let pass = self.breaker.admit(clock.now()).map_err(|until| {
+            let message = format!("{} failed too often and is left alone", self.identity.shown());
+            self.error(ErrorCode::CIRCUIT_OPEN, message).detail("tried_again_at", until.to_string())
+        })?;
+        let within = request.within;
+        let start = Instant::now();
+        // The adapter keeps its own time; one that does not is given up here.
+        let called = match tokio::time::timeout(within, self.gateway.infer(request)).await {
+            Ok(called) => called,
+            Err(_) => Err(ModelError {
+                kind: ModelFailure::Timeout,
+                message: format!("{}: no answer within {within:.1?}", self.identity.address),
+            }),
+        };
+        let verdict = match &called {
+            Ok(_) => Verdict::Answered(start.elapsed()),
+            Err(error) if error.kind.is_of_gateway() => Verdict::Failed,
+            Err(_) => Verdict::Neutral,
+        };
+        pass.settle(clock.now(), verdict);
+        called.map_err(|failure| self.failed(&failure))
+    }
+
+    fn failed(&self, failure: &ModelError) -> Error {
+        let error = self.error(ErrorCode::MODEL_DECOMPOSITION_FAILED, failure.message.clone());
+        match failure.kind {
+            ModelFailure::Unreachable => error.detail("failure", "unreachable").suggest(
+                "start the gateway or set model.url; `l05 doctor` shows what is looked for",
+            ),
+            ModelFailure::Timeout => error
+                .detail("failure", "timeout")
+                .suggest("raise model.timeout_ms, or use a smaller model"),
+            ModelFailure::RateLimited { retry_after } => {
+                let error = error.detail("failure", "rate limited");
+                match retry_after {
+                    Some(after) => error.detail("retry_after_seconds", after.as_secs()),
+                    None => error,
+                }
+                .suggest("try again later")
+            }
+            ModelFailure::Unavailable => error.detail("failure", "unavailable"),
+            ModelFailure::Rejected => error
+                .detail("failure", "rejected")
+                .suggest("check model.name and the key; `l05 doctor` lists the models there"),
+            ModelFailure::Malformed => error.detail("failure", "malformed answer"),
+            ModelFailure::Refused => {
+                error.detail("failure", "refused").suggest("put the goal in other words")
+            }
+        }
+    }
+
+    pub(super) fn error(&self, code: ErrorCode, message: impl Into<String>) -> Error {
+        Error::new(code, message)
+            .detail("gateway", self.identity.provider)
+            .detail("address", self.identity.address.as_str())
+            .detail("model", self.identity.model.as_str())
+    }
+}

@@ -1,0 +1,97 @@
+//! From a goal to a draft by a model: what it is asked, and how often (spec 02, 2.4).
+
+pub mod breaker;
+pub mod bulkhead;
+mod call;
+mod rounds;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use l05_core::ErrorCode;
+
+use breaker::{Breaker, BreakerRules};
+use bulkhead::{Bulkhead, BulkheadSize};
+
+pub(crate) use rounds::ModelPlan;
+
+use crate::port::{ModelGateway, ModelIdentity};
+
+/// How models are asked for plans.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelRules {
+    /// How long one call may take.
+    pub call_within: Duration,
+    /// Tokens of one answer.
+    pub answer_tokens_max: u32,
+    /// Tokens that the list of tools may take in a prompt.
+    pub tool_tokens_max: usize,
+    /// How often a plan that cannot be used goes back to the model.
+    pub repair_rounds: u32,
+    /// How deep the parts of a RECURSIVE goal nest.
+    pub depth_max: u32,
+    /// When the gateway is left alone.
+    pub breaker: BreakerRules,
+}
+
+impl Default for ModelRules {
+    fn default() -> ModelRules {
+        ModelRules {
+            call_within: Duration::from_secs(5),
+            answer_tokens_max: 4_096,
+            tool_tokens_max: 6_000,
+            repair_rounds: 2,
+            depth_max: 10,
+            breaker: BreakerRules::default(),
+        }
+    }
+}
+
+/// The sizes of all bulkheads (spec 06, bulkheads).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulkheads {
+    /// Decomposition by a model.
+    pub decomposer: BulkheadSize,
+    /// Matching templates.
+    pub template_matcher: BulkheadSize,
+    /// Validation.
+    pub validator: BulkheadSize,
+    /// Resolving graphs that no plan has yet: `graph`, `simulate`.
+    pub resolver: BulkheadSize,
+}
+
+impl Default for Bulkheads {
+    fn default() -> Bulkheads {
+        let size = |places, queue| BulkheadSize { places, queue };
+        Bulkheads {
+            decomposer: size(50, 1_000),
+            template_matcher: size(20, 500),
+            validator: size(30, 1_000),
+            resolver: size(10, 200),
+        }
+    }
+}
+
+/// The model behind a service.
+pub(crate) struct Decomposer {
+    pub(crate) gateway: Arc<dyn ModelGateway>,
+    pub(crate) identity: ModelIdentity,
+    pub(crate) rules: ModelRules,
+    pub(crate) breaker: Breaker,
+    pub(crate) bulkhead: Bulkhead,
+}
+
+impl Decomposer {
+    pub(crate) fn new(
+        gateway: Arc<dyn ModelGateway>,
+        mut rules: ModelRules,
+        size: BulkheadSize,
+    ) -> Decomposer {
+        let identity = gateway.identity();
+        if identity.is_local {
+            rules.breaker.slow = None;
+        }
+        let bulkhead = Bulkhead::new("decomposition by model", size, ErrorCode::DECOMPOSER_BUSY);
+        Decomposer { gateway, identity, rules, breaker: Breaker::new(rules.breaker), bulkhead }
+    }
+}

@@ -1,0 +1,328 @@
+//! Rounds: ask, read, check, and ask again with everything that is wrong.
+
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, try_join_all};
+use l05_core::decomposition::{
+    Draft, Reading, Told, answer_schema, goal_prompt, prompt_version, read_draft, repair_prompt,
+    system_prompt,
+};
+use l05_core::explain::{Decision, ModelRound};
+use l05_core::finding::{Finding, Level};
+use l05_core::goal::GoalType;
+use l05_core::plan::PlanDocument;
+use l05_core::time::Timestamp;
+use l05_core::{Error, ErrorCode};
+use serde_json::Value;
+
+use super::Decomposer;
+use crate::port::{Finish, ModelRequest, Role, Turn};
+use crate::service::{PlanRequest, PlanningService};
+
+/// The name of the schema, and of the tool that hands a plan in.
+const SCHEMA_NAME: &str = "plan";
+
+/// What a model made of a goal.
+pub(crate) struct ModelPlan {
+    pub(crate) document: PlanDocument,
+    pub(crate) decision: Decision,
+}
+
+/// One goal's way through the rounds, with what is counted over all its parts.
+struct Planning<'s> {
+    service: &'s PlanningService,
+    decomposer: &'s Decomposer,
+    request: &'s PlanRequest,
+    until: Option<Timestamp>,
+}
+
+/// A part of the goal: the whole at depth 0.
+#[derive(Clone, Copy)]
+struct Part<'p> {
+    goal: &'p str,
+    depth: u32,
+}
+
+/// An answer's words.
+struct Answer {
+    text: String,
+    finish: Finish,
+}
+
+#[derive(Default)]
+struct Counted {
+    rounds: Vec<ModelRound>,
+    model: Option<String>,
+}
+
+impl PlanningService {
+    /// A plan by the model, not yet proven valid for good: the caller validates what it gets.
+    pub(crate) async fn plan_by_model(
+        &self,
+        decomposer: &Decomposer,
+        request: &PlanRequest,
+        until: Option<Timestamp>,
+        why: String,
+    ) -> Result<ModelPlan, Error> {
+        let _place = decomposer.bulkhead.enter(self.now()).await?;
+        let planning = Planning { service: self, decomposer, request, until };
+        let goal = request.goal.goal_text.as_str();
+        let (draft, counted) = planning.part(Part { goal, depth: 0 }).await?;
+        let mut document = planning
+            .document(&draft)
+            .map_err(|findings| planning.unusable(&findings, counted.rounds.len()))?;
+        let tokens: u64 = counted.rounds.iter().map(|r| r.input_tokens + r.output_tokens).sum();
+        let model = counted.model.unwrap_or_else(|| decomposer.identity.model.clone());
+        let metadata = &mut document.metadata;
+        metadata.strategy = Some(l05_core::plan::Strategy::Llm);
+        metadata.provider = Some(decomposer.identity.provider.to_owned());
+        metadata.model = Some(model.clone());
+        metadata.prompt_version = Some(prompt_version());
+        metadata.decomposition_tokens = Some(tokens);
+        metadata.warnings.extend(draft.repairs.iter().chain(&draft.warnings).cloned());
+        let decision = Decision::Model {
+            asked: request.strategy.as_str().to_owned(),
+            gateway: decomposer.identity.provider.to_owned(),
+            model,
+            prompt_version: prompt_version(),
+            why,
+            rounds: counted.rounds,
+        };
+        Ok(ModelPlan { document, decision })
+    }
+}
+
+impl Planning<'_> {
+    /// A draft for one part, with the parts within it planned and joined.
+    fn part<'a>(&'a self, part: Part<'a>) -> BoxFuture<'a, Result<(Draft, Counted), Error>> {
+        Box::pin(async move {
+            let mut counted = Counted::default();
+            let mut turns = vec![self.first_turn(part)];
+            loop {
+                let Answer { text: answer, finish } = self.ask(&turns, &mut counted).await?;
+                let read = match finish {
+                    Finish::Stop => self.read(&answer, part, &mut counted).await?,
+                    // What is left of it may look like a plan and is none.
+                    Finish::Length => {
+                        Err(vec![malformed("your answer was cut off: make it shorter")])
+                    }
+                };
+                let findings = match read {
+                    Ok(draft) => return Ok((draft, counted)),
+                    Err(findings) => findings,
+                };
+                if let Some(round) = counted.rounds.last_mut() {
+                    round.problems = findings.iter().map(told).collect();
+                }
+                // Each part has rounds of its own.
+                let asked = turns.len() / 2;
+                if asked >= self.decomposer.rules.repair_rounds as usize {
+                    return Err(self.unusable(&findings, asked + 1));
+                }
+                turns.push(Turn { role: Role::Assistant, text: answer });
+                turns.push(Turn { role: Role::User, text: repair_prompt(&findings) });
+            }
+        })
+    }
+
+    fn is_recursive(&self) -> bool {
+        self.request.goal.goal_type == GoalType::Recursive
+    }
+
+    fn first_turn(&self, part: Part<'_>) -> Turn {
+        let whole = self.request.goal.goal_text.as_str();
+        let parent = (part.depth > 0).then_some(whole);
+        Turn { role: Role::User, text: goal_prompt(part.goal, &self.request.inputs, parent) }
+    }
+
+    /// One answer of the model; what it takes is counted.
+    async fn ask(&self, turns: &[Turn], counted: &mut Counted) -> Result<Answer, Error> {
+        let rules = &self.decomposer.rules;
+        let spent: u64 = counted.rounds.iter().map(|r| r.input_tokens + r.output_tokens).sum();
+        let budget = self.request.goal.constraints.max_token_budget;
+        if budget.is_some_and(|budget| spent >= budget) {
+            let message =
+                format!("planning took {spent} tokens, which is all that the goal allows");
+            return Err(self.decomposer.error(ErrorCode::MODEL_DECOMPOSITION_FAILED, message));
+        }
+        let clock = &*self.service.inner.clock;
+        let left = self.until.map(|until| {
+            Duration::from_millis(u64::try_from(until.0 - clock.now().0).unwrap_or(0))
+        });
+        let (system, schema) = self.system(turns);
+        let request = ModelRequest {
+            system,
+            turns: turns.to_vec(),
+            schema: Some((SCHEMA_NAME, schema)),
+            temperature: 0.0,
+            tokens_max: rules.answer_tokens_max,
+            within: rules.call_within,
+            agent_did: self.request.goal.agent_did.as_str().to_owned(),
+            idempotency_key: None,
+        };
+        let answer = self.decomposer.call(clock, request, left).await?;
+        counted.rounds.push(ModelRound {
+            input_tokens: answer.input_tokens,
+            output_tokens: answer.output_tokens,
+            problems: Vec::new(),
+        });
+        counted.model.get_or_insert(answer.model);
+        Ok(Answer { text: answer.text, finish: answer.finish })
+    }
+
+    /// What the model is told about this place. The goal has no word in it.
+    fn system(&self, turns: &[Turn]) -> (String, Value) {
+        let service = self.service;
+        let constraints = &self.request.goal.constraints;
+        let forbidden = &constraints.forbidden_tools;
+        let usable = |name: &str| !forbidden.iter().any(|tool| tool == name);
+        let catalog = &service.inner.catalog;
+        let tools = catalog.iter().map(|tool| &tool.spec).filter(|spec| usable(&spec.name));
+        let mut limits = Vec::new();
+        if let Some(seconds) = constraints.max_execution_time_sec {
+            limits.push(format!("The run may take {seconds} seconds."));
+        }
+        limits.push(format!("At most {} tasks run at once.", constraints.max_parallelism));
+        let told = Told {
+            tools: tools.collect(),
+            capabilities: service.capabilities_for_agents(),
+            tasks_max: service.inner.limits.tasks_max,
+            limits,
+            compound: self.is_recursive(),
+            tokens_max: self.decomposer.rules.tool_tokens_max,
+            count_tokens: service.book().knowledge().count_tokens,
+        };
+        let goal = turns.first().map_or("", |turn| turn.text.as_str());
+        let prompt = system_prompt(&told, goal);
+        if prompt.left_out > 0 {
+            tracing::info!(left_out = prompt.left_out, "tools were left out of the prompt");
+        }
+        let names = told.tools.iter().map(|tool| tool.name.as_str());
+        (prompt.text, answer_schema(names, told.compound))
+    }
+
+    /// An answer as a draft that passes validation, or everything that is wrong with it.
+    async fn read(
+        &self,
+        answer: &str,
+        part: Part<'_>,
+        counted: &mut Counted,
+    ) -> Result<Result<Draft, Vec<Finding>>, Error> {
+        let mut draft = match read_draft(answer, Reading::default()) {
+            Ok(draft) => draft,
+            Err(error) => return Ok(Err(vec![malformed(&error.message)])),
+        };
+        draft.state_implied();
+        // A model says what is to be done, and nothing about who may do it or what it may cost.
+        draft.fields.retain(|name, _| name == "on_failure");
+        draft.goal = Some(part.goal.to_owned());
+        let parts: Vec<(String, String)> = draft
+            .steps
+            .iter()
+            .filter(|step| self.is_recursive() && step.is_compound())
+            .map(|step| (step.id.clone(), sub_goal(&step.fields)))
+            .collect();
+        let findings = self.check(&draft, &parts).await?;
+        if !findings.is_empty() {
+            return Ok(Err(findings));
+        }
+        if parts.is_empty() {
+            return Ok(Ok(draft));
+        }
+        self.join(draft, parts, part.depth, counted).await
+    }
+
+    /// Plans all parts at once and puts them in their places.
+    async fn join(
+        &self,
+        mut draft: Draft,
+        parts: Vec<(String, String)>,
+        depth: u32,
+        counted: &mut Counted,
+    ) -> Result<Result<Draft, Vec<Finding>>, Error> {
+        let depth = depth + 1;
+        if depth >= self.decomposer.rules.depth_max {
+            let message = format!("the goal's parts nest deeper than {depth}");
+            return Err(Error::new(ErrorCode::PLAN_TOO_DEEP, message)
+                .detail("max_depth", self.decomposer.rules.depth_max));
+        }
+        let planned = parts.iter().map(|(_, goal)| self.part(Part { goal, depth }));
+        for ((id, _), (sub, sub_counted)) in parts.iter().zip(try_join_all(planned).await?) {
+            counted.rounds.extend(sub_counted.rounds);
+            if let Err(why) = draft.splice(id, sub) {
+                return Ok(Err(vec![
+                    Finding::new(ErrorCode::REFERENCE_UNRESOLVED, Level::Semantic, why).task(id),
+                ]));
+            }
+            let (tasks, tasks_max) = (draft.steps.len(), self.service.inner.limits.tasks_max);
+            if tasks > tasks_max {
+                let message = format!("the plan has {tasks} tasks by now; at most {tasks_max}");
+                return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
+                    .detail("tasks", tasks)
+                    .detail("tasks_max", tasks_max));
+            }
+        }
+        draft.state_implied();
+        let findings = self.check(&draft, &[]).await?;
+        Ok(if findings.is_empty() { Ok(draft) } else { Err(findings) })
+    }
+
+    fn document(&self, draft: &Draft) -> Result<PlanDocument, Vec<Finding>> {
+        let mut document = PlanDocument::read(&draft.plan_file())?;
+        document.goal.clone_from(&self.request.goal.goal_text);
+        document.inputs = self.request.inputs.clone();
+        self.service.put_request(&mut document, self.request);
+        Ok(document)
+    }
+
+    /// What validation finds, but for parts that are to be planned yet.
+    async fn check(
+        &self,
+        draft: &Draft,
+        parts: &[(String, String)],
+    ) -> Result<Vec<Finding>, Error> {
+        let document = match self.document(draft) {
+            Ok(document) => document,
+            Err(findings) => return Ok(findings),
+        };
+        let mut findings = self.service.validate(document, false).await?.errors;
+        findings.retain(|finding| {
+            finding.code != ErrorCode::DECOMPOSITION_FAILED
+                || !parts.iter().any(|(id, _)| finding.task.as_ref() == Some(id))
+        });
+        Ok(findings)
+    }
+
+    fn unusable(&self, findings: &[Finding], rounds: usize) -> Error {
+        let first = findings.first().map(told).unwrap_or_default();
+        let message = format!(
+            "{} gave no plan that can be used in {rounds} rounds; {} problems are left, the first: {first}",
+            self.decomposer.identity.shown(),
+            findings.len()
+        );
+        let list = serde_json::to_value(findings).expect("findings are plain data");
+        self.decomposer
+            .error(ErrorCode::MODEL_ANSWER_MALFORMED, message)
+            .detail("rounds", rounds)
+            .detail("findings", list)
+            .suggest("try another model, put the goal in simpler words, or write a plan file")
+    }
+}
+
+fn malformed(message: &str) -> Finding {
+    Finding::new(ErrorCode::MODEL_ANSWER_MALFORMED, Level::Syntax, message)
+}
+
+/// A finding in one line.
+fn told(finding: &Finding) -> String {
+    match &finding.task {
+        Some(task) => format!("{} `{task}`: {}", finding.code, finding.message),
+        None => format!("{} {}", finding.code, finding.message),
+    }
+}
+
+/// What a part is for, in its own words.
+fn sub_goal(fields: &serde_json::Map<String, Value>) -> String {
+    let text = ["goal", "description", "name"].iter().find_map(|name| fields.get(*name)?.as_str());
+    text.unwrap_or_default().to_owned()
+}

@@ -1,0 +1,104 @@
+//! LLM_CALL tasks: one inference, through the same gateway and circuit breaker as planning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use l05_core::catalog::ToolSpec;
+use l05_core::decomposition::{read_value, task_prompt};
+use l05_core::estimate::Prices;
+use l05_core::id::AgentDid;
+use l05_core::run::event::{TaskError, Usage};
+use l05_core::{Error, ErrorCode};
+use serde_json::{Value, json};
+
+use super::attempt::failed;
+use crate::decomposer::Decomposer;
+use crate::port::{
+    BoxFuture, Clock, Executed, Executor, Finish, ModelAnswer, ModelRequest, Role, ToolCall, Turn,
+};
+
+/// The name of an answer's schema.
+const SCHEMA_NAME: &str = "result";
+
+/// Does LLM_CALL tasks. It has no tools: tasks come to it by their type.
+pub(crate) struct ModelTasks {
+    decomposer: Arc<Decomposer>,
+    clock: Arc<dyn Clock>,
+    prices: Prices,
+}
+
+impl ModelTasks {
+    pub(crate) fn new(
+        decomposer: Arc<Decomposer>,
+        clock: Arc<dyn Clock>,
+        prices: Prices,
+    ) -> ModelTasks {
+        ModelTasks { decomposer, clock, prices }
+    }
+
+    fn request(&self, call: &ToolCall) -> ModelRequest {
+        let prompt = call.instructions.as_deref().unwrap_or_default();
+        let (system, text) = task_prompt(prompt, &call.inputs);
+        ModelRequest {
+            system: system.to_owned(),
+            turns: vec![Turn { role: Role::User, text }],
+            schema: call.output_schema.clone().map(|schema| (SCHEMA_NAME, schema)),
+            temperature: 0.0,
+            tokens_max: self.decomposer.rules.answer_tokens_max,
+            within: Duration::MAX,
+            agent_did: AgentDid::local().as_str().to_owned(),
+            idempotency_key: Some(call.idempotency_key()),
+        }
+    }
+}
+
+fn usage(prices: &Prices, answer: &ModelAnswer) -> Usage {
+    let price = prices.model(Some(&answer.model));
+    let (input, output) = (answer.input_tokens as f64, answer.output_tokens as f64);
+    let cost_usd =
+        (input * price.input_usd_per_million + output * price.output_usd_per_million) / 1e6;
+    Usage { tokens: answer.input_tokens + answer.output_tokens, cost_usd }
+}
+
+/// The answer as the task's output: by its schema, else `{"response": text}`.
+fn output(answer: &ModelAnswer, has_schema: bool) -> Result<Value, TaskError> {
+    if answer.finish == Finish::Length {
+        let message = "the model's answer was cut off at the token limit".to_owned();
+        return Err(failed(ErrorCode::MODEL_ANSWER_MALFORMED, message));
+    }
+    if !has_schema {
+        return Ok(json!({ "response": answer.text }));
+    }
+    read_value(&answer.text).map_err(|error| failed(error.code, error.message))
+}
+
+impl Executor for ModelTasks {
+    fn tools(&self) -> Vec<ToolSpec> {
+        Vec::new()
+    }
+
+    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+        let (decomposer, clock) = (self.decomposer.clone(), self.clock.clone());
+        let request = self.request(&call);
+        let prices = self.prices.clone();
+        Box::pin(async move {
+            let left = u64::try_from(call.not_after.0 - clock.now().0).unwrap_or(0);
+            let left = Some(Duration::from_millis(left));
+            let answer = tokio::select! {
+                answer = decomposer.call(&*clock, request, left) => answer.map_err(|e| of(&e))?,
+                // Whatever comes back no longer counts; the call is dropped with this.
+                () = call.cancel.cancelled() => {
+                    let message = "the call was stopped".to_owned();
+                    return Err(failed(ErrorCode::CANCELLED, message));
+                }
+            };
+            let output = output(&answer, call.output_schema.is_some())?;
+            Ok(Executed { output, usage: usage(&prices, &answer) })
+        })
+    }
+}
+
+fn of(error: &Error) -> TaskError {
+    let rejected = error.details.get("failure").is_some_and(|kind| kind == "rejected");
+    TaskError { code: error.code, message: error.message.clone(), is_final: rejected }
+}

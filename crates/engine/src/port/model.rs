@@ -1,0 +1,151 @@
+//! Whatever answers prompts: the platform's gateway, a local model server, a provider.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::BoxFuture;
+
+/// Calls models. A call that is dropped is cancelled: nothing of it goes on.
+pub trait ModelGateway: Send + Sync {
+    /// Who this is: for records, errors and cache keys.
+    fn identity(&self) -> ModelIdentity;
+
+    /// One inference.
+    fn infer(&self, request: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>>;
+
+    /// The models it offers; also the check whether it is there.
+    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, ModelError>>;
+}
+
+/// Which model, where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelIdentity {
+    /// The kind of gateway: `l04`, `ollama`, `openai`, `anthropic`.
+    pub provider: &'static str,
+    /// Its address, without user and password.
+    pub address: String,
+    /// The model that is asked for; empty where the gateway chooses.
+    pub model: String,
+    /// It runs on hardware of the user's own: slowness is no fault, and there is no key.
+    pub is_local: bool,
+}
+
+impl ModelIdentity {
+    /// `model at address`, for people.
+    pub fn shown(&self) -> String {
+        match self.model.as_str() {
+            "" => format!("{} at {}", self.provider, self.address),
+            model => format!("{model} ({} at {})", self.provider, self.address),
+        }
+    }
+}
+
+/// Who speaks in a conversation; the system's words stand apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Who asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Who speaks.
+    pub role: Role,
+    /// The words.
+    pub text: String,
+}
+
+/// What a model is asked.
+#[derive(Clone, Debug)]
+pub struct ModelRequest {
+    /// What it is told to be and to do; never holds a user's words.
+    pub system: String,
+    /// The conversation so far, the user's turn last.
+    pub turns: Vec<Turn>,
+    /// The answer's JSON Schema, with a name for it. None: any text.
+    pub schema: Option<(&'static str, Value)>,
+    /// 0 (the likeliest) to 2.
+    pub temperature: f32,
+    /// Tokens of the answer at most.
+    pub tokens_max: u32,
+    /// After this the call is given up.
+    pub within: Duration,
+    /// Who asks: the goal's agent, for gateways that keep accounts.
+    pub agent_did: String,
+    /// The same for every repetition of a task's attempt; for the gateway's records.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It is whole.
+    Stop,
+    /// It was cut off at the token limit.
+    Length,
+}
+
+/// What a model said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelAnswer {
+    /// Its words.
+    pub text: String,
+    /// The model that answered, by its own account.
+    pub model: String,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    /// What kind of failure.
+    pub kind: ModelFailure,
+    /// Who failed and how, in words; never holds a key.
+    pub message: String,
+}
+
+/// Kinds of failure, as far as they are treated differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelFailure {
+    /// Nobody answers at the address, or TLS fails.
+    Unreachable,
+    /// No answer, or no whole one, in time.
+    Timeout,
+    /// Too many requests.
+    RateLimited {
+        /// When to come again, where the gateway says so.
+        retry_after: Option<Duration>,
+    },
+    /// The gateway fails (5xx).
+    Unavailable,
+    /// The gateway refuses the request (4xx): the next one will fare no better.
+    Rejected,
+    /// What comes back is not what its protocol says.
+    Malformed,
+    /// The model declines to answer.
+    Refused,
+}
+
+impl ModelFailure {
+    /// Whether the gateway is at fault, so that its circuit breaker counts it.
+    pub fn is_of_gateway(self) -> bool {
+        match self {
+            ModelFailure::Unreachable
+            | ModelFailure::Timeout
+            | ModelFailure::RateLimited { .. }
+            | ModelFailure::Unavailable
+            | ModelFailure::Malformed => true,
+            ModelFailure::Rejected | ModelFailure::Refused => false,
+        }
+    }
+}

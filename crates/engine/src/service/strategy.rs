@@ -1,0 +1,256 @@
+//! How a goal becomes a draft: by a template, by a model, or by whichever serves (spec 02, 2.2).
+
+use l05_core::explain::{ConsideredTemplate, Decision};
+use l05_core::plan::PlanDocument;
+use l05_core::template::{Match, Template};
+use l05_core::time::Timestamp;
+use l05_core::{Error, ErrorCode};
+use serde_json::{Value, json};
+
+use super::PlanningService;
+use super::planning::{PlanRequest, Strategy};
+use crate::decomposer::ModelPlan;
+
+/// How many near misses an error names.
+const NEAR_MISSES_MAX: usize = 3;
+/// How many templates a decision remembers.
+const CONSIDERED_MAX: usize = 5;
+
+/// A draft with how it came to be.
+pub(super) struct Decomposed {
+    pub(super) document: PlanDocument,
+    pub(super) decisions: Vec<Decision>,
+}
+
+/// A template that is to be taken.
+struct Choice<'s> {
+    template: &'s Template,
+    said: serde_json::Map<String, Value>,
+    confidence: f64,
+    why: String,
+}
+
+impl PlanningService {
+    pub(super) async fn decompose(
+        &self,
+        request: &PlanRequest,
+        until: Option<Timestamp>,
+    ) -> Result<Decomposed, Error> {
+        if let Some(id) = &request.template {
+            let matches = self.matches(request).await?;
+            let choice = self.chosen(id, &matches)?;
+            return self.by_template(request, &choice, &matches);
+        }
+        match request.strategy {
+            Strategy::Template => {
+                let matches = self.matches(request).await?;
+                let threshold = self.inner.template_threshold;
+                let choice = best(&matches, threshold)
+                    .ok_or_else(|| no_template(request, &matches, threshold))?;
+                self.by_template(request, &choice, &matches)
+            }
+            Strategy::Llm => {
+                let planned = self.by_model(request, until, "the caller asked for one".to_owned());
+                planned.await.map(Decomposed::from)
+            }
+            Strategy::Hybrid => self.by_either(request, until).await,
+        }
+    }
+
+    /// The best template that fits well; else the model; when that fails, the best template at all.
+    async fn by_either(
+        &self,
+        request: &PlanRequest,
+        until: Option<Timestamp>,
+    ) -> Result<Decomposed, Error> {
+        let matches = self.matches(request).await?;
+        let threshold = self.inner.template_threshold;
+        if let Some(choice) = best(&matches, threshold) {
+            return self.by_template(request, &choice, &matches);
+        }
+        let why = match matches.first() {
+            Some(nearest) => format!(
+                "the nearest template, {}, fits with {:.2}, and {threshold} is wanted",
+                nearest.template.id, nearest.confidence
+            ),
+            None => "no template fits".to_owned(),
+        };
+        let failed = match self.by_model(request, until, why).await {
+            Ok(planned) => return Ok(planned.into()),
+            Err(error) => error,
+        };
+        let lower = self.inner.fallback_threshold;
+        let usable = |choice: &Choice<'_>| {
+            let known =
+                |name: &str| request.inputs.contains_key(name) || choice.said.contains_key(name);
+            choice.template.parameters.iter().all(|p| !p.required || known(&p.name))
+        };
+        let choice = best(&matches, lower).filter(usable);
+        let Some(mut choice) = choice else {
+            return Err(nothing_left(request, &matches, lower, &failed));
+        };
+        choice.why = format!("{} after the model failed", choice.why);
+        let mut planned = self.by_template(request, &choice, &matches)?;
+        let taken = format!(
+            "the template `{}` was taken, which fits with {:.2} only",
+            choice.template.id, choice.confidence
+        );
+        planned.document.metadata.warnings.push(format!("{failed}; {taken}"));
+        planned.decisions.push(Decision::Fallback { failed: failed.to_string(), taken });
+        Ok(planned)
+    }
+
+    async fn by_model(
+        &self,
+        request: &PlanRequest,
+        until: Option<Timestamp>,
+        why: String,
+    ) -> Result<ModelPlan, Error> {
+        let Some(decomposer) = &self.inner.decomposer else {
+            let why = match &self.inner.no_model {
+                Some(why) => why.as_str(),
+                None => "no model gateway is configured",
+            };
+            return Err(Error::new(ErrorCode::MODEL_DECOMPOSITION_FAILED, why.to_owned()).suggest(
+                "start Ollama, or set model.gateway and model.url; `l05 doctor` shows what is there",
+            ));
+        };
+        self.plan_by_model(decomposer, request, until, why).await
+    }
+
+    async fn matches(&self, request: &PlanRequest) -> Result<Vec<Match<'_>>, Error> {
+        let _place = self.inner.matcher.enter(self.now()).await?;
+        Ok(self.inner.templates.find(&request.goal.goal_text, &request.inputs))
+    }
+
+    fn by_template(
+        &self,
+        request: &PlanRequest,
+        choice: &Choice<'_>,
+        matches: &[Match<'_>],
+    ) -> Result<Decomposed, Error> {
+        let today = self.inner.clock.today();
+        let parameters = choice.template.bind(&request.inputs, &choice.said, &today)?;
+        let decision = Decision::Strategy {
+            asked: request.strategy.as_str().to_owned(),
+            template: choice.template.id.clone(),
+            why: choice.why.clone(),
+            considered: matches.iter().take(CONSIDERED_MAX).map(considered).collect(),
+        };
+        let goal = &request.goal.goal_text;
+        let document = choice.template.instantiate(goal, parameters, choice.confidence);
+        Ok(Decomposed { document, decisions: vec![decision] })
+    }
+
+    /// The template that the caller names. Its parameters come from what was given and what the
+    /// goal says.
+    fn chosen<'s>(&'s self, id: &str, matches: &[Match<'s>]) -> Result<Choice<'s>, Error> {
+        let template = self.named_template(id)?;
+        let fit = matches.iter().find(|m| m.template.id == *id);
+        let (said, confidence) = fit.map(|m| (m.said.clone(), m.confidence)).unwrap_or_default();
+        Ok(Choice { template, said, confidence, why: "the caller named it".to_owned() })
+    }
+
+    fn named_template(&self, id: &str) -> Result<&Template, Error> {
+        let library = &self.inner.templates;
+        library.get(id).ok_or_else(|| {
+            let ids = library.templates().iter().map(|t| t.id.as_str());
+            let near = l05_core::suggest::nearest(id, ids);
+            let hint = l05_core::suggest::did_you_mean(&near);
+            Error::new(ErrorCode::NO_TEMPLATE_MATCHES, format!("there is no template `{id}`{hint}"))
+                .suggest("`l05 templates list` shows them")
+        })
+    }
+
+    /// What agents can do beside tools and models: what tasks without a tool are given to.
+    pub(crate) fn capabilities_for_agents(&self) -> Vec<String> {
+        let agents = self.inner.driver.agents();
+        let others =
+            agents.iter().filter(|agent| agent.agent_type != l05_core::agent::LOCAL_AGENT_TYPE);
+        let able = others.flat_map(|agent| agent.capabilities.iter().cloned());
+        let mut capabilities: Vec<String> = able.filter(|c| !c.starts_with("tool:")).collect();
+        capabilities.sort();
+        capabilities.dedup();
+        capabilities
+    }
+}
+
+impl From<ModelPlan> for Decomposed {
+    fn from(planned: ModelPlan) -> Decomposed {
+        Decomposed { document: planned.document, decisions: vec![planned.decision] }
+    }
+}
+
+fn best<'s>(matches: &[Match<'s>], threshold: f64) -> Option<Choice<'s>> {
+    let best = matches.first().filter(|m| m.confidence >= threshold)?;
+    Some(Choice {
+        template: best.template,
+        said: best.said.clone(),
+        confidence: best.confidence,
+        why: format!(
+            "it fits with {:.2}, and {threshold} is enough; no other fits better",
+            best.confidence
+        ),
+    })
+}
+
+fn considered(m: &Match<'_>) -> ConsideredTemplate {
+    ConsideredTemplate {
+        template: m.template.id.clone(),
+        confidence: (m.confidence * 1e4).round() / 1e4,
+        missing: m.missing.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Neither the model nor a template made a plan: what was tried, and the nearest templates.
+fn nothing_left(
+    request: &PlanRequest,
+    matches: &[Match<'_>],
+    threshold: f64,
+    model: &Error,
+) -> Error {
+    let mut error = no_template(request, matches, threshold);
+    error.message = format!("{}; and {}", error.message, model.message);
+    error.detail("model", serde_json::to_value(model).expect("errors are plain data"))
+}
+
+fn no_template(request: &PlanRequest, matches: &[Match<'_>], threshold: f64) -> Error {
+    let near: Vec<&Match<'_>> = matches.iter().take(NEAR_MISSES_MAX).collect();
+    let shown: Vec<String> = near
+        .iter()
+        .map(|m| {
+            let missing = if m.missing.is_empty() {
+                String::new()
+            } else {
+                format!(": `{}` missing", m.missing.join("`, `"))
+            };
+            format!("{} {:.2}{missing}", m.template.id, m.confidence)
+        })
+        .collect();
+    let message = if shown.is_empty() {
+        "no template fits this goal".to_owned()
+    } else {
+        format!("no template fits well enough ({threshold}); the nearest: {}", shown.join(", "))
+    };
+    let details: Vec<Value> = near
+        .iter()
+        .map(|m| json!({ "template": m.template.id, "confidence": m.confidence, "missing": m.missing }))
+        .collect();
+    let error = Error::new(ErrorCode::NO_TEMPLATE_MATCHES, message)
+        .detail("goal_characters", request.goal.goal_text.chars().count())
+        .detail("nearest", details);
+    match near.first() {
+        Some(best) if !best.missing.is_empty() => {
+            let missing: Vec<String> =
+                best.missing.iter().map(|name| format!("--input {name}=…")).collect();
+            error.suggest(format!("for {}, give {}", best.template.id, missing.join(" ")))
+        }
+        Some(best) => error.suggest(format!(
+            "name it with --template {}, or see what `l05 templates show {0}` understands",
+            best.template.id
+        )),
+        None => error.suggest(
+            "`l05 templates list` shows what can be asked; start a model gateway for the rest, or write a plan file",
+        ),
+    }
+}

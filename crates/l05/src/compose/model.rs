@@ -1,0 +1,109 @@
+//! Which model gateway a configuration means, and why.
+
+use std::sync::Arc;
+
+use l05_connect::model::{
+    Anthropic, ApiKey, Endpoint, EndpointError, L04, OLLAMA_ADDRESS, Ollama, OpenAi, detect,
+};
+use l05_core::{Error, ErrorCode};
+use l05_engine::decomposer::ModelRules;
+use l05_engine::port::ModelGateway;
+
+use crate::config::{Config, GatewayKind, ModelConfig};
+
+/// The platform's development set-up (spec 07).
+const L04_ADDRESS: &str = "http://127.0.0.1:8004";
+const OPENAI_ADDRESS: &str = "https://api.openai.com/v1";
+const ANTHROPIC_ADDRESS: &str = "https://api.anthropic.com";
+
+/// What was chosen.
+pub struct ModelChoice {
+    /// The gateway; none: goals are planned from templates alone.
+    pub gateway: Option<Arc<dyn ModelGateway>>,
+    /// How it is asked.
+    pub rules: ModelRules,
+    /// Why it, or why none.
+    pub why: String,
+    /// The models that were seen while looking; empty when nobody looked.
+    pub models: Vec<String>,
+}
+
+/// Chooses the gateway. Only `auto` looks whether somebody answers; the others are taken at their
+/// word, and a call tells.
+pub async fn choose(config: &Config) -> Result<ModelChoice, Error> {
+    let model = &config.model;
+    let mut rules = model.rules;
+    let configured = "it is configured (model.gateway)".to_owned();
+    let (gateway, why, models) = match model.gateway {
+        GatewayKind::None => {
+            (None, "no model gateway is configured (model.gateway = none)".to_owned(), Vec::new())
+        }
+        GatewayKind::Auto => {
+            let address = model.url.as_deref().unwrap_or(OLLAMA_ADDRESS);
+            let found = detect(address, &model.name).await;
+            (found.gateway, found.why, found.models)
+        }
+        _ => {
+            (Some(adapter(model).map_err(|error| unusable(model, &error))?), configured, Vec::new())
+        }
+    };
+    if gateway.as_ref().is_some_and(|gateway| gateway.identity().is_local) {
+        rules.call_within = model.local_call_within;
+    }
+    Ok(ModelChoice { gateway, rules, why, models })
+}
+
+fn adapter(model: &ModelConfig) -> Result<Arc<dyn ModelGateway>, EndpointError> {
+    let endpoint = |default: &str| {
+        Endpoint::new(model.url.as_deref().unwrap_or(default), model.allow_cleartext)
+    };
+    let key = |variable: &str| {
+        let fallback = || std::env::var(variable).ok().filter(|key| !key.is_empty());
+        model.api_key.clone().or_else(fallback).map(ApiKey::new)
+    };
+    let bearer = |endpoint: Endpoint, key: Option<ApiKey>| match key {
+        Some(key) => endpoint.bearer(&key),
+        None => Ok(endpoint),
+    };
+    let name = model.name.as_str();
+    Ok(match model.gateway {
+        GatewayKind::OpenAi => {
+            Arc::new(OpenAi::new(bearer(endpoint(OPENAI_ADDRESS)?, key("OPENAI_API_KEY"))?, name))
+        }
+        GatewayKind::Anthropic => {
+            let key = key("ANTHROPIC_API_KEY");
+            Arc::new(Anthropic::new(endpoint(ANTHROPIC_ADDRESS)?, key.as_ref(), name)?)
+        }
+        GatewayKind::L04 => {
+            let key = model.api_key.clone().map(ApiKey::new);
+            Arc::new(L04::new(bearer(endpoint(L04_ADDRESS)?, key)?, name))
+        }
+        GatewayKind::Ollama | GatewayKind::Auto | GatewayKind::None => {
+            Arc::new(Ollama::new(endpoint(OLLAMA_ADDRESS)?, name))
+        }
+    })
+}
+
+fn unusable(model: &ModelConfig, error: &EndpointError) -> Error {
+    let suggestion = match error {
+        EndpointError::NotAUrl(_) => "write model.url as https://host or http://127.0.0.1:port",
+        EndpointError::Cleartext(_) => "use https, or set model.allow_cleartext = true",
+        EndpointError::Key => "check model.api_key and the environment",
+        EndpointError::Client(_) => "install the system's CA certificates",
+    };
+    Error::new(ErrorCode::CONFIG_ERROR, format!("model.url: {error}"))
+        .detail("gateway", format!("{:?}", model.gateway).to_lowercase())
+        .suggest(suggestion)
+}
+
+/// Hosted models and Ollama have to be named.
+pub(super) fn check(model: &ModelConfig) -> Result<(), Error> {
+    let must_name =
+        matches!(model.gateway, GatewayKind::Ollama | GatewayKind::OpenAi | GatewayKind::Anthropic);
+    if must_name && model.name.is_empty() {
+        let message = "model.gateway is set, but model.name is not";
+        return Err(Error::new(ErrorCode::CONFIG_ERROR, message)
+            .suggest("set model.name; `l05 doctor` lists the models that a gateway has"));
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Planning by a model, from the command line to the result.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Ran, Sandbox};
+use crate::scripted::ScriptedModel;
+
+const GOAL: &str = "Note how many lines the notes have";
+
+fn run(sandbox: &Sandbox, model: &ScriptedModel, arguments: &[&str]) -> Ran {
+    let options = model.options();
+    let all: Vec<&str> =
+        arguments.iter().copied().chain(options.iter().map(String::as_str)).collect();
+    sandbox.run(&all)
+}
+
+fn plan(tool: &str) -> String {
+    json!({"tasks": [
+        {"id": "look", "name": "Count", "tool": tool, "inputs": {"path": ".", "glob": "*.txt", "count_lines": true}, "depends_on": []},
+        {"id": "note", "name": "Note", "tool": "fs.write",
+            "inputs": {"path": "count.md", "text": "lines: ${[look].output.totals.lines}"}, "depends_on": []},
+    ]})
+    .to_string()
+}
+
+/// Free text, a plan with an invented tool, a repair round, and a run with the built-in tools.
+#[test]
+fn a_free_goal_runs_after_a_repair_round() {
+    let sandbox = Sandbox::new();
+    sandbox.write("notes.txt", "one\ntwo\nthree\n");
+    let fenced = format!("Here is the plan:\n```json\n{}\n```\nGood luck!", plan("fs.list"));
+    let model = ScriptedModel::saying(&[plan("fs.count_lines"), fenced]);
+    let ran = run(&sandbox, &model, &["run", GOAL, "--yes", "--output", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let result = ran.json();
+    assert_eq!((&result["status"], &result["strategy"]), (&json!("COMPLETED"), &json!("llm")));
+    assert_eq!(sandbox.read("count.md"), "lines: 3");
+
+    let asked = model.asked();
+    assert_eq!(asked.len(), 2);
+    let repair =
+        asked[1]["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+    assert!(repair.contains("E5605") && repair.contains("fs.count_lines"), "{repair}");
+    let tools = &asked[0]["format"]["$defs"]["AnswerTask"]["properties"]["tool"]["enum"];
+    assert!(tools.as_array().unwrap().contains(&json!("fs.list")), "{tools}");
+
+    let id = result["plan_id"].as_str().unwrap();
+    let (_, shown) = sandbox.json(&["show", id]);
+    let metadata = &shown["metadata"];
+    assert_eq!(
+        (&metadata["model"], &metadata["provider"], &metadata["decomposition_tokens"]),
+        (&json!("scripted:1b"), &json!("ollama"), &json!(240))
+    );
+    // The edge that only a reference told was added and reported.
+    assert!(
+        metadata["warnings"].to_string().contains("`note` uses the output of `look`"),
+        "{metadata}"
+    );
+    let (_, told) = sandbox.json(&["explain", id, "decomposition"]);
+    assert!(told.to_string().contains("Answer 1 was sent back: E5605"), "{told}");
+}
+
+/// A model that never gives a plan: the error holds what is wrong; a template is taken where one
+/// fits at all, with a warning.
+#[test]
+fn what_cannot_be_used_is_told_and_a_template_steps_in() {
+    let sandbox = Sandbox::new();
+    let model = ScriptedModel::saying(&["I am afraid I cannot do that.".to_owned()]);
+    let ran = run(&sandbox, &model, &["plan", GOAL, "--strategy", "llm", "--output", "json"]);
+    let error = &ran.json()["error"];
+    assert_eq!((ran.code, &error["code"]), (3, &json!("E5106")), "{ran:?}");
+    assert_eq!(error["details"]["rounds"], 3);
+    assert_eq!(model.asked().len(), 3);
+
+    let ran = run(&sandbox, &model, &["plan", "Bake a cake", "--output", "json"]);
+    let error = ran.json()["error"].clone();
+    assert_eq!(error["code"], "E5105", "{error}");
+    assert_eq!(error["details"]["model"]["code"], "E5106", "{error}");
+
+    let near = "Please give me a project status summary report";
+    let ran = run(&sandbox, &model, &["plan", near, "--output", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let metadata = ran.json()["metadata"].clone();
+    assert_eq!(metadata["template_id"], "project-summary");
+    assert!(metadata["warnings"].to_string().contains("E5106"), "{metadata}");
+}
+
+/// With the server down: E5101 with address and cause; hybrid takes the best template, or says
+/// which are nearest.
+#[test]
+fn a_server_that_is_down_is_named() {
+    let sandbox = Sandbox::new();
+    let down = [
+        "--set",
+        "model.gateway=ollama",
+        "--set",
+        "model.name=m",
+        "--set",
+        "model.url=http://127.0.0.1:9",
+    ];
+    let plan = |arguments: &[&str]| -> (i32, Value) {
+        let ran = sandbox.run(&[arguments, &down, &["--output", "json"]].concat());
+        (ran.code, ran.json())
+    };
+    let (code, answer) = plan(&["plan", GOAL, "--strategy", "llm"]);
+    assert_eq!((code, &answer["error"]["code"]), (5, &json!("E5101")), "{answer}");
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("127.0.0.1:9") && message.contains("refused"), "{message}");
+    let (code, answer) = plan(&["plan", "Please give me a project status summary report"]);
+    assert_eq!(
+        (code, &answer["metadata"]["template_id"]),
+        (0, &json!("project-summary")),
+        "{answer}"
+    );
+    assert!(answer["metadata"]["warnings"].to_string().contains("E5101"), "{answer}");
+    let (code, answer) = plan(&["plan", "Convert everything to a nice format"]);
+    assert_eq!((code, &answer["error"]["code"]), (3, &json!("E5105")), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("format-conversion"), "{answer}");
+    let (code, doctor) = plan(&["doctor"]);
+    assert_eq!(code, 5, "{doctor}");
+}
+
+/// LLM_CALL tasks go through the same gateway; their answers are read by their schema.
+#[test]
+fn tasks_can_ask_the_model() {
+    let sandbox = Sandbox::new();
+    let file = json!({"goal": "ask", "tasks": [
+        {"id": "name", "prompt": "Name a colour", "output_schema": {"type": "object", "required": ["colour"], "properties": {"colour": {"type": "string"}}}},
+        {"id": "praise", "prompt": "Praise ${[name].output.colour}", "inputs": {"loud": true}},
+    ]});
+    sandbox.write("plan.json", &file.to_string());
+    let model = ScriptedModel::start(|_, request| {
+        let said = request["messages"][1]["content"].as_str().unwrap().to_owned();
+        match said.starts_with("Name") {
+            true => "```json\n{'colour': 'blue',}\n```".to_owned(),
+            false => format!("You said: {said}"),
+        }
+    });
+    let ran = run(&sandbox, &model, &["execute", "plan.json", "--output", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let result = ran.json();
+    assert_eq!(
+        result["outputs"]["praise"]["response"],
+        "You said: Praise blue\n\nData:\n{\"loud\":true}"
+    );
+    assert_eq!(result["usage"]["tokens"], 240);
+    assert_eq!(model.asked()[0]["format"]["required"], json!(["colour"]));
+    // Without a model it is refused before anything runs.
+    let (code, answer) = sandbox.json(&["execute", "plan.json"]);
+    assert_eq!((code, &answer["error"]["code"]), (3, &json!("E5601")), "{answer}");
+}
+
+/// Parts of a large goal are planned on their own and joined.
+#[test]
+fn parts_of_a_recursive_goal_are_planned_and_joined() {
+    let sandbox = Sandbox::new();
+    sandbox.write("notes.txt", "one\n");
+    let model = ScriptedModel::start(|_, request| {
+        let said = request["messages"][1]["content"].as_str().unwrap();
+        let goal = said.split("BEGIN GOAL\n").nth(1).unwrap().lines().next().unwrap();
+        match goal {
+            "\"Count lines\"" => json!({"output": "$[list].output.totals", "tasks": [
+                {"id": "list", "name": "List", "tool": "fs.list", "inputs": {"path": ".", "count_lines": true}, "depends_on": []}]}),
+            _ => json!({"tasks": [
+                {"id": "count", "name": "Count", "goal": "Count lines", "depends_on": []},
+                {"id": "note", "name": "Note", "tool": "fs.write", "inputs": {"path": "n.md", "text": "${[count].output.lines}"}, "depends_on": ["count"]}]}),
+        }
+        .to_string()
+    });
+    let ran = run(&sandbox, &model, &["run", GOAL, "--recursive", "--yes", "--output", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let tasks = ran.json()["tasks"].clone();
+    let ids: Vec<&str> =
+        tasks.as_array().unwrap().iter().map(|t| t["task_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["count.list", "note"]);
+    assert_eq!(sandbox.read("n.md"), "1");
+
+    // A goal whose parts never end is stopped.
+    let endless = ScriptedModel::start(|n, _| {
+        json!({"tasks": [{"id": "more", "name": "More", "goal": format!("part {n}"), "depends_on": []}]}).to_string()
+    });
+    let ran = run(
+        &sandbox,
+        &endless,
+        &[
+            "plan",
+            GOAL,
+            "--recursive",
+            "--output",
+            "json",
+            "--set",
+            "decomposition.max_depth=4",
+            "--strategy",
+            "llm",
+        ],
+    );
+    assert_eq!(ran.json()["error"]["code"], "E5103", "{ran:?}");
+}
+
+/// `doctor` says what was found, with the models there.
+#[test]
+fn doctor_names_the_gateway_and_its_models() {
+    let sandbox = Sandbox::new();
+    let model = ScriptedModel::saying(&[String::new()]);
+    let ran = run(&sandbox, &model, &["doctor", "--output", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let answer = ran.json();
+    assert_eq!(answer["model"]["models"], json!(["scripted:1b"]));
+    assert!(answer["model"]["why"].as_str().unwrap().contains("nothing is configured"), "{answer}");
+    let (code, answer) = sandbox.json(&["doctor"]);
+    assert_eq!((code, &answer["checks"][3]["state"]), (0, &json!("absent")), "{answer}");
+}
