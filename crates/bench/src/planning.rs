@@ -14,6 +14,7 @@ use l05_core::schedule::{Job, Pool, RoutingStrategy, schedule};
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::PlanningService;
+use l05_engine::cache::CacheRules;
 use l05_engine::port::Executor as _;
 use std::hint::black_box;
 
@@ -114,10 +115,19 @@ fn simulation(bench: &Bench) {
 }
 
 /// A goal through the whole way: policy, template, validation, signature, memory store.
+/// The same goal again and again: planned each time, and copied from the cache.
 fn create_plan(bench: &Bench) {
-    if !bench.wants("create_plan/template") {
-        return;
+    let cases =
+        [("create_plan/template", CacheRules::off()), ("cache_hit/l1", CacheRules::default())];
+    for (name, rules) in cases {
+        if bench.wants(name) {
+            let samples = created(bench, rules);
+            bench.report(name, "us", samples);
+        }
     }
+}
+
+fn created(bench: &Bench, rules: CacheRules) -> Vec<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
@@ -126,6 +136,7 @@ fn create_plan(bench: &Bench) {
         let service = PlanningService::builder()
             .executor(Arc::new(tools))
             .templates(templates::builtin())
+            .cache(rules)
             .build()
             .expect("the built-in parts fit together");
         let per_sample = 200;
@@ -142,7 +153,7 @@ fn create_plan(bench: &Bench) {
         }
         // The first sample warms up.
         samples.remove(0);
-        bench.report("create_plan/template", "us", samples);
         service.shutdown().await;
-    });
+        samples
+    })
 }

@@ -33,6 +33,11 @@ impl MasterKey {
         &self.0
     }
 
+    /// The HMAC-SHA256 key of one purpose.
+    pub(crate) fn hmac_key(&self, purpose: &str) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &*self.derive(purpose))
+    }
+
     /// HKDF-SHA256 (RFC 5869) with the purpose in salt and info, so that no key serves twice.
     fn derive(&self, purpose: &str) -> Zeroizing<[u8; KEY_BYTES]> {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, format!("l05/{purpose}").as_bytes());
@@ -58,7 +63,7 @@ impl PlanKeys {
     pub fn derive(master: &MasterKey) -> PlanKeys {
         let name = master.derive("key-id");
         let key_id = format!("k1-{}", l05_core::plan::digest_hex(&name[..4]));
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &*master.derive("plan-signing"));
+        let key = master.hmac_key("plan-signing");
         PlanKeys { key_id, key }
     }
 

@@ -4,6 +4,7 @@
 //! journal and the executors; [`service::PlanningService`] is what surfaces call. Everything that
 //! touches the world comes in through [`port`].
 
+pub mod cache;
 pub mod costs;
 pub mod decomposer;
 pub mod keys;

@@ -181,7 +181,7 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
         plan_id: plan.id(),
         status: run.status(),
         strategy: plan.document().metadata.strategy,
-        cache_hit: None,
+        cache_hit: plan.document().cached.map(|cached| cached.hit.as_str()),
         outputs,
         completed: ids(|s| s == TaskStatus::Completed),
         failed: ids(|s| {

@@ -3,13 +3,14 @@
 mod agents;
 mod approval;
 mod builder;
+mod cached;
 mod planning;
 mod recent;
 mod starting;
 mod strategy;
 mod watch;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use l05_core::{Error, ErrorCode};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::cache::PlanCache;
 use crate::costs::{self, Costs};
 use crate::decomposer::Decomposer;
 use crate::decomposer::bulkhead::Bulkhead;
@@ -85,6 +87,11 @@ pub(crate) struct Inner {
     decomposer: Option<Arc<Decomposer>>,
     /// Why there is no model, for whoever asks for one.
     no_model: Option<String>,
+    cache: Arc<PlanCache>,
+    /// For each template the digest of everything in it.
+    template_digests: HashMap<String, String>,
+    /// The digest of all tools' specifications.
+    tools_digest: String,
     matcher: Bulkhead,
     validator: Bulkhead,
     resolver: Bulkhead,

@@ -2,6 +2,7 @@
 
 mod approval;
 mod batch;
+mod cache;
 mod check_goal;
 mod cost;
 mod doctor;
@@ -118,6 +119,9 @@ enum Command {
     /// The tools that plans may use
     #[command(subcommand)]
     Tools(reference::ToolsCommand),
+    /// The plan cache
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// The error codes
     Errors(reference::ErrorsArgs),
     /// Check a goal's text against the input policy
@@ -245,6 +249,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Tools(command) => reference::tools(context, &command),
         Command::Errors(args) => reference::errors(context, &args),
         Command::CheckGoal(args) => check_goal::check_goal(context, &args),
+        Command::Cache(command) => on_runtime(cache::cache(context, command)),
         Command::Doctor => on_runtime(doctor::doctor(context)),
         Command::Schema(args) => Ok(reference::schema(context, &args)),
         Command::Config(command) => Ok(reference::config(context, &command)),

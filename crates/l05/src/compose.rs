@@ -16,9 +16,10 @@ use l05_core::template::Template;
 use l05_core::validate::{Agents, Limits, Surroundings};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
+use l05_engine::cache::CacheRules;
 use l05_engine::port::{Clock as _, SystemClock};
 use l05_engine::service::{self, Builder};
-use l05_store::{PostgresStore, SqliteStore};
+use l05_store::{PostgresStore, RedisCache, SqliteStore};
 
 pub use model::{ModelChoice, choose as choose_model};
 
@@ -63,6 +64,7 @@ pub async fn service(config: &Config) -> Result<Composed, Error> {
         .template_threshold(config.template_threshold)
         .fallback_threshold(config.fallback_threshold)
         .bulkheads(config.bulkheads)
+        .cache(cache(config).await?)
         .in_flight_max(config.max_in_flight)
         .answer_within(config.answer_within);
     model::check(&config.model)?;
@@ -76,6 +78,36 @@ pub async fn service(config: &Config) -> Result<Composed, Error> {
     }
     let builder = with_store(builder, config).await?;
     Ok(Composed { service: builder.build()?, key_is_new: loaded.is_new })
+}
+
+/// How long a command waits for Redis at its start: what is there answers at once, and what is not
+/// is missed.
+const REDIS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The plan cache. A Redis that is away is no error unless the configuration says so.
+async fn cache(config: &Config) -> Result<CacheRules, Error> {
+    let mut rules = config.cache.rules();
+    if let Some(url) = &config.cache.redis_url {
+        let level = RedisCache::connect(url).map_err(|error| {
+            Error::new(ErrorCode::CONFIG_ERROR, format!("cache.l2_redis_endpoint: {error}"))
+                .suggest("write redis://host:6379, or rediss:// for TLS")
+        })?;
+        if let Err(error) = level.answers(REDIS_WITHIN).await {
+            tracing::warn!(%error, "Redis does not answer: plans are cached in this process alone");
+        }
+        rules.l2 = Some(Arc::new(level));
+    }
+    Ok(rules)
+}
+
+/// Whether the shared plan cache answers; none: there is none.
+pub async fn redis_answers(config: &Config) -> Option<Result<(), String>> {
+    let url = config.cache.redis_url.as_ref()?;
+    let level = match RedisCache::connect(url) {
+        Ok(level) => level,
+        Err(error) => return Some(Err(error.to_string())),
+    };
+    Some(level.answers(REDIS_WITHIN).await.map_err(|error| error.to_string()))
 }
 
 /// PostgreSQL where a URL is set, else SQLite in the data folder.

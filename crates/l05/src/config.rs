@@ -1,6 +1,8 @@
 //! Configuration: defaults < file < environment < flags, every value with where it came from.
 
+mod cache;
 mod key;
+mod keys;
 mod load;
 mod model;
 
@@ -13,7 +15,9 @@ use l05_core::goal::input::Policy;
 use l05_core::validate::Limits;
 use l05_engine::decomposer::Bulkheads;
 
-pub use key::{KEYS, Key, Kind};
+pub use cache::CacheConfig;
+pub use key::{Key, Kind};
+pub use keys::KEYS;
 pub use load::{Layers, Setting, Settings, load};
 pub use model::{GatewayKind, ModelConfig};
 
@@ -44,6 +48,8 @@ pub struct Config {
     pub fallback_threshold: f64,
     /// What answers prompts, and how it is asked.
     pub model: ModelConfig,
+    /// How plans are cached.
+    pub cache: CacheConfig,
     /// How many of each kind of work may be under way.
     pub bulkheads: Bulkheads,
     /// Limits on plans.

@@ -1,8 +1,12 @@
-//! A private PostgreSQL server: for tests and benchmarks, which start, kill and restart it. Never
-//! part of the product: behind the feature `test-support`.
+//! Private servers, PostgreSQL and Redis: for tests and benchmarks, which start, kill and restart
+//! them. Never part of the product: behind the feature `test-support`.
 //!
 //! The server listens on a free loopback port, keeps its data in a temporary folder, and ends with
 //! whoever started it, however that dies: a shell between the two waits for the end of its input.
+
+mod redis;
+
+pub use redis::PrivateRedis;
 
 use std::fs;
 use std::io;

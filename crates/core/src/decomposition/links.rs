@@ -130,7 +130,7 @@ pub(super) fn needs_of(value: &Value) -> Vec<Said> {
 }
 
 /// Words for "nothing" and for the ends of a workflow.
-pub(super) fn is_nobody(word: &str) -> bool {
+fn is_nobody(word: &str) -> bool {
     matches!(
         word.to_ascii_lowercase().as_str(),
         "" | "none" | "null" | "n/a" | "-" | "start" | "end" | "nothing"

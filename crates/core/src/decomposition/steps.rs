@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Reading, malformed};
 use super::draft::{Draft, DraftStep, Need, rename};
 use super::json;
-use super::links::{Names, Said, is_nobody, needs_of, pair};
+use super::links::{Names, Said, needs_of, pair};
 use crate::error::Error;
 use crate::finding::brief;
 
@@ -350,7 +350,10 @@ impl Reader {
                     }
                 }
             }
-            Value::String(name) if !name.trim().is_empty() && !is_nobody(name) => {
+            Value::String(name)
+                // Words for "no tool"; a tool may have any other name.
+                if !matches!(name.trim().to_ascii_lowercase().as_str(), "" | "none" | "null") =>
+            {
                 fields.entry("tool").or_insert_with(|| json!(name.trim()));
             }
             _ => {}

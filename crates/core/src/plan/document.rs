@@ -4,7 +4,7 @@
 //! takes both spellings of spec 08 and leaves aside what a run added.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::document::choice::choices;
@@ -131,6 +131,28 @@ pub struct PlanMetadata {
     pub custom: Map<String, Value>,
 }
 
+choices! {
+    /// Which level of the plan cache a plan came from. Lower case in documents.
+    pub enum CacheHit {
+        /// This process's memory.
+        L1 = "l1",
+        /// The shared cache.
+        L2 = "l2",
+        /// An entry past its time, because nothing better could be had.
+        Stale = "stale",
+    }
+}
+
+/// That a plan is a copy of one made before. Its metadata tell how that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cached {
+    /// Where the copy came from.
+    pub hit: CacheHit,
+    /// How old the first plan is.
+    pub age_seconds: f64,
+}
+
 /// A keyed signature over a plan (spec 04, 4.5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Signature {
@@ -188,6 +210,9 @@ pub struct PlanDocument {
     /// The signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
+    /// Set on a copy from the plan cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached: Option<Cached>,
     /// The document's format.
     pub version: u32,
 }
@@ -213,6 +238,7 @@ impl PlanDocument {
             created_at: None,
             validated_at: None,
             signature: None,
+            cached: None,
             version: PLAN_VERSION,
         }
     }
@@ -252,6 +278,7 @@ pub(crate) static PLAN_FIELDS: &[Field] = &[
     plain("created_at"),
     plain("validated_at"),
     plain("signature"),
+    plain("cached"),
     plain("version"),
     // Derived, or added by a run: read and left aside.
     plain("dependency_graph"),
@@ -334,6 +361,7 @@ fn read_plan(reader: &Reader, value: &Value) -> Option<PlanDocument> {
         created_at: read_parsed(&object, "created_at", "an RFC 3339 time", |s| s.parse().ok()),
         validated_at: read_parsed(&object, "validated_at", "an RFC 3339 time", |s| s.parse().ok()),
         signature: read_signature(reader, &object),
+        cached: object.typed_document("cached"),
         ..PlanDocument::draft(goal, tasks)
     })
 }

@@ -4,24 +4,79 @@
 //! status, times and the signature itself; the signature is a keyed hash over some 120 bytes that
 //! bind the digest to the identity. Keys live in the engine: here are only the bytes.
 
-use aws_lc_rs::digest;
+use std::sync::Arc;
 
-use super::{Identity, Plan, PlanDocument, Signature, Structure, canonical};
+use aws_lc_rs::digest;
+use serde::Serialize;
+
+use super::{Cached, Identity, Plan, PlanDocument, PlanStatus, Signature, Structure, canonical};
 use crate::error::{Error, ErrorCode};
 use crate::finding::findings_error;
+use crate::id::{GoalId, PlanId};
+use crate::time::Timestamp;
 
 /// A SHA-256 hash.
 pub type Digest = [u8; 32];
 
 /// Fields that the content digest leaves out.
-const NOT_COVERED: [&str; 6] =
-    ["plan_id", "goal_id", "status", "created_at", "validated_at", "signature"];
+const NOT_COVERED: [&str; 7] =
+    ["plan_id", "goal_id", "status", "created_at", "validated_at", "signature", "cached"];
 
-/// The digest of a document's content, and how long its canonical text is.
-pub(super) fn content_digest(document: &PlanDocument) -> (Digest, usize) {
+/// The fields that the content digest leaves out, as they are written.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Head {
+    pub(super) plan_id: Option<PlanId>,
+    pub(super) goal_id: Option<GoalId>,
+    pub(super) status: PlanStatus,
+    pub(super) created_at: Option<Timestamp>,
+    pub(super) validated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) signature: Option<Signature>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cached: Option<Cached>,
+}
+
+impl Head {
+    pub(super) fn of(document: &PlanDocument) -> Head {
+        Head {
+            plan_id: document.plan_id,
+            goal_id: document.goal_id.clone(),
+            status: document.status,
+            created_at: document.created_at,
+            validated_at: document.validated_at,
+            signature: document.signature.clone(),
+            cached: document.cached,
+        }
+    }
+
+    /// The document with this head.
+    pub(super) fn on(&self, mut document: PlanDocument) -> PlanDocument {
+        let Head { plan_id, goal_id, status, created_at, validated_at, signature, cached } =
+            self.clone();
+        (document.plan_id, document.goal_id, document.status) = (plan_id, goal_id, status);
+        (document.created_at, document.validated_at) = (created_at, validated_at);
+        (document.signature, document.cached) = (signature, cached);
+        document
+    }
+
+    /// The whole document: this head, and the canonical text of what is covered.
+    pub(super) fn written_before(&self, content: &[u8]) -> Vec<u8> {
+        let head = serde_json::to_vec(self).expect("a plan is plain data");
+        // Stores keep it: made in the right size.
+        let mut text = Vec::with_capacity(head.len() + content.len() - 1);
+        // Both are objects with members: the brace between them becomes a comma.
+        text.extend_from_slice(&head[..head.len() - 1]);
+        text.push(b',');
+        text.extend_from_slice(&content[1..]);
+        text
+    }
+}
+
+/// The digest of a document's content, and its canonical text.
+pub(super) fn content_digest(document: &PlanDocument) -> (Digest, Vec<u8>) {
     let canonical = canonical::to_vec(document, &NOT_COVERED);
     let hash = digest::digest(&digest::SHA256, &canonical);
-    (hash.as_ref().try_into().expect("SHA-256 gives 32 bytes"), canonical.len())
+    (hash.as_ref().try_into().expect("SHA-256 gives 32 bytes"), canonical)
 }
 
 /// Lower-case hexadecimal.
@@ -42,7 +97,10 @@ impl Plan {
     /// Puts the signature into the document.
     #[must_use]
     pub fn signed(mut self, signature: Signature) -> Plan {
-        self.document.signature = Some(signature);
+        match &mut self.own {
+            Some(own) => own.signature = Some(signature),
+            None => Arc::make_mut(&mut self.document).signature = Some(signature),
+        }
         self
     }
 }
@@ -96,7 +154,10 @@ impl SignedPlan {
         let mut findings = Vec::new();
         match Structure::build(&document, &mut findings) {
             Some(structure) if findings.is_empty() => {
-                Ok(Plan::assemble(document, structure, identity))
+                let mut plan = Plan::assemble(document, structure, identity);
+                // It was stored already.
+                plan.take_content();
+                Ok(plan)
             }
             _ => Err(findings_error(ErrorCode::PLAN_INVALID, &findings)),
         }

@@ -223,6 +223,7 @@ impl Validation {
         document.status = PlanStatus::Validated;
         document.validated_at = Some(now);
         document.signature = None;
+        document.cached = None;
         let counts = decisions::Counts { warnings: self.warnings.len(), undecided: self.undecided };
         let made = decisions::record(&document, &structure, &figures, counts);
         let metadata = &mut document.metadata;

@@ -2,11 +2,13 @@
 //!
 //! A method returns a boxed future, once per batch or attempt, never per event.
 
+mod cache;
 mod clock;
 mod executor;
 mod model;
 mod store;
 
+pub use cache::{CacheError, CacheLevel, Choice};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use executor::{CancelSignal, Canceller, Executed, Executor, ToolCall, cancel_pair};
 pub use model::{

@@ -17,6 +17,7 @@ use l05_core::{Error, ErrorCode};
 use uuid::Uuid;
 
 use super::{Inner, PlanningService};
+use crate::cache::{CacheRules, PlanCache};
 use crate::decomposer::bulkhead::Bulkhead;
 use crate::decomposer::{Bulkheads, Decomposer, ModelRules};
 use crate::driver::{Driver, ModelTasks, Workbench};
@@ -63,6 +64,7 @@ pub struct Builder {
     no_model: Option<String>,
     model_rules: ModelRules,
     bulkheads: Bulkheads,
+    cache: CacheRules,
     in_flight_max: u32,
     answer_within: Option<Duration>,
     routing: RoutingStrategy,
@@ -93,6 +95,7 @@ impl Default for Builder {
             no_model: None,
             model_rules: ModelRules::default(),
             bulkheads: Bulkheads::default(),
+            cache: CacheRules::default(),
             in_flight_max: IN_FLIGHT_MAX_DEFAULT,
             answer_within: None,
             routing: RoutingStrategy::Balanced,
@@ -230,6 +233,13 @@ impl Builder {
         self
     }
 
+    /// How plans are cached; by default in this process, for an hour.
+    #[must_use]
+    pub fn cache(mut self, rules: CacheRules) -> Builder {
+        self.cache = rules;
+        self
+    }
+
     /// Attempts in flight over all plans.
     #[must_use]
     pub fn in_flight_max(mut self, attempts: u32) -> Builder {
@@ -300,6 +310,17 @@ impl Builder {
         };
         let driver =
             Driver::spawn(self.journal.clone(), self.clock.clone(), workbench, self.worker, rules);
+        let cache_key = master.hmac_key("cache-key");
+        let cache = PlanCache::new(
+            self.cache,
+            cache_key,
+            master.hmac_key("cache-entry"),
+            self.clock.clone(),
+        );
+        let template_digests =
+            self.templates.iter().map(|t| (t.id.clone(), debug_digest(t))).collect();
+        let specs: Vec<_> = catalog.iter().map(|tool| &tool.spec).collect();
+        let tools_digest = debug_digest(&specs);
         let inner = Inner {
             journal: self.journal,
             plans: self.plans,
@@ -315,6 +336,9 @@ impl Builder {
             template_threshold: self.template_threshold,
             fallback_threshold: self.fallback_threshold,
             decomposer,
+            cache,
+            template_digests,
+            tools_digest,
             no_model: self.no_model,
             matcher: Bulkhead::new(
                 "template matching",
@@ -339,6 +363,14 @@ impl Builder {
         };
         Ok(PlanningService { inner: Arc::new(inner) })
     }
+}
+
+/// A digest of everything that a value holds. Its form is of no account: it only has to change when
+/// the value does.
+fn debug_digest(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    l05_core::plan::digest_hex(&hash.as_ref()[..16])
 }
 
 /// This process as an agent: it runs the tools, one task a slot of the process.

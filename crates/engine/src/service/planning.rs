@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::PlanningService;
 use super::strategy::Decomposed;
+use crate::cache::Entry;
 use crate::port::StoredPlan;
 
 /// How a goal is to be decomposed.
@@ -81,9 +82,6 @@ pub struct Planned {
     pub warnings: Vec<Finding>,
 }
 
-/// What a stored document has beside its content: identity, status, times, signature.
-const TEXT_SLACK: usize = 1_024;
-
 impl PlanningService {
     /// A goal becomes a plan: checked, decomposed, validated, signed, stored.
     pub async fn create_plan(&self, request: impl Into<PlanRequest>) -> Result<Planned, Error> {
@@ -99,15 +97,44 @@ impl PlanningService {
             );
             refusal.into_error()
         })?;
-        let until = planning_ends(&request, now);
-        let Decomposed { mut document, decisions } = self.decompose(&request, until).await?;
-        self.put_request(&mut document, &request);
-        let identity = Identity {
+        let cache = &self.inner.cache;
+        cache.check_required()?;
+        if !cache.is_on() || cache.is_lost() {
+            let made = self.make(&request, now, false).await?;
+            let mut warnings = made.warnings.clone();
+            if cache.is_lost() {
+                warnings.push(self.without_cache());
+            }
+            return Ok(Planned { plan: made.plan.clone(), warnings });
+        }
+        self.create_cached(&request, now).await
+    }
+
+    /// Plans, proves and stores: a new entry of the cache.
+    pub(super) async fn make(
+        &self,
+        request: &PlanRequest,
+        now: Timestamp,
+        stale_is_held: bool,
+    ) -> Result<Arc<Entry>, Error> {
+        let until = planning_ends(request, now);
+        let Decomposed { mut document, decisions, keep } =
+            self.decompose(request, until, stale_is_held).await?;
+        self.put_request(&mut document, request);
+        let agents = self.inner.driver.agents();
+        let identity = self.identity(request, now);
+        let (planned, content) = self.prove_and_store(document, identity, false, decisions).await?;
+        let Planned { plan, warnings } = planned;
+        let entry = Entry { plan, content, warnings, made_at: now, agents, is_shared: false, keep };
+        Ok(Arc::new(entry))
+    }
+
+    pub(super) fn identity(&self, request: &PlanRequest, now: Timestamp) -> Identity {
+        Identity {
             plan_id: PlanId(Uuid::now_v7()),
-            goal_id: request.goal.goal_id,
+            goal_id: request.goal.goal_id.clone(),
             created_at: now,
-        };
-        self.prove_and_store(document, identity, false, decisions).await
+        }
     }
 
     /// What the request says of the plan beside its tasks: nothing else may say it.
@@ -136,7 +163,7 @@ impl PlanningService {
             goal_id: document.goal_id.take().unwrap_or_else(|| GoalId::from(Uuid::now_v7())),
             created_at: self.inner.clock.now(),
         };
-        self.prove_and_store(document, identity, strict, Vec::new()).await
+        Ok(self.prove_and_store(document, identity, strict, Vec::new()).await?.0)
     }
 
     async fn accept_signed(&self, document: PlanDocument) -> Result<Planned, Error> {
@@ -158,29 +185,26 @@ impl PlanningService {
         identity: Identity,
         strict: bool,
         decisions: Vec<Decision>,
-    ) -> Result<Planned, Error> {
+    ) -> Result<(Planned, Arc<[u8]>), Error> {
         let validation = self.validate(document, strict).await?;
         let warnings = validation.warnings.clone();
         let plan = validation
             .into_plan(identity, self.inner.clock.now(), decisions)
             .map_err(|failed| findings_error(ErrorCode::PLAN_INVALID, &failed.errors))?;
-        let plan = self.inner.keys.sign(plan);
+        let mut plan = self.inner.keys.sign(plan);
         self.store(&plan).await?;
+        let content = plan.take_content();
         let plan = Arc::new(plan);
         self.inner.recent.keep(&plan);
-        Ok(Planned { plan, warnings })
+        Ok((Planned { plan, warnings }, content))
     }
 
-    async fn store(&self, plan: &Plan) -> Result<(), Error> {
-        // Made once in the right size: it is kept as it is.
-        let mut document = Vec::with_capacity(plan.text_bytes() + TEXT_SLACK);
-        serde_json::to_writer(&mut document, plan.document()).expect("a plan is plain data");
-        document.shrink_to_fit();
+    pub(super) async fn store(&self, plan: &Plan) -> Result<(), Error> {
         let stored = StoredPlan {
             plan_id: plan.id(),
-            goal: plan.document().goal.clone(),
+            goal: plan.content().goal.clone(),
             created_at: plan.identity().created_at,
-            document,
+            document: plan.written(),
         };
         Ok(self.inner.plans.put(stored).await?)
     }

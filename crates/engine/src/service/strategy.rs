@@ -20,6 +20,8 @@ const CONSIDERED_MAX: usize = 5;
 pub(super) struct Decomposed {
     pub(super) document: PlanDocument,
     pub(super) decisions: Vec<Decision>,
+    /// Worth caching: what stands in for a model that failed is not.
+    pub(super) keep: bool,
 }
 
 /// A template that is to be taken.
@@ -35,6 +37,7 @@ impl PlanningService {
         &self,
         request: &PlanRequest,
         until: Option<Timestamp>,
+        stale_is_held: bool,
     ) -> Result<Decomposed, Error> {
         if let Some(id) = &request.template {
             let matches = self.matches(request).await?;
@@ -53,15 +56,18 @@ impl PlanningService {
                 let planned = self.by_model(request, until, "the caller asked for one".to_owned());
                 planned.await.map(Decomposed::from)
             }
-            Strategy::Hybrid => self.by_either(request, until).await,
+            Strategy::Hybrid => self.by_either(request, until, stale_is_held).await,
         }
     }
 
     /// The best template that fits well; else the model; when that fails, the best template at all.
+    /// A plan of an earlier time is better than that: where one is held, the model's failure is
+    /// the answer, and the caller takes that plan.
     async fn by_either(
         &self,
         request: &PlanRequest,
         until: Option<Timestamp>,
+        stale_is_held: bool,
     ) -> Result<Decomposed, Error> {
         let matches = self.matches(request).await?;
         let threshold = self.inner.template_threshold;
@@ -79,6 +85,9 @@ impl PlanningService {
             Ok(planned) => return Ok(planned.into()),
             Err(error) => error,
         };
+        if stale_is_held {
+            return Err(failed);
+        }
         let lower = self.inner.fallback_threshold;
         let usable = |choice: &Choice<'_>| {
             let known =
@@ -95,6 +104,7 @@ impl PlanningService {
             "the template `{}` was taken, which fits with {:.2} only",
             choice.template.id, choice.confidence
         );
+        planned.keep = false;
         planned.document.metadata.warnings.push(format!("{failed}; {taken}"));
         planned.decisions.push(Decision::Fallback { failed: failed.to_string(), taken });
         Ok(planned)
@@ -118,6 +128,13 @@ impl PlanningService {
         self.plan_by_model(decomposer, request, until, why).await
     }
 
+    /// The id of the template that fits well, if one does.
+    pub(super) async fn would_take(&self, request: &PlanRequest) -> Result<Option<String>, Error> {
+        let matches = self.matches(request).await?;
+        let best = matches.first().filter(|m| m.confidence >= self.inner.template_threshold);
+        Ok(best.map(|m| m.template.id.clone()))
+    }
+
     async fn matches(&self, request: &PlanRequest) -> Result<Vec<Match<'_>>, Error> {
         let _place = self.inner.matcher.enter(self.now()).await?;
         Ok(self.inner.templates.find(&request.goal.goal_text, &request.inputs))
@@ -139,7 +156,7 @@ impl PlanningService {
         };
         let goal = &request.goal.goal_text;
         let document = choice.template.instantiate(goal, parameters, choice.confidence);
-        Ok(Decomposed { document, decisions: vec![decision] })
+        Ok(Decomposed { document, decisions: vec![decision], keep: true })
     }
 
     /// The template that the caller names. Its parameters come from what was given and what the
@@ -177,7 +194,7 @@ impl PlanningService {
 
 impl From<ModelPlan> for Decomposed {
     fn from(planned: ModelPlan) -> Decomposed {
-        Decomposed { document: planned.document, decisions: vec![planned.decision] }
+        Decomposed { document: planned.document, decisions: vec![planned.decision], keep: true }
     }
 }
 

@@ -5,6 +5,7 @@
 mod agents;
 mod estimates;
 mod faulty;
+mod planning;
 mod service;
 mod shard;
 mod workload;

@@ -36,7 +36,8 @@ impl State {
 
 pub(crate) async fn doctor(context: &Context) -> Result<Exit, Error> {
     let (model, choice) = model(context).await;
-    let checks = [store(context).await, templates(context), tools(context), model];
+    let checks =
+        [store(context).await, templates(context), tools(context), model, cache(context).await];
     let broken = checks.iter().any(|check| check.state == State::Broken);
     let listed = |check: &Check| json!({ "what": check.what, "state": check.state.word(), "told": check.told });
     let document = json!({
@@ -79,6 +80,19 @@ fn tools(context: &Context) -> Check {
         }
         Err(error) => Check { what, state: State::Broken, told: error.to_string() },
     }
+}
+
+async fn cache(context: &Context) -> Check {
+    let what = "cache";
+    let (state, told) = match compose::redis_answers(&context.config).await {
+        None => {
+            let told = "this process's memory alone (cache.l2_redis_endpoint is not set)";
+            (State::Absent, told.to_owned())
+        }
+        Some(Ok(())) => (State::Fine, "Redis answers".to_owned()),
+        Some(Err(error)) => (State::Broken, format!("Redis: {error}; plans are made without it")),
+    };
+    Check { what, state, told }
 }
 
 /// The gateway that would be asked, and whether it answers.

@@ -1,5 +1,4 @@
-//! Every key, once: name, range, default, meaning. `config keys`, its JSON Schema and the checks
-//! are all made from this table.
+//! What a key is and what its value may be. The keys themselves are in `keys`.
 
 use serde_json::{Value, json};
 
@@ -34,6 +33,8 @@ pub enum Kind {
     Programs,
     /// `postgres://…`; empty for none. It may hold a password and is never shown.
     StoreUrl,
+    /// `redis://…`; empty for none. It may hold a password and is never shown.
+    RedisUrl,
     /// Models with what a million tokens cost: `{name: {input, output}}`, `*` for all others.
     ModelPrices,
     /// Tools with what a call costs: `{name: US dollars}`.
@@ -54,367 +55,6 @@ pub struct Key {
     /// Fixed names in the environment beside `L05_<SECTION>_<KEY>`.
     pub aliases: &'static [&'static str],
 }
-
-/// All keys, in the order of `config keys`.
-pub static KEYS: &[Key] = &[
-    Key {
-        name: "store.data_dir",
-        kind: Kind::Path,
-        default: "",
-        meaning: "folder of plans, journals and keys; empty: the user's data folder",
-        aliases: &["L05_DATA_DIR"],
-    },
-    Key {
-        name: "store.url",
-        kind: Kind::StoreUrl,
-        default: "",
-        meaning: "PostgreSQL for plans and journals: postgres://user:password@host/database; empty: SQLite in the data folder",
-        aliases: &[],
-    },
-    Key {
-        name: "tools.programs",
-        kind: Kind::Programs,
-        default: "",
-        meaning: "programs that process.run may run: names or absolute paths; empty: there is no process.run",
-        aliases: &[],
-    },
-    Key {
-        name: "tools.workspace",
-        kind: Kind::Path,
-        default: ".",
-        meaning: "the one folder that tools see",
-        aliases: &[],
-    },
-    Key {
-        name: "tools.catalog",
-        kind: Kind::Path,
-        default: "",
-        meaning: "validate against this tool catalogue instead of the built-in tools",
-        aliases: &[],
-    },
-    Key {
-        name: "input.policy",
-        kind: Kind::Choice(&["strict", "prose"]),
-        default: "strict",
-        meaning: "what the text of a goal may contain",
-        aliases: &[],
-    },
-    Key {
-        name: "input.max_document_mb",
-        kind: Kind::Integer { min: 1, max: 1024 },
-        default: "64",
-        meaning: "the largest plan, template or catalogue file read, in MiB",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.strategy",
-        kind: Kind::Choice(&["hybrid", "template", "llm"]),
-        default: "hybrid",
-        meaning: "how goals become plans",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.template_threshold",
-        kind: Kind::Number { min: 0.0, max: 1.0 },
-        default: "0.85",
-        meaning: "the confidence from which a template is taken",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.templates_dir",
-        kind: Kind::Path,
-        default: "",
-        meaning: "folder of templates that add to and override the built-in ones",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.max_tasks",
-        kind: Kind::Integer { min: 10, max: 1_000_000 },
-        default: "200",
-        meaning: "the most tasks of a plan",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.fallback_threshold",
-        kind: Kind::Number { min: 0.0, max: 1.0 },
-        default: "0.5",
-        meaning: "the confidence from which a template is taken when the model failed",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.max_depth",
-        kind: Kind::Integer { min: 1, max: 20 },
-        default: "10",
-        meaning: "how deep the parts of a goal nest that a model plans one by one",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.repair_rounds",
-        kind: Kind::Integer { min: 0, max: 2 },
-        default: "2",
-        meaning: "how often a plan that cannot be used goes back to the model",
-        aliases: &[],
-    },
-    Key {
-        name: "decomposition.tool_tokens",
-        kind: Kind::Integer { min: 100, max: 200_000 },
-        default: "6000",
-        meaning: "tokens of a prompt that the list of tools may take",
-        aliases: &[],
-    },
-    Key {
-        name: "model.gateway",
-        kind: Kind::Choice(&["auto", "none", "ollama", "openai", "anthropic", "l04"]),
-        default: "auto",
-        meaning: "what answers prompts; auto: Ollama at its default address if it is there, else nothing",
-        aliases: &[],
-    },
-    Key {
-        name: "model.url",
-        kind: Kind::Text,
-        default: "",
-        meaning: "its address; empty: the default one of its kind; for openai with the version: https://host/v1",
-        aliases: &[],
-    },
-    Key {
-        name: "model.name",
-        kind: Kind::Text,
-        default: "",
-        meaning: "the model; empty: the first that Ollama has, or what L04 chooses",
-        aliases: &[],
-    },
-    Key {
-        name: "model.api_key",
-        kind: Kind::Secret,
-        default: "",
-        meaning: "its key; better in the environment than in a file",
-        aliases: &[],
-    },
-    Key {
-        name: "model.timeout_ms",
-        kind: Kind::Integer { min: 1_000, max: 3_600_000 },
-        default: "5000",
-        meaning: "how long one call of a gateway may take",
-        aliases: &["L05_LLM_TIMEOUT_MS"],
-    },
-    Key {
-        name: "model.local_timeout_ms",
-        kind: Kind::Integer { min: 1_000, max: 3_600_000 },
-        default: "120000",
-        meaning: "the same for a model on this machine",
-        aliases: &[],
-    },
-    Key {
-        name: "model.answer_tokens",
-        kind: Kind::Integer { min: 64, max: 200_000 },
-        default: "4096",
-        meaning: "tokens of one answer at most",
-        aliases: &[],
-    },
-    Key {
-        name: "model.allow_cleartext",
-        kind: Kind::Boolean,
-        default: "false",
-        meaning: "allow addresses of other machines without TLS",
-        aliases: &[],
-    },
-    Key {
-        name: "circuit_breaker.threshold",
-        kind: Kind::Integer { min: 1, max: 1_000 },
-        default: "5",
-        meaning: "failures in a row, and slow calls in a row, after which a gateway is left alone",
-        aliases: &["L05_CIRCUIT_BREAKER_THRESHOLD"],
-    },
-    Key {
-        name: "circuit_breaker.reset_sec",
-        kind: Kind::Integer { min: 30, max: 300 },
-        default: "60",
-        meaning: "seconds after which it is tried again; longer when that fails",
-        aliases: &["L05_CIRCUIT_BREAKER_RESET_SEC"],
-    },
-    Key {
-        name: "circuit_breaker.slow_ms",
-        kind: Kind::Integer { min: 0, max: 3_600_000 },
-        default: "4000",
-        meaning: "a call that takes longer is slow; 0: none is; local models never are",
-        aliases: &[],
-    },
-    Key {
-        name: "bulkheads.decomposer",
-        kind: Kind::Integer { min: 10, max: 200 },
-        default: "50",
-        meaning: "goals that are planned by a model at once",
-        aliases: &["L05_DECOMPOSER_THREADS"],
-    },
-    Key {
-        name: "bulkheads.decomposer_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
-        default: "1000",
-        meaning: "goals that may wait for that",
-        aliases: &["L05_DECOMPOSER_QUEUE_SIZE"],
-    },
-    Key {
-        name: "bulkheads.template_matcher",
-        kind: Kind::Integer { min: 5, max: 50 },
-        default: "20",
-        meaning: "goals that are matched against templates at once",
-        aliases: &[],
-    },
-    Key {
-        name: "bulkheads.template_matcher_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
-        default: "500",
-        meaning: "goals that may wait for that",
-        aliases: &[],
-    },
-    Key {
-        name: "bulkheads.validator",
-        kind: Kind::Integer { min: 10, max: 100 },
-        default: "30",
-        meaning: "plans that are validated at once",
-        aliases: &[],
-    },
-    Key {
-        name: "bulkheads.validator_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
-        default: "1000",
-        meaning: "plans that may wait for that",
-        aliases: &[],
-    },
-    Key {
-        name: "bulkheads.resolver",
-        kind: Kind::Integer { min: 5, max: 30 },
-        default: "10",
-        meaning: "stored plans that are read at once",
-        aliases: &[],
-    },
-    Key {
-        name: "bulkheads.resolver_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
-        default: "200",
-        meaning: "stored plans that may wait for that",
-        aliases: &[],
-    },
-    Key {
-        name: "validation.max_complexity",
-        kind: Kind::Integer { min: 10, max: 10_000_000 },
-        default: "500",
-        meaning: "the highest complexity score of a plan",
-        aliases: &["L05_MAX_PLAN_COMPLEXITY"],
-    },
-    Key {
-        name: "execution.max_in_flight",
-        kind: Kind::Integer { min: 1, max: 100_000 },
-        default: "1000",
-        meaning: "the most tasks running at once over all plans of the process; one plan takes nine tenths at most",
-        aliases: &[],
-    },
-    Key {
-        name: "approvals.cost_over_usd",
-        kind: Kind::Number { min: 0.0, max: 1e9 },
-        default: "1000000000",
-        meaning: "a plan that may cost more US dollars has to be approved",
-        aliases: &[],
-    },
-    Key {
-        name: "approvals.complexity_over",
-        kind: Kind::Number { min: 0.0, max: 1e9 },
-        default: "1000000000",
-        meaning: "a plan with a higher complexity score has to be approved",
-        aliases: &[],
-    },
-    Key {
-        name: "approvals.destructive",
-        kind: Kind::Boolean,
-        default: "true",
-        meaning: "a plan with destructive tools has to be approved, but for tasks with a gate of their own",
-        aliases: &[],
-    },
-    Key {
-        name: "approvals.answer_within_hours",
-        kind: Kind::Number { min: 0.0, max: 87_600.0 },
-        default: "0",
-        meaning: "hours after which no answer is a refusal; 0: a question waits for ever",
-        aliases: &[],
-    },
-    Key {
-        name: "resource_estimation.model",
-        kind: Kind::Choice(&["deterministic", "historical", "hybrid_deterministic_historical"]),
-        default: "hybrid_deterministic_historical",
-        meaning: "what estimates are made from: the task, earlier runs, or both",
-        aliases: &[],
-    },
-    Key {
-        name: "resource_estimation.historical_datapoint_threshold",
-        kind: Kind::Integer { min: 1, max: 100 },
-        default: "5",
-        meaning: "earlier runs of a tool before its history counts",
-        aliases: &[],
-    },
-    Key {
-        name: "resource_estimation.rolling_average_window_days",
-        kind: Kind::Integer { min: 1, max: 365 },
-        default: "30",
-        meaning: "days that earlier runs count",
-        aliases: &[],
-    },
-    Key {
-        name: "quotas.token_budget_per_plan",
-        kind: Kind::Integer { min: 100, max: 1_000_000 },
-        default: "50000",
-        meaning: "tokens that a plan may be expected to take when its goal sets no budget",
-        aliases: &[],
-    },
-    Key {
-        name: "quotas.token_budget_per_task",
-        kind: Kind::Integer { min: 100, max: 500_000 },
-        default: "10000",
-        meaning: "tokens that one task may be expected to take; what a model call can take at worst",
-        aliases: &[],
-    },
-    Key {
-        name: "quotas.cpu_cores_per_task",
-        kind: Kind::Integer { min: 1, max: 128 },
-        default: "4",
-        meaning: "processor cores that one task may need",
-        aliases: &[],
-    },
-    Key {
-        name: "quotas.memory_gb_per_task",
-        kind: Kind::Integer { min: 1, max: 512 },
-        default: "8",
-        meaning: "memory that one task may need, in GiB",
-        aliases: &[],
-    },
-    Key {
-        name: "prices.models",
-        kind: Kind::ModelPrices,
-        default: "{}",
-        meaning: "what models cost",
-        aliases: &[],
-    },
-    Key {
-        name: "prices.tools",
-        kind: Kind::ToolPrices,
-        default: "{}",
-        meaning: "what tools cost; a tool that is not listed is free",
-        aliases: &[],
-    },
-    Key {
-        name: "security.require_signed_plans",
-        kind: Kind::Boolean,
-        default: "false",
-        meaning: "refuse plan files that carry no signature of this installation",
-        aliases: &[],
-    },
-    Key {
-        name: "observability.log_level",
-        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
-        default: "warn",
-        meaning: "what is logged to stderr",
-        aliases: &["L05_LOG_LEVEL", "PLANNING_LOG_LEVEL"],
-    },
-];
 
 impl Key {
     /// Its name in the environment.
@@ -440,6 +80,7 @@ impl Kind {
             Kind::Text | Kind::Secret => "a text".to_owned(),
             Kind::Programs => "names or absolute paths, separated by commas".to_owned(),
             Kind::StoreUrl => format!("empty, or a URL that begins with {}", STORE_SCHEMES[0]),
+            Kind::RedisUrl => format!("empty, or a URL that begins with {}", REDIS_SCHEMES[0]),
             Kind::ModelPrices => {
                 "{model: {input, output}} in US dollars per million tokens, * for others".to_owned()
             }
@@ -458,7 +99,7 @@ impl Kind {
             Kind::Text => "text",
             Kind::Secret => "secret",
             Kind::Programs => "list",
-            Kind::StoreUrl => "URL",
+            Kind::StoreUrl | Kind::RedisUrl => "URL",
             Kind::ModelPrices | Kind::ToolPrices => "table",
         }
     }
@@ -474,7 +115,8 @@ impl Kind {
             | Kind::Text
             | Kind::Secret
             | Kind::Programs
-            | Kind::StoreUrl => Value::from(text),
+            | Kind::StoreUrl
+            | Kind::RedisUrl => Value::from(text),
             Kind::ModelPrices | Kind::ToolPrices => serde_json::from_str(text).ok()?,
         };
         self.check(&value)
@@ -483,7 +125,7 @@ impl Kind {
     /// Whether values may hold what nobody is to read.
     pub fn is_secret(self) -> bool {
         match self {
-            Kind::StoreUrl | Kind::Secret => true,
+            Kind::StoreUrl | Kind::RedisUrl | Kind::Secret => true,
             Kind::Boolean
             | Kind::Integer { .. }
             | Kind::Number { .. }
@@ -512,12 +154,8 @@ impl Kind {
             }
             Kind::Path | Kind::Text | Kind::Secret => value.as_str().map(Value::from),
             Kind::Programs => programs(value).map(Value::from),
-            Kind::StoreUrl => {
-                let fits = |text: &&str| {
-                    text.is_empty() || STORE_SCHEMES.iter().any(|scheme| text.starts_with(scheme))
-                };
-                value.as_str().filter(fits).map(Value::from)
-            }
+            Kind::StoreUrl => url(value, &STORE_SCHEMES),
+            Kind::RedisUrl => url(value, &REDIS_SCHEMES),
             Kind::ModelPrices => {
                 let fits = |price: &Value| {
                     price.as_object().is_some_and(|map| {
@@ -543,7 +181,9 @@ impl Kind {
                 json!({ "type": "number", "minimum": min, "maximum": max })
             }
             Kind::Choice(words) => json!({ "type": "string", "enum": words }),
-            Kind::Path | Kind::Text | Kind::Secret | Kind::StoreUrl => json!({ "type": "string" }),
+            Kind::Path | Kind::Text | Kind::Secret | Kind::StoreUrl | Kind::RedisUrl => {
+                json!({ "type": "string" })
+            }
             Kind::Programs => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
             Kind::ModelPrices => {
                 let price = json!({ "type": "number", "minimum": 0 });
@@ -561,6 +201,16 @@ impl Kind {
 
 /// How the URL of a store may begin.
 const STORE_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// How the URL of the shared plan cache may begin.
+const REDIS_SCHEMES: [&str; 2] = ["redis://", "rediss://"];
+
+/// A URL with one of these beginnings, or nothing.
+fn url(value: &Value, schemes: &[&str]) -> Option<Value> {
+    let fits =
+        |text: &&str| text.is_empty() || schemes.iter().any(|scheme| text.starts_with(scheme));
+    value.as_str().filter(fits).map(Value::from)
+}
 
 /// Programs in one form, separated by commas: a name has no slash, a path begins with one.
 fn programs(value: &Value) -> Option<String> {

@@ -15,7 +15,8 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::key::{KEYS, Key};
+use super::key::Key;
+use super::keys::KEYS;
 use crate::compose::default_data_dir;
 
 /// Names of the environment that begin like ours and are not configuration.
@@ -243,6 +244,7 @@ fn assemble(settings: &Settings) -> Config {
         template_threshold: number("decomposition.template_threshold"),
         fallback_threshold: number("decomposition.fallback_threshold"),
         model: super::model::model(settings),
+        cache: super::cache::cache(settings),
         bulkheads: super::model::bulkheads(settings),
         limits: Limits {
             tasks_max: integer("decomposition.max_tasks") as usize,

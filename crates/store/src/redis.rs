@@ -1,0 +1,122 @@
+//! Redis: the level of the plan cache that processes share.
+//!
+//! Values are opaque here; whoever reads them checks who wrote them. A server that is away answers
+//! at once with an error, while the client connects again in the background.
+
+use std::time::Duration;
+
+use fred::clients::Client;
+use fred::interfaces::{ClientLike as _, KeysInterface as _};
+use fred::types::config::{Config, ReconnectPolicy};
+use fred::types::scan::ScanType;
+use fred::types::{Builder, Expiration};
+use futures_util::StreamExt as _;
+use l05_engine::port::{BoxFuture, CacheError, CacheLevel, Choice, StoreError};
+
+/// What all keys begin with.
+const PREFIX: &str = "l05:plan:1:";
+/// How long a connection may take (spec 02, 2.5).
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The waits between tries to connect again, in milliseconds: from, to, and how they grow.
+const RECONNECT: (u32, u32, u32) = (100, 5_000, 2);
+/// Keys of one page when all are looked through.
+const PAGE: u32 = 500;
+
+/// A Redis server.
+pub struct RedisCache {
+    client: Client,
+    /// Ends the client's task with the value.
+    _connection: fred::types::ConnectHandle,
+}
+
+impl RedisCache {
+    /// `redis://` or `rediss://` with host, port, and user and password where there are some. A
+    /// server that is away is no error: it is asked again and again in the background.
+    pub fn connect(url: &str) -> Result<RedisCache, StoreError> {
+        // The parser's own words may repeat the password.
+        let mut config = Config::from_url(url)
+            .map_err(|_| StoreError::Unavailable("this is no Redis URL".to_owned()))?;
+        config.fail_fast = true;
+        let client = Builder::from_config(config)
+            .with_connection_config(|connection| {
+                connection.connection_timeout = CONNECT_WITHIN;
+                connection.internal_command_timeout = CONNECT_WITHIN;
+                connection.max_command_attempts = 1;
+            })
+            .with_performance_config(|performance| {
+                performance.default_command_timeout = CONNECT_WITHIN;
+            })
+            .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT.0, RECONNECT.1, RECONNECT.2))
+            .build()
+            .map_err(|error| StoreError::Unavailable(error.details().to_owned()))?;
+        let connection = client.connect();
+        Ok(RedisCache { client, _connection: connection })
+    }
+
+    /// Waits until the server answers, or gives up.
+    pub async fn answers(&self, within: Duration) -> Result<(), CacheError> {
+        match tokio::time::timeout(within, self.client.wait_for_connect()).await {
+            Ok(Ok(())) => self.ping().await,
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(CacheError(format!("no answer within {within:?}"))),
+        }
+    }
+}
+
+fn failed(error: &fred::error::Error) -> CacheError {
+    CacheError(error.details().to_owned())
+}
+
+fn named(key: &str) -> String {
+    format!("{PREFIX}{key}")
+}
+
+impl CacheLevel for RedisCache {
+    fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Vec<u8>>, CacheError>> {
+        let key = named(key);
+        Box::pin(async move { self.client.get(key).await.map_err(|e| failed(&e)) })
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        keep: Duration,
+    ) -> BoxFuture<'_, Result<(), CacheError>> {
+        let key = named(key);
+        let expire = Expiration::EX(i64::try_from(keep.as_secs()).unwrap_or(i64::MAX).max(1));
+        Box::pin(async move {
+            let put = self.client.set(key, value.as_slice(), Some(expire), None, false);
+            put.await.map_err(|e| failed(&e))
+        })
+    }
+
+    fn remove(&self, key: &str) -> BoxFuture<'_, Result<(), CacheError>> {
+        let key = named(key);
+        Box::pin(async move { self.client.del::<(), _>(key).await.map_err(|e| failed(&e)) })
+    }
+
+    fn remove_if(&self, which: Choice) -> BoxFuture<'_, Result<usize, CacheError>> {
+        Box::pin(async move {
+            let mut pages = std::pin::pin!(self.client.scan_buffered(
+                format!("{PREFIX}*"),
+                Some(PAGE),
+                Some(ScanType::String)
+            ));
+            let mut removed = 0;
+            while let Some(key) = pages.next().await {
+                let key = key.map_err(|e| failed(&e))?;
+                let value: Option<Vec<u8>> =
+                    self.client.get(key.clone()).await.map_err(|e| failed(&e))?;
+                if value.is_some_and(|value| which(&value)) {
+                    removed += self.client.del::<usize, _>(key).await.map_err(|e| failed(&e))?;
+                }
+            }
+            Ok(removed)
+        })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), CacheError>> {
+        Box::pin(async move { self.client.ping::<()>(None).await.map_err(|e| failed(&e)) })
+    }
+}
