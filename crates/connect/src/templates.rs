@@ -16,11 +16,19 @@ macro_rules! embedded {
 /// Name and text of each embedded file.
 const BUILTIN: &[(&str, &str)] = embedded![
     "analysis-by-dimension",
+    "code-change",
     "data-pipeline",
+    "deployment",
     "file-processing",
     "format-conversion",
+    "migration",
+    "monitoring-setup",
     "project-summary",
+    "research",
+    "review",
     "simple-query",
+    "test-run",
+    "web-digest",
 ];
 
 /// The templates that come with L05.

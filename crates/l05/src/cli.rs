@@ -245,7 +245,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Simulate(args) => on_runtime(simulate::simulate(context, args)),
         Command::Import(args) => import::import(context, &args),
         Command::Graph(args) => on_runtime(graph::graph(context, args)),
-        Command::Templates(command) => templates::templates(context, &command),
+        Command::Templates(command) => on_runtime(templates::templates(context, &command)),
         Command::Tools(command) => reference::tools(context, &command),
         Command::Errors(args) => reference::errors(context, &args),
         Command::CheckGoal(args) => check_goal::check_goal(context, &args),

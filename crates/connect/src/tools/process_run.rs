@@ -89,8 +89,15 @@ pub(super) async fn run(
     Err(failed(format!("`{}` ended with exit code {}: {why}", input.program, output.exit_code)))
 }
 
-/// Where the program is, if it may be run.
+/// Where the program is, if it may be run. A name means the listed path that ends in it, where there
+/// is just one: plans and templates name programs, the place says where they are.
 fn allowed(programs: &[String], wanted: &str) -> Result<PathBuf, TaskError> {
+    let paths = programs.iter().map(Path::new).filter(|path| path.is_absolute());
+    let named: Vec<&Path> =
+        paths.filter(|path| path.file_name().is_some_and(|name| name == wanted)).collect();
+    if let [only] = named[..] {
+        return Ok(only.to_owned());
+    }
     if !programs.iter().any(|program| program == wanted) {
         let near = did_you_mean(&nearest(wanted, programs.iter().map(String::as_str)));
         let message = format!("`{wanted}` is none of tools.programs{near}");

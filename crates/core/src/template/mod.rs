@@ -12,11 +12,12 @@ mod substitute;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::agent::MODEL_CAPABILITY;
 use crate::document::choice::choices;
 use crate::error::{Error, ErrorCode};
 use crate::plan::{OnFailure, PlanDocument, PlanMetadata, Strategy};
 use crate::suggest::{did_you_mean, nearest};
-use crate::task::Task;
+use crate::task::{Task, TaskType};
 
 pub use library::{Confidence, Match, TemplateLibrary};
 pub(crate) use read::{TEMPLATE_FIELD_TABLES, TemplateFields};
@@ -116,6 +117,21 @@ impl Template {
             ..PlanMetadata::default()
         };
         document
+    }
+
+    /// What its tasks need of a place, in the words of agents' capabilities: `tool:fs.read`, `llm`.
+    pub fn needs(&self) -> Vec<String> {
+        let mut needs: Vec<String> = Vec::new();
+        for task in &self.tasks {
+            needs.extend(task.tool.iter().map(|tool| format!("tool:{tool}")));
+            needs.extend(task.capability_requirements.iter().cloned());
+            if task.task_type == TaskType::LlmCall {
+                needs.push(MODEL_CAPABILITY.to_owned());
+            }
+        }
+        needs.sort();
+        needs.dedup();
+        needs
     }
 
     /// The value of every parameter: what the caller gives, else what the goal says, else the

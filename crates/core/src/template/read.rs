@@ -200,6 +200,9 @@ fn read_tasks(reader: &Reader, template: &Object<'_>, parameters: &[Parameter]) 
                     }
                 }
             }
+            if let Some(prompt) = task.get_mut("prompt") {
+                substitute::into_references(prompt, &known, &mut unknown);
+            }
             for label in ["name", "description"] {
                 let text = task.get(label).and_then(Value::as_str).unwrap_or_default();
                 let names = substitute::names(text).into_iter().filter(|name| !known(name));

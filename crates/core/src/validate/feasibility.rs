@@ -85,16 +85,24 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
                     ErrorCode::DECOMPOSITION_FAILED,
                     format!("compound task `{id}` is not decomposed"),
                 )
-                .suggest("write out its steps: this version decomposes by template only"),
+                .suggest(
+                    "write out its steps, or plan its goal with a model (`l05 plan --recursive`)",
+                ),
             );
         }
         TaskType::Atomic if agents.iter().all(|a| a.agent_type == LOCAL_AGENT_TYPE) => {
             return Some(
                 finding(
                     ErrorCode::NO_AGENTS,
-                    format!("task `{id}` is for an agent, and none is registered"),
+                    match task.capability_requirements.as_slice() {
+                        [] => format!("task `{id}` is for an agent, and none is registered"),
+                        needs => format!(
+                            "task `{id}` is for an agent that has `{}`, and none is registered",
+                            needs.join("`, `")
+                        ),
+                    },
                 )
-                .suggest("name a tool for it: this version runs tool calls only"),
+                .suggest("name a tool or a prompt for it, or register an agent"),
             );
         }
         TaskType::LlmCall if !agents.iter().any(|a| a.has(MODEL_CAPABILITY)) => {
@@ -103,7 +111,9 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
                     ErrorCode::CAPABILITY_MISMATCH,
                     format!("task `{id}` needs a model, and no model gateway is configured"),
                 )
-                .suggest("use a tool instead: this version runs tool calls only")
+                .suggest(
+                    "configure a gateway (`l05 doctor` shows what is there), or use a tool instead",
+                )
                 .detail("missing", vec![MODEL_CAPABILITY]),
             );
         }

@@ -1,7 +1,10 @@
 //! `l05 templates`: what can be asked without a model.
 
+use std::collections::HashSet;
+
 use clap::Subcommand;
-use l05::compose::template_list;
+use l05::compose::{catalog, choose_model, template_list};
+use l05_core::agent::MODEL_CAPABILITY;
 use l05_core::suggest::{did_you_mean, nearest};
 use l05_core::template::{Template, TemplateLibrary};
 use l05_core::{Error, ErrorCode};
@@ -25,11 +28,14 @@ pub(crate) enum TemplatesCommand {
     Test,
 }
 
-pub(crate) fn templates(context: &Context, command: &TemplatesCommand) -> Result<Exit, Error> {
+pub(crate) async fn templates(
+    context: &Context,
+    command: &TemplatesCommand,
+) -> Result<Exit, Error> {
     let library = TemplateLibrary::new(template_list(&context.config)?)?;
     match command {
         TemplatesCommand::List => {
-            list(context, &library);
+            list(context, &library, &here(context).await?);
             Ok(Exit::Done)
         }
         TemplatesCommand::Show { id } => show(context, &library, id),
@@ -37,22 +43,35 @@ pub(crate) fn templates(context: &Context, command: &TemplatesCommand) -> Result
     }
 }
 
-fn list(context: &Context, library: &TemplateLibrary) {
+/// What tasks can be done with here, in the words of agents' capabilities.
+async fn here(context: &Context) -> Result<HashSet<String>, Error> {
+    let catalog = catalog(&context.config)?;
+    let mut here: HashSet<String> = catalog.names().map(|name| format!("tool:{name}")).collect();
+    if choose_model(&context.config).await?.gateway.is_some() {
+        here.insert(MODEL_CAPABILITY.to_owned());
+    }
+    Ok(here)
+}
+
+fn list(context: &Context, library: &TemplateLibrary, here: &HashSet<String>) {
+    let lacks = |template: &Template| -> Vec<String> {
+        template.needs().into_iter().filter(|need| !here.contains(need)).collect()
+    };
     let document: Vec<Value> = library
         .templates()
         .iter()
         .map(|t| {
             let example = t.examples.first().map(|e| e.goal.as_str());
             json!({ "id": t.id, "version": t.version, "description": t.description,
-                    "tags": t.tags, "example": example })
+                    "tags": t.tags, "example": example, "needs": t.needs(), "lacks": lacks(t) })
         })
         .collect();
     context.output.result(&document, |_| {
         let rows = library.templates().iter().map(|t| {
             let example = t.examples.first().map(|e| e.goal.clone()).unwrap_or_default();
-            vec![t.id.clone(), t.version.clone(), t.description.clone(), example]
+            vec![t.id.clone(), t.description.clone(), example, lacks(t).join(", ")]
         });
-        table(&["TEMPLATE", "VERSION", "WHAT IT DOES", "ASK FOR INSTANCE"], rows)
+        table(&["TEMPLATE", "WHAT IT DOES", "ASK FOR INSTANCE", "LACKS HERE"], rows)
     });
 }
 

@@ -13,6 +13,7 @@ mod figures;
 mod flow_cases;
 mod hostile_git;
 mod kill;
+mod library;
 mod models;
 mod mutation;
 mod planning;
