@@ -53,6 +53,45 @@ struct Message {
     content: String,
 }
 
+/// A stream by lines. Each byte is looked at once: a line that is no value of its own belongs to one
+/// that is written over many, and then nothing is read before the end.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+    over_many: bool,
+}
+
+impl Lines {
+    /// The parts that are whole with these bytes.
+    fn take(&mut self, bytes: &[u8]) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut begin = 0;
+        while let Some(length) = bytes[begin..].iter().position(|byte| *byte == b'\n') {
+            if self.over_many {
+                break;
+            }
+            self.rest.extend_from_slice(&bytes[begin..begin + length]);
+            begin += length + 1;
+            if self.rest.iter().all(u8::is_ascii_whitespace) {
+                self.rest.clear();
+                continue;
+            }
+            match serde_json::from_slice(&self.rest) {
+                Ok(part) => {
+                    parts.push(part);
+                    self.rest.clear();
+                }
+                Err(_) => {
+                    self.rest.push(b'\n');
+                    self.over_many = true;
+                }
+            }
+        }
+        self.rest.extend_from_slice(&bytes[begin..]);
+        parts
+    }
+}
+
 impl Ollama {
     /// A server and one of its models.
     pub fn new(endpoint: Endpoint, model: impl Into<String>) -> Ollama {
@@ -90,33 +129,15 @@ impl Ollama {
             output_tokens: 0,
             finish: Finish::Stop,
         };
-        let mut buffer: Vec<u8> = Vec::new();
-        let mut looked_at = 0;
+        let mut lines = Lines::default();
         while let Some(chunk) = reply.chunk().await? {
-            buffer.extend_from_slice(&chunk);
-            // Whole lines are read as they come; a value over many lines waits for the end.
-            while let Some(end) = buffer[looked_at..].iter().position(|byte| *byte == b'\n') {
-                let end = looked_at + end;
-                match serde_json::from_slice::<Part>(&buffer[..end]) {
-                    Ok(part) => {
-                        buffer.drain(..=end);
-                        looked_at = 0;
-                        if self.take(part, &mut answer)? {
-                            return Ok(answer);
-                        }
-                    }
-                    Err(_) if buffer[..end].iter().all(u8::is_ascii_whitespace) => {
-                        buffer.drain(..=end);
-                        looked_at = 0;
-                    }
-                    // No value of its own: nothing in between is looked at again.
-                    Err(_) => {
-                        looked_at = buffer.len();
-                        break;
-                    }
+            for part in lines.take(&chunk) {
+                if self.take(part, &mut answer)? {
+                    return Ok(answer);
                 }
             }
         }
+        let buffer = lines.rest;
         for part in serde_json::Deserializer::from_slice(&buffer).into_iter::<Part>() {
             let part = part.map_err(|error| {
                 let what = match error.is_eof() {

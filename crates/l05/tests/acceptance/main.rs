@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
 mod answers;
+mod gateways;
 mod input_policy;
 mod plans;
 mod schedules;
