@@ -5,17 +5,20 @@ use std::time::Instant;
 
 use l05_connect::{BuiltinTools, Workspace, templates};
 use l05_core::catalog::Catalog;
+use l05_core::decomposition::{Reading, read_answer};
 use l05_core::estimate::Knowledge;
 use l05_core::goal::{Goal, input};
 use l05_core::graph::{DependencyGraph, Edge};
 use l05_core::id::{AgentDid, GoalId, TaskIndex};
 use l05_core::plan::{PlanDocument, Structure};
 use l05_core::schedule::{Job, Pool, RoutingStrategy, schedule};
+use l05_core::template::{Template, TemplateLibrary};
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
 use l05_engine::port::Executor as _;
+use serde_json::json;
 use std::hint::black_box;
 
 use crate::measure::{Bench, SAMPLES_MIN};
@@ -26,7 +29,59 @@ pub(crate) fn run(bench: &Bench) {
     resolve(bench);
     validation(bench);
     simulation(bench);
+    template_match(bench);
+    import_answer(bench);
     create_plan(bench);
+}
+
+/// A goal against a library of a thousand templates, each with patterns and keywords of its own.
+fn template_match(bench: &Bench) {
+    let name = "template_match/1000";
+    if !bench.wants(name) {
+        return;
+    }
+    let library = TemplateLibrary::new((0..1_000).map(numbered)).expect("the patterns compile");
+    let given = serde_json::Map::new();
+    let fits = |goal: &str| library.find(black_box(goal), &given).len();
+    assert!(fits("Order 3 crates of part500 for the shop") > 0);
+    bench.micros(name, 100, || {
+        black_box(fits("Order 3 crates of part500 for the shop"));
+    });
+}
+
+/// The n-th of many templates that are alike.
+fn numbered(n: usize) -> Template {
+    let file = json!({
+        "id": format!("order-{n}"), "version": "1.0.0", "description": "Orders a part",
+        "match": {
+            "patterns": [
+                format!("^(?:please )?order (?P<count>\\d+) (?:crates|boxes) of part{n}(?: for [\\w ]+)?$"),
+                format!("^(?:get|buy) part{n} (?:from|at) [\\w ]+$"),
+            ],
+            "keywords": { "order": 1, "buy": 1, format!("part{n}"): 3 },
+        },
+        "parameters": [{ "name": "count", "required": true, "description": "how many" }],
+        "examples": { "match": [{ "goal": format!("order 3 crates of part{n}") }], "no_match": ["sell everything"] },
+        "tasks": [{ "id": "a", "tool": "time.wait", "inputs": { "seconds": 0 } }],
+    });
+    Template::read(&file).unwrap_or_else(|findings| panic!("{findings:?}"))
+}
+
+/// A model's answer with twenty steps, as models write them: fenced, with prose around it, with
+/// single quotes, comments and trailing commas.
+fn import_answer(bench: &Bench) {
+    let steps: String = (0..20)
+        .map(|n| {
+            let needs = if n == 0 { String::new() } else { format!("'s{}'", n - 1) };
+            format!("  {{'id': 's{n}', 'title': 'Step {n}', 'tool': 'fs.read', 'args': {{'path': 'f{n}.txt',}}, 'depends_on': [{needs}],}}, // {n}\n")
+        })
+        .collect();
+    let answer =
+        format!("Sure, here is the plan:\n```json\n{{'steps': [\n{steps}]}}\n```\nGood luck!");
+    bench.micros("import_answer", 50, || {
+        let imported = read_answer(black_box(&answer), Reading::default()).expect("a plan");
+        black_box(imported);
+    });
 }
 
 fn goal_check(bench: &Bench) {
