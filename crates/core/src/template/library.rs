@@ -31,6 +31,9 @@ const PART_SPAN: Confidence = 0.34;
 const KEYWORDS_MAX: Confidence = 0.80;
 /// Compiled size of all patterns together.
 const PATTERNS_SIZE_MAX: usize = 256 << 20;
+/// What the set's matcher may remember: with too little room for a thousand templates it falls back to
+/// a walk that takes ten times as long.
+const MATCHER_BYTES_MAX: usize = 64 << 20;
 
 /// How well a template fits a goal.
 #[derive(Debug, Clone)]
@@ -84,6 +87,7 @@ impl TemplateLibrary {
         let set = RegexSetBuilder::new(patterns.iter().map(|(_, regex)| regex.as_str()))
             .case_insensitive(true)
             .size_limit(PATTERNS_SIZE_MAX)
+            .dfa_size_limit(MATCHER_BYTES_MAX)
             .build()
             .map_err(|e| invalid("all", &e))?;
         Ok(TemplateLibrary { templates: kept, set, patterns, keywords, keyword_totals })

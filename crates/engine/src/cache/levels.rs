@@ -265,8 +265,8 @@ impl PlanCache {
                 tracing::debug!(%error, "the shared cache failed");
                 (None, None)
             }
-            // Slow is not down: it may still answer others.
-            Err(_) => (Some(L2_WITHIN), None),
+            // What does not answer at all is as good as gone.
+            Err(_) => (None, None),
         };
         if value.is_none() {
             Counters::count(&self.counters.l2_failures);
