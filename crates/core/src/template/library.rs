@@ -9,14 +9,15 @@
 //! | a pattern matches a part of the goal | 0.50 + 0.34 x share of the goal's characters |
 //! | keywords only | 0.80 x weight of the words found / weight of all words |
 //!
-//! One `RegexSet` says which patterns match at all; only those are searched for their groups.
+//! One set of all patterns says which may match at all; only those are searched for their groups.
 
 use std::collections::HashMap;
 
-use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use super::Template;
+use super::coarse::CoarseSet;
 use crate::error::{Error, ErrorCode};
 
 /// A confidence, 0 to 1.
@@ -29,12 +30,6 @@ const INCOMPLETE: Confidence = 0.80;
 const PART_MIN: Confidence = 0.50;
 const PART_SPAN: Confidence = 0.34;
 const KEYWORDS_MAX: Confidence = 0.80;
-/// Compiled size of all patterns together.
-const PATTERNS_SIZE_MAX: usize = 256 << 20;
-/// What the set's matcher may remember: with too little room for a thousand templates it falls back to
-/// a walk that takes ten times as long.
-const MATCHER_BYTES_MAX: usize = 64 << 20;
-
 /// How well a template fits a goal.
 #[derive(Debug, Clone)]
 pub struct Match<'l> {
@@ -52,7 +47,7 @@ pub struct Match<'l> {
 #[derive(Debug)]
 pub struct TemplateLibrary {
     templates: Vec<Template>,
-    set: RegexSet,
+    set: CoarseSet,
     /// For each pattern of the set: its template and itself, for the groups.
     patterns: Vec<(usize, Regex)>,
     keywords: HashMap<String, Vec<(usize, f64)>>,
@@ -84,11 +79,7 @@ impl TemplateLibrary {
                 keyword_totals[index] += weight;
             }
         }
-        let set = RegexSetBuilder::new(patterns.iter().map(|(_, regex)| regex.as_str()))
-            .case_insensitive(true)
-            .size_limit(PATTERNS_SIZE_MAX)
-            .dfa_size_limit(MATCHER_BYTES_MAX)
-            .build()
+        let set = CoarseSet::new(patterns.iter().map(|(_, regex)| regex.as_str()))
             .map_err(|e| invalid("all", &e))?;
         Ok(TemplateLibrary { templates: kept, set, patterns, keywords, keyword_totals })
     }
@@ -107,7 +98,7 @@ impl TemplateLibrary {
     pub fn find(&self, goal: &str, given: &Map<String, Value>) -> Vec<Match<'_>> {
         let goal = tidy(goal);
         let mut best: HashMap<usize, Match<'_>> = HashMap::new();
-        for hit in &self.set.matches(&goal) {
+        for hit in self.set.candidates(&goal) {
             let (index, regex) = &self.patterns[hit];
             if let Some(found) = self.by_pattern(*index, regex, &goal, given) {
                 keep_better(&mut best, *index, found);

@@ -5,6 +5,7 @@
 //! anything that is parsed again. That also makes the tasks of a template constant: they are read
 //! once, when the library is loaded.
 
+mod coarse;
 mod library;
 mod read;
 mod substitute;
