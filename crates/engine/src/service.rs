@@ -90,8 +90,8 @@ pub(crate) struct Inner {
     cache: Arc<PlanCache>,
     /// For each template the digest of everything in it.
     template_digests: HashMap<String, String>,
-    /// The digest of all tools' specifications.
-    tools_digest: String,
+    /// The digest of all tools' specifications, limits and prices.
+    place_digest: String,
     matcher: Bulkhead,
     validator: Bulkhead,
     resolver: Bulkhead,

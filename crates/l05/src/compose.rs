@@ -93,6 +93,11 @@ async fn cache(config: &Config) -> Result<CacheRules, Error> {
                 .suggest("write redis://host:6379, or rediss:// for TLS")
         })?;
         if let Err(error) = level.answers(REDIS_WITHIN).await {
+            if rules.l2_required || (rules.required && rules.l1_plans == 0) {
+                let message = format!("Redis does not answer: {error}");
+                return Err(Error::new(ErrorCode::CACHE_UNAVAILABLE, message)
+                    .suggest("start it, or drop cache.required and cache.l2_required"));
+            }
             tracing::warn!(%error, "Redis does not answer: plans are cached in this process alone");
         }
         rules.l2 = Some(Arc::new(level));

@@ -24,12 +24,9 @@ pub struct Detected {
 }
 
 /// Looks for Ollama at an address. `wanted` names the model; empty: the first that it has.
-pub async fn detect(address: &str, wanted: &str) -> Detected {
+pub async fn detect(endpoint: Endpoint, wanted: &str) -> Detected {
     let nothing = |why: String| Detected { gateway: None, models: Vec::new(), why };
-    let endpoint = match Endpoint::new(address, false) {
-        Ok(endpoint) => endpoint,
-        Err(error) => return nothing(error.to_string()),
-    };
+    let address = endpoint.shown();
     let models = match models(&endpoint, ANSWER_WITHIN).await {
         Ok(models) => models,
         Err(error) => {

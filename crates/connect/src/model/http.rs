@@ -32,9 +32,9 @@ impl ApiKey {
 /// Why an address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// It is no URL.
-    #[error("`{0}` is no http or https URL")]
-    NotAUrl(String),
+    /// It is no URL. What it is may hold a password and is not repeated.
+    #[error("this is no http or https URL")]
+    NotAUrl,
     /// It would send prompts in the clear.
     #[error("`{0}` is not on this machine and has no TLS")]
     Cleartext(String),
@@ -58,7 +58,7 @@ impl Endpoint {
     /// `base` is everything before the paths of the protocol. Addresses of other machines need TLS
     /// unless `cleartext_allowed`.
     pub fn new(base: &str, cleartext_allowed: bool) -> Result<Endpoint, EndpointError> {
-        let url: Url = base.parse().map_err(|_| EndpointError::NotAUrl(base.to_owned()))?;
+        let url: Url = base.parse().map_err(|_| EndpointError::NotAUrl)?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let is_loopback = host == "localhost"
             || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
@@ -66,9 +66,12 @@ impl Endpoint {
             "https" => {}
             "http" if is_loopback || cleartext_allowed => {}
             "http" => return Err(EndpointError::Cleartext(shown(&url))),
-            _ => return Err(EndpointError::NotAUrl(base.to_owned())),
+            _ => return Err(EndpointError::NotAUrl),
         }
-        let client = Client::builder()
+        let client = Client::builder();
+        // Cleartext goes to the gateway itself, never through a proxy's hands.
+        let client = if url.scheme() == "http" { client.no_proxy() } else { client };
+        let client = client
             .connect_timeout(CONNECT_MAX)
             // A redirect could take prompts and keys elsewhere.
             .redirect(reqwest::redirect::Policy::none())

@@ -66,10 +66,10 @@ impl Draft {
             for value in step.fields.values() {
                 each_reference(value, &mut |id| named.push(id.to_owned()));
             }
+            let mut known: HashSet<String> =
+                step.needs.iter().map(|need| need.task.clone()).collect();
             for id in named {
-                let is_new = ids.contains(&id)
-                    && id != step.id
-                    && !step.needs.iter().any(|need| need.task == id);
+                let is_new = ids.contains(&id) && id != step.id && known.insert(id.clone());
                 if is_new {
                     let note =
                         format!("`{}` uses the output of `{id}`: it waits for it now", step.id);
@@ -85,18 +85,23 @@ impl Draft {
     /// are bound to what the sub-plan declares as its own, else to its only leaf.
     ///
     /// Err: what is referenced has no such stand-in, in words for whoever wrote the plan.
-    pub fn splice(&mut self, parent: &str, sub: Draft) -> Result<(), String> {
+    ///
+    /// `is_asked`: whether [`Draft::referenced`] holds the parent.
+    pub fn splice(&mut self, parent: &str, sub: Draft, is_asked: bool) -> Result<(), String> {
         let Some(at) = self.steps.iter().position(|step| step.id == parent) else { return Ok(()) };
         let ids: HashSet<&str> = sub.steps.iter().map(|step| step.id.as_str()).collect();
         let renamed: HashMap<String, String> =
             ids.iter().map(|id| ((*id).to_owned(), format!("{parent}.{id}"))).collect();
         let needed: HashSet<&str> =
             sub.steps.iter().flat_map(|step| &step.needs).map(|need| need.task.as_str()).collect();
+        let referenced = sub.referenced();
+        let gate = self.steps[at].fields.get("gate").filter(|gate| **gate == true).cloned();
+        self.say_dropped(at);
         let mut leaves: Vec<String> = Vec::new();
         let inherited = self.steps[at].needs.clone();
         let mut steps = Vec::with_capacity(sub.steps.len());
         for step in &sub.steps {
-            let is_used = needed.contains(step.id.as_str()) || is_referenced(&sub, &step.id);
+            let is_used = needed.contains(step.id.as_str()) || referenced.contains(&step.id);
             if !is_used {
                 leaves.push(renamed[&step.id].clone());
             }
@@ -109,12 +114,19 @@ impl Draft {
             }
             if is_root {
                 step.needs.extend(inherited.iter().cloned());
+                // Who was to be asked before the parent is asked before what stands for it begins.
+                if let Some(gate) = &gate {
+                    step.fields.insert("gate".to_owned(), gate.clone());
+                }
             }
             rename(&mut step.fields, &mut |id| renamed.get(id).map(|new| format!("[{new}]")));
             step.id = renamed[&step.id].clone();
             steps.push(step);
         }
-        let stand_in = self.stand_in(parent, &sub, &renamed, &leaves)?;
+        let stand_in = match is_asked {
+            true => stand_in(parent, &sub, &renamed, &leaves)?,
+            false => None,
+        };
         self.steps.splice(at..=at, steps);
         for step in &mut self.steps {
             redirect(&mut step.needs, parent, &leaves);
@@ -127,29 +139,56 @@ impl Draft {
         Ok(())
     }
 
-    /// What stands for `$[parent].output` from now on; none when nobody asks.
-    fn stand_in(
-        &self,
-        parent: &str,
-        sub: &Draft,
-        renamed: &HashMap<String, String>,
-        leaves: &[String],
-    ) -> Result<Option<String>, String> {
-        if !is_referenced(self, parent) {
-            return Ok(None);
+    /// The ids that references in the steps' fields name.
+    pub fn referenced(&self) -> HashSet<String> {
+        let mut ids = HashSet::new();
+        for value in self.steps.iter().flat_map(|step| step.fields.values()) {
+            each_reference(value, &mut |id| {
+                ids.insert(id.to_owned());
+            });
         }
-        if let Some(declared) = &sub.output {
-            let mut value = json!(declared);
-            rename_value(&mut value, &mut |id| renamed.get(id).map(|new| format!("[{new}]")));
-            return Ok(value.as_str().map(ToOwned::to_owned));
+        ids
+    }
+
+    /// What a step said of itself that its parts cannot take over.
+    fn say_dropped(&mut self, at: usize) {
+        const TAKEN_OVER: [&str; 6] = ["name", "description", "action", "goal", "type", "gate"];
+        let step = &self.steps[at];
+        let lost: Vec<&str> = step
+            .fields
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !TAKEN_OVER.contains(name))
+            .collect();
+        if !lost.is_empty() {
+            let warning = format!(
+                "`{}` of `{}` was dropped: the steps within it took its place",
+                lost.join("`, `"),
+                step.id
+            );
+            self.warnings.push(warning);
         }
-        match leaves {
-            [only] => Ok(Some(format!("$[{only}].output"))),
-            _ => Err(format!(
-                "`$[{parent}].output` is referenced, but the plan for `{parent}` ends in {} tasks and declares no `output`",
-                leaves.len()
-            )),
-        }
+    }
+}
+
+/// What stands for `$[parent].output` from now on.
+fn stand_in(
+    parent: &str,
+    sub: &Draft,
+    renamed: &HashMap<String, String>,
+    leaves: &[String],
+) -> Result<Option<String>, String> {
+    if let Some(declared) = &sub.output {
+        let mut value = json!(declared);
+        rename_value(&mut value, &mut |id| renamed.get(id).map(|new| format!("[{new}]")));
+        return Ok(value.as_str().map(ToOwned::to_owned));
+    }
+    match leaves {
+        [only] => Ok(Some(format!("$[{only}].output"))),
+        _ => Err(format!(
+            "`$[{parent}].output` is referenced, but the plan for `{parent}` ends in {} tasks and declares no `output`",
+            leaves.len()
+        )),
     }
 }
 
@@ -214,21 +253,6 @@ fn redirect(needs: &mut Vec<Need>, parent: &str, leaves: &[String]) {
     needs.splice(at..=at, leaves.iter().map(to_leaf));
 }
 
-/// Whether some step's fields refer to a step.
-fn is_referenced(draft: &Draft, id: &str) -> bool {
-    let marks = [format!("$[{id}]"), format!("${{[{id}]")];
-    let mut stack: Vec<&Value> = draft.steps.iter().flat_map(|step| step.fields.values()).collect();
-    while let Some(value) = stack.pop() {
-        match value {
-            Value::String(text) if marks.iter().any(|mark| text.contains(mark)) => return true,
-            Value::Array(items) => stack.extend(items),
-            Value::Object(members) => stack.extend(members.values()),
-            _ => {}
-        }
-    }
-    false
-}
-
 /// Puts other ids into the references of all texts; `new(id)` gives the brackets with the new id.
 pub(super) fn rename(fields: &mut Map<String, Value>, new: &mut dyn FnMut(&str) -> Option<String>) {
     for value in fields.values_mut() {
@@ -284,18 +308,23 @@ fn rename_output(fields: &mut Map<String, Value>, parent: &str, stand_in: &str) 
     let Some(target) = stand_in.strip_prefix('$') else { return };
     rename(fields, &mut |id| (id == parent).then(|| format!("{target}\u{0}")));
     for value in fields.values_mut() {
-        join_paths(value);
+        join_paths(value, target);
     }
 }
 
-/// Takes out the mark that [`rename_output`] leaves, with the `.output` of the old reference.
-fn join_paths(value: &mut Value) {
+/// Takes out the mark that [`rename_output`] leaves, with the `.output` of the old reference. The error
+/// of the parent is that of the task whose output stands for its.
+fn join_paths(value: &mut Value, target: &str) {
     match value {
         Value::String(text) if text.contains('\u{0}') => {
-            *text = text.replace("\u{0}.output", "").replace('\u{0}', "");
+            let task = target.split_inclusive(']').next().unwrap_or(target);
+            *text = text
+                .replace(&format!("{target}\u{0}.error"), &format!("{task}.error"))
+                .replace("\u{0}.output", "")
+                .replace('\u{0}', "");
         }
-        Value::Array(items) => items.iter_mut().for_each(join_paths),
-        Value::Object(members) => members.values_mut().for_each(join_paths),
+        Value::Array(items) => items.iter_mut().for_each(|item| join_paths(item, target)),
+        Value::Object(members) => members.values_mut().for_each(|item| join_paths(item, target)),
         _ => {}
     }
 }

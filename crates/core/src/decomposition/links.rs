@@ -20,7 +20,7 @@ pub(super) struct Names {
     by_id: HashMap<String, usize>,
     by_name: HashMap<String, Vec<usize>>,
     /// The number of the first step, where numbers are places.
-    first: usize,
+    first: Option<usize>,
 }
 
 impl Names {
@@ -37,9 +37,16 @@ impl Names {
                 }
             }
         }
+        // Where steps are numbered by themselves, a number is never a place.
+        let are_numbered = steps.iter().any(|s| s.id.bytes().all(|b| b.is_ascii_digit()));
         let counts_from_zero = said.iter().flatten().any(|one| one.is_number && one.whom == "0");
         let ids = steps.iter().map(|step| step.id.clone()).collect();
-        Names { ids, by_id, by_name, first: usize::from(!counts_from_zero) }
+        Names {
+            ids,
+            by_id,
+            by_name,
+            first: (!are_numbered).then_some(usize::from(!counts_from_zero)),
+        }
     }
 
     pub(super) fn find(&self, whom: &str, is_number: bool) -> Option<String> {
@@ -65,7 +72,7 @@ impl Names {
         if let Some(at) = self.by_id.get(digits) {
             return Some(*at);
         }
-        let at = digits.parse::<usize>().ok()?.checked_sub(self.first)?;
+        let at = digits.parse::<usize>().ok()?.checked_sub(self.first?)?;
         (at < self.ids.len()).then_some(at)
     }
 
@@ -85,7 +92,7 @@ impl Names {
 pub(super) fn needs_of(value: &Value) -> Vec<Said> {
     let said = |whom: &str, is_number, terms| {
         let whom = whom.trim();
-        (!is_nobody(whom)).then(|| Said { whom: whom.to_owned(), is_number, terms })
+        (!whom.is_empty()).then(|| Said { whom: whom.to_owned(), is_number, terms })
     };
     match value {
         Value::Array(items) => items.iter().flat_map(needs_of).collect(),
@@ -129,8 +136,8 @@ pub(super) fn needs_of(value: &Value) -> Vec<Said> {
     }
 }
 
-/// Words for "nothing" and for the ends of a workflow.
-fn is_nobody(word: &str) -> bool {
+/// Words for "nothing" and for the ends of a workflow, where no step is called so.
+pub(super) fn is_nobody(word: &str) -> bool {
     matches!(
         word.to_ascii_lowercase().as_str(),
         "" | "none" | "null" | "n/a" | "-" | "start" | "end" | "nothing"
@@ -160,5 +167,5 @@ pub(super) fn pair(value: &Value) -> Option<(String, String)> {
         }
         _ => return None,
     };
-    (!is_nobody(&from) && !is_nobody(&to)).then_some((from, to))
+    Some((from, to))
 }

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use super::answer::{Reading, malformed};
 use super::draft::{Draft, DraftStep, Need, rename};
 use super::json;
-use super::links::{Names, Said, needs_of, pair};
-use crate::error::Error;
+use super::links::{Names, Said, is_nobody, needs_of, pair};
+use crate::error::{Error, ErrorCode};
 use crate::finding::brief;
+use crate::reference::RESERVED_IDS;
 
 const STEPS: [&str; 7] = ["tasks", "steps", "subtasks", "plan", "nodes", "tasknodes", "tasksteps"];
 const IDS: [&str; 7] = ["id", "taskid", "stepid", "nodeid", "step", "index", "number"];
@@ -28,6 +29,11 @@ const WRAPPERS: [&str; 8] =
     ["plan", "result", "response", "output", "workflow", "answer", "arguments", "parameters"];
 /// How many wrappers are looked through.
 const WRAPPERS_MAX: usize = 4;
+/// The most steps of an answer, and links of all of them: no model writes more.
+const ANSWER_STEPS_MAX: usize = 10_000;
+const ANSWER_LINKS_MAX: usize = 100_000;
+/// The most steps that have steps within them, in one list.
+const NESTED_MAX: usize = 500;
 /// A name is a title: the rest of a long text is the description.
 const NAME_MAX_CHARS: usize = 120;
 
@@ -164,12 +170,22 @@ pub(super) fn plain(name: &str) -> String {
 pub(super) fn read(value: &Value, reading: Reading) -> Result<Draft, Error> {
     let nothing = || malformed("nothing in the answer's JSON is a step".to_owned(), "");
     let found = find(value).ok_or_else(nothing)?;
+    if found.steps.len() > ANSWER_STEPS_MAX {
+        return Err(too_many(found.steps.len()));
+    }
     let mut reader = Reader::new(reading);
     let links = reader.plan(found.plan);
     for (place, (id, step)) in (1..).zip(found.steps) {
         reader.step(place, id, step)?;
     }
     reader.finish(links)
+}
+
+fn too_many(steps: usize) -> Error {
+    let message = format!(
+        "the answer has {steps} steps; at most {ANSWER_STEPS_MAX} are read, and {NESTED_MAX} of a list may have steps within them"
+    );
+    Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
 }
 
 struct Reader {
@@ -377,36 +393,57 @@ impl Reader {
         }
     }
 
+    /// What would take long to put together is refused.
+    fn check_size(&self, links: usize) -> Result<(), Error> {
+        let needs: usize = self.said.iter().map(Vec::len).sum();
+        if self.draft.steps.len() > ANSWER_STEPS_MAX || self.nested.len() > NESTED_MAX {
+            return Err(too_many(self.draft.steps.len()));
+        }
+        if needs + links > ANSWER_LINKS_MAX {
+            let message = format!(
+                "the answer has {} dependencies; at most {ANSWER_LINKS_MAX} are read",
+                needs + links
+            );
+            return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message));
+        }
+        Ok(())
+    }
+
     /// Every dependency finds its step, and steps within steps take their place.
     fn finish(mut self, links: Vec<(String, String)>) -> Result<Draft, Error> {
+        self.check_size(links.len())?;
         let names = Names::of(&self.draft.steps, &self.said);
         let mut missed = Vec::new();
         for (step, said) in self.draft.steps.iter_mut().zip(&self.said) {
+            let mut known: HashSet<String> = HashSet::new();
             for one in said {
-                let task = names.find(&one.whom, one.is_number).unwrap_or_else(|| {
-                    missed.push(format!(
-                        "task `{}` needs `{}`, which is no task",
-                        step.id,
-                        brief(&one.whom)
-                    ));
-                    one.whom.clone()
-                });
-                let is_known = step.needs.iter().any(|need| need.task == task);
-                if !is_known {
+                let task = match names.find(&one.whom, one.is_number) {
+                    Some(task) => task,
+                    None if is_nobody(&one.whom) => continue,
+                    None => {
+                        missed.push(format!(
+                            "task `{}` needs `{}`, which is no task",
+                            brief(&step.id),
+                            brief(&one.whom)
+                        ));
+                        one.whom.clone()
+                    }
+                };
+                if known.insert(task.clone()) {
                     step.needs.push(Need { task, terms: one.terms.clone() });
                 }
             }
             rename(&mut step.fields, &mut |id| {
+                if RESERVED_IDS.contains(&id) {
+                    return None;
+                }
                 let is_number = id.bytes().all(|b| b.is_ascii_digit());
-                names
-                    .find(id, is_number)
-                    .filter(|found| found != id)
-                    .map(|found| format!("[{found}]"))
+                let found = names.find(id, is_number).filter(|found| found != id)?;
+                Some(format!("[{found}]"))
             });
         }
         for (from, to) in links {
-            let (source, target) = names.pair(&from, &to);
-            match (source, target) {
+            match names.pair(&from, &to) {
                 (Some(source), Some(target)) => {
                     let step = &mut self.draft.steps[target];
                     let source = names.ids[source].clone();
@@ -414,6 +451,7 @@ impl Reader {
                         step.needs.push(Need::on(source));
                     }
                 }
+                _ if is_nobody(&from) || is_nobody(&to) => {}
                 _ => missed.push(format!(
                     "the link from `{}` to `{}` names no task",
                     brief(&from),
@@ -422,8 +460,9 @@ impl Reader {
             }
         }
         self.draft.warnings.extend(missed);
+        let referenced = self.draft.referenced();
         for (parent, inner) in self.nested {
-            let told = self.draft.splice(&parent, inner);
+            let told = self.draft.splice(&parent, inner, referenced.contains(&parent));
             self.draft.warnings.extend(told.err());
         }
         Ok(self.draft)

@@ -98,6 +98,66 @@ fn steps_within_a_step_take_its_place() {
 }
 
 #[test]
+fn names_that_mean_something_else_elsewhere_are_names_here() {
+    check(
+        r#"[{"id": "start", "tool": "t"}, {"id": "work", "tool": "u", "depends_on": ["start"]}]"#,
+        json!([{"id": "start", "tool": "t"}, {"id": "work", "tool": "u", "depends_on": ["start"]}]),
+    );
+    // Steps with numbers of their own are not counted.
+    let numbered = imported(
+        r#"[{"id": 2, "tool": "t"}, {"id": 3, "tool": "u", "depends_on": [1], "inputs": {"x": "$[1].output"}}]"#,
+    );
+    assert_eq!(
+        numbered.plan["tasks"][1],
+        json!({"id": "3", "tool": "u", "inputs": {"x": "$[1].output"}, "depends_on": ["1"]})
+    );
+    assert!(numbered.warnings[0].contains("needs `1`"), "{numbered:?}");
+    // `inputs` are the plan's, whatever a step is called.
+    check(
+        r#"[{"name": "Inputs", "tool": "t", "inputs": {"x": "$[inputs].file"}}]"#,
+        json!([{"id": "step-1", "name": "Inputs", "tool": "t", "inputs": {"x": "$[inputs].file"}}]),
+    );
+}
+
+#[test]
+fn what_a_step_with_steps_asked_for_is_kept_or_told() {
+    let spliced = imported(
+        r#"{"steps": [
+            {"id": "go", "gate": true, "tool": "t", "retry": {"max_retries": 1}, "steps": [{"id": "a"}, {"id": "b", "after": "a"}]},
+            {"id": "tell", "inputs": {"why": "$[go].error", "what": "$[go].output.x"}}]}"#,
+    );
+    assert_eq!(
+        spliced.plan["tasks"],
+        json!([{"id": "go.a", "gate": true}, {"id": "go.b", "depends_on": ["go.a"]},
+            {"id": "tell", "inputs": {"why": "$[go.b].error", "what": "$[go.b].output.x"}}])
+    );
+    let told = spliced.warnings.join("\n");
+    assert!(
+        told.contains("`tool`, `retry` of `go` was dropped")
+            || told.contains("`retry`, `tool` of `go`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn answers_that_would_take_long_to_put_together_are_refused() {
+    let many =
+        |n: usize, one: &dyn Fn(usize) -> String| (0..n).map(one).collect::<Vec<_>>().join(",");
+    for answer in [
+        format!("[{}]", many(10_001, &|n| format!(r#"{{"id": "s{n}"}}"#))),
+        format!(r#"[{{"id": "a", "depends_on": [{}]}}]"#, many(100_001, &|n| format!("\"{n}\""))),
+        format!("[{}]", many(501, &|n| format!(r#"{{"id": "s{n}", "steps": [{{"name": "x"}}]}}"#))),
+        format!(
+            r#"[{{"id": "p", "steps": [{}]}}]"#,
+            many(10_001, &|n| format!(r#"{{"name": "x{n}"}}"#))
+        ),
+    ] {
+        let error = read_answer(&answer, Reading::default()).unwrap_err();
+        assert_eq!(error.code.to_string(), "E5102", "{}: {error}", &answer[..40]);
+    }
+}
+
+#[test]
 fn nothing_is_made_up_and_nothing_vanishes_in_silence() {
     let odd = imported(
         r#"{"steps": [{"id": "a", "tool": {"name": "t", "arguments": "{\"p\": 1}"}, "colour": "red", "type": "magic", "after": "b"}], "mood": "good"}"#,

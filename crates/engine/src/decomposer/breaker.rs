@@ -57,7 +57,13 @@ pub enum Circuit {
 pub struct Breaker {
     rules: BreakerRules,
     // Short and synchronous: never held across an await.
-    state: Mutex<State>,
+    state: Mutex<Held>,
+}
+
+/// The state, and how often it has changed its kind: a call that began before says nothing now.
+struct Held {
+    state: State,
+    generation: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -70,37 +76,51 @@ enum State {
 impl Breaker {
     /// A closed one.
     pub fn new(rules: BreakerRules) -> Breaker {
-        Breaker { rules, state: Mutex::new(State::Closed { failures: 0, slow: 0 }) }
+        Breaker {
+            rules,
+            state: Mutex::new(Held {
+                state: State::Closed { failures: 0, slow: 0 },
+                generation: 0,
+            }),
+        }
     }
 
     /// Lets a call through, or tells when the next is tried. What was let through must be settled:
     /// dropping the pass counts as neutral.
     pub fn admit(&self, now: Timestamp) -> Result<Pass<'_>, Timestamp> {
-        let mut state = self.state();
-        match *state {
+        let mut held = self.state();
+        match held.state {
             State::Closed { .. } => {}
-            State::Open { until, times } if now >= until => *state = State::Trial { times },
+            State::Open { until, times } if now >= until => {
+                *held = Held { state: State::Trial { times }, generation: held.generation + 1 };
+            }
             State::Open { until, .. } => return Err(until),
             // One trial at a time; its end is soon, and nobody knows when.
             State::Trial { .. } => return Err(now),
         }
-        drop(state);
-        Ok(Pass { breaker: self, now, verdict: None })
+        let generation = held.generation;
+        drop(held);
+        Ok(Pass { breaker: self, generation, now, verdict: None })
     }
 
     /// Where it stands.
     pub fn circuit(&self) -> Circuit {
-        match *self.state() {
+        match self.state().state {
             State::Closed { .. } => Circuit::Closed,
             State::Open { until, .. } => Circuit::Open(until),
             State::Trial { .. } => Circuit::Trial,
         }
     }
 
-    fn settle(&self, now: Timestamp, verdict: Verdict) {
-        let mut state = self.state();
+    fn settle(&self, generation: u64, now: Timestamp, verdict: Verdict) {
+        let mut held = self.state();
+        // A call from before it opened, or from before the trial.
+        if generation != held.generation {
+            return;
+        }
+        let before = held.state;
         let is_slow = |took| self.rules.slow.is_some_and(|slow| took > slow);
-        *state = match (*state, verdict) {
+        held.state = match (before, verdict) {
             (State::Closed { failures, slow }, Verdict::Neutral) => {
                 State::Closed { failures, slow }
             }
@@ -120,9 +140,11 @@ impl Breaker {
             }
             // Nothing was learned: the next caller tries.
             (State::Trial { times }, Verdict::Neutral) => State::Open { until: now, times },
-            // A call from before it opened.
             (open @ State::Open { .. }, _) => open,
         };
+        if std::mem::discriminant(&before) != std::mem::discriminant(&held.state) {
+            held.generation += 1;
+        }
     }
 
     fn closed_or_open(&self, now: Timestamp, failures: u32, slow: u32) -> State {
@@ -139,7 +161,7 @@ impl Breaker {
         State::Open { until, times }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, Held> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -147,6 +169,7 @@ impl Breaker {
 /// A call that was let through.
 pub struct Pass<'b> {
     breaker: &'b Breaker,
+    generation: u64,
     now: Timestamp,
     verdict: Option<Verdict>,
 }
@@ -160,7 +183,7 @@ impl Pass<'_> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.breaker.settle(self.now, self.verdict.unwrap_or(Verdict::Neutral));
+        self.breaker.settle(self.generation, self.now, self.verdict.unwrap_or(Verdict::Neutral));
     }
 }
 
@@ -214,6 +237,18 @@ mod tests {
         assert!(breaker.admit(at(60)).is_err());
         drop(trial);
         call(&breaker, 60, QUICK);
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+    }
+
+    #[test]
+    fn calls_from_before_say_nothing_about_the_trial() {
+        let breaker = Breaker::new(BreakerRules::default());
+        let Ok(early) = breaker.admit(at(0)) else { panic!("it is let through") };
+        (0..5).for_each(|_| call(&breaker, 0, Verdict::Failed));
+        let Ok(trial) = breaker.admit(at(60)) else { panic!("a trial") };
+        early.settle(at(61), Verdict::Failed);
+        assert_eq!(breaker.circuit(), Circuit::Trial);
+        trial.settle(at(62), QUICK);
         assert_eq!(breaker.circuit(), Circuit::Closed);
     }
 

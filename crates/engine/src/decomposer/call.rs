@@ -11,6 +11,18 @@ use crate::port::{Clock, ModelAnswer, ModelError, ModelFailure, ModelRequest};
 /// With less time left than this, nothing is asked (spec 02, 2.4).
 pub(crate) const TIME_LEFT_MIN: Duration = Duration::from_secs(1);
 
+/// Names the detail of an error that is due to the caller's own time: another may have more.
+pub(crate) const OUT_OF_TIME: &str = "out_of_time";
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A plan: somebody waits for it, and slowness is a fault.
+    Plan,
+    /// A task, which may take its time.
+    Task,
+}
+
 impl Decomposer {
     /// Asks the model. `left` is what is left of the caller's time.
     pub(crate) async fn call(
@@ -18,10 +30,13 @@ impl Decomposer {
         clock: &dyn Clock,
         mut request: ModelRequest,
         left: Option<Duration>,
+        purpose: Purpose,
     ) -> Result<ModelAnswer, Error> {
         if left.is_some_and(|left| left < TIME_LEFT_MIN) {
             let message = format!("less than 1 s is left for a call of {}", self.identity.shown());
-            return Err(self.error(ErrorCode::MODEL_DECOMPOSITION_FAILED, message));
+            return Err(self
+                .error(ErrorCode::MODEL_DECOMPOSITION_FAILED, message)
+                .detail(OUT_OF_TIME, true));
         }
         request.within = left.map_or(request.within, |left| left.min(request.within));
         let pass = self.breaker.admit(clock.now()).map_err(|until| {
@@ -39,7 +54,10 @@ impl Decomposer {
             }),
         };
         let verdict = match &called {
-            Ok(_) => Verdict::Answered(start.elapsed()),
+            Ok(_) => Verdict::Answered(match purpose {
+                Purpose::Plan => start.elapsed(),
+                Purpose::Task => Duration::ZERO,
+            }),
             Err(error) if error.kind.is_of_gateway() => Verdict::Failed,
             Err(_) => Verdict::Neutral,
         };
@@ -55,6 +73,7 @@ impl Decomposer {
             ),
             ModelFailure::Timeout => error
                 .detail("failure", "timeout")
+                .detail(OUT_OF_TIME, true)
                 .suggest("raise model.timeout_ms, or use a smaller model"),
             ModelFailure::RateLimited { retry_after } => {
                 let error = error.detail("failure", "rate limited");

@@ -13,6 +13,7 @@ use l05_core::ErrorCode;
 use breaker::{Breaker, BreakerRules};
 use bulkhead::{Bulkhead, BulkheadSize};
 
+pub(crate) use call::{OUT_OF_TIME, Purpose};
 pub(crate) use rounds::ModelPlan;
 
 use crate::port::{ModelGateway, ModelIdentity};

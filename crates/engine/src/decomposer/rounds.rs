@@ -1,5 +1,6 @@
 //! Rounds: ask, read, check, and ask again with everything that is wrong.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
@@ -14,8 +15,10 @@ use l05_core::plan::PlanDocument;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::Decomposer;
+use super::call::Purpose;
 use crate::port::{Finish, ModelRequest, Role, Turn};
 use crate::service::{PlanRequest, PlanningService};
 
@@ -34,7 +37,15 @@ struct Planning<'s> {
     decomposer: &'s Decomposer,
     request: &'s PlanRequest,
     until: Option<Timestamp>,
+    /// Tokens of all answers, and parts that were begun: what the goal's limits bound is the whole.
+    spent: AtomicU64,
+    parts: AtomicUsize,
+    /// Calls at once, over all parts.
+    turns: Semaphore,
 }
+
+/// Calls that one goal may have under way.
+const CALLS_AT_ONCE: usize = 4;
 
 /// A part of the goal: the whole at depth 0.
 #[derive(Clone, Copy)]
@@ -65,7 +76,15 @@ impl PlanningService {
         why: String,
     ) -> Result<ModelPlan, Error> {
         let _place = decomposer.bulkhead.enter(self.now()).await?;
-        let planning = Planning { service: self, decomposer, request, until };
+        let planning = Planning {
+            service: self,
+            decomposer,
+            request,
+            until,
+            spent: AtomicU64::new(0),
+            parts: AtomicUsize::new(0),
+            turns: Semaphore::new(CALLS_AT_ONCE),
+        };
         let goal = request.goal.goal_text.as_str();
         let (draft, counted) = planning.part(Part { goal, depth: 0 }).await?;
         let mut document = planning
@@ -138,7 +157,8 @@ impl Planning<'_> {
     /// One answer of the model; what it takes is counted.
     async fn ask(&self, turns: &[Turn], counted: &mut Counted) -> Result<Answer, Error> {
         let rules = &self.decomposer.rules;
-        let spent: u64 = counted.rounds.iter().map(|r| r.input_tokens + r.output_tokens).sum();
+        let _turn = self.turns.acquire().await.expect("nobody closes it");
+        let spent = self.spent.load(Ordering::Relaxed);
         let budget = self.request.goal.constraints.max_token_budget;
         if budget.is_some_and(|budget| spent >= budget) {
             let message =
@@ -160,7 +180,8 @@ impl Planning<'_> {
             agent_did: self.request.goal.agent_did.as_str().to_owned(),
             idempotency_key: None,
         };
-        let answer = self.decomposer.call(clock, request, left).await?;
+        let answer = self.decomposer.call(clock, request, left, Purpose::Plan).await?;
+        self.spent.fetch_add(answer.input_tokens + answer.output_tokens, Ordering::Relaxed);
         counted.rounds.push(ModelRound {
             input_tokens: answer.input_tokens,
             output_tokens: answer.output_tokens,
@@ -246,15 +267,25 @@ impl Planning<'_> {
             return Err(Error::new(ErrorCode::PLAN_TOO_DEEP, message)
                 .detail("max_depth", self.decomposer.rules.depth_max));
         }
+        // Each part is a task at the least: more of them than tasks are allowed need not be planned.
+        let begun = parts.len() + self.parts.fetch_add(parts.len(), Ordering::Relaxed);
+        let tasks_max = self.service.inner.limits.tasks_max;
+        if begun > tasks_max {
+            let message = format!("the goal has {begun} parts by now; at most {tasks_max} tasks");
+            return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
+                .detail("parts", begun)
+                .detail("tasks_max", tasks_max));
+        }
+        let referenced = draft.referenced();
         let planned = parts.iter().map(|(_, goal)| self.part(Part { goal, depth }));
         for ((id, _), (sub, sub_counted)) in parts.iter().zip(try_join_all(planned).await?) {
             counted.rounds.extend(sub_counted.rounds);
-            if let Err(why) = draft.splice(id, sub) {
+            if let Err(why) = draft.splice(id, sub, referenced.contains(id)) {
                 return Ok(Err(vec![
                     Finding::new(ErrorCode::REFERENCE_UNRESOLVED, Level::Semantic, why).task(id),
                 ]));
             }
-            let (tasks, tasks_max) = (draft.steps.len(), self.service.inner.limits.tasks_max);
+            let tasks = draft.steps.len();
             if tasks > tasks_max {
                 let message = format!("the plan has {tasks} tasks by now; at most {tasks_max}");
                 return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message)

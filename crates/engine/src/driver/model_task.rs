@@ -12,7 +12,7 @@ use l05_core::{Error, ErrorCode};
 use serde_json::{Value, json};
 
 use super::attempt::failed;
-use crate::decomposer::Decomposer;
+use crate::decomposer::{Decomposer, Purpose};
 use crate::port::{
     BoxFuture, Clock, Executed, Executor, Finish, ModelAnswer, ModelRequest, Role, ToolCall, Turn,
 };
@@ -85,7 +85,7 @@ impl Executor for ModelTasks {
             let left = u64::try_from(call.not_after.0 - clock.now().0).unwrap_or(0);
             let left = Some(Duration::from_millis(left));
             let answer = tokio::select! {
-                answer = decomposer.call(&*clock, request, left) => answer.map_err(|e| of(&e))?,
+                answer = decomposer.call(&*clock, request, left, Purpose::Task) => answer.map_err(|e| of(&e))?,
                 // Whatever comes back no longer counts; the call is dropped with this.
                 () = call.cancel.cancelled() => {
                     let message = "the call was stopped".to_owned();

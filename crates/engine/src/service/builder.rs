@@ -320,7 +320,8 @@ impl Builder {
         let template_digests =
             self.templates.iter().map(|t| (t.id.clone(), debug_digest(t))).collect();
         let specs: Vec<_> = catalog.iter().map(|tool| &tool.spec).collect();
-        let tools_digest = debug_digest(&specs);
+        // What a plan's estimate, bound and approval follow from is part of the place as well.
+        let place_digest = debug_digest(&(&specs, self.limits, &self.knowledge.prices));
         let inner = Inner {
             journal: self.journal,
             plans: self.plans,
@@ -338,7 +339,7 @@ impl Builder {
             decomposer,
             cache,
             template_digests,
-            tools_digest,
+            place_digest,
             no_model: self.no_model,
             matcher: Bulkhead::new(
                 "template matching",

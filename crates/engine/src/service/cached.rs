@@ -1,6 +1,8 @@
 //! Planning through the cache: copies of what was planned before.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use l05_core::decomposition::prompt_version;
 use l05_core::finding::{Finding, Level};
@@ -9,11 +11,12 @@ use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 
 use super::PlanningService;
-use super::planning::{PlanRequest, Planned, Strategy};
+use super::planning::{PlanRequest, Planned, Strategy, planning_ends};
 use crate::cache::{
     CacheKey, CacheReport, Counters, Entry, Found, Invalidate, Shape, Unusable, age, cache_key,
     is_asked_alike,
 };
+use crate::decomposer::OUT_OF_TIME;
 
 impl PlanningService {
     pub(super) async fn create_cached(
@@ -29,17 +32,41 @@ impl PlanningService {
             return Ok(planned);
         }
         let stale = cache.stale(&key).await;
-        let make = Box::pin(self.find_shared_or_make(key, request, now, stale.is_some()));
-        match cache.find_or_make(key, make).await {
+        let is_mine = AtomicBool::new(false);
+        let make = Box::pin(async {
+            is_mine.store(true, Ordering::Relaxed);
+            self.find_shared_or_make(key, request, now, stale.is_some()).await
+        });
+        let until = planning_ends(request, now);
+        let found = match within(until, now, cache.find_or_make(key, make)).await {
+            // It ran out of another's time; this caller has its own.
+            Err(error)
+                if error.details.contains_key(OUT_OF_TIME) && !is_mine.load(Ordering::Relaxed) =>
+            {
+                self.make(request, self.now(), stale.is_some()).await.map(Found::Made)
+            }
+            found => found,
+        };
+        match found {
             Ok(Found::Made(entry)) if !entry.is_shared => {
                 Ok(Planned { plan: entry.plan.clone(), warnings: entry.warnings.clone() })
             }
             Ok(Found::Made(entry)) => self.copy_or_make(&key, &entry, request, CacheHit::L2).await,
             Ok(Found::Entry(entry)) => self.copy_or_make(&key, &entry, request, CacheHit::L1).await,
             Err(error) => {
-                let Some(entry) = stale.filter(|_| is_of_model(&error)) else { return Err(error) };
-                let copied = self.copy(&key, &entry, request, CacheHit::Stale).await?;
-                let Some(mut planned) = copied else { return Err(error) };
+                let Some(entry) = stale else { return Err(error) };
+                let copied = match is_of_model(&error) {
+                    true => self.copy(&key, &entry, request, CacheHit::Stale).await?,
+                    false => None,
+                };
+                let Some(mut planned) = copied else {
+                    // It kept a template from stepping in, and is of no use itself.
+                    let made = self.make(request, self.now(), false).await?;
+                    return Ok(Planned {
+                        plan: made.plan.clone(),
+                        warnings: made.warnings.clone(),
+                    });
+                };
                 Counters::count(&cache.counters.stale_hits);
                 let message = format!("{error}; a plan of an earlier time was taken");
                 planned.warnings.push(Finding::new(error.code, Level::Feasibility, message));
@@ -177,7 +204,7 @@ impl PlanningService {
             prompt_version: prompt_version(),
             constraints: &request.goal.constraints,
             inputs: &request.inputs,
-            tools: &inner.tools_digest,
+            place: &inner.place_digest,
             today: &today,
         };
         Ok(cache_key(inner.cache.key(), &request.goal.goal_text, &shape))
@@ -202,6 +229,20 @@ impl PlanningService {
             Error::new(ErrorCode::CACHE_UNAVAILABLE, format!("the shared plan cache: {error}"))
         })
     }
+}
+
+/// Waits no longer than the caller wants to wait, whoever makes the plan.
+async fn within<T>(
+    until: Option<Timestamp>,
+    now: Timestamp,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(until) = until else { return work.await };
+    let left = Duration::from_millis(u64::try_from(until.0.saturating_sub(now.0)).unwrap_or(0));
+    tokio::time::timeout(left, work).await.unwrap_or_else(|_| {
+        let message = "there was no plan within the time that the caller has";
+        Err(Error::new(ErrorCode::MODEL_DECOMPOSITION_FAILED, message))
+    })
 }
 
 /// Whether a model could not be had, or gave nothing that can be used.

@@ -211,8 +211,9 @@ impl PlanningService {
 }
 
 /// When a plan has to be there: by the caller's word, or because its deadline is over.
-fn planning_ends(request: &PlanRequest, now: Timestamp) -> Option<Timestamp> {
-    let said = request.within.map(|within| Timestamp(now.0 + within.as_millis() as i64));
+pub(super) fn planning_ends(request: &PlanRequest, now: Timestamp) -> Option<Timestamp> {
+    let millis = |within: Duration| i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
+    let said = request.within.map(|within| Timestamp(now.0.saturating_add(millis(within))));
     let deadline = request.goal.constraints.deadline_unix_ms.map(Timestamp);
     said.into_iter().chain(deadline).min()
 }

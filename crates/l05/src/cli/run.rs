@@ -351,7 +351,7 @@ fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
         goal.goal_type = GoalType::Recursive;
     }
     if let Some(text) = &args.deadline {
-        goal.constraints.max_execution_time_sec = Some(seconds(text)?);
+        goal.constraints.max_execution_time_sec = Some(seconds("--deadline", text)?);
     }
     if let Some(budget) = args.budget_usd {
         if !(1e-6..=1e15).contains(&budget) {
@@ -370,12 +370,14 @@ fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
         strategy: Strategy::parse(strategy).unwrap_or_default(),
         inputs: inputs(&args.inputs)?,
         template: args.template.clone(),
-        within: args
-            .plan_within
-            .as_deref()
-            .map(|t| seconds(t).map(Duration::from_secs_f64))
-            .transpose()?,
+        within: args.plan_within.as_deref().map(planning_time).transpose()?,
     })
+}
+
+/// A day at most: nobody waits longer for a plan.
+fn planning_time(text: &str) -> Result<Duration, Error> {
+    const PLANNING_SECONDS_MAX: f64 = 86_400.0;
+    Ok(Duration::from_secs_f64(seconds("--plan-within", text)?.min(PLANNING_SECONDS_MAX)))
 }
 
 fn inputs(pairs: &[String]) -> Result<Map<String, Value>, Error> {
@@ -391,14 +393,14 @@ fn inputs(pairs: &[String]) -> Result<Map<String, Value>, Error> {
 }
 
 /// `500ms`, `90s`, `10m`, `2h`, or seconds.
-fn seconds(text: &str) -> Result<f64, Error> {
+fn seconds(option: &str, text: &str) -> Result<f64, Error> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     let with_unit =
         units.iter().find_map(|(name, unit)| Some((text.trim().strip_suffix(name)?, unit)));
     let (number, unit) = with_unit.unwrap_or((text.trim(), &1.0));
     let seconds = number.trim().parse::<f64>().ok().map(|n| n * unit);
     seconds.filter(|s| *s > 0.0 && s.is_finite()).ok_or_else(|| {
-        let message = format!("--deadline {text}: write a duration above 0 such as 90s, 10m or 2h");
+        let message = format!("{option} {text}: write a duration above 0 such as 90s, 10m or 2h");
         Error::new(ErrorCode::CONFIG_ERROR, message)
     })
 }

@@ -39,8 +39,8 @@ pub async fn choose(config: &Config) -> Result<ModelChoice, Error> {
             (None, "no model gateway is configured (model.gateway = none)".to_owned(), Vec::new())
         }
         GatewayKind::Auto => {
-            let address = model.url.as_deref().unwrap_or(OLLAMA_ADDRESS);
-            let found = detect(address, &model.name).await;
+            let endpoint = ollama(model).map_err(|error| unusable(model, &error))?;
+            let found = detect(endpoint, &model.name).await;
             (found.gateway, found.why, found.models)
         }
         _ => {
@@ -79,14 +79,24 @@ fn adapter(model: &ModelConfig) -> Result<Arc<dyn ModelGateway>, EndpointError> 
             Arc::new(L04::new(bearer(endpoint(L04_ADDRESS)?, key)?, name))
         }
         GatewayKind::Ollama | GatewayKind::Auto | GatewayKind::None => {
-            Arc::new(Ollama::new(endpoint(OLLAMA_ADDRESS)?, name))
+            Arc::new(Ollama::new(ollama(model)?, name))
         }
     })
 }
 
+/// Ollama itself asks for no key; what stands before it may.
+fn ollama(model: &ModelConfig) -> Result<Endpoint, EndpointError> {
+    let address = model.url.as_deref().unwrap_or(OLLAMA_ADDRESS);
+    let endpoint = Endpoint::new(address, model.allow_cleartext)?;
+    match &model.api_key {
+        Some(key) => endpoint.bearer(&ApiKey::new(key.clone())),
+        None => Ok(endpoint),
+    }
+}
+
 fn unusable(model: &ModelConfig, error: &EndpointError) -> Error {
     let suggestion = match error {
-        EndpointError::NotAUrl(_) => "write model.url as https://host or http://127.0.0.1:port",
+        EndpointError::NotAUrl => "write model.url as https://host or http://127.0.0.1:port",
         EndpointError::Cleartext(_) => "use https, or set model.allow_cleartext = true",
         EndpointError::Key => "check model.api_key and the environment",
         EndpointError::Client(_) => "install the system's CA certificates",

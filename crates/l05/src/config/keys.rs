@@ -119,7 +119,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "model.url",
-        kind: Kind::Text,
+        kind: Kind::Secret,
         default: "",
         meaning: "its address; empty: the default one of its kind; for openai with the version: https://host/v1",
         aliases: &[],

@@ -49,7 +49,7 @@ impl fmt::Debug for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelConfig")
             .field("gateway", &self.gateway)
-            .field("url", &self.url)
+            .field("url", &self.url.as_ref().map(|_| "…"))
             .field("name", &self.name)
             .field("api_key", &self.api_key.as_ref().map(|_| "…"))
             .finish_non_exhaustive()

@@ -197,6 +197,41 @@ fn parts_of_a_recursive_goal_are_planned_and_joined() {
     assert_eq!(ran.json()["error"]["code"], "E5103", "{ran:?}");
 }
 
+/// However wide its parts are, a goal begins no more of them than a plan may have tasks.
+#[test]
+fn parts_are_bounded_and_times_are_read_with_care() {
+    let sandbox = Sandbox::new();
+    let wide = ScriptedModel::start(|n, _| {
+        let part = |k: usize| json!({"id": format!("p{k}"), "name": "Part", "goal": format!("part {n} {k}"), "depends_on": []});
+        json!({"tasks": (0..15).map(part).collect::<Vec<_>>()}).to_string()
+    });
+    let ran = run(
+        &sandbox,
+        &wide,
+        &["plan", GOAL, "--recursive", "--output", "json", "--strategy", "llm"],
+    );
+    assert_eq!(ran.json()["error"]["code"], "E5102", "{ran:?}");
+    assert!(wide.asked().len() < 250, "{}", wide.asked().len());
+
+    for (within, code) in [("1e30s", 3), ("soon", 2)] {
+        let ran = sandbox.run(&["plan", "Bake a cake", "--plan-within", within]);
+        assert_eq!(ran.code, code, "{within}: {ran:?}");
+    }
+    // What an address holds beside the address is never repeated.
+    for url in ["htps://u:canary@h", "http://u:canary@127.0.0.1:9"] {
+        let set = format!("model.url={url}");
+        for arguments in [&["doctor"][..], &["config", "show"], &["plan", "Bake a cake"]] {
+            let ran =
+                sandbox.run(&[arguments, &["--set", "model.gateway=auto", "--set", &set]].concat());
+            assert!(!format!("{ran:?}").contains("canary"), "{url}: {ran:?}");
+        }
+    }
+    let required =
+        ["--set", "cache.l2_required=true", "--set", "cache.l2_redis_endpoint=redis://127.0.0.1:9"];
+    let ran = sandbox.run(&[&["plan", "Bake a cake"], &required[..]].concat());
+    assert!(ran.stderr.contains("E5008"), "{ran:?}");
+}
+
 /// `doctor` says what was found, with the models there.
 #[test]
 fn doctor_names_the_gateway_and_its_models() {
