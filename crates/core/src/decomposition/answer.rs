@@ -28,7 +28,7 @@ pub fn read_answer(text: &str, reading: Reading) -> Result<Imported, Error> {
             Ok(Imported { plan, repairs: draft.repairs, warnings: draft.warnings })
         }
         // What was no JSON at all may be a list in words; what was broken JSON is none.
-        Err(error) if error.details.contains_key(NO_STEPS) => {
+        Err(error) if error.details.contains_key(NO_STEPS) && is_prose(text) => {
             read_markdown(text).map_err(|_| error)
         }
         Err(error) => Err(error),
@@ -66,6 +66,12 @@ pub fn read_draft(text: &str, reading: Reading) -> Result<Draft, Error> {
     });
     draft.repairs.splice(0..0, told);
     Ok(draft)
+}
+
+/// Whether a text can be words at all: what has control characters is noise, in which a list reader
+/// would find its items.
+fn is_prose(text: &str) -> bool {
+    !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
 }
 
 /// Names the detail of an error that says that nothing in the answer looked like a step.
