@@ -12,6 +12,7 @@
 //! One set of all patterns says which may match at all; only those are searched for their groups.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
@@ -49,9 +50,25 @@ pub struct TemplateLibrary {
     templates: Vec<Template>,
     set: CoarseSet,
     /// For each pattern of the set: its template and itself, for the groups.
-    patterns: Vec<(usize, Regex)>,
+    patterns: Vec<Pattern>,
     keywords: HashMap<String, Vec<(usize, f64)>>,
     keyword_totals: Vec<f64>,
+}
+
+/// A pattern of a template. Reading the template has shown that it compiles; it is compiled when it
+/// first may match, because most of a library never does.
+#[derive(Debug)]
+struct Pattern {
+    index: usize,
+    text: String,
+    exact: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    fn exact(&self) -> Option<&Regex> {
+        let compile = || RegexBuilder::new(&self.text).case_insensitive(true).build().ok();
+        self.exact.get_or_init(compile).as_ref()
+    }
 }
 
 impl TemplateLibrary {
@@ -70,16 +87,14 @@ impl TemplateLibrary {
         let mut keyword_totals = vec![0.0; kept.len()];
         for (index, template) in kept.iter().enumerate() {
             for pattern in &template.patterns {
-                let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
-                let regex = regex.map_err(|e| invalid(&template.id, &e))?;
-                patterns.push((index, regex));
+                patterns.push(Pattern { index, text: pattern.clone(), exact: OnceLock::new() });
             }
             for (word, weight) in &template.keywords {
                 keywords.entry(word.clone()).or_default().push((index, *weight));
                 keyword_totals[index] += weight;
             }
         }
-        let set = CoarseSet::new(patterns.iter().map(|(_, regex)| regex.as_str()))
+        let set = CoarseSet::new(patterns.iter().map(|pattern| pattern.text.as_str()))
             .map_err(|e| invalid("all", &e))?;
         Ok(TemplateLibrary { templates: kept, set, patterns, keywords, keyword_totals })
     }
@@ -99,9 +114,10 @@ impl TemplateLibrary {
         let goal = tidy(goal);
         let mut best: HashMap<usize, Match<'_>> = HashMap::new();
         for hit in self.set.candidates(&goal) {
-            let (index, regex) = &self.patterns[hit];
-            if let Some(found) = self.by_pattern(*index, regex, &goal, given) {
-                keep_better(&mut best, *index, found);
+            let pattern = &self.patterns[hit];
+            let Some(regex) = pattern.exact() else { continue };
+            if let Some(found) = self.by_pattern(pattern.index, regex, &goal, given) {
+                keep_better(&mut best, pattern.index, found);
             }
         }
         let mut weights: HashMap<usize, f64> = HashMap::new();
