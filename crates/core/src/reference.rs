@@ -97,6 +97,34 @@ pub enum Piece {
     Reference(Reference),
 }
 
+/// Where a value stands, written out only when there is something to say of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'p> {
+    /// A field of the task.
+    Field(&'p str),
+    /// A value of a mapping.
+    Key(&'p Place<'p>, &'p str),
+    /// An item of a list.
+    Item(&'p Place<'p>, usize),
+}
+
+impl<'p> Place<'p> {
+    /// The place of a mapping's value.
+    pub fn key(&'p self, key: &'p str) -> Place<'p> {
+        Place::Key(self, key)
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Field(name) => f.write_str(name),
+            Place::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Place::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
 /// Why a text is no reference.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("`{}` is not a reference: {why}", crate::finding::brief(text))]
@@ -179,18 +207,23 @@ impl fmt::Display for Reference {
 }
 
 impl Binding {
-    /// Parses all references in a value. Errors come with the path of the offending text.
-    pub fn parse(value: &Value, path: &str, errors: &mut Vec<(String, ReferenceError)>) -> Binding {
+    /// Parses all references in a value that stands at `place`. Errors come with the path of the
+    /// offending text.
+    pub fn parse(
+        value: &Value,
+        place: &Place<'_>,
+        errors: &mut Vec<(String, ReferenceError)>,
+    ) -> Binding {
         match value {
             Value::String(text) => parse_text(text).unwrap_or_else(|error| {
-                errors.push((path.to_owned(), error));
+                errors.push((place.to_string(), error));
                 Binding::Literal(value.clone())
             }),
             Value::Array(items) => {
                 let bindings: Vec<Binding> = items
                     .iter()
                     .enumerate()
-                    .map(|(i, item)| Binding::parse(item, &format!("{path}[{i}]"), errors))
+                    .map(|(i, item)| Binding::parse(item, &Place::Item(place, i), errors))
                     .collect();
                 if bindings.iter().all(Binding::is_untouched) {
                     return Binding::Literal(value.clone());
@@ -200,9 +233,7 @@ impl Binding {
             Value::Object(map) => {
                 let bindings: Vec<(String, Binding)> = map
                     .iter()
-                    .map(|(key, v)| {
-                        (key.clone(), Binding::parse(v, &format!("{path}.{key}"), errors))
-                    })
+                    .map(|(key, v)| (key.clone(), Binding::parse(v, &place.key(key), errors)))
                     .collect();
                 if bindings.iter().all(|(_, binding)| binding.is_untouched()) {
                     return Binding::Literal(value.clone());
@@ -486,7 +517,7 @@ mod tests {
 
     fn resolve(value: &Value) -> Result<Value, String> {
         let mut errors = Vec::new();
-        let binding = Binding::parse(value, "inputs", &mut errors);
+        let binding = Binding::parse(value, &Place::Field("inputs"), &mut errors);
         if let Some((_, error)) = errors.first() {
             return Err(error.to_string());
         }

@@ -69,8 +69,12 @@ impl Endpoint {
             _ => return Err(EndpointError::NotAUrl),
         }
         let client = Client::builder();
-        // Cleartext goes to the gateway itself, never through a proxy's hands.
-        let client = if url.scheme() == "http" { client.no_proxy() } else { client };
+        // Cleartext goes to the gateway itself, never through a proxy's hands; and what never speaks
+        // TLS need not read the system's certificates, which takes milliseconds of every start.
+        let client = match url.scheme() {
+            "http" => client.no_proxy().tls_certs_only([]),
+            _ => client,
+        };
         let client = client
             .connect_timeout(CONNECT_MAX)
             // A redirect could take prompts and keys elsewhere.

@@ -3,7 +3,8 @@
 //! Built once per plan, by validation and by opening a signed plan; the run machine and the
 //! executors only ever see the result.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::condition::Condition;
 use crate::error::ErrorCode;
@@ -11,14 +12,17 @@ use crate::finding::{Finding, Level};
 use crate::graph::{Cycle, DependencyGraph, Edge, EdgeIndex};
 use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
-use crate::reference::{Binding, Reference, Source};
+use crate::reference::{Binding, Place, Reference, Source};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::{Task, TaskDependency};
+
+/// Ids come from models and users: a quick hash, but a keyed one.
+type Ids = ahash::HashMap<String, TaskIndex>;
 
 /// The parsed form of a plan's tasks.
 #[derive(Debug)]
 pub struct Structure {
-    ids: HashMap<String, TaskIndex>,
+    ids: Ids,
     bindings: Vec<TaskBindings>,
     conditions: BTreeMap<EdgeIndex, Vec<Condition>>,
     graph: DependencyGraph,
@@ -61,18 +65,18 @@ impl Structure {
         let mut bindings = Vec::with_capacity(document.tasks.len());
         let mut edges = Vec::with_capacity(document.tasks.len());
         let mut conditions = BTreeMap::new();
+        let mut needs = Vec::new();
         let mut resolver = Resolver { ids: &ids, suggestions: 0, findings };
         for (i, task) in document.tasks.iter().enumerate() {
             let parsed = resolver.bindings(task, i);
+            resolver.needs(task, i, &parsed, &mut needs);
+            let first = edges.len();
             let to = TaskIndex(i as u32);
-            let wanted = resolver.edges_into(task, i, &parsed);
-            for (from, texts) in wanted {
-                let index = EdgeIndex(edges.len() as u32);
-                edges.push(Edge { from, to });
-                let compiled = resolver.conditions(task, i, &texts);
-                if !compiled.is_empty() {
-                    conditions.insert(index, compiled);
-                }
+            edges.extend(needs.iter().map(|from| Edge { from: *from, to }));
+            for (from, condition) in resolver.conditions(task, i) {
+                let at = needs.binary_search(&from).expect("every dependency is a need");
+                let edge = EdgeIndex((first + at) as u32);
+                conditions.entry(edge).or_insert_with(Vec::new).push(condition);
             }
             bindings.push(parsed);
         }
@@ -116,15 +120,15 @@ impl Structure {
     }
 }
 
-fn index_ids(tasks: &[Task], findings: &mut Vec<Finding>) -> HashMap<String, TaskIndex> {
-    let mut ids = HashMap::with_capacity(tasks.len());
+fn index_ids(tasks: &[Task], findings: &mut Vec<Finding>) -> Ids {
+    let mut ids = Ids::with_capacity_and_hasher(tasks.len(), ahash::RandomState::default());
     for (i, task) in tasks.iter().enumerate() {
         let index = TaskIndex(i as u32);
         match ids.entry(task.task_id.clone()) {
-            std::collections::hash_map::Entry::Vacant(slot) => {
+            Entry::Vacant(slot) => {
                 slot.insert(index);
             }
-            std::collections::hash_map::Entry::Occupied(first) => {
+            Entry::Occupied(first) => {
                 let first: &TaskIndex = first.get();
                 let message =
                     format!("the id `{}` is used by tasks[{}] already", task.task_id, first.0);
@@ -161,7 +165,7 @@ fn cycle_finding(document: &PlanDocument, cycle: &Cycle) -> Finding {
 const CYCLE_SHOWN_MAX: usize = 12;
 
 struct Resolver<'a> {
-    ids: &'a HashMap<String, TaskIndex>,
+    ids: &'a Ids,
     suggestions: usize,
     findings: &'a mut Vec<Finding>,
 }
@@ -173,12 +177,13 @@ impl Resolver<'_> {
             .inputs
             .iter()
             .map(|(name, value)| {
-                let path = format!("inputs.{name}");
-                (name.clone(), Binding::parse(value, &path, &mut errors))
+                let place = Place::Field("inputs");
+                (name.clone(), Binding::parse(value, &place.key(name), &mut errors))
             })
             .collect();
         let prompt = task.prompt.as_ref().map(|prompt| {
-            Binding::parse(&serde_json::Value::String(prompt.clone()), "prompt", &mut errors)
+            let text = serde_json::Value::String(prompt.clone());
+            Binding::parse(&text, &Place::Field("prompt"), &mut errors)
         });
         for (path, error) in errors {
             self.findings.push(
@@ -212,59 +217,65 @@ impl Resolver<'_> {
         None
     }
 
-    /// What the task needs: stated dependencies and those that references imply, one entry per
-    /// producer with the texts of its conditions.
-    fn edges_into(
+    /// What the task needs, each once and in order: stated dependencies and those that references
+    /// imply. `needs` is the caller's, so that a plan of many tasks asks for memory once.
+    fn needs(
         &mut self,
         task: &Task,
         i: usize,
         bindings: &TaskBindings,
-    ) -> BTreeMap<TaskIndex, Vec<String>> {
-        let mut wanted: BTreeMap<TaskIndex, Vec<String>> = BTreeMap::new();
+        needs: &mut Vec<TaskIndex>,
+    ) {
+        needs.clear();
         let mut missing: HashSet<&str> = HashSet::new();
-        let mut listed: HashSet<&TaskDependency> = HashSet::new();
         for (d, dependency) in task.dependencies.iter().enumerate() {
             let id = dependency.task_id.as_str();
-            if !listed.insert(dependency) {
-                self.listed_twice(task, id, &format!("tasks[{i}].dependencies[{d}]"));
-            }
             match self.ids.get(id) {
-                Some(from) => {
-                    wanted.entry(*from).or_default().extend(dependency.condition.clone());
-                }
+                Some(from) => needs.push(*from),
                 None if missing.insert(id) => {
                     self.missing(task, id, &format!("tasks[{i}].dependencies[{d}]"), "depends on");
                 }
                 None => {}
             }
         }
-        let mut referenced = Vec::new();
-        bindings.for_each_reference(&mut |reference| match &reference.source {
-            Source::Output(id) | Source::Error(id) => referenced.push(id.as_str()),
-            Source::Inputs | Source::Item | Source::Index => {}
-        });
-        for id in referenced {
+        needs.sort_unstable();
+        needs.dedup();
+        if needs.len() < task.dependencies.len() {
+            self.listed_twice(task, i);
+        }
+        let listed = needs.len();
+        bindings.for_each_reference(&mut |reference| {
+            let Some(id) = reference.task() else { return };
             match self.ids.get(id) {
-                Some(from) => {
-                    wanted.entry(*from).or_default();
-                }
+                Some(from) => needs.push(*from),
                 None if missing.insert(id) => {
                     self.missing(task, id, &format!("tasks[{i}].inputs"), "refers to");
                 }
                 None => {}
             }
+        });
+        if needs.len() > listed {
+            needs.sort_unstable();
+            needs.dedup();
         }
-        wanted
     }
 
-    fn listed_twice(&mut self, task: &Task, id: &str, field: &str) {
-        let message = format!("task `{}` lists its dependency on `{id}` twice", task.task_id);
-        self.findings.push(
-            Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Semantic, message)
-                .task(&task.task_id)
-                .field(field)
-                .suggest("take one of the two away"),
-        );
+    /// Two dependencies on one task are well when they differ: both conditions must hold.
+    fn listed_twice(&mut self, task: &Task, i: usize) {
+        let mut listed: HashSet<&TaskDependency> = HashSet::new();
+        for (d, dependency) in task.dependencies.iter().enumerate() {
+            if listed.insert(dependency) {
+                continue;
+            }
+            let (id, needed) = (&task.task_id, &dependency.task_id);
+            let message = format!("task `{id}` lists its dependency on `{needed}` twice");
+            self.findings.push(
+                Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Semantic, message)
+                    .task(id)
+                    .field(format!("tasks[{i}].dependencies[{d}]"))
+                    .suggest("take one of the two away"),
+            );
+        }
     }
 
     fn missing(&mut self, task: &Task, id: &str, field: &str, verb: &str) {
@@ -288,15 +299,18 @@ impl Resolver<'_> {
         );
     }
 
-    fn conditions(&mut self, task: &Task, i: usize, texts: &[String]) -> Vec<Condition> {
+    /// The task's conditions with the producers on whose edges they stand.
+    fn conditions(&mut self, task: &Task, i: usize) -> Vec<(TaskIndex, Condition)> {
         let mut compiled = Vec::new();
-        for text in texts {
+        for (d, dependency) in task.dependencies.iter().enumerate() {
+            let Some(text) = &dependency.condition else { continue };
+            let Some(from) = self.ids.get(&dependency.task_id) else { continue };
             match Condition::compile(text) {
-                Ok(condition) => compiled.push(condition),
+                Ok(condition) => compiled.push((*from, condition)),
                 Err(error) => self.findings.push(
                     Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Syntax, error.to_string())
                         .task(&task.task_id)
-                        .field(format!("tasks[{i}].dependencies"))
+                        .field(format!("tasks[{i}].dependencies[{d}].condition"))
                         .suggest("write CEL over `outputs`, `inputs` and `status`"),
                 ),
             }

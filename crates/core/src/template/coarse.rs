@@ -6,8 +6,9 @@
 //! and the few candidates are matched exactly by whoever asks.
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
+
+use super::pattern::parse;
 
 /// Compiled size of all patterns together.
 const PATTERNS_SIZE_MAX: usize = 256 << 20;
@@ -22,7 +23,7 @@ const BYTES_OF_OTHERS: (u32, u32) = (2, 4);
 pub(super) struct CoarseSet(RegexSet);
 
 impl CoarseSet {
-    /// The patterns have been compiled one by one before: what is wrong with one is known.
+    /// The patterns have been checked one by one before: what fails here is their number.
     pub(super) fn new<'p>(
         patterns: impl Iterator<Item = &'p str>,
     ) -> Result<CoarseSet, regex::Error> {
@@ -43,10 +44,9 @@ impl CoarseSet {
 
 /// A pattern over bytes that matches wherever this one does.
 fn coarse(pattern: &str) -> String {
-    let parsed = ParserBuilder::new().case_insensitive(true).build().parse(pattern);
-    match parsed {
+    match parse(pattern) {
         Ok(hir) => coarse_hir(&hir).to_string(),
-        // It compiled before; should the two ever differ, it may match anything.
+        // It was checked before; should that ever differ, it may match anything.
         Err(_) => String::new(),
     }
 }

@@ -14,12 +14,12 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::Template;
 use super::coarse::CoarseSet;
-use crate::error::{Error, ErrorCode};
+use super::pattern::Pattern;
 
 /// A confidence, 0 to 1.
 pub type Confidence = f64;
@@ -48,32 +48,17 @@ pub struct Match<'l> {
 #[derive(Debug)]
 pub struct TemplateLibrary {
     templates: Vec<Template>,
-    set: CoarseSet,
-    /// For each pattern of the set: its template and itself, for the groups.
-    patterns: Vec<Pattern>,
+    /// Each pattern with its template's place.
+    patterns: Vec<(usize, Pattern)>,
+    /// All of them, built for the first goal; without it each is searched by itself.
+    set: OnceLock<Option<CoarseSet>>,
     keywords: HashMap<String, Vec<(usize, f64)>>,
     keyword_totals: Vec<f64>,
 }
 
-/// A pattern of a template. Reading the template has shown that it compiles; it is compiled when it
-/// first may match, because most of a library never does.
-#[derive(Debug)]
-struct Pattern {
-    index: usize,
-    text: String,
-    exact: OnceLock<Option<Regex>>,
-}
-
-impl Pattern {
-    fn exact(&self) -> Option<&Regex> {
-        let compile = || RegexBuilder::new(&self.text).case_insensitive(true).build().ok();
-        self.exact.get_or_init(compile).as_ref()
-    }
-}
-
 impl TemplateLibrary {
-    /// Compiles a library. A template replaces one of the same id that comes before it.
-    pub fn new(templates: impl IntoIterator<Item = Template>) -> Result<TemplateLibrary, Error> {
+    /// A library. A template replaces one of the same id that comes before it.
+    pub fn new(templates: impl IntoIterator<Item = Template>) -> TemplateLibrary {
         let mut kept: Vec<Template> = Vec::new();
         for template in templates {
             match kept.iter_mut().find(|t| t.id == template.id) {
@@ -86,17 +71,23 @@ impl TemplateLibrary {
         let mut keywords: HashMap<String, Vec<(usize, f64)>> = HashMap::new();
         let mut keyword_totals = vec![0.0; kept.len()];
         for (index, template) in kept.iter().enumerate() {
-            for pattern in &template.patterns {
-                patterns.push(Pattern { index, text: pattern.clone(), exact: OnceLock::new() });
-            }
+            patterns.extend(template.patterns.iter().map(|text| (index, Pattern::new(text))));
             for (word, weight) in &template.keywords {
                 keywords.entry(word.clone()).or_default().push((index, *weight));
                 keyword_totals[index] += weight;
             }
         }
-        let set = CoarseSet::new(patterns.iter().map(|pattern| pattern.text.as_str()))
-            .map_err(|e| invalid("all", &e))?;
-        Ok(TemplateLibrary { templates: kept, set, patterns, keywords, keyword_totals })
+        let set = OnceLock::new();
+        TemplateLibrary { templates: kept, patterns, set, keywords, keyword_totals }
+    }
+
+    /// The places of the patterns that may match.
+    fn candidates(&self, goal: &str) -> Vec<usize> {
+        let texts = || self.patterns.iter().map(|(_, pattern)| pattern.text());
+        match self.set.get_or_init(|| CoarseSet::new(texts()).ok()) {
+            Some(set) => set.candidates(goal).collect(),
+            None => (0..self.patterns.len()).collect(),
+        }
     }
 
     /// All templates, by id.
@@ -113,11 +104,11 @@ impl TemplateLibrary {
     pub fn find(&self, goal: &str, given: &Map<String, Value>) -> Vec<Match<'_>> {
         let goal = tidy(goal);
         let mut best: HashMap<usize, Match<'_>> = HashMap::new();
-        for hit in self.set.candidates(&goal) {
-            let pattern = &self.patterns[hit];
-            let Some(regex) = pattern.exact() else { continue };
-            if let Some(found) = self.by_pattern(pattern.index, regex, &goal, given) {
-                keep_better(&mut best, pattern.index, found);
+        for hit in self.candidates(&goal) {
+            let (index, pattern) = &self.patterns[hit];
+            let Some(regex) = pattern.regex() else { continue };
+            if let Some(found) = self.by_pattern(*index, regex, &goal, given) {
+                keep_better(&mut best, *index, found);
             }
         }
         let mut weights: HashMap<usize, f64> = HashMap::new();
@@ -215,8 +206,4 @@ fn words(goal: &str) -> Vec<String> {
     words.sort_unstable();
     words.dedup();
     words
-}
-
-fn invalid(id: &str, error: &regex::Error) -> Error {
-    Error::new(ErrorCode::TEMPLATE_INVALID, format!("template `{id}`: {error}"))
 }

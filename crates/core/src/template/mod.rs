@@ -7,6 +7,7 @@
 
 mod coarse;
 mod library;
+mod pattern;
 mod read;
 mod substitute;
 

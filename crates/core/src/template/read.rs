@@ -1,10 +1,9 @@
 //! Reading a template file; every problem at once.
 
-use regex::Regex;
 use serde_json::Value;
 
-use super::substitute;
 use super::{Example, Parameter, ParameterType, Template};
+use super::{pattern, substitute};
 use crate::document::reader::{Field, Object, Reader, kind, plain};
 use crate::error::ErrorCode;
 use crate::finding::Finding;
@@ -128,17 +127,13 @@ fn read_match(
     let read = template.value("match").and_then(|v| reader.object(v, "match", MATCH_FIELDS));
     let Some(object) = read else { return (Vec::new(), Vec::new()) };
     let patterns = object.texts("patterns");
-    for (i, pattern) in patterns.iter().enumerate() {
-        match Regex::new(pattern) {
-            Err(error) => object.problem(&format!("patterns[{i}]"), error.to_string()),
-            Ok(regex) => {
-                for group in regex.capture_names().flatten() {
-                    if !parameters.iter().any(|p| p.name == group) {
-                        object.problem(
-                            &format!("patterns[{i}]"),
-                            format!("the group `{group}` names no parameter"),
-                        );
-                    }
+    for (i, text) in patterns.iter().enumerate() {
+        let field = format!("patterns[{i}]");
+        match pattern::check(text) {
+            Err(why) => object.problem(&field, why),
+            Ok(groups) => {
+                for group in groups.iter().filter(|g| !parameters.iter().any(|p| p.name == **g)) {
+                    object.problem(&field, format!("the group `{group}` names no parameter"));
                 }
             }
         }

@@ -327,7 +327,7 @@ impl Builder {
             plans: self.plans,
             clock: self.clock,
             catalog,
-            templates: Arc::new(TemplateLibrary::new(self.templates)?),
+            templates: Arc::new(TemplateLibrary::new(self.templates)),
             keys: PlanKeys::derive(&master),
             limits: self.limits,
             book: Book::new(self.knowledge),

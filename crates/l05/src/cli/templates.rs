@@ -32,7 +32,7 @@ pub(crate) async fn templates(
     context: &Context,
     command: &TemplatesCommand,
 ) -> Result<Exit, Error> {
-    let library = TemplateLibrary::new(template_list(&context.config)?)?;
+    let library = TemplateLibrary::new(template_list(&context.config)?);
     match command {
         TemplatesCommand::List => {
             list(context, &library, &here(context).await?);
