@@ -1,5 +1,6 @@
 //! The plans of spec 08 and an executor that does nothing, as fast as it can.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use l05_core::catalog::ToolSpec;
@@ -14,12 +15,16 @@ pub(crate) const BRIEF: Duration = Duration::from_millis(5);
 /// Returns a small JSON: `noop` at once, `brief` after [`BRIEF`].
 pub(crate) struct Noop;
 
+/// How often [`Noop`] was called, by whatever service.
+pub(crate) static CALLS: AtomicUsize = AtomicUsize::new(0);
+
 impl Executor for Noop {
     fn tools(&self) -> Vec<ToolSpec> {
         vec![ToolSpec::bare("noop"), ToolSpec::bare("brief")]
     }
 
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+        CALLS.fetch_add(1, Ordering::Relaxed);
         let is_brief = &*call.tool == "brief";
         Box::pin(async move {
             if is_brief {

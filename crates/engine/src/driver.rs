@@ -86,6 +86,15 @@ struct Running {
     task: tokio::task::AbortHandle,
 }
 
+/// When the shard wants its next turn, if nothing comes before.
+#[derive(Clone, Copy)]
+enum Next {
+    /// What it appended has become durable, or was refused: it has something to say.
+    AtOnce,
+    /// When a timer fires.
+    At(Option<Timestamp>),
+}
+
 struct Stopping {
     until: Instant,
     reply: oneshot::Sender<()>,
@@ -135,12 +144,15 @@ impl Driver {
     }
 
     async fn run(mut self) {
-        let mut wake_at = None;
+        let mut next = Next::At(None);
         let mut look_for_posted = Instant::now() + POSTED_EVERY;
         // One timer, moved only when it must fire earlier: most turns change nothing about it.
         let mut timer = std::pin::pin!(tokio::time::sleep_until(look_for_posted));
         loop {
-            if !self.drain() {
+            // Before each turn: a run with much to decide takes many, and the others' reports come
+            // meanwhile.
+            let has_news = self.drain();
+            if let (false, Next::At(wake_at)) = (has_news, next) {
                 let due = self.next_due(wake_at, look_for_posted);
                 if due < timer.deadline() || timer.is_elapsed() {
                     timer.as_mut().reset(due);
@@ -164,8 +176,8 @@ impl Driver {
                 self.take_posted().await;
                 look_for_posted = Instant::now() + POSTED_EVERY;
             }
-            wake_at = self.turn().await;
-            if self.has_stopped() {
+            next = self.turn().await;
+            if matches!(next, Next::At(_)) && self.has_stopped() {
                 return;
             }
         }
@@ -380,26 +392,28 @@ impl Driver {
         })
     }
 
-    /// Turns until there is nothing to append; gives the time of the next timer.
-    async fn turn(&mut self) -> Option<Timestamp> {
-        loop {
-            let turn = self.shard.poll(self.clock.now());
-            self.publish();
-            for (ticket, answer) in turn.replies {
-                self.answer(ticket, answer);
-            }
-            for action in turn.actions {
-                self.carry_out(action);
-            }
-            self.lost.extend(turn.reload);
-            if turn.append.is_empty() && self.lost.is_empty() {
-                return turn.wake_at;
-            }
-            self.reload().await;
-            if !turn.append.is_empty() {
-                self.append(turn.append).await;
-            }
+    /// One turn: what was appended last is acted on, what is decided now is appended.
+    async fn turn(&mut self) -> Next {
+        let turn = self.shard.poll(self.clock.now());
+        self.publish();
+        for (ticket, answer) in turn.replies {
+            self.answer(ticket, answer);
         }
+        for action in turn.actions {
+            self.carry_out(action);
+        }
+        if !turn.left_behind.is_empty() {
+            tokio::task::spawn_blocking(move || drop(turn.left_behind));
+        }
+        self.lost.extend(turn.reload);
+        if turn.append.is_empty() && self.lost.is_empty() {
+            return Next::At(turn.wake_at);
+        }
+        self.reload().await;
+        if !turn.append.is_empty() {
+            self.append(turn.append).await;
+        }
+        Next::AtOnce
     }
 
     fn tell_end(&mut self, plan: PlanId, ended: &Ended) {
@@ -414,6 +428,8 @@ impl Driver {
 
     fn carry_out(&mut self, action: Action) {
         match action {
+            // It was paused or let go of while its start became durable: whoever has it next starts it.
+            Action::Start(assignment) if !self.plans.contains_key(&assignment.plan.id()) => {}
             Action::Start(assignment) => {
                 let Some(sender) = self.sender.upgrade() else { return };
                 let (plan, task, attempt) =

@@ -43,10 +43,12 @@ use starved::Starved;
 /// The most records of one batch: a commit stays in the order of 10 ms.
 const BATCH_RECORDS_MAX: usize = 4_096;
 /// The most inputs of one run that a turn decides while others have attempts in flight or want some,
-/// so that a small run need not wait long for its turn beside a large one. About 3 us each.
-const INPUTS_BESIDE_OTHERS: usize = 128;
+/// so that a small run need not wait long for its turn beside a large one. About 1 us each.
+const INPUTS_BESIDE_OTHERS: usize = 32;
 /// One run leaves this part of the room to others that may come: its attempts may take hours.
 const KEPT_FREE: u32 = 10;
+/// The state of a run of more tasks is left to the driver to drop: about 0.2 us a task.
+const DROPPED_AT_ONCE_MAX: usize = 1_000;
 /// When a batch has so many bytes of large outputs, it is full: what a store takes at once has limits.
 /// One output more may come on top, of 64 MiB at most.
 const BATCH_BYTES_MAX: usize = 32 << 20;
@@ -220,6 +222,9 @@ impl Shard {
         for ticket in slot.tickets() {
             let error = error.cloned().unwrap_or_else(|| not_here(plan));
             self.turn.replies.push((ticket, Err(error)));
+        }
+        if slot.task_count() > DROPPED_AT_ONCE_MAX {
+            self.turn.left_behind.push(Box::new(slot));
         }
     }
 

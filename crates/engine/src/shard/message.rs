@@ -1,5 +1,6 @@
 //! What the shard is told and what it answers.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -93,6 +94,9 @@ pub struct Turn {
     pub reload: Vec<PlanId>,
     /// When to poll again even if nothing arrives.
     pub wake_at: Option<Timestamp>,
+    /// What large runs left behind, to be dropped where it holds nobody up: that of 100,000 tasks takes
+    /// tens of milliseconds.
+    pub left_behind: Vec<Box<dyn Any + Send>>,
 }
 
 /// An effect with what it takes to carry it out.

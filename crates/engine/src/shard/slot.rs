@@ -143,6 +143,11 @@ impl Slot {
         self.run.find(name)
     }
 
+    /// How many tasks the run has.
+    pub(super) fn task_count(&self) -> usize {
+        self.run.task_count()
+    }
+
     /// 1 (low) to 10 (high).
     pub(super) fn priority(&self) -> u8 {
         self.run.plan().document().priority.max(1)

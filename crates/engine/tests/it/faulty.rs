@@ -1,7 +1,7 @@
 //! A journal that fails as it is told to; everything else it does is the memory store's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::run::record::Record;
@@ -18,6 +18,10 @@ pub(crate) struct FaultyStore {
     pub(crate) failures: AtomicU32,
     /// Failing appends are durable all the same: only the answer is lost.
     pub(crate) durable: bool,
+    /// Appends take a while, as on a disk: others run meanwhile.
+    pub(crate) slow: bool,
+    /// Whose records each batch had.
+    pub(crate) batches: Mutex<Vec<Vec<PlanId>>>,
 }
 
 impl Journal for FaultyStore {
@@ -25,6 +29,7 @@ impl Journal for FaultyStore {
         &self,
         batch: Vec<Arc<Record>>,
     ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>> {
+        self.batches.lock().unwrap().push(batch.iter().map(|record| record.plan).collect());
         let take_one = |n: u32| n.checked_sub(1);
         let fails =
             self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok();
@@ -33,6 +38,9 @@ impl Journal for FaultyStore {
         }
         let appended = self.inner.append(batch);
         Box::pin(async move {
+            for _ in 0..if self.slow { 50 } else { 0 } {
+                tokio::task::yield_now().await;
+            }
             let appended = appended.await;
             if fails { Err(StoreError::Unavailable("scripted".to_owned())) } else { appended }
         })

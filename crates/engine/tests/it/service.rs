@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use l05_core::ErrorCode;
 use l05_core::id::Epoch;
 use l05_core::plan::{PlanDocument, PlanStatus};
+use l05_core::validate::Limits;
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
 use l05_engine::report::PlanResult;
@@ -201,6 +202,35 @@ async fn int_004_the_store_refuses_writes() {
         service.run(id).await.unwrap();
         assert_eq!(service.status(id).await.unwrap().status, PlanStatus::Completed);
     }
+}
+
+/// What a large run has to say is decided over many turns; a small one's next step waits for one or
+/// two of them.
+#[tokio::test]
+async fn a_flood_of_reports_holds_nobody_up() {
+    let store = Arc::new(FaultyStore { slow: true, ..FaultyStore::default() });
+    let tools = Arc::new(ScriptedTools(Arc::default()));
+    let limits = Limits { tasks_max: 1_000, complexity_max: 1e9, ..Limits::default() };
+    let builder = PlanningService::builder().store(store.clone()).executor(tools).limits(limits);
+    let service = builder.build().unwrap();
+    let names: Vec<String> = (0..400).map(|n| format!("t{n}")).collect();
+    let wide: Vec<Value> = names.iter().map(|name| task(name, "yield", &[])).collect();
+    let large =
+        json!({ "goal": "large", "tasks": wide, "constraints": { "max_parallelism": 400 } });
+    let large = PlanDocument::read(&large).unwrap();
+    let chain = [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b"]), ("d", vec!["c"])];
+    let small = plan(&chain.map(|(id, needs)| task(id, "yield", &needs)));
+    let large = service.accept(large, false).await.unwrap().plan.id();
+    let small = service.accept(small, false).await.unwrap().plan.id();
+    service.execute(large).await.unwrap();
+    service.execute(small).await.unwrap();
+    service.wait(small).await.unwrap();
+    service.wait(large).await.unwrap();
+    let batches = store.batches.lock().unwrap();
+    let has = |plan| batches.iter().enumerate().filter(move |(_, b)| b.contains(&plan));
+    let own: Vec<usize> = has(small).map(|(at, _)| at).collect();
+    assert!(has(large).count() > 8, "the large one's reports take turns: {batches:?}");
+    assert!(own.windows(2).all(|pair| pair[1] - pair[0] <= 2), "{own:?}");
 }
 
 #[tokio::test]

@@ -349,7 +349,7 @@ fn a_flood_of_reports_leaves_a_turn_to_others() {
     shard.handle(completed(&small, 0));
     let turn = shard.poll(NOW);
     let events: Vec<_> = turn.append.iter().map(|r| (r.plan, r.events.len())).collect();
-    assert_eq!(events, [(large.id(), 128), (small.id(), 2)]);
+    assert_eq!(events, [(large.id(), 32), (small.id(), 2)]);
     shard.appended(Some(&[AppendResult::Appended; 2]));
     assert_eq!(settle(&mut shard), [(small.id(), 1)]);
     assert_eq!(shard.durable(large.id()).unwrap().left(), 300, "nothing is lost on the way");

@@ -192,7 +192,7 @@ impl World {
 
     fn poll(&mut self, who: usize) {
         let turn = self.processes[who].shard.poll(self.now);
-        let Turn { append, actions, replies, reload, wake_at } = turn;
+        let Turn { append, actions, replies, reload, wake_at, left_behind: _ } = turn;
         for (ticket, answer) in replies {
             if let Some((plan, promise)) = self.promises.remove(&ticket.0)
                 && answer.is_ok()
