@@ -7,6 +7,7 @@ mod check_goal;
 mod cost;
 mod doctor;
 mod exit;
+mod follow;
 mod graph;
 mod import;
 mod inspect;

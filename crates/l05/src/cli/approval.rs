@@ -88,6 +88,11 @@ pub(crate) async fn settle(
             tell_how(context, id, &open, &reasons);
             return Ok(Next::Wait);
         };
+        // Somebody else may have answered while it was asked.
+        if !service.open_gates(id).await?.iter().any(|(open, _)| open.gate == *gate) {
+            context.output.note(&format!("{about} was answered elsewhere meanwhile"));
+            continue;
+        }
         let task = service.gate_task(id, *gate).await?;
         let answer = PersonsAnswer { approve, by: person(), reason, task };
         service.answer(id, answer).await?;

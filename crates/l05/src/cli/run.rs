@@ -10,17 +10,15 @@ use l05_core::id::{AgentDid, GoalId, PlanId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
-use l05_engine::report::PlanResult;
 use l05_engine::service::{PlanRequest, Planned, Strategy};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::approval::{Next, settle};
+use super::Context;
 use super::exit::Exit;
+use super::follow::follow;
 use super::output::{finding_line, table};
 use super::plan_file::read_plan;
-use super::progress::Progress;
-use super::{Context, inspect};
 
 /// Plan a goal and print the plan
 #[derive(Debug, clap::Args)]
@@ -200,89 +198,6 @@ fn warn(context: &Context, planned: &Planned) {
     }
 }
 
-/// Shows the run and waits for its end; Ctrl-C stops it so that it can go on later. What waits for
-/// people is asked here, where somebody can be asked.
-async fn follow(
-    context: &Context,
-    service: &PlanningService,
-    id: PlanId,
-    yes: bool,
-) -> Result<Exit, Error> {
-    let mut progress: Option<Progress> = None;
-    // A second watcher of the same run begins before what the first has shown.
-    let mut shown_up_to = None;
-    loop {
-        let mut watcher = service.watch(id).await?;
-        let shown = progress
-            .get_or_insert_with(|| Progress::new(context.output, watcher.history().run().plan()));
-        let show = async {
-            let mut last = shown_up_to;
-            while let Some(event) = watcher.next().await? {
-                if shown_up_to.is_none_or(|seen| event.seq > seen) {
-                    shown.show(&event);
-                    last = Some(event.seq);
-                }
-            }
-            Ok::<_, Error>(last)
-        };
-        let both = async { tokio::try_join!(until_it_stands(service, id), show) };
-        let stood = tokio::select! {
-            stood = both => Some(stood),
-            () = told_to_stop() => None,
-        };
-        shown.finish();
-        let Some(stood) = stood else {
-            return Ok(interrupted(context, service, id).await);
-        };
-        let (status, last) = stood?;
-        shown_up_to = last;
-        if !is_over(status) {
-            match settle(context, service, id, yes).await? {
-                Next::GoOn if is_over(service.status(id).await?.status) => {}
-                Next::GoOn => {
-                    service.execute(id).await?;
-                    continue;
-                }
-                Next::Wait => {
-                    let result = service.result(id).await?;
-                    service.shutdown().await;
-                    context.output.result(&result, summary);
-                    return Ok(Exit::Waiting);
-                }
-            }
-        }
-        let result = service.result(id).await?;
-        service.shutdown().await;
-        let completed = result.status == PlanStatus::Completed;
-        context.output.result(&result, summary);
-        return Ok(if completed { Exit::Done } else { Exit::PlanFailed });
-    }
-}
-
-/// Waits for the end, or until nothing happens before a person answers: then the run is let go of.
-async fn until_it_stands(service: &PlanningService, id: PlanId) -> Result<PlanStatus, Error> {
-    loop {
-        let status = service.wait(id).await?;
-        if is_over(status) || service.park(id).await? {
-            return Ok(status);
-        }
-    }
-}
-
-fn is_over(status: PlanStatus) -> bool {
-    matches!(status, PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled)
-}
-
-async fn interrupted(context: &Context, service: &PlanningService, id: PlanId) -> Exit {
-    context.output.note("stopping; once more Ctrl-C to leave at once");
-    tokio::select! {
-        () = service.shutdown() => {}
-        () = told_to_stop() => {}
-    }
-    context.output.note(&format!("interrupted; `l05 execute {id}` goes on"));
-    Exit::Interrupted
-}
-
 /// A plan for people: what it is and its tasks in order.
 pub(crate) fn describe(plan: &Plan) -> String {
     let document = plan.document();
@@ -305,43 +220,6 @@ pub(crate) fn describe(plan: &Plan) -> String {
     });
     let header = ["  TASK", "TOOL", "NEEDS", "TITLE"];
     format!("plan {}: {}{from}\n{}", plan.id(), document.goal, table(&header, rows))
-}
-
-/// A result for people.
-fn summary(result: &PlanResult) -> String {
-    let id = result.plan_id;
-    let mut lines = vec![format!(
-        "{} in {:.1} s: {} of {} tasks completed",
-        result.status,
-        result.usage.seconds,
-        result.completed.len(),
-        result.tasks.len()
-    )];
-    lines.extend(result.error.iter().map(|error| format!("{error}\nhint: {}", error.suggestion())));
-    lines.extend(result.files.iter().map(|file| format!("wrote {file}")));
-    if result.files.is_empty() {
-        for (task, output) in &result.outputs {
-            lines.push(format!("{task}: {}", inspect::shorten(&output.to_string())));
-        }
-    }
-    lines.push(format!("look further with: l05 show {id}"));
-    lines.join("\n")
-}
-
-/// Ctrl-C, or what a supervisor sends.
-pub(super) async fn told_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {

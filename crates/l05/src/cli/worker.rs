@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::exit::Exit;
+use super::follow::told_to_stop;
 use super::output::table;
-use super::run::{open, told_to_stop};
+use super::run::open;
 
 /// How often runs that nobody drives are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -1,8 +1,10 @@
 //! Plans that wait for people, across processes: nothing runs before the answer, whoever gives it.
 
+use std::io::Write as _;
+
 use serde_json::json;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Running, Sandbox, wait_for};
 
 const GATED: &str = "goal: publish\ntasks:
   - {id: write, tool: fs.write, inputs: {path: draft.txt, text: hello}}
@@ -117,4 +119,29 @@ fn a_fan_out_gives_its_results_in_order() {
         .map(|t| t["task_id"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["list", "each", "each[0]", "each[1]", "each[2]", "all"]);
+}
+
+/// At a terminal, while the question stands there, somebody answers it elsewhere and a worker takes
+/// the run up: the terminal follows it to its end.
+#[test]
+fn a_question_that_was_answered_elsewhere_is_followed_to_the_end() {
+    let sandbox = Sandbox::new();
+    let slow = "  - {id: rest, tool: time.wait, depends_on: [publish], inputs: {seconds: 4}}\n";
+    sandbox.write("plan.yaml", &format!("{GATED}{slow}"));
+    let log = std::fs::File::create(sandbox.work().join("terminal.log")).unwrap();
+    let mut child = sandbox.in_terminal("execute plan.yaml").stdout(log).spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let terminal = Running::of(child);
+    wait_for("the question", || sandbox.read("terminal.log").contains("Go on?").then_some(()));
+    let id = sandbox.newest_plan().unwrap();
+    assert_eq!(sandbox.run(&["approve", &id]).code, 0);
+    let worker = sandbox.spawn(&["worker"]);
+    wait_for("the worker", || sandbox.work().join("public.txt").exists().then_some(()));
+    keys.write_all(b"y\n").unwrap();
+    assert_eq!(terminal.wait(), 0, "{}", sandbox.read("terminal.log"));
+    let shown = sandbox.read("terminal.log");
+    assert!(shown.contains("was answered elsewhere meanwhile"), "{shown}");
+    assert!(shown.contains("is being run by another process; following it"), "{shown}");
+    assert!(shown.contains("COMPLETED in "), "{shown}");
+    drop(worker);
 }

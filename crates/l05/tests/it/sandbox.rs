@@ -75,6 +75,20 @@ impl Sandbox {
         command
     }
 
+    /// The same in a terminal of its own (`script` is a part of every Debian); keys come from a pipe.
+    pub(crate) fn in_terminal(&self, arguments: &str) -> Command {
+        let inside = self.command(&[]);
+        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_l05"));
+        let mut command = Command::new("script");
+        command
+            .args(["-qefc", &line, "/dev/null"])
+            .envs(inside.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env_remove("PLANNING_CONFIG_PATH")
+            .current_dir(self.work())
+            .stdin(Stdio::piped());
+        command
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         self.command(arguments).output().unwrap().into()
     }
