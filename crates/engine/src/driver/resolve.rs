@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use l05_core::ErrorCode;
 use l05_core::context::CONTEXT_BYTES_MAX;
 use l05_core::graph::EdgeIndex;
@@ -109,7 +110,8 @@ impl Loader {
         let inputs = Value::Object(plan.document().inputs.clone());
         let mut verdicts = Vec::new();
         for (edge, produced) in &question.edges {
-            verdicts.push((*edge, self.verdict(plan, *edge, produced, &inputs).await));
+            let verdict = self.verdict(plan, *edge, produced, &inputs);
+            verdicts.push((*edge, guarded("the condition", verdict).await));
         }
         verdicts
     }
@@ -141,7 +143,7 @@ impl Loader {
 
     /// Evaluates the list of a fan-out.
     pub(crate) async fn list(&self, listing: Listing) -> Listed {
-        match self.list_value(&listing).await {
+        match guarded("the fan-out's list", self.list_value(&listing)).await {
             Ok((output, blob, count)) => Listed { items: Ok((output, count)), blob },
             Err(error) => Listed { items: Err(error), blob: None },
         }
@@ -262,6 +264,19 @@ impl Loader {
     fn recent(&self) -> std::sync::MutexGuard<'_, RecentBlobs> {
         self.recent.lock().expect("no code panics while it holds this lock")
     }
+}
+
+/// A crash of what evaluates (others' code: CEL, JSONPath) fails the task; without an answer the run
+/// would wait for ever.
+async fn guarded<T>(
+    what: &str,
+    work: impl Future<Output = Result<T, TaskError>>,
+) -> Result<T, TaskError> {
+    let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
+    caught.unwrap_or_else(|_| {
+        let message = format!("evaluating {what} crashed; this is a bug of L05");
+        Err(TaskError { code: ErrorCode::DEPENDENCY_INVALID, message, is_final: true })
+    })
 }
 
 fn unreadable(error: &StoreError) -> TaskError {

@@ -18,6 +18,8 @@ pub(crate) struct FaultyStore {
     pub(crate) failures: AtomicU32,
     /// Failing appends are durable all the same: only the answer is lost.
     pub(crate) durable: bool,
+    /// Large outputs cannot be read: it crashes.
+    pub(crate) crashes: bool,
     /// Appends take a while, as on a disk: others run meanwhile.
     pub(crate) slow: bool,
     /// Whose records each batch had.
@@ -50,6 +52,7 @@ impl Journal for FaultyStore {
         self.inner.read(plan, from)
     }
     fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
+        assert!(!self.crashes, "scripted");
         self.inner.blob(plan, sha256)
     }
     fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {

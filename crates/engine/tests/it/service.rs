@@ -204,6 +204,41 @@ async fn int_004_the_store_refuses_writes() {
     }
 }
 
+/// A condition, a fan-out's list and inputs: each crash fails its task, and the run comes to its end.
+#[tokio::test]
+async fn what_crashes_in_evaluating_fails_its_task_only() {
+    let store = Arc::new(FaultyStore { crashes: true, ..FaultyStore::default() });
+    let tools = Arc::new(ScriptedTools(Arc::default()));
+    let service = PlanningService::builder().store(store).executor(tools).build().unwrap();
+    let document = plan(&[
+        task("large", "large", &[]),
+        json!({ "id": "condition", "tool": "ok", "depends_on": [{ "task": "large", "condition": "size(outputs.text) > 1" }] }),
+        json!({ "id": "list", "tool": "ok", "for_each": { "in": "$[large].output.list" }, "inputs": { "n": "$[item]" } }),
+        json!({ "id": "values", "tool": "ok", "inputs": { "text": "$[large].output.text" }, "retry": { "max_retries": 0 } }),
+        task("other", "ok", &["large"]),
+    ]);
+    let id = service.accept(document, false).await.unwrap().plan.id();
+    service.execute(id).await.unwrap();
+    assert_eq!(service.wait(id).await.unwrap(), PlanStatus::Failed);
+    let status = service.status(id).await.unwrap();
+    let ends: Vec<(String, String)> = status
+        .tasks
+        .iter()
+        .map(|task| {
+            let error = task.error.as_ref();
+            (task.task_id.clone(), error.map_or("-".to_owned(), |e| e.code.to_string()))
+        })
+        .collect();
+    let expected = [
+        ("large", "-"),
+        ("condition", "E5310"),
+        ("list", "E5310"),
+        ("values", "E5740"),
+        ("other", "-"),
+    ];
+    assert_eq!(ends, expected.map(|(id, code)| (id.to_owned(), code.to_owned())));
+}
+
 /// What a large run has to say is decided over many turns; a small one's next step waits for one or
 /// two of them.
 #[tokio::test]

@@ -44,7 +44,7 @@ pub(crate) struct ScriptedTools(pub(crate) Arc<Script>);
 impl Executor for ScriptedTools {
     fn tools(&self) -> Vec<ToolSpec> {
         let tool = |name: &str| ToolSpec::bare(name);
-        ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep"].map(tool).into()
+        ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep", "large"].map(tool).into()
     }
 
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
@@ -60,6 +60,7 @@ impl Executor for ScriptedTools {
                 "fail_once" if count == 1 => failed(false),
                 "fail" => failed(true),
                 "deep" => Ok((0..120).fold(Value::Null, |inner, _| json!([inner]))),
+                "large" => Ok(json!({ "text": "x".repeat(100_000), "list": [1, 2] })),
                 "hang" => std::future::pending().await,
                 "panic" => panic!("scripted"),
                 "yield" => {
