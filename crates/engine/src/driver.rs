@@ -290,7 +290,9 @@ impl Driver {
     /// Tells who is there, if that has changed.
     fn publish(&mut self) {
         if self.shard.agents_changed() {
-            self.published.send_replace(self.shard.agents().into());
+            let there = self.shard.agents();
+            self.agents.retain(|id, _| there.iter().any(|agent| agent.agent_id == *id));
+            self.published.send_replace(there.into());
         }
     }
 

@@ -11,6 +11,10 @@ use l05_core::time::Timestamp;
 /// How many heartbeats an agent may miss (spec 03, 3.11).
 const MISSED_MAX: u64 = 3;
 
+/// An agent that has been silent for so long is forgotten when another registers: those that come under
+/// a new name each time would pile up.
+const FORGOTTEN_AFTER_MILLIS: u64 = 24 * 3_600_000;
+
 /// The agents of a process. With none registered the process does everything by itself.
 #[derive(Debug)]
 pub(super) struct Roster {
@@ -94,10 +98,7 @@ impl Roster {
     pub(super) fn tell(&mut self, input: AgentInput, now: Timestamp) -> Option<Arc<str>> {
         match input {
             AgentInput::Registered(mut agent) => {
-                let gone =
-                    self.crew.members().iter().filter(|m| self.has_left(m) && m.running() == 0);
-                let gone: Vec<String> = gone.map(|m| m.agent.agent_id.clone()).collect();
-                gone.iter().for_each(|id| self.crew.remove(id));
+                self.forget_gone(now);
                 agent.status = AgentStatus::Available;
                 self.heard.insert(agent.agent_id.clone(), now);
                 self.crew.put(*agent);
@@ -128,6 +129,24 @@ impl Roster {
             }
         }
         None
+    }
+
+    /// Forgets those that have left and those silent for very long, once their attempts are elsewhere.
+    fn forget_gone(&mut self, now: Timestamp) {
+        let is_gone = |member: &&Member| match self.heard.get(&member.agent.agent_id) {
+            Some(heard) => now.millis_since(*heard) >= FORGOTTEN_AFTER_MILLIS,
+            None => self.has_left(member),
+        };
+        let members = self.crew.members().iter();
+        let gone: Vec<String> = members
+            .filter(|member| member.running() == 0)
+            .filter(is_gone)
+            .map(|member| member.agent.agent_id.clone())
+            .collect();
+        for id in &gone {
+            self.crew.remove(id);
+            self.heard.remove(id);
+        }
     }
 
     /// Those that have been silent for too long.

@@ -8,8 +8,9 @@ use l05_core::agent::{Agent, AgentStatus};
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_core::run::event::TaskError;
+use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
-use l05_engine::port::{BoxFuture, Executed, Executor, ToolCall};
+use l05_engine::port::{BoxFuture, Executed, Executor, ManualClock, ToolCall};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -136,6 +137,30 @@ async fn what_a_silent_agent_had_goes_to_another() {
     // Heard of again, it takes work again.
     service.heartbeat("did:key:first", None).await.unwrap();
     assert_eq!(status_of(&service, "did:key:first").await, Some(AgentStatus::Available));
+}
+
+/// Agents that come under a new name each time do not pile up.
+#[tokio::test]
+async fn who_was_silent_for_a_day_is_forgotten_when_another_comes() {
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let service = PlanningService::builder().clock(clock.clone()).build().unwrap();
+    let register = async |id: &str| {
+        service.register_agent(agent(id, &["lang:en"]), hands(true).0).await.unwrap();
+    };
+    let names = async || {
+        let agents = service.agents().await.unwrap();
+        let names = agents.into_iter().map(|agent| agent.agent_id);
+        names.filter(|id| id.starts_with("did:")).collect::<Vec<_>>()
+    };
+    register("did:key:a").await;
+    clock.advance_millis(23 * 3_600_000);
+    register("did:key:b").await;
+    assert_eq!(names().await, ["did:key:a", "did:key:b"]);
+    clock.advance_millis(2 * 3_600_000);
+    register("did:key:c").await;
+    assert_eq!(names().await, ["did:key:b", "did:key:c"]);
+    let unknown = service.heartbeat("did:key:a", None).await.unwrap_err();
+    assert_eq!(unknown.code, ErrorCode::AGENT_UNKNOWN, "it registers anew");
 }
 
 #[tokio::test]
