@@ -119,3 +119,62 @@ fn conditions_are_refused_for_types_only() {
         assert_eq!(found, *expected, "{condition} over {output}");
     }
 }
+
+/// What is told of whole edges: coarse kinds of tools without schemas, keys of outputs, and values
+/// that may be missing where any dependency will do.
+#[test]
+fn edges_are_looked_at_as_a_whole() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "tools.json",
+        &json!({"tools": [
+            {"name": "camera", "produces": ["image"]},
+            {"name": "scanner", "produces": ["image", "text"]},
+            {"name": "read-aloud", "accepts": ["text"]},
+            {"name": "typed", "output_schema": {"type": "object", "additionalProperties": false,
+                "properties": {"rows": {"type": "integer"}}}},
+            {"name": "any"},
+        ]})
+        .to_string(),
+    );
+    let on = |tool: &str, dependency: Value| json!([{"id": "a", "tool": tool}, {"id": "b", "tool": "read-aloud", "depends_on": [dependency]}]);
+    let keyed = |key: &str| on("typed", json!({"task": "a", "type": "data", "output_key": key}));
+    let either = |join: &str, needs: &[&str]| {
+        json!([{"id": "a", "tool": "any"}, {"id": "c", "tool": "any"},
+            {"id": "b", "tool": "any", "join": join, "depends_on": needs, "inputs": {"v": "$[a].output.x"}}])
+    };
+    // (tasks, errors and warnings, a part of the first one's message)
+    let cases = [
+        (
+            on("camera", json!("a")),
+            "E5602|",
+            "`camera` gives image, and `read-aloud` takes text only",
+        ),
+        (on("scanner", json!("a")), "|", ""),
+        (on("any", json!("a")), "|", ""),
+        (keyed("rows"), "|", ""),
+        (keyed("row"), "E5602|", "row"),
+        (keyed("['rows"), "E5604|", "rows"),
+        (either("any", &["a", "c"]), "|E5602", "with join: any, `$[a].output.x` is null when"),
+        (either("all", &["a", "c"]), "|", ""),
+        (either("any", &["a"]), "|", ""),
+    ];
+    let lines: Vec<String> =
+        cases.iter().map(|(tasks, ..)| json!({"goal": "x", "tasks": tasks}).to_string()).collect();
+    let answers = sandbox.batch(&["validate", "--catalog", "tools.json"], &lines.join("\n"));
+    for ((tasks, expected, message), answer) in cases.iter().zip(&answers) {
+        let list = |kind: &str| answer[kind].as_array().unwrap().clone();
+        let codes = |list: &[Value]| {
+            list.iter().filter_map(|f| f["code"].as_str()).collect::<Vec<_>>().join(",")
+        };
+        let (errors, warnings) = (list("errors"), list("warnings"));
+        assert_eq!(
+            format!("{}|{}", codes(&errors), codes(&warnings)),
+            *expected,
+            "{tasks}: {answer}"
+        );
+        let said =
+            errors.iter().chain(&warnings).next().map_or("", |f| f["message"].as_str().unwrap());
+        assert!(said.contains(message), "{tasks}: {said}");
+    }
+}
