@@ -10,7 +10,7 @@ use l05_core::id::{GoalId, PlanId};
 use l05_core::plan::{Identity, Plan};
 use l05_core::run::Run;
 use l05_core::run::command::{Command, Effect, Outcome, Rerun, Terms};
-use l05_core::run::event::{Output, Usage};
+use l05_core::run::event::Output;
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::port::Executor as _;
@@ -42,7 +42,7 @@ fn run_per_task(bench: &Bench) {
             for effect in all.expect("it has not run").effects {
                 let Effect::Dispatch { task, attempt } = effect else { continue };
                 let outcome = Outcome::Completed(Output::Inline(Arc::new(json!(true))));
-                let report = Command::Report { task, attempt, outcome, usage: Usage::default() };
+                let report = Command::Report { task, attempt, outcome, usage: None };
                 let done = run.handle(report, Timestamp(2), Terms::room(u32::MAX));
                 done.expect("a report is always taken");
             }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
-use l05_core::run::event::TaskError;
-use l05_engine::port::{BoxFuture, Executed, Executor, ToolCall};
+use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
 use serde_json::{Value, json};
 
 /// How long the tool `brief` takes: what a quick call of a service takes.
@@ -23,7 +22,7 @@ impl Executor for Noop {
         vec![ToolSpec::bare("noop"), ToolSpec::bare("brief")]
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         CALLS.fetch_add(1, Ordering::Relaxed);
         let is_brief = &*call.tool == "brief";
         Box::pin(async move {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::run::event::TaskError;
-use l05_engine::port::{BoxFuture, CancelSignal, Executed, Executor, ToolCall};
+use l05_engine::port::{BoxFuture, CancelSignal, Executed, Executor, Failure, ToolCall};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
@@ -81,9 +81,9 @@ impl Executor for BuiltinTools {
         specs(&self.programs)
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         let output = self.output(call);
-        Box::pin(async { output.await.map(Executed::from) })
+        Box::pin(async { Ok(output.await?.into()) })
     }
 }
 

@@ -9,6 +9,7 @@ mod handle;
 mod journal;
 mod lease;
 mod model_task;
+mod posted;
 mod resolve;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -19,15 +20,15 @@ use l05_core::agent::Agent;
 use l05_core::id::{Attempt, PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::run::Run;
-use l05_core::run::command::{Command, Outcome, Rerun};
-use l05_core::run::event::{Gate, Scope, TaskError, Usage};
+use l05_core::run::command::{Command, Outcome};
+use l05_core::run::event::TaskError;
 use l05_core::run::record::Actor;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::port::{Canceller, Clock, Executor, Journal, Posted, RemoteCommand, cancel_pair};
+use crate::port::{Canceller, Clock, Executor, Journal, cancel_pair};
 use crate::shard::{Action, AgentInput, Input, Launch, Queued, Rules, Shard, Ticket};
 pub(crate) use attempt::Workbench;
 pub(crate) use handle::{Ended, Handle, Message};
@@ -207,19 +208,19 @@ impl Driver {
 
     fn take(&mut self, message: Message) {
         match message {
-            // Stopping: the command that follows finds no run and says so.
+            // Stopping: its reply is dropped, and that says so.
             Message::Open { .. } if self.stopping.is_some() => {}
-            Message::Open { run, epoch } => {
-                self.plans.insert(run.plan().id(), (run.plan().clone(), epoch));
+            Message::Open { run, epoch, commands, reply } => {
+                let plan = run.plan().id();
+                self.plans.insert(plan, (run.plan().clone(), epoch));
                 self.shard.handle(Input::Open { run, epoch });
+                let mut reply = Some(reply);
+                for command in commands {
+                    self.command(plan, command, "local".into(), reply.take());
+                }
             }
             Message::Command { plan, command, actor, reply } => {
-                let ticket = self.next_ticket();
-                self.replies.insert(ticket, reply);
-                let ticket = Some(ticket);
-                let (blob, launch) = (None, None);
-                let queued = Queued { plan, command, actor, blob, ticket, launch };
-                self.shard.handle(Input::Command(queued));
+                self.command(plan, command, actor, Some(reply));
             }
             Message::Report { queued } => {
                 if let (Command::Report { task, .. }, Some(launch)) =
@@ -243,6 +244,9 @@ impl Driver {
             Message::Close(plan) => {
                 self.plans.remove(&plan);
                 self.shard.handle(Input::Close { plan, error: None });
+                self.stop_executors(plan);
+                // Somebody may have asked for its end meanwhile.
+                self.tell_end(plan, &Ended::Paused(not_driven(plan)));
             }
             // It has begun to move: somebody answered meanwhile.
             Message::Park { plan, reply }
@@ -260,13 +264,14 @@ impl Driver {
                 if self.shard.durable(plan).is_some_and(Run::waits_for_people) {
                     let _ = reply.send(Ended::Waiting);
                 } else if self.shard.owns(plan) {
-                    self.waiting.entry(plan).or_default().push(reply);
+                    let waiting = self.waiting.entry(plan).or_default();
+                    // Those who gave up waiting do not gather.
+                    waiting.retain(|reply| !reply.is_closed());
+                    waiting.push(reply);
                 } else {
                     let known = self.ended.iter().rev().find(|(of, _)| *of == plan);
-                    let ended = known.map(|(_, ended)| ended.clone()).unwrap_or_else(|| {
-                        let message = format!("plan {plan} is not being driven here");
-                        Ended::Paused(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message))
-                    });
+                    let ended = known.map(|(_, ended)| ended.clone());
+                    let ended = ended.unwrap_or_else(|| Ended::Paused(not_driven(plan)));
                     let _ = reply.send(ended);
                 }
             }
@@ -275,6 +280,23 @@ impl Driver {
                 self.stopping = Some(Stopping { until: Instant::now() + grace, reply });
             }
         }
+    }
+
+    fn command(
+        &mut self,
+        plan: PlanId,
+        command: Command,
+        actor: Actor,
+        reply: Option<oneshot::Sender<Result<(), Error>>>,
+    ) {
+        let ticket = reply.map(|reply| {
+            let ticket = self.next_ticket();
+            self.replies.insert(ticket, reply);
+            ticket
+        });
+        let (blob, launch) = (None, None);
+        let queued = Queued { plan, command, actor, blob, ticket, launch };
+        self.shard.handle(Input::Command(queued));
     }
 
     fn tell_agent(&mut self, input: AgentInput) {
@@ -291,7 +313,8 @@ impl Driver {
     fn publish(&mut self) {
         if self.shard.agents_changed() {
             let there = self.shard.agents();
-            self.agents.retain(|id, _| there.iter().any(|agent| agent.agent_id == *id));
+            let there_by_id: HashSet<&str> = there.iter().map(|a| a.agent_id.as_str()).collect();
+            self.agents.retain(|id, _| there_by_id.contains(id.as_str()));
             self.published.send_replace(there.into());
         }
     }
@@ -305,56 +328,6 @@ impl Driver {
             self.running.remove(&plan);
         }
         known
-    }
-
-    /// Looks for what other processes ask of the runs here, and forgets what has been answered.
-    async fn take_posted(&mut self) {
-        if !self.settled.is_empty() {
-            let settled = std::mem::take(&mut self.settled);
-            let asked = self.journal.settle_posted(settled.clone());
-            match self.lease.asking(asked).await {
-                Ok(()) => settled.iter().for_each(|(plan, position)| {
-                    self.in_hand.remove(&(*plan, *position));
-                }),
-                Err(error) => {
-                    tracing::warn!(%error, "commands of other processes cannot be settled");
-                    self.settled = settled;
-                    return;
-                }
-            }
-        }
-        let posted = match self.lease.asking(self.journal.posted(self.worker)).await {
-            Ok(posted) => posted,
-            Err(error) => {
-                tracing::warn!(%error, "commands of other processes cannot be read");
-                return;
-            }
-        };
-        for Posted { position, plan, command } in posted {
-            // One whose run is not driven yet comes up again.
-            if self.shard.owns(plan) && self.in_hand.insert((plan, position)) {
-                self.do_posted(plan, position, command);
-            }
-        }
-    }
-
-    /// A command of another process is settled when its answer comes: then it is in the journal.
-    fn do_posted(&mut self, plan: PlanId, position: u64, command: RemoteCommand) {
-        let Some(command) = self.posted_command(plan, command) else {
-            self.settled.push((plan, position));
-            return;
-        };
-        let starts = matches!(command, Command::Decide { gate: Gate::Plan, approve: true, .. });
-        let start = starts.then_some(Command::Start { from: Rerun::Fresh });
-        let ticket = self.next_ticket();
-        self.posted.insert(ticket, (plan, position));
-        for (command, ticket) in
-            std::iter::once((command, Some(ticket))).chain(start.map(|s| (s, None)))
-        {
-            let (actor, blob, launch) = ("remote".into(), None, None);
-            let queued = Queued { plan, command, actor, blob, ticket, launch };
-            self.shard.handle(Input::Command(queued));
-        }
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -379,21 +352,6 @@ impl Driver {
         }
     }
 
-    fn posted_command(&self, plan: PlanId, command: RemoteCommand) -> Option<Command> {
-        Some(match command {
-            RemoteCommand::Decide { gate, approve, by, reason } => {
-                Command::Decide { gate, approve, by, reason }
-            }
-            RemoteCommand::Cancel { reason, task: None } => {
-                Command::Cancel { scope: Scope::Plan, reason }
-            }
-            RemoteCommand::Cancel { reason, task: Some(name) } => {
-                let task = self.shard.task(plan, &name)?;
-                Command::Cancel { scope: Scope::Task(task), reason }
-            }
-        })
-    }
-
     /// One turn: what was appended last is acted on, what is decided now is appended.
     async fn turn(&mut self) -> Next {
         let turn = self.shard.poll(self.clock.now());
@@ -406,6 +364,10 @@ impl Driver {
         }
         if !turn.left_behind.is_empty() {
             tokio::task::spawn_blocking(move || drop(turn.left_behind));
+        }
+        for plan in turn.broken {
+            let message = "the store refuses what follows the journal that it gives";
+            self.pause(plan, &Error::new(ErrorCode::JOURNAL_CORRUPT, message));
         }
         self.lost.extend(turn.reload);
         if turn.append.is_empty() && self.lost.is_empty() {
@@ -546,6 +508,11 @@ impl Driver {
     }
 }
 
+fn not_driven(plan: PlanId) -> Error {
+    let message = format!("plan {plan} is not being driven here");
+    Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+}
+
 /// Runs an attempt and reports how it went, whatever happens: a panic of an executor too.
 async fn report(
     plan: PlanId,
@@ -565,7 +532,7 @@ async fn report(
                 is_final: false,
             }),
             blob: None,
-            usage: Usage::default(),
+            usage: None,
         },
     };
     let (outcome, usage) = (done.outcome, done.usage);

@@ -4,24 +4,23 @@ mod agents;
 mod approval;
 mod builder;
 mod cached;
+mod driving;
 mod planning;
 mod recent;
 mod starting;
 mod strategy;
 mod watch;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::catalog::Catalog;
 use l05_core::explain::{Explanation, Topic, explain};
 use l05_core::goal::input::Policy;
-use l05_core::id::{Epoch, PlanId, TaskIndex, WorkerId};
+use l05_core::id::{PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanDocument, PlanStatus};
 use l05_core::run::Run;
-use l05_core::run::command::{Command, Rerun};
-use l05_core::run::event::Scope;
 use l05_core::run::history::History;
 use l05_core::run::public::{PublicEvent, planned, project};
 use l05_core::run::record::{Actor, Record};
@@ -36,12 +35,10 @@ use crate::cache::PlanCache;
 use crate::costs::{self, Costs};
 use crate::decomposer::Decomposer;
 use crate::decomposer::bulkhead::Bulkhead;
-use crate::driver::{Ended, Handle, Message, fold, release};
+use crate::driver::{Ended, Handle, Message};
 use crate::experience::Book;
 use crate::keys::PlanKeys;
-use crate::port::{
-    Claim, Clock, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, RemoteCommand,
-};
+use crate::port::{Clock, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary};
 use crate::report::{self, PlanResult, StatusReport};
 
 pub use approval::{Answered, PersonsAnswer};
@@ -208,74 +205,6 @@ impl PlanningService {
         }
     }
 
-    /// Starts a plan, or goes on with one whose process is gone. Returns when the start is durable.
-    pub async fn execute(&self, id: PlanId) -> Result<(), Error> {
-        self.drive(id, Drive::Execute).await
-    }
-
-    /// A new run of a plan that ended: of what did not complete, or of a task and all behind it.
-    pub async fn retry(&self, id: PlanId, from_task: Option<&str>) -> Result<(), Error> {
-        let plan = self.load(id).await?;
-        let from = match from_task {
-            None => Rerun::Failed,
-            Some(name) => Rerun::From(task_index(&plan, name)?),
-        };
-        self.drive(id, Drive::Rerun(from)).await
-    }
-
-    async fn drive(&self, id: PlanId, how: Drive) -> Result<(), Error> {
-        let plan = match self.inner.recent.take(id) {
-            Some(plan) => plan,
-            None => self.load(id).await?,
-        };
-        let _turn = self.inner.starting.turn(id).await;
-        if self.is_driven(id).await? {
-            let message = format!("plan {id} is being run by this process already");
-            return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message));
-        }
-        let epoch = self.claim(id).await?;
-        let run = match fold(&*self.inner.journal, plan).await {
-            Ok(run) => run,
-            Err(error) => {
-                self.give_back(id, epoch).await;
-                return Err(error.into());
-            }
-        };
-        let command = match (run.status(), how) {
-            // It waits in the journal; somebody here may want to see the answer come.
-            (PlanStatus::Executing | PlanStatus::PendingApproval, Drive::Execute)
-            | (PlanStatus::Executing, Drive::Adopt) => Command::Adopt { epoch },
-            (PlanStatus::Executing, Drive::Rerun(_)) => {
-                self.give_back(id, epoch).await;
-                let message = format!("plan {id} was interrupted, it has not ended");
-                return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
-                    .suggest(format!("`l05 execute {id}` goes on")));
-            }
-            (PlanStatus::Approved, Drive::Adopt) | (_, Drive::Execute) => {
-                Command::Start { from: Rerun::Fresh }
-            }
-            (status, Drive::Adopt) => {
-                self.give_back(id, epoch).await;
-                let message = format!("plan {id} is {status} by now");
-                return Err(Error::new(ErrorCode::VERSION_CONFLICT, message));
-            }
-            (_, Drive::Rerun(from)) => Command::Start { from },
-        };
-        self.inner.driver.send(Message::Open { run: Box::new(run), epoch }).await?;
-        let begun = self.inner.driver.command(id, command, local()).await;
-        if begun.is_err() {
-            self.inner.driver.send(Message::Close(id)).await?;
-            self.give_back(id, epoch).await;
-        }
-        begun
-    }
-
-    async fn is_driven(&self, id: PlanId) -> Result<bool, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.inner.driver.send(Message::IsDriven { plan: id, reply }).await?;
-        Ok(answer.await.unwrap_or(false))
-    }
-
     /// Waits for the end of a run that this process drives, or until nothing happens to it before
     /// a person answers: its status tells which.
     pub async fn wait(&self, id: PlanId) -> Result<PlanStatus, Error> {
@@ -336,63 +265,6 @@ impl PlanningService {
         Ok(Watcher::new(self.inner.journal.clone(), self.load(id).await?))
     }
 
-    /// Ends a plan. When another process drives it, that process is told.
-    pub async fn cancel(&self, id: PlanId, reason: &str) -> Result<(), Error> {
-        self.cancel_scope(id, None, reason).await
-    }
-
-    /// Ends one task of a running plan; what needs it is blocked. Items of fan-outs are `map[3]`.
-    pub async fn cancel_task(&self, id: PlanId, task: &str, reason: &str) -> Result<(), Error> {
-        self.cancel_scope(id, Some(task), reason).await
-    }
-
-    async fn cancel_scope(
-        &self,
-        id: PlanId,
-        task: Option<&str>,
-        reason: &str,
-    ) -> Result<(), Error> {
-        let history = self.read_history(id).await?;
-        let scope = match task {
-            None => Scope::Plan,
-            Some(name) => Scope::Task(run_task(history.run(), name)?),
-        };
-        let cancel = || Command::Cancel { scope, reason: reason.to_owned() };
-        let _turn = self.inner.starting.turn(id).await;
-        if self.is_driven(id).await? {
-            return self.inner.driver.command(id, cancel(), local()).await;
-        }
-        let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
-            Claim::Granted(epoch) => epoch,
-            Claim::UnknownPlan => return Err(unknown(&id.to_string())),
-            Claim::Held => {
-                let (reason, task) = (reason.to_owned(), task.map(str::to_owned));
-                let command = RemoteCommand::Cancel { reason, task };
-                return Ok(self.inner.journal.post(id, command).await?);
-            }
-        };
-        if task.is_some() {
-            let noted = self.note(history.run().plan().clone(), epoch, cancel()).await;
-            self.give_back(id, epoch).await;
-            return noted;
-        }
-        let run = fold(&*self.inner.journal, history.run().plan().clone()).await?;
-        let interrupted = run.status() == PlanStatus::Executing;
-        self.inner.driver.send(Message::Open { run: Box::new(run), epoch }).await?;
-        let cancelled = self.inner.driver.command(id, cancel(), local()).await;
-        if cancelled.is_ok() && interrupted {
-            // What was in flight died with its process; adopting says so and ends the run. With
-            // nothing in flight it has ended already, and nobody is there to adopt.
-            let adopted = self.inner.driver.command(id, Command::Adopt { epoch }, local()).await;
-            tracing::debug!(?adopted, "an interrupted run was cancelled");
-        }
-        if cancelled.is_err() {
-            self.inner.driver.send(Message::Close(id)).await?;
-            self.give_back(id, epoch).await;
-        }
-        cancelled
-    }
-
     /// Plans, newest first.
     pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, Error> {
         Ok(self.inner.plans.list(query).await?)
@@ -413,63 +285,6 @@ impl PlanningService {
             [only] => Ok(only),
             [] => Err(unknown(text)),
             _ => Err(unknown(text).suggest("several plans begin so: give more of the id")),
-        }
-    }
-
-    /// Goes on with runs that no living process drives, at most `limit` of them but for those that
-    /// are `refused`: what cannot be gone on with comes back with its error, and its caller leaves
-    /// it out for a while.
-    pub async fn adopt(&self, limit: usize, refused: &HashSet<PlanId>) -> Result<Adopted, Error> {
-        let mut adopted = Adopted::default();
-        let unowned = self.inner.journal.unowned(limit + refused.len()).await?;
-        for plan in unowned.into_iter().filter(|plan| !refused.contains(plan)).take(limit) {
-            match self.drive(plan, Drive::Adopt).await {
-                Ok(()) => adopted.plans.push(plan),
-                // Somebody else was quicker, or it ended meanwhile.
-                Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
-                // The plan is not to blame.
-                Err(error) if error.code == ErrorCode::STORAGE_FAILED => {
-                    return if adopted.plans.is_empty() { Err(error) } else { Ok(adopted) };
-                }
-                Err(error) => adopted.refused.push((plan, error)),
-            }
-        }
-        Ok(adopted)
-    }
-
-    /// Begins a run without driving it: its start is durable, and whoever adopts it goes on. A plan
-    /// that has to be approved waits for that first; one that was interrupted is left as it is.
-    pub async fn submit(&self, id: PlanId) -> Result<PlanStatus, Error> {
-        let plan = self.load(id).await?;
-        let _turn = self.inner.starting.turn(id).await;
-        let status = fold(&*self.inner.journal, plan.clone()).await?.status();
-        if status == PlanStatus::Executing || self.is_driven(id).await? {
-            return Ok(status);
-        }
-        let epoch = self.claim(id).await?;
-        let noted = self.note(plan.clone(), epoch, Command::Start { from: Rerun::Fresh }).await;
-        self.give_back(id, epoch).await;
-        noted?;
-        Ok(fold(&*self.inner.journal, plan).await?.status())
-    }
-
-    /// Gives up an ownership; where the store refuses, beside what else is done.
-    async fn give_back(&self, id: PlanId, epoch: Epoch) {
-        let (journal, worker) = (self.inner.journal.clone(), self.inner.worker);
-        if journal.release(id, worker, epoch).await.is_err() {
-            tokio::spawn(async move { release(&*journal, id, worker, epoch).await });
-        }
-    }
-
-    async fn claim(&self, id: PlanId) -> Result<Epoch, Error> {
-        match self.inner.journal.claim(id, self.inner.worker).await? {
-            Claim::Granted(epoch) => Ok(epoch),
-            Claim::UnknownPlan => Err(unknown(&id.to_string())),
-            Claim::Held => Err(Error::new(
-                ErrorCode::VERSION_CONFLICT,
-                format!("plan {id} is being run by another process"),
-            )
-            .suggest(format!("`l05 watch {id}` follows it"))),
         }
     }
 
@@ -541,17 +356,6 @@ impl PlanningService {
     }
 }
 
-/// Why a run is taken up.
-#[derive(Debug, Clone, Copy)]
-enum Drive {
-    /// Somebody wants the plan run.
-    Execute,
-    /// Nobody drives it and it is to go on.
-    Adopt,
-    /// A new run of a plan that ended.
-    Rerun(Rerun),
-}
-
 /// From here on, checking or opening a plan would hold up the runs of this process: some 5 ms.
 const TASKS_LARGE: usize = 1_000;
 const BYTES_LARGE: usize = 512 << 10;
@@ -576,10 +380,6 @@ fn local() -> Actor {
 
 fn unknown(id: &str) -> Error {
     Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no plan `{id}`")).detail("plan_id", id)
-}
-
-fn task_index(plan: &Plan, name: &str) -> Result<TaskIndex, Error> {
-    plan.structure().index_of(name).ok_or_else(|| no_task(plan, name))
 }
 
 /// A task of the run: items of fan-outs, too.

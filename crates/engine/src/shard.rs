@@ -411,12 +411,15 @@ impl Shard {
                     self.turn.actions.push(Action::StopAll(plan));
                 }
                 // An append of which nothing was known became durable after its plan was read again.
-                Some(AppendResult::Refused(Refusal::WrongSequence)) | None => {
+                refused @ (Some(AppendResult::Refused(Refusal::WrongSequence)) | None) => {
                     self.in_flight -= slot.in_flight();
                     slot.lose();
                     // It asks again when it is back.
                     self.starved.remove(plan);
-                    self.turn.reload.push(plan);
+                    match refused.is_some() && slot.disagree() {
+                        true => self.turn.broken.push(plan),
+                        false => self.turn.reload.push(plan),
+                    }
                 }
             }
         }

@@ -221,6 +221,7 @@ impl Run {
         self.ready.clear();
         self.queues.clear();
         self.lacks_agents = false;
+        self.lacks_budget = false;
         self.timers.clear();
         self.doomed.clear();
         self.decidable.clear();

@@ -191,6 +191,7 @@ impl Run {
     /// Takes back what was reserved for a task's attempt and books `used` for it; where nobody
     /// knows what was used, all of it counts as used.
     pub(super) fn settle_share(&mut self, task: TaskIndex, used: Option<&Usage>) {
+        self.lacks_budget = false;
         let reserved = self.reservations.remove(&task).unwrap_or_default();
         self.account.settle(reserved, used.map_or(reserved, |usage| Amounts::from(*usage)));
     }

@@ -61,8 +61,8 @@ pub enum Command {
         attempt: Attempt,
         /// How it went.
         outcome: Outcome,
-        /// What it used.
-        usage: Usage,
+        /// What it used; `None`: nobody knows, and all that was reserved for it counts.
+        usage: Option<Usage>,
     },
     /// End the plan or a task.
     Cancel {

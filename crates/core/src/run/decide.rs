@@ -299,7 +299,7 @@ impl Run {
         task: TaskIndex,
         attempt: Attempt,
         outcome: Outcome,
-        usage: Usage,
+        used: Option<Usage>,
         now: Timestamp,
     ) -> Result<Vec<Event>, Rejected> {
         let Some(state) = self.tasks.get(task.at()) else {
@@ -312,13 +312,14 @@ impl Run {
         let outcome = self.within_limits(outcome);
         Ok(match outcome {
             Outcome::Completed(output) => {
+                let usage = used.unwrap_or_default();
                 vec![Event::TaskCompleted { task, attempt, output, usage }]
             }
             Outcome::Stopped | Outcome::Failed(_) if state.cancelling => {
                 vec![Event::TasksCancelled { tasks: vec![task], abandoned: false }]
             }
             Outcome::Failed(error) => {
-                vec![self.attempt_failed(task, attempt, error, usage, TaskStatus::Failed, now)]
+                vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
             }
             Outcome::Stopped => {
                 let error = TaskError {
@@ -326,7 +327,7 @@ impl Run {
                     message: "the executor stopped without a result".to_owned(),
                     is_final: false,
                 };
-                vec![self.attempt_failed(task, attempt, error, usage, TaskStatus::Failed, now)]
+                vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
             }
         })
     }
@@ -371,7 +372,7 @@ impl Run {
         task: TaskIndex,
         attempt: Attempt,
         error: TaskError,
-        usage: Usage,
+        used: Option<Usage>,
         last_status: TaskStatus,
         now: Timestamp,
     ) -> Event {
@@ -379,7 +380,8 @@ impl Run {
             Some(at) => Next::Retry { at },
             None => Next::Final { status: last_status },
         };
-        Event::AttemptFailed { task, attempt, error, usage, lost: false, next }
+        let (usage, lost) = (used.unwrap_or_default(), used.is_none());
+        Event::AttemptFailed { task, attempt, error, usage, lost, next }
     }
 
     /// When a task is tried again after an error, if it is.

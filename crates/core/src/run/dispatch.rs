@@ -121,8 +121,9 @@ impl Run {
     fn nobody(&self, task: TaskIndex, error: TaskError, now: Timestamp) -> Event {
         let state = &self.tasks[task.at()];
         if state.again {
-            let (attempt, usage) = (state.attempt, super::event::Usage::default());
-            return self.attempt_failed(task, attempt, error, usage, TaskStatus::Failed, now);
+            // Another agent had begun it.
+            let (attempt, last) = (state.attempt, TaskStatus::Failed);
+            return self.attempt_failed(task, attempt, error, None, last, now);
         }
         match self.next_try(task, state.attempt.next(), &error, now) {
             Some(at) => Event::TaskDeferred { task, error, at },
@@ -196,6 +197,7 @@ impl Run {
     ) -> Option<Event> {
         self.ready.push(next);
         if self.account.reserved != Amounts::NONE {
+            self.lacks_budget = true;
             return None;
         }
         let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));

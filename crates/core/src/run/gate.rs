@@ -167,7 +167,10 @@ impl Run {
             (Gate::Plan, true) => self.status = PlanStatus::Approved,
             // The end of the run says the rest.
             (Gate::Plan, false) => self.why = Some(Box::new(refusal("the plan", by, reason))),
-            (Gate::Budget, true) => self.account.grant(),
+            (Gate::Budget, true) => {
+                self.account.grant();
+                self.lacks_budget = false;
+            }
             (Gate::Budget, false) => {}
             (Gate::Task(task), true) => {
                 self.set_phase(task, Phase::Idle);

@@ -106,6 +106,8 @@ pub struct Run {
     queues: BTreeMap<TaskIndex, BinaryHeap<ReadyTask>>,
     /// The last look found nobody free for what is ready.
     lacks_agents: bool,
+    /// The next task waits until attempts in flight give back what they have reserved.
+    lacks_budget: bool,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Tasks whose dependencies say that they will never start, with what made it so.
     doomed: Vec<(TaskIndex, TaskIndex)>,
@@ -272,6 +274,7 @@ impl Run {
             ready: BinaryHeap::new(),
             queues: BTreeMap::new(),
             lacks_agents: false,
+            lacks_budget: false,
             timers: BinaryHeap::new(),
             doomed: Vec::new(),
             decidable: BTreeSet::new(),
@@ -407,7 +410,8 @@ impl Run {
     /// Whether tasks could start if the process had room for them.
     pub fn wants_room(&self) -> bool {
         let some_ready = !self.ready.is_empty() || !self.queues.is_empty();
-        self.may_dispatch() && some_ready && self.running < self.parallelism()
+        let may = self.may_dispatch() && !self.lacks_budget;
+        may && some_ready && self.running < self.parallelism()
     }
 
     /// Whether what is ready waits for an agent to be free, not for the process.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::budget::BudgetKind;
 use super::command::{Decision, Effect, Terms};
-use super::event::{CancelCause, Event, Gate, Scope, TaskError, Usage};
+use super::event::{CancelCause, Event, Gate, Scope, TaskError};
 use super::map::Stand;
 use super::{GRACE_MILLIS, Phase, Run, TimerKind, has_ended};
 use crate::error::ErrorCode;
@@ -84,13 +84,8 @@ impl Run {
                 TimerKind::Timeout => {
                     let (task, attempt) = (timer.task, timer.attempt);
                     decision.effects.push(Effect::Stop { task, attempt });
-                    let (error, usage) = (self.timeout_error(task), Usage::default());
-                    let last = TaskStatus::TimedOut;
-                    let mut failed = self.attempt_failed(task, attempt, error, usage, last, now);
-                    if let Event::AttemptFailed { lost, .. } = &mut failed {
-                        *lost = true;
-                    }
-                    return Some(vec![failed]);
+                    let (error, last) = (self.timeout_error(task), TaskStatus::TimedOut);
+                    return Some(vec![self.attempt_failed(task, attempt, error, None, last, now)]);
                 }
                 TimerKind::Grace => {
                     let given_up = |task: &TaskIndex| self.tasks[task.at()].cancelling;

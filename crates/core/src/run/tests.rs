@@ -152,7 +152,7 @@ impl Bench {
 
     fn report(&mut self, task: TaskIndex, attempt: Attempt, outcome: Outcome) {
         let usage = std::mem::take(&mut self.usage);
-        self.send(Command::Report { task, attempt, outcome, usage });
+        self.send(Command::Report { task, attempt, outcome, usage: Some(usage) });
     }
 
     /// A person answers the n-th open gate, if one is open.
@@ -431,7 +431,7 @@ fn reports_count_once() {
         task: TaskIndex(0),
         attempt: Attempt(1),
         outcome: done(&value),
-        usage: Usage::default(),
+        usage: Some(Usage::default()),
     };
     bench.send(report(json!(1)));
     assert_eq!(bench.send(report(json!(1))), Decision::default(), "the same again is no event");

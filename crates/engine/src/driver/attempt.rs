@@ -8,12 +8,13 @@ use l05_core::catalog::{Catalog, first_problem, schema_problem};
 use l05_core::plan::digest_hex;
 use l05_core::run::command::Outcome;
 use l05_core::run::event::{Output, TaskError, Usage};
+use l05_core::run::history::LOCAL_AGENT;
 use l05_core::run::record::Blob;
 use l05_core::task::{Task, TaskType};
 use serde_json::Value;
 
 use super::resolve::{Loader, Resolved};
-use crate::port::{BoxFuture, CancelSignal, Executed, Executor, ToolCall};
+use crate::port::{BoxFuture, CancelSignal, Executed, Executor, Failure, ToolCall};
 use crate::shard::Assignment;
 
 /// Outputs longer than this, as JSON text, are kept beside the journal (spec 03, 3.6).
@@ -36,7 +37,8 @@ pub(crate) struct Workbench {
 pub(crate) struct Done {
     pub(crate) outcome: Outcome,
     pub(crate) blob: Option<Blob>,
-    pub(crate) usage: Usage,
+    /// `None`: nobody knows.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl Workbench {
@@ -64,10 +66,10 @@ impl Workbench {
         Box::pin(async move {
             match workbench.run(&loader, assignment, agent, cancel).await {
                 Ok((output, blob, usage)) => {
-                    Done { outcome: Outcome::Completed(output), blob, usage }
+                    Done { outcome: Outcome::Completed(output), blob, usage: Some(usage) }
                 }
-                Err(error) => {
-                    Done { outcome: Outcome::Failed(error), blob: None, usage: Usage::default() }
+                Err(Failure { error, usage }) => {
+                    Done { outcome: Outcome::Failed(error), blob: None, usage }
                 }
             }
         })
@@ -79,7 +81,7 @@ impl Workbench {
         assignment: Assignment,
         agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
-    ) -> Result<(Output, Option<Blob>, Usage), TaskError> {
+    ) -> Result<(Output, Option<Blob>, Usage), Failure> {
         let task = assignment.plan.task(assignment.origin);
         let tool = task.tool.clone().unwrap_or_default();
         let here = || match task.task_type {
@@ -88,7 +90,9 @@ impl Workbench {
                 self.executors.get(&tool).cloned()
             }
         };
-        let executor = agent.or_else(here).ok_or_else(|| {
+        // What was placed on another agent is not done here because that one has left meanwhile.
+        let is_mine = &*assignment.agent == LOCAL_AGENT;
+        let executor = agent.or_else(|| is_mine.then(here).flatten()).ok_or_else(|| {
             let (work, agent) = (tool_or_task(&tool, &assignment.name), &assignment.agent);
             failed(
                 ErrorCode::AGENT_UNAVAILABLE,
@@ -111,8 +115,10 @@ impl Workbench {
         };
         self.check_inputs(&tool, task, &call.inputs)?;
         let Executed { output, usage } = executor.execute(call).await?;
-        self.check_output(&tool, task, &output)?;
-        let (output, blob) = pack(output)?;
+        // It has been paid for, whatever it is worth.
+        let used = |error| Failure { error, usage: Some(usage) };
+        self.check_output(&tool, task, &output).map_err(used)?;
+        let (output, blob) = pack(output).map_err(used)?;
         Ok((output, blob, usage))
     }
 

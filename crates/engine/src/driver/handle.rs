@@ -27,9 +27,14 @@ pub(crate) enum Ended {
 }
 
 pub(crate) enum Message {
+    /// A run that this process has claimed, with what it is told first: nothing else may be decided
+    /// before that, because what is in flight is still the last owner's.
     Open {
         run: Box<Run>,
         epoch: Epoch,
+        commands: Vec<Command>,
+        /// How the first of them went.
+        reply: oneshot::Sender<Result<(), Error>>,
     },
     Command {
         plan: PlanId,
@@ -88,6 +93,25 @@ impl Handle {
 
     pub(crate) async fn send(&self, message: Message) -> Result<(), Error> {
         self.sender.send(message).await.map_err(|_| stopped())
+    }
+
+    /// Opens a run and tells it `commands`; how the first went. When it was refused the run is closed
+    /// again, and still owned.
+    pub(crate) async fn open(
+        &self,
+        run: Run,
+        epoch: Epoch,
+        commands: impl IntoIterator<Item = Command>,
+    ) -> Result<(), Error> {
+        let plan = run.plan().id();
+        let (reply, answer) = oneshot::channel();
+        let (run, commands) = (Box::new(run), commands.into_iter().collect());
+        self.send(Message::Open { run, epoch, commands, reply }).await?;
+        let begun = answer.await.unwrap_or_else(|_| Err(stopped()));
+        if begun.is_err() {
+            self.send(Message::Close(plan)).await?;
+        }
+        begun
     }
 
     pub(crate) async fn command(

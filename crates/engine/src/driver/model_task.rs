@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::attempt::failed;
 use crate::decomposer::{Decomposer, Purpose};
 use crate::port::{
-    BoxFuture, Clock, Executed, Executor, Finish, ModelAnswer, ModelRequest, Role, ToolCall, Turn,
+    BoxFuture, Clock, Executed, Executor, Failure, Finish, ModelAnswer, ModelRequest, Role,
+    ToolCall, Turn,
 };
 
 /// The name of an answer's schema.
@@ -77,7 +78,7 @@ impl Executor for ModelTasks {
         Vec::new()
     }
 
-    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         let (decomposer, clock) = (self.decomposer.clone(), self.clock.clone());
         let request = self.request(&call);
         let prices = self.prices.clone();
@@ -85,20 +86,30 @@ impl Executor for ModelTasks {
             let left = u64::try_from(call.not_after.0 - clock.now().0).unwrap_or(0);
             let left = Some(Duration::from_millis(left));
             let answer = tokio::select! {
-                answer = decomposer.call(&*clock, request, left, Purpose::Task) => answer.map_err(|e| of(&e))?,
+                answer = decomposer.call(&*clock, request, left, Purpose::Task) => answer.map_err(|e| failure(&e))?,
                 // Whatever comes back no longer counts; the call is dropped with this.
                 () = call.cancel.cancelled() => {
                     let message = "the call was stopped".to_owned();
-                    return Err(failed(ErrorCode::CANCELLED, message));
+                    let error = failed(ErrorCode::CANCELLED, message);
+                    return Err(Failure { error, usage: None });
                 }
             };
-            let output = output(&answer, call.output_schema.is_some())?;
-            Ok(Executed { output, usage: usage(&prices, &answer) })
+            let usage = usage(&prices, &answer);
+            match output(&answer, call.output_schema.is_some()) {
+                Ok(output) => Ok(Executed { output, usage }),
+                Err(error) => Err(Failure { error, usage: Some(usage) }),
+            }
         })
     }
 }
 
-fn of(error: &Error) -> TaskError {
-    let rejected = error.details.get("failure").is_some_and(|kind| kind == "rejected");
-    TaskError { code: error.code, message: error.message.clone(), is_final: rejected }
+/// What it used is known only where the model never began.
+fn failure(error: &Error) -> Failure {
+    let kind = error.details.get("failure").and_then(Value::as_str);
+    let never_began = matches!(kind, None | Some("unreachable" | "rate limited" | "rejected"));
+    let is_final = kind == Some("rejected");
+    Failure {
+        error: TaskError { code: error.code, message: error.message.clone(), is_final },
+        usage: never_began.then(Usage::default),
+    }
 }

@@ -20,7 +20,7 @@ pub trait Executor: Send + Sync {
     /// Runs one attempt. Called at least once per attempt: after a crash the same attempt comes
     /// again with the same key. An executor that can stop watches `call.cancel` and then returns
     /// whatever it likes; the outcome no longer counts.
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>>;
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>>;
 }
 
 /// What an attempt gave, and what it used.
@@ -36,6 +36,22 @@ impl From<Value> for Executed {
     /// An output that used nothing that is counted.
     fn from(output: Value) -> Executed {
         Executed { output, usage: Usage::default() }
+    }
+}
+
+/// Why an attempt failed, and what it used all the same.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Why.
+    pub error: TaskError,
+    /// Model tokens and money; `None`: nobody knows, and all that was reserved for it counts.
+    pub usage: Option<Usage>,
+}
+
+impl From<TaskError> for Failure {
+    /// The failure of something that uses nothing that is counted.
+    fn from(error: TaskError) -> Failure {
+        Failure { error, usage: Some(Usage::default()) }
     }
 }
 

@@ -10,7 +10,7 @@ mod store;
 
 pub use cache::{CacheError, CacheLevel, Choice};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use executor::{CancelSignal, Canceller, Executed, Executor, ToolCall, cancel_pair};
+pub use executor::{CancelSignal, Canceller, Executed, Executor, Failure, ToolCall, cancel_pair};
 pub use model::{
     Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest, Role,
     Turn,

@@ -13,6 +13,7 @@ use l05_core::run::record::Record;
 use l05_core::{Error, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::driving::to_its_end;
 use super::{PlanningService, local, run_task, unknown};
 use crate::driver::{Message, fold};
 use crate::port::{AppendResult, Claim, RemoteCommand};
@@ -45,6 +46,11 @@ impl PlanningService {
     /// Answers what a plan waits for. Durable when it returns; a run that this process drives goes
     /// on, one that another drives is told, and one that nobody drives goes on when it is executed.
     pub async fn answer(&self, id: PlanId, answer: PersonsAnswer) -> Result<Answered, Error> {
+        let service = self.clone();
+        to_its_end(async move { service.decide(id, answer).await }).await
+    }
+
+    async fn decide(&self, id: PlanId, answer: PersonsAnswer) -> Result<Answered, Error> {
         let _turn = self.inner.starting.turn(id).await;
         let history = self.read_history(id).await?;
         let run = history.run();

@@ -12,6 +12,9 @@ use l05_core::plan::Plan;
 /// How many tasks the kept plans may have together: some 50 MB at most.
 const TASKS_MAX: usize = 25_000;
 
+/// So many names more than plans are put up with.
+const ORDER_SLACK: usize = 64;
+
 #[derive(Default)]
 pub(super) struct RecentPlans {
     // Short and synchronous: never held across an await.
@@ -36,6 +39,11 @@ impl RecentPlans {
         kept.tasks += plan.graph().len();
         kept.order.push_back(plan.id());
         kept.plans.insert(plan.id(), plan.clone());
+        // Names of taken plans would gather beside one that nobody takes.
+        if kept.order.len() > 2 * kept.plans.len() + ORDER_SLACK {
+            let Kept { plans, order, .. } = &mut *kept;
+            order.retain(|id| plans.contains_key(id));
+        }
         while kept.tasks > TASKS_MAX {
             let Some(oldest) = kept.order.pop_front() else { break };
             if let Some(plan) = kept.plans.remove(&oldest) {
@@ -48,10 +56,6 @@ impl RecentPlans {
         let mut kept = self.kept.lock().expect("no code panics while it holds this lock");
         let plan = kept.plans.remove(&id)?;
         kept.tasks -= plan.graph().len();
-        // Names of taken plans would gather otherwise.
-        if kept.plans.is_empty() {
-            kept.order.clear();
-        }
         Some(plan)
     }
 }

@@ -62,6 +62,14 @@ impl Watcher {
         }
     }
 
+    /// The next event that is there already; `None` when there is no more yet.
+    pub async fn there(&mut self) -> Result<Option<PublicEvent>, Error> {
+        if self.ready.is_empty() {
+            self.read().await?;
+        }
+        Ok(self.ready.pop_front())
+    }
+
     /// Reads what is new; whether there was anything.
     async fn read(&mut self) -> Result<bool, Error> {
         let next = Sequence(self.history.run().sequence().0 + 1);

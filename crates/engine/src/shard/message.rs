@@ -92,6 +92,8 @@ pub struct Turn {
     pub replies: Vec<Reply>,
     /// Runs to be folded from the journal again and given back with [`Input::Open`].
     pub reload: Vec<PlanId>,
+    /// Runs that the store will not go on with: what it reads and what it takes contradict each other.
+    pub broken: Vec<PlanId>,
     /// When to poll again even if nothing arrives.
     pub wake_at: Option<Timestamp>,
     /// What large runs left behind, to be dropped where it holds nobody up: that of 100,000 tasks takes

@@ -1,6 +1,6 @@
 //! Who there is to do the work: agents with their heartbeats and loads, and who has gone silent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use l05_core::agent::{Agent, AgentStatus};
@@ -21,6 +21,8 @@ pub(super) struct Roster {
     crew: Crew,
     /// When each registered agent was last heard of; this process is not among them.
     heard: BTreeMap<String, Timestamp>,
+    /// Those that were told to end what they have and take nothing new.
+    draining: BTreeSet<String>,
     heartbeat_millis: u64,
     /// What changed since it was last asked: who is there and what they are.
     changed: bool,
@@ -59,6 +61,7 @@ impl Roster {
         Roster {
             crew,
             heard: BTreeMap::new(),
+            draining: BTreeSet::new(),
             heartbeat_millis,
             changed: true,
             freed: false,
@@ -100,6 +103,7 @@ impl Roster {
             AgentInput::Registered(mut agent) => {
                 self.forget_gone(now);
                 agent.status = AgentStatus::Available;
+                self.draining.remove(&agent.agent_id);
                 self.heard.insert(agent.agent_id.clone(), now);
                 self.crew.put(*agent);
                 (self.changed, self.freed) = (true, true);
@@ -110,7 +114,10 @@ impl Roster {
                 let mut agent = self.crew.get(&agent_id)?.agent.clone();
                 // It was given up, and lives.
                 if agent.status == AgentStatus::Offline {
-                    agent.status = AgentStatus::Available;
+                    agent.status = match self.draining.contains(&agent_id) {
+                        true => AgentStatus::Draining,
+                        false => AgentStatus::Available,
+                    };
                     (self.changed, self.freed) = (true, true);
                 }
                 agent.current_load = load.unwrap_or(agent.current_load).min(100);
@@ -118,10 +125,12 @@ impl Roster {
             }
             AgentInput::Drained(id) => {
                 self.crew.set_status(&id, AgentStatus::Draining);
+                self.draining.insert(id);
                 self.changed = true;
             }
             AgentInput::Left(id) => {
                 self.heard.remove(&id)?;
+                self.draining.remove(&id);
                 // Forgotten when its attempts have gone elsewhere.
                 self.crew.set_status(&id, AgentStatus::Offline);
                 self.changed = true;
@@ -133,19 +142,23 @@ impl Roster {
 
     /// Forgets those that have left and those silent for very long, once their attempts are elsewhere.
     fn forget_gone(&mut self, now: Timestamp) {
+        let is_silent = |member: &&Member| member.agent.status == AgentStatus::Offline;
         let is_gone = |member: &&Member| match self.heard.get(&member.agent.agent_id) {
             Some(heard) => now.millis_since(*heard) >= FORGOTTEN_AFTER_MILLIS,
-            None => self.has_left(member),
+            // It has said that it left.
+            None => true,
         };
         let members = self.crew.members().iter();
         let gone: Vec<String> = members
             .filter(|member| member.running() == 0)
+            .filter(is_silent)
             .filter(is_gone)
             .map(|member| member.agent.agent_id.clone())
             .collect();
         for id in &gone {
             self.crew.remove(id);
             self.heard.remove(id);
+            self.draining.remove(id);
         }
     }
 

@@ -48,9 +48,15 @@ pub(super) struct Slot {
     moved_at: Timestamp,
     /// What agents had of it before the append that is on its way, where agents are counted.
     pub(super) durable_loads: Vec<(Arc<str>, u32)>,
+    /// How often the store said in a row that the journal goes on elsewhere than this run.
+    disagreed: u32,
     /// Inputs that were decided once already, under an append that failed. They go first.
     again: VecDeque<Answered>,
 }
+
+/// How often a run is folded from the journal again because its next place there is taken. Once is what
+/// an append does of which nothing was known; a store that says so each time contradicts itself.
+const DISAGREED_MAX: u32 = 5;
 
 /// When a record has so many bytes of large outputs, further reports wait for the next.
 const BLOB_BYTES_MAX: usize = 32 << 20;
@@ -90,6 +96,7 @@ impl Slot {
             launches: 0,
             moved_at: Timestamp(0),
             durable_loads: Vec::new(),
+            disagreed: 0,
             again: VecDeque::new(),
         }
     }
@@ -292,6 +299,7 @@ impl Slot {
             return (Vec::new(), Vec::new());
         };
         self.durable_loads.clear();
+        self.disagreed = 0;
         for (queued, _) in &inputs {
             if let Command::Report { task, attempt, .. } = &queued.command {
                 self.started.remove(&(*task, *attempt));
@@ -304,6 +312,12 @@ impl Slot {
     }
 
     /// Nothing is known of the append: the state is worthless, the inputs are not.
+    /// The store refused the sequence; whether reading the journal again will not help any more.
+    pub(super) fn disagree(&mut self) -> bool {
+        self.disagreed += 1;
+        self.disagreed > DISAGREED_MAX
+    }
+
     pub(super) fn lose(&mut self) {
         if let State::Appending { inputs, .. } = std::mem::replace(&mut self.state, State::Lost) {
             self.again = inputs.into();
@@ -318,6 +332,8 @@ impl Slot {
         self.state = State::Idle;
         self.wake_at = None;
         self.durable_loads.clear();
+        // Who asked while it was lost has not been told.
+        self.waiting_told = false;
         if self.is_to_be_adopted() {
             return Vec::new();
         }

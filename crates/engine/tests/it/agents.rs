@@ -7,13 +7,13 @@ use l05_core::ErrorCode;
 use l05_core::agent::{Agent, AgentStatus};
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::{PlanDocument, PlanStatus};
-use l05_core::run::event::TaskError;
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
-use l05_engine::port::{BoxFuture, Executed, Executor, ManualClock, ToolCall};
+use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ManualClock, ToolCall};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::faulty::FaultyStore;
 use crate::workload::{Script, ScriptedTools, plan, task};
 
 const HEARTBEAT: Duration = Duration::from_millis(40);
@@ -38,7 +38,7 @@ impl Executor for Hands {
         Vec::new()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         self.called
             .send((call.idempotency_key(), call.instructions.unwrap_or_default().to_string()))
             .unwrap();
@@ -137,6 +137,41 @@ async fn what_a_silent_agent_had_goes_to_another() {
     // Heard of again, it takes work again.
     service.heartbeat("did:key:first", None).await.unwrap();
     assert_eq!(status_of(&service, "did:key:first").await, Some(AgentStatus::Available));
+}
+
+/// Whenever the agent leaves, this process does the task once, in its own name.
+#[tokio::test]
+async fn what_was_placed_on_an_agent_that_leaves_is_not_begun_here_in_its_name() {
+    for yields in 0..160 {
+        let script = Arc::new(Script::default());
+        let store = Arc::new(FaultyStore { slow: true, ..FaultyStore::default() });
+        let tools = Arc::new(ScriptedTools(script.clone()));
+        let builder = PlanningService::builder().store(store).executor(tools);
+        let service = builder.build().unwrap();
+        let (hands, _calls) = hands(false);
+        service.register_agent(agent("did:key:a", &["tool:ok"]), hands).await.unwrap();
+        let id = service.accept(plan(&[task("t", "ok", &[]), task("u", "ok", &[])]), false);
+        let id = id.await.unwrap().plan.id();
+        service.execute(id).await.unwrap();
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
+        }
+        service.remove_agent("did:key:a").await.unwrap();
+        assert_eq!(service.wait(id).await.unwrap(), PlanStatus::Completed);
+        assert_eq!((script.calls("t"), script.calls("u")), (1, 1), "after {yields} yields");
+    }
+}
+
+#[tokio::test]
+async fn who_drains_goes_on_draining_after_a_silence() {
+    let service = service();
+    service.register_agent(agent("did:key:a", &["lang:en"]), hands(true).0).await.unwrap();
+    service.drain_agent("did:key:a").await.unwrap();
+    while status_of(&service, "did:key:a").await != Some(AgentStatus::Offline) {
+        tokio::time::sleep(HEARTBEAT / 4).await;
+    }
+    service.heartbeat("did:key:a", None).await.unwrap();
+    assert_eq!(status_of(&service, "did:key:a").await, Some(AgentStatus::Draining));
 }
 
 /// Agents that come under a new name each time do not pile up.

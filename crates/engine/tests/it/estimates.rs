@@ -6,12 +6,12 @@ use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::explain::Topic;
 use l05_core::resource::EstimateMethod;
-use l05_core::run::event::{TaskError, Usage};
+use l05_core::run::event::Usage;
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
 use l05_engine::memory::MemoryStore;
-use l05_engine::port::{BoxFuture, Executed, Executor, ManualClock, ToolCall};
+use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ManualClock, ToolCall};
 use serde_json::json;
 
 use crate::workload::{plan, task};
@@ -24,7 +24,7 @@ impl Executor for SlowTool {
         vec![ToolSpec::bare("slow")]
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         let spread = i64::from(call.plan.0.as_bytes()[15]) % 50;
         self.0.advance_millis(225 + spread);
         let usage = Usage { tokens: 1_175 + spread as u64, cost_usd: 0.012 };
@@ -138,7 +138,7 @@ async fn a_running_plan_has_a_forecast() {
             vec![ToolSpec::bare("hang")]
         }
 
-        fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+        fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
             Box::pin(std::future::pending())
         }
     }

@@ -9,15 +9,14 @@ use l05_core::catalog::ToolSpec;
 use l05_core::goal::Goal;
 use l05_core::id::{AgentDid, GoalId};
 use l05_core::plan::CacheHit;
-use l05_core::run::event::TaskError;
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
 use l05_engine::cache::{CacheRules, Invalidate};
 use l05_engine::decomposer::bulkhead::BulkheadSize;
 use l05_engine::decomposer::{Bulkheads, ModelRules};
 use l05_engine::port::{
-    BoxFuture, Executed, Executor, Finish, ManualClock, ModelAnswer, ModelError, ModelFailure,
-    ModelGateway, ModelIdentity, ModelRequest, ToolCall,
+    BoxFuture, Executed, Executor, Failure, Finish, ManualClock, ModelAnswer, ModelError,
+    ModelFailure, ModelGateway, ModelIdentity, ModelRequest, ToolCall,
 };
 use l05_engine::service::{Builder, PlanRequest, Planned, Strategy};
 use serde_json::json;
@@ -83,7 +82,7 @@ impl Executor for Nothing {
         vec![ToolSpec::bare(self.0)]
     }
 
-    fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         Box::pin(async { Ok(json!({}).into()) })
     }
 }

@@ -239,6 +239,42 @@ async fn what_crashes_in_evaluating_fails_its_task_only() {
     assert_eq!(ends, expected.map(|(id, code)| (id.to_owned(), code.to_owned())));
 }
 
+/// An answer that breaks its schema has been paid for all the same, each time.
+#[tokio::test]
+async fn what_a_failed_attempt_used_counts() {
+    let (service, script) = service();
+    let mut wrong = task("wrong", "costly", &[]);
+    wrong["output_schema"] = json!({ "type": "object", "required": ["right"] });
+    let result = run(&service, plan(&[wrong])).await;
+    assert_eq!(result.status, PlanStatus::Failed);
+    let calls = script.calls("wrong") as u64;
+    assert!(calls >= 1);
+    assert_eq!(result.usage.tokens, 100 * calls, "{result:?}");
+    assert!((result.usage.cost_usd - 0.5 * calls as f64).abs() < 1e-9, "{result:?}");
+}
+
+/// A caller that gives up takes nothing along that is half done.
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_no_run_that_nobody_drives() {
+    for polls in 1..12 {
+        let store = Arc::new(FaultyStore { slow: true, ..FaultyStore::default() });
+        let tools = Arc::new(ScriptedTools(Arc::default()));
+        let service = PlanningService::builder().store(store).executor(tools).build().unwrap();
+        let id = service.accept(plan(&[task("a", "ok", &[])]), false).await.unwrap().plan.id();
+        let mut execute = Box::pin(service.execute(id));
+        for _ in 0..polls {
+            let _ = futures_util::poll!(&mut execute);
+            tokio::task::yield_now().await;
+        }
+        drop(execute);
+        let limit = Instant::now() + Duration::from_secs(10);
+        while service.status(id).await.unwrap().status != PlanStatus::Completed {
+            assert!(Instant::now() < limit, "given up after {polls} polls");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// What a large run has to say is decided over many turns; a small one's next step waits for one or
 /// two of them.
 #[tokio::test]

@@ -87,7 +87,7 @@ fn completed(plan: &Plan, task: u32) -> Input {
         task: TaskIndex(task),
         attempt: Attempt(1),
         outcome: Outcome::Completed(Output::Inline(Arc::new(json!(task)))),
-        usage: Usage::default(),
+        usage: Some(Usage::default()),
     };
     command(plan, report, None)
 }
@@ -353,6 +353,26 @@ fn a_flood_of_reports_leaves_a_turn_to_others() {
     shard.appended(Some(&[AppendResult::Appended; 2]));
     assert_eq!(settle(&mut shard), [(small.id(), 1)]);
     assert_eq!(shard.durable(large.id()).unwrap().left(), 300, "nothing is lost on the way");
+}
+
+/// A store whose journal and whose next place in it contradict each other is not asked for ever.
+#[test]
+fn a_store_that_contradicts_itself_is_given_up() {
+    let plan = two_steps(1);
+    let mut shard = Shard::new(Rules::room(10));
+    open(&mut shard, &plan, &[]);
+    shard.handle(start(&plan, 1));
+    for _ in 0..20 {
+        shard.poll(NOW);
+        shard.appended(Some(&[AppendResult::Refused(Refusal::WrongSequence)]));
+        let turn = shard.poll(NOW);
+        if turn.broken == [plan.id()] {
+            return;
+        }
+        assert_eq!(turn.reload, [plan.id()]);
+        open(&mut shard, &plan, &[]);
+    }
+    panic!("it is asked again and again");
 }
 
 #[test]

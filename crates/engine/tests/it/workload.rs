@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
-use l05_core::run::event::TaskError;
-use l05_engine::port::{BoxFuture, Executed, Executor, ToolCall};
+use l05_core::run::event::{TaskError, Usage};
+use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
 use serde_json::{Value, json};
 
 /// Tools whose behaviour the inputs say; counts every call by task.
@@ -44,18 +44,24 @@ pub(crate) struct ScriptedTools(pub(crate) Arc<Script>);
 impl Executor for ScriptedTools {
     fn tools(&self) -> Vec<ToolSpec> {
         let tool = |name: &str| ToolSpec::bare(name);
-        ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep", "large"].map(tool).into()
+        ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep", "large", "costly"]
+            .map(tool)
+            .into()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         let script = self.0.clone();
         let task = call.task_id.to_string();
         let count = script.begin(&task);
         Box::pin(async move {
             let failed = |is_final| {
                 let message = "scripted".to_owned();
-                Err(TaskError { code: ErrorCode::TASK_FAILED, message, is_final })
+                Err(Failure::from(TaskError { code: ErrorCode::TASK_FAILED, message, is_final }))
             };
+            if &*call.tool == "costly" {
+                let usage = Usage { tokens: 100, cost_usd: 0.5 };
+                return Ok(Executed { output: json!({ "wrong": count }), usage });
+            }
             let result = match &*call.tool {
                 "fail_once" if count == 1 => failed(false),
                 "fail" => failed(true),

@@ -192,7 +192,8 @@ impl World {
 
     fn poll(&mut self, who: usize) {
         let turn = self.processes[who].shard.poll(self.now);
-        let Turn { append, actions, replies, reload, wake_at, left_behind: _ } = turn;
+        let Turn { append, actions, replies, reload, broken, wake_at, left_behind: _ } = turn;
+        assert!(broken.is_empty(), "the simulated journal does not contradict itself");
         for (ticket, answer) in replies {
             if let Some((plan, promise)) = self.promises.remove(&ticket.0)
                 && answer.is_ok()
@@ -375,7 +376,7 @@ impl World {
             2 => Outcome::Failed(failure(ErrorCode::INPUT_MISSING)),
             _ => Outcome::Completed(Output::Inline(Arc::new(json!(attempt.0)))),
         };
-        let report = Command::Report { task, attempt, outcome, usage };
+        let report = Command::Report { task, attempt, outcome, usage: Some(usage) };
         if self.chance.one_in(6) {
             self.report(who, plan, report.clone(), launch);
         }
@@ -399,7 +400,7 @@ impl World {
         let attempt = Attempt(if last > 1 { last - 1 } else { 40 });
         let outcome = Outcome::Completed(Output::Inline(Arc::new(json!("stray"))));
         let usage = Usage { tokens: 1_000_000, cost_usd: 0.0 };
-        self.send(who, plan, Command::Report { task, attempt, outcome, usage }, None);
+        self.send(who, plan, Command::Report { task, attempt, outcome, usage: Some(usage) }, None);
     }
 
     // Owners.

@@ -1,9 +1,8 @@
 //! What `run`, `execute` and `retry` show until their run has ended, whoever drives it by then.
 
-use std::cell::Cell;
-
 use l05_core::id::PlanId;
 use l05_core::plan::PlanStatus;
+use l05_core::run::public::PublicEvent;
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::report::PlanResult;
@@ -30,37 +29,11 @@ pub(super) async fn follow(
     id: PlanId,
     yes: bool,
 ) -> Result<Exit, Error> {
-    let mut progress: Option<Progress> = None;
-    // A second watcher of the same run begins before what the first has shown.
-    let shown_up_to: Cell<Option<u64>> = Cell::new(None);
+    let mut shown = Shown { progress: None, up_to: None };
     let mut driver = Driver::Here;
     loop {
-        let mut watcher = service.watch(id).await?;
-        let shown = progress
-            .get_or_insert_with(|| Progress::new(context.output, watcher.history().run().plan()));
-        let show = async {
-            while let Some(event) = watcher.next().await? {
-                if shown_up_to.get().is_none_or(|seen| event.seq > seen) {
-                    shown.show(&event);
-                    shown_up_to.set(Some(event.seq));
-                }
-            }
-            Ok::<_, Error>(())
-        };
-        let stands = async {
-            match driver {
-                Driver::Here => {
-                    let (status, ()) = tokio::try_join!(until_it_stands(service, id), show)?;
-                    Ok::<_, Error>(status)
-                }
-                Driver::Elsewhere => {
-                    show.await?;
-                    Ok(service.status(id).await?.status)
-                }
-            }
-        };
         let stood = tokio::select! {
-            stood = stands => Some(stood),
+            stood = stand(context, service, id, driver, &mut shown) => Some(stood),
             () = told_to_stop() => None,
         };
         shown.finish();
@@ -72,33 +45,112 @@ pub(super) async fn follow(
             }
             Some(stood) => stood?,
         };
-        if !is_over(status) {
-            match settle(context, service, id, yes).await? {
-                Next::GoOn if is_over(service.status(id).await?.status) => {}
-                Next::GoOn => {
-                    driver = match service.execute(id).await {
-                        Ok(()) => Driver::Here,
-                        Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {
-                            elsewhere(context, &error)
-                        }
-                        Err(error) => return Err(error),
-                    };
-                    continue;
-                }
-                Next::Wait => {
-                    let result = service.result(id).await?;
-                    service.shutdown().await;
-                    context.output.result(&result, summary);
-                    return Ok(Exit::Waiting);
-                }
-            }
+        if is_over(status) {
+            return result(context, service, id).await;
         }
-        let result = service.result(id).await?;
-        service.shutdown().await;
-        let completed = result.status == PlanStatus::Completed;
-        context.output.result(&result, summary);
-        return Ok(if completed { Exit::Done } else { Exit::PlanFailed });
+        let settled = tokio::select! {
+            settled = settle(context, service, id, yes) => settled,
+            // The question stays open.
+            () = told_to_stop() => {
+                context.output.note(&format!("nothing was answered; `l05 execute {id}` asks again"));
+                service.shutdown().await;
+                return Ok(Exit::Interrupted);
+            }
+        };
+        match settled {
+            Ok(Next::GoOn) => driver = go_on(context, service, id).await?,
+            Ok(Next::Wait) => {
+                let result = service.result(id).await?;
+                service.shutdown().await;
+                context.output.result(&result, summary);
+                return Ok(Exit::Waiting);
+            }
+            // Somebody else was quicker with an answer: what is open now is looked at again.
+            Err(error) if is_of_another(&error) => driver = go_on(context, service, id).await?,
+            Err(error) => return Err(error),
+        }
     }
+}
+
+/// What has been shown of the run: a second watcher begins before that.
+struct Shown {
+    progress: Option<Progress>,
+    up_to: Option<u64>,
+}
+
+impl Shown {
+    fn show(&mut self, event: &PublicEvent) {
+        if self.up_to.is_none_or(|seen| event.seq > seen) {
+            self.progress.iter_mut().for_each(|progress| progress.show(event));
+            self.up_to = Some(event.seq);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.progress.iter_mut().for_each(Progress::finish);
+    }
+}
+
+/// Shows what happens until the run has ended or waits for people; its status then.
+async fn stand(
+    context: &Context,
+    service: &PlanningService,
+    id: PlanId,
+    driver: Driver,
+    shown: &mut Shown,
+) -> Result<PlanStatus, Error> {
+    let mut watcher = service.watch(id).await?;
+    let plan = watcher.history().run().plan().clone();
+    shown.progress.get_or_insert_with(|| Progress::new(context.output, &plan));
+    let watch = async {
+        while let Some(event) = watcher.next().await? {
+            shown.show(&event);
+        }
+        Ok::<_, Error>(())
+    };
+    if driver == Driver::Elsewhere {
+        watch.await?;
+        return Ok(service.status(id).await?.status);
+    }
+    let mut stands = std::pin::pin!(until_it_stands(service, id));
+    let status = tokio::select! {
+        status = &mut stands => status?,
+        watched = watch => {
+            watched?;
+            stands.await?
+        }
+    };
+    // Not until nobody drives it: somebody else may do so from here on.
+    while let Some(event) = watcher.there().await? {
+        shown.show(&event);
+    }
+    Ok(status)
+}
+
+/// Takes the run up again after answers, unless somebody else has.
+async fn go_on(context: &Context, service: &PlanningService, id: PlanId) -> Result<Driver, Error> {
+    if is_over(service.status(id).await?.status) {
+        return Ok(Driver::Elsewhere);
+    }
+    match service.execute(id).await {
+        Ok(()) => Ok(Driver::Here),
+        Err(error) if error.code == ErrorCode::VERSION_CONFLICT => Ok(elsewhere(context, &error)),
+        // It ended between the two.
+        Err(_) if is_over(service.status(id).await?.status) => Ok(Driver::Elsewhere),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_of_another(error: &Error) -> bool {
+    matches!(error.code, ErrorCode::VERSION_CONFLICT | ErrorCode::STATE_TRANSITION_INVALID)
+}
+
+async fn result(context: &Context, service: &PlanningService, id: PlanId) -> Result<Exit, Error> {
+    let result = service.result(id).await?;
+    service.shutdown().await;
+    let completed = result.status == PlanStatus::Completed;
+    context.output.result(&result, summary);
+    Ok(if completed { Exit::Done } else { Exit::PlanFailed })
 }
 
 fn elsewhere(context: &Context, error: &Error) -> Driver {

@@ -121,6 +121,38 @@ fn a_fan_out_gives_its_results_in_order() {
     assert_eq!(names, ["list", "each", "each[0]", "each[1]", "each[2]", "all"]);
 }
 
+/// A worker that takes the run up as soon as it is let go of changes nothing for whoever waits here.
+#[test]
+fn waiting_ends_beside_a_worker_too() {
+    let sandbox = Sandbox::new();
+    let worker = sandbox.spawn(&["worker"]);
+    for n in 0..6 {
+        let gated =
+            GATED.replace("draft", &format!("draft{n}")).replace("public", &format!("p{n}"));
+        sandbox.write("plan.yaml", &gated);
+        assert_eq!(sandbox.run(&["execute", "plan.yaml"]).code, 6);
+    }
+    drop(worker);
+}
+
+/// Ctrl-C at the question is no answer.
+#[test]
+fn a_question_that_is_left_stays_open() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", GATED);
+    let log = std::fs::File::create(sandbox.work().join("terminal.log")).unwrap();
+    let mut child = sandbox.in_terminal("execute plan.yaml").stdout(log).spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let terminal = Running::of(child);
+    wait_for("the question", || sandbox.read("terminal.log").contains("Go on?").then_some(()));
+    keys.write_all(b"\x03").unwrap();
+    assert_eq!(terminal.wait(), 130, "{}", sandbox.read("terminal.log"));
+    assert!(sandbox.read("terminal.log").contains("nothing was answered"));
+    let id = sandbox.newest_plan().unwrap();
+    let (_, status) = sandbox.json(&["status", &id]);
+    assert_eq!(status["waiting_for"][0]["task_id"], "ask", "{status}");
+}
+
 /// At a terminal, while the question stands there, somebody answers it elsewhere and a worker takes
 /// the run up: the terminal follows it to its end.
 #[test]

@@ -44,8 +44,7 @@ impl l05_engine::port::Executor for Waits {
     fn execute(
         &self,
         _: l05_engine::port::ToolCall,
-    ) -> BoxFuture<'static, Result<l05_engine::port::Executed, l05_core::run::event::TaskError>>
-    {
+    ) -> BoxFuture<'static, Result<l05_engine::port::Executed, l05_engine::port::Failure>> {
         Box::pin(async { Ok(json!({}).into()) })
     }
 }

@@ -17,7 +17,7 @@ use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_core::run::event::{TaskError, Usage};
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
-use l05_engine::port::{BoxFuture, Executed, Executor, ToolCall};
+use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
 use l05_engine::service::PersonsAnswer;
 use l05_store::SqliteStore;
 use rusqlite::{Connection, params};
@@ -81,11 +81,11 @@ impl Executor for Tools {
         ["ok", "fail", "fail_once", "hang", "slow", "large", "costly"].map(ToolSpec::bare).into()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, TaskError>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
         Box::pin(async move {
             let failed = |is_final| {
                 let (code, message) = (ErrorCode::TASK_FAILED, "scripted".to_owned());
-                Err(TaskError { code, message, is_final })
+                Err(Failure::from(TaskError { code, message, is_final }))
             };
             match &*call.tool {
                 "fail" => failed(true),

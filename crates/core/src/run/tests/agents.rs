@@ -74,7 +74,7 @@ fn strategies_choose_differently() {
         bench.in_flight.retain(|(task, _)| *task != q);
         let attempt = Attempt(1);
         let (outcome, usage) = (done(&json!(1)), Usage::default());
-        bench.send(Command::Report { task: q, attempt, outcome, usage });
+        bench.send(Command::Report { task: q, attempt, outcome, usage: Some(usage) });
         assert_eq!(format!("{first} | {}", in_flight(&bench)), expected, "{routing}");
     };
     check(RoutingStrategy::RoundRobin, "p#1@a q#1@b | p#1@a r#1@a");
@@ -154,7 +154,7 @@ fn a_retry_goes_to_somebody_else() {
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     let first = bench.run.agent(task).clone();
     let (outcome, usage) = (fails(ErrorCode::AGENT_CRASHED), Usage::default());
-    bench.send(Command::Report { task, attempt, outcome, usage });
+    bench.send(Command::Report { task, attempt, outcome, usage: Some(usage) });
     bench.now = bench.run.wake_at().unwrap();
     bench.send(Command::Wake);
     assert_eq!(bench.run.attempt(task), Attempt(2));

@@ -55,7 +55,7 @@ fn a_run_without_room_stands_still() {
         task: TaskIndex(0),
         attempt: Attempt(1),
         outcome: done(&json!(1)),
-        usage: Usage::default(),
+        usage: Some(Usage::default()),
     };
     // The process has no room for the second.
     bench.run.handle(first, bench.now, Terms::room(0)).unwrap();
