@@ -83,11 +83,23 @@ impl TemplateLibrary {
 
     /// The places of the patterns that may match.
     fn candidates(&self, goal: &str) -> Vec<usize> {
-        let texts = || self.patterns.iter().map(|(_, pattern)| pattern.text());
-        match self.set.get_or_init(|| CoarseSet::new(texts()).ok()) {
-            Some(set) => set.candidates(goal).collect(),
-            None => (0..self.patterns.len()).collect(),
+        self.make_ready();
+        match self.set.get() {
+            Some(Some(set)) => set.candidates(goal).collect(),
+            Some(None) | None => (0..self.patterns.len()).collect(),
         }
+    }
+
+    /// Whether the set of all patterns has been built; the first [`TemplateLibrary::find`] does it.
+    pub fn is_ready(&self) -> bool {
+        self.set.get().is_some()
+    }
+
+    /// Builds the set: some milliseconds for a dozen templates, longer than a caller should be kept
+    /// from other work for a thousand.
+    pub fn make_ready(&self) {
+        let texts = || self.patterns.iter().map(|(_, pattern)| pattern.text());
+        self.set.get_or_init(|| CoarseSet::new(texts()).ok());
     }
 
     /// All templates, by id.

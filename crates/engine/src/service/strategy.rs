@@ -7,8 +7,8 @@ use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use serde_json::{Value, json};
 
-use super::PlanningService;
 use super::planning::{PlanRequest, Strategy};
+use super::{PlanningService, aside};
 use crate::decomposer::ModelPlan;
 
 /// How many near misses an error names.
@@ -137,6 +137,10 @@ impl PlanningService {
 
     async fn matches(&self, request: &PlanRequest) -> Result<Vec<Match<'_>>, Error> {
         let _place = self.inner.matcher.enter(self.now()).await?;
+        if !self.inner.templates.is_ready() {
+            let templates = self.inner.templates.clone();
+            aside(true, move || templates.make_ready()).await;
+        }
         Ok(self.inner.templates.find(&request.goal.goal_text, &request.inputs))
     }
 

@@ -152,11 +152,14 @@ async fn what_was_placed_on_an_agent_that_leaves_is_not_begun_here_in_its_name()
         service.register_agent(agent("did:key:a", &["tool:ok"]), hands).await.unwrap();
         let id = service.accept(plan(&[task("t", "ok", &[]), task("u", "ok", &[])]), false);
         let id = id.await.unwrap().plan.id();
-        service.execute(id).await.unwrap();
-        for _ in 0..yields {
-            tokio::task::yield_now().await;
-        }
-        service.remove_agent("did:key:a").await.unwrap();
+        let leave = async {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            service.remove_agent("did:key:a").await
+        };
+        let (executed, left) = tokio::join!(service.execute(id), leave);
+        executed.and(left).unwrap();
         assert_eq!(service.wait(id).await.unwrap(), PlanStatus::Completed);
         assert_eq!((script.calls("t"), script.calls("u")), (1, 1), "after {yields} yields");
     }

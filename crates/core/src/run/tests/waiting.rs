@@ -208,6 +208,7 @@ fn what_would_break_the_budget_is_not_started() {
     bench.send(Command::Start { from: Rerun::Fresh });
     // Two reserve 100 each; the third waits for what they give back.
     assert_eq!((bench.run.running(), bench.run.reserved().tokens), (2, 200));
+    assert!(!bench.run.wants_room(), "the process has room; nobody else is to give way for it");
     bench.usage = Usage { tokens: 90, cost_usd: 0.0 };
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
@@ -225,6 +226,20 @@ fn what_would_break_the_budget_is_not_started() {
         bench.statuses(),
         "FAILED (partial) a:COMPLETED b:COMPLETED c:CANCELLED free:CANCELLED"
     );
+}
+
+/// What a call used that broke off or crashed nobody knows: it may have been all that was reserved.
+#[test]
+fn a_failure_without_a_usage_keeps_what_it_had_reserved() {
+    let document =
+        json!({"goal": "x", "tasks": [costly("a", &[])], "constraints": {"token_budget": 350}});
+    let mut bench = Bench::new(&document);
+    bench.send(Command::Start { from: Rerun::Fresh });
+    let (task, attempt) = bench.in_flight.pop_front().unwrap();
+    let outcome = fails(ErrorCode::MODEL_ANSWER_MALFORMED);
+    bench.send(Command::Report { task, attempt, outcome, usage: None });
+    assert_eq!((bench.run.reserved().tokens, bench.run.charged().tokens), (0, 100));
+    assert_eq!(bench.run.spent().tokens, 0, "what is known is told apart from what may be");
 }
 
 #[test]
