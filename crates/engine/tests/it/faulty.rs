@@ -20,6 +20,8 @@ pub(crate) struct FaultyStore {
     pub(crate) durable: bool,
     /// Large outputs cannot be read: it crashes.
     pub(crate) crashes: bool,
+    /// Large outputs come back damaged.
+    pub(crate) garbled: bool,
     /// Appends take a while, as on a disk: others run meanwhile.
     pub(crate) slow: bool,
     /// Whose records each batch had.
@@ -53,6 +55,9 @@ impl Journal for FaultyStore {
     }
     fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
         assert!(!self.crashes, "scripted");
+        if self.garbled {
+            return Box::pin(async { Ok(b"{".to_vec()) });
+        }
         self.inner.blob(plan, sha256)
     }
     fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {

@@ -239,6 +239,52 @@ async fn what_crashes_in_evaluating_fails_its_task_only() {
     assert_eq!(ends, expected.map(|(id, code)| (id.to_owned(), code.to_owned())));
 }
 
+/// What can be known only when the values are there: each misfit fails its task with a code and says
+/// where.
+#[tokio::test]
+async fn values_that_do_not_fit_are_told_at_run_time() {
+    let store = Arc::new(FaultyStore { garbled: true, ..FaultyStore::default() });
+    let tools = Arc::new(ScriptedTools(Arc::default()));
+    let service = PlanningService::builder().store(store).executor(tools).build().unwrap();
+    let number = json!({ "type": "object", "properties": { "v": { "type": "integer" } } });
+    let with_v = |id: &str, v: &str, more: Value| {
+        let mut task =
+            json!({ "id": id, "tool": "ok", "inputs": { "v": v }, "retry": { "max_retries": 0 } });
+        task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        task
+    };
+    let over = |list: &str| json!({ "for_each": { "in": list, "max_items": 3 } });
+    let tasks = [
+        task("a", "ok", &[]),
+        json!({ "id": "large", "tool": "large" }),
+        with_v("kind", "$[a].output.task", json!({ "input_schema": number })),
+        with_v("absent", "$[a].output.nothing", json!({})),
+        with_v("no-list", "$[item]", over("$[a].output.task")),
+        with_v("damaged", "$[large].output.text", json!({})),
+        with_v("items", "${[index]}: $[item]", over("$[a].output.inputs.none")),
+    ];
+    let id = service.accept(plan(&tasks), false).await.unwrap().plan.id();
+    service.execute(id).await.unwrap();
+    assert_eq!(service.wait(id).await.unwrap(), PlanStatus::Failed);
+    let status = service.status(id).await.unwrap();
+    let said: Vec<String> = status
+        .tasks
+        .iter()
+        .filter_map(|task| task.error.as_ref().map(|e| format!("{} {}", e.code, e.message)))
+        .collect();
+    let expected = [
+        "E5602 the task's input_schema refuses the input at `/v`: \"a\" is not of type \"integer\"",
+        "E5404 `$[a].output.nothing` finds nothing at `.nothing`; there is task, inputs",
+        "E5602 `$[a].output.task` is not a list",
+        "E5401 an input cannot be read: output",
+        "E5404 `$[a].output.inputs.none` finds nothing at `.none`",
+    ];
+    assert_eq!(said.len(), expected.len(), "{said:?}");
+    for (said, expected) in said.iter().zip(expected) {
+        assert!(said.starts_with(expected), "{said}");
+    }
+}
+
 /// An answer that breaks its schema has been paid for all the same, each time.
 #[tokio::test]
 async fn what_a_failed_attempt_used_counts() {
