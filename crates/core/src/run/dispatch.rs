@@ -1,6 +1,6 @@
 //! Which ready task goes out next, and to whom.
 
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::budget::{Amounts, Shortage};
@@ -37,13 +37,15 @@ impl Run {
             self.queues.entry(ask).or_default().push(next);
         }
         let mut queues = std::mem::take(&mut self.queues);
+        let loads: HashMap<&str, u32> =
+            self.agent_loads().map(|(id, load)| (&**id, load)).collect();
         let mut best: Option<(ReadyTask, TaskIndex, Placed)> = None;
         for (ask, queue) in &mut queues {
             let Some(next) = self.first_due(queue, now) else { continue };
             if best.as_ref().is_some_and(|(other, ..)| *other > next) {
                 continue;
             }
-            match self.place(crew, next.task.0) {
+            match self.place(crew, &loads, next.task.0) {
                 Placed::Busy => {}
                 placed @ (Placed::On(_) | Placed::Nobody(_)) => best = Some((next, *ask, placed)),
             }
@@ -72,10 +74,9 @@ impl Run {
         None
     }
 
-    fn place(&self, crew: &Crew, task: TaskIndex) -> Placed {
-        let loads = |agent: &str| {
-            self.agent_loads().find(|(id, _)| &***id == agent).map_or(0, |(_, load)| load)
-        };
+    /// `loads` is what the agents have of this run.
+    fn place(&self, crew: &Crew, loads: &HashMap<&str, u32>, task: TaskIndex) -> Placed {
+        let loads = |agent: &str| loads.get(agent).copied().unwrap_or(0);
         let graph = self.plan.graph();
         let needs = graph.edges_in(self.origin(task));
         let related = |agent: &str| {

@@ -1,6 +1,6 @@
 //! Who there is to do the work: agents with their heartbeats and loads, and who has gone silent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use l05_core::agent::{Agent, AgentStatus};
@@ -214,10 +214,12 @@ impl Roster {
             return;
         }
         now.iter().for_each(|(agent, load)| self.crew.take(agent, *load));
-        let load_of = |loads: &[(Arc<str>, u32)], agent: &str| {
-            loads.iter().find(|(id, _)| &**id == agent).map_or(0, |(_, load)| *load)
-        };
-        self.freed |= before.iter().any(|(agent, load)| load_of(now, agent) < *load);
+        if self.freed || before.is_empty() {
+            return;
+        }
+        let now: HashMap<&str, u32> = now.iter().map(|(id, load)| (&**id, *load)).collect();
+        let has_less = |(agent, load): &(Arc<str>, u32)| now.get(&**agent).is_none_or(|n| n < load);
+        self.freed = before.iter().any(has_less);
     }
 
     /// Whether somebody came free since it was last asked.

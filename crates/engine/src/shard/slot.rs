@@ -137,9 +137,14 @@ impl Slot {
     pub(super) fn agent_loads(&self) -> Vec<(Arc<str>, u32)> {
         let mut loads: Vec<(Arc<str>, u32)> =
             self.run.agent_loads().map(|(agent, load)| (agent.clone(), load)).collect();
+        if self.durable_loads.is_empty() {
+            return loads;
+        }
+        let places: HashMap<Arc<str>, usize> =
+            loads.iter().enumerate().map(|(at, (agent, _))| (agent.clone(), at)).collect();
         for (agent, before) in &self.durable_loads {
-            match loads.iter_mut().find(|(id, _)| id == agent) {
-                Some((_, load)) => *load = (*load).max(*before),
+            match places.get(agent) {
+                Some(at) => loads[*at].1 = loads[*at].1.max(*before),
                 None => loads.push((agent.clone(), *before)),
             }
         }
