@@ -246,7 +246,7 @@ impl Driver {
                 self.shard.handle(Input::Close { plan, error: None });
                 self.stop_executors(plan);
                 // Somebody may have asked for its end meanwhile.
-                self.tell_end(plan, &Ended::Paused(not_driven(plan)));
+                self.tell_waiting(plan, &Ended::Paused(not_driven(plan)));
             }
             // It has begun to move: somebody answered meanwhile.
             Message::Park { plan, reply }
@@ -365,13 +365,15 @@ impl Driver {
         if !turn.left_behind.is_empty() {
             tokio::task::spawn_blocking(move || drop(turn.left_behind));
         }
+        let paused = !turn.broken.is_empty();
         for plan in turn.broken {
             let message = "the store refuses what follows the journal that it gives";
             self.pause(plan, &Error::new(ErrorCode::JOURNAL_CORRUPT, message));
         }
         self.lost.extend(turn.reload);
         if turn.append.is_empty() && self.lost.is_empty() {
-            return Next::At(turn.wake_at);
+            // Whoever asked something of a run that was paused here is told in the next turn.
+            return if paused { Next::AtOnce } else { Next::At(turn.wake_at) };
         }
         self.reload().await;
         if !turn.append.is_empty() {
@@ -380,10 +382,14 @@ impl Driver {
         Next::AtOnce
     }
 
-    fn tell_end(&mut self, plan: PlanId, ended: &Ended) {
+    fn tell_waiting(&mut self, plan: PlanId, ended: &Ended) {
         for reply in self.waiting.remove(&plan).unwrap_or_default() {
             let _ = reply.send(ended.clone());
         }
+    }
+
+    fn tell_end(&mut self, plan: PlanId, ended: &Ended) {
+        self.tell_waiting(plan, ended);
         if self.ended.len() == ENDED_MAX {
             self.ended.pop_front();
         }
@@ -440,11 +446,7 @@ impl Driver {
                     let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
                 });
             }
-            Action::Waiting(plan) => {
-                for reply in self.waiting.remove(&plan).unwrap_or_default() {
-                    let _ = reply.send(Ended::Waiting);
-                }
-            }
+            Action::Waiting(plan) => self.tell_waiting(plan, &Ended::Waiting),
             Action::Abandon { plan, task, attempt } => {
                 let running = self.running.get(&plan).and_then(|tasks| tasks.get(&task));
                 let launch = running.filter(|r| r.attempt == attempt).map(|r| r.launch);

@@ -203,8 +203,12 @@ impl Endpoint {
     }
 
     fn unsent(&self, error: &reqwest::Error) -> ModelError {
-        let kind =
-            if error.is_timeout() { ModelFailure::Timeout } else { ModelFailure::Unreachable };
+        // Once connected, the model may have begun, and what it used is not known.
+        let kind = match (error.is_timeout(), error.is_connect()) {
+            (_, true) => ModelFailure::Unreachable,
+            (true, false) => ModelFailure::Timeout,
+            (false, false) => ModelFailure::Unavailable,
+        };
         self.failed(kind, causes(error))
     }
 }

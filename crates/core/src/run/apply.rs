@@ -425,6 +425,8 @@ impl Run {
     pub(super) fn push_ready(&mut self, task: TaskIndex) {
         let rank_bits = self.plan.rank(self.origin(task)).to_bits();
         self.ready.push(ReadyTask { rank_bits, task: Reverse(task) });
+        // It may need less than what waits.
+        self.lacks_budget = false;
     }
 
     fn begin_cancel(

@@ -29,6 +29,8 @@ pub struct PersonsAnswer {
     pub reason: String,
     /// Which task it is about; none: the only thing that waits.
     pub task: Option<String>,
+    /// The very gate, where whoever asks knows it; it goes before `task`.
+    pub gate: Option<Gate>,
 }
 
 /// What became of an answer.
@@ -54,7 +56,10 @@ impl PlanningService {
         let _turn = self.inner.starting.turn(id).await;
         let history = self.read_history(id).await?;
         let run = history.run();
-        let gate = chosen(run, answer.task.as_deref())?;
+        let gate = match answer.gate {
+            Some(gate) => still_open(run, gate)?,
+            None => chosen(run, answer.task.as_deref())?,
+        };
         let about = name_of(run, gate);
         let PersonsAnswer { approve, by, reason, .. } = answer;
         let command = Command::Decide { gate, approve, by: by.clone(), reason: reason.clone() };
@@ -88,12 +93,6 @@ impl PlanningService {
         let history = self.read_history(id).await?;
         let run = history.run();
         Ok(run.open_gates().map(|open| (open, name_of(run, open.gate))).collect())
-    }
-
-    /// The task that a gate is about, as [`PersonsAnswer::task`] names it.
-    pub async fn gate_task(&self, id: PlanId, gate: Gate) -> Result<Option<String>, Error> {
-        let history = self.read_history(id).await?;
-        Ok(gate.task().map(|task| history.run().name(task)))
     }
 
     /// Lets go of a run that waits for people: its journal waits on, and any process may go on. False:
@@ -131,6 +130,15 @@ impl PlanningService {
             .suggest("look at its status and answer again")),
         }
     }
+}
+
+fn still_open(run: &Run, gate: Gate) -> Result<Gate, Error> {
+    if run.open_gates().any(|open| open.gate == gate) {
+        return Ok(gate);
+    }
+    let message = format!("{} waits for no approval any more", name_of(run, gate));
+    Err(Error::new(ErrorCode::STATE_TRANSITION_INVALID, message)
+        .suggest(format!("`l05 status {}` shows what waits", run.plan().id())))
 }
 
 /// The gate that an answer is about.

@@ -165,8 +165,8 @@ impl PlanningService {
         let ended = async {
             let run = fold(&*self.inner.journal, plan).await?;
             // What was in flight died with its process; adopting says so and ends the run. With
-            // nothing in flight the cancellation has ended it, and the adoption is refused.
-            let interrupted = run.status() == PlanStatus::Executing;
+            // nothing in flight the cancellation ends it.
+            let interrupted = run.status() == PlanStatus::Executing && run.running() > 0;
             let adopt = interrupted.then_some(Command::Adopt { epoch });
             self.inner.driver.open(run, epoch, std::iter::once(cancel).chain(adopt)).await
         };

@@ -124,7 +124,11 @@ impl Roster {
                 self.crew.put(agent);
             }
             AgentInput::Drained(id) => {
-                self.crew.set_status(&id, AgentStatus::Draining);
+                self.heard.get(&id)?;
+                // One that is silent has lost what it had; it drains when it is heard of again.
+                if self.crew.get(&id)?.agent.status != AgentStatus::Offline {
+                    self.crew.set_status(&id, AgentStatus::Draining);
+                }
                 self.draining.insert(id);
                 self.changed = true;
             }

@@ -316,13 +316,13 @@ impl Slot {
         (actions, replies(inputs))
     }
 
-    /// Nothing is known of the append: the state is worthless, the inputs are not.
     /// The store refused the sequence; whether reading the journal again will not help any more.
     pub(super) fn disagree(&mut self) -> bool {
         self.disagreed += 1;
         self.disagreed > DISAGREED_MAX
     }
 
+    /// Nothing is known of the append: the state is worthless, the inputs are not.
     pub(super) fn lose(&mut self) {
         if let State::Appending { inputs, .. } = std::mem::replace(&mut self.state, State::Lost) {
             self.again = inputs.into();

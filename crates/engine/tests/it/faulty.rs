@@ -8,7 +8,7 @@ use l05_core::run::record::Record;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
-    RemoteCommand, Renewal, StoreError, StoredPlan,
+    Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
 };
 
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(crate) struct FaultyStore {
     pub(crate) crashes: bool,
     /// Large outputs come back damaged.
     pub(crate) garbled: bool,
+    /// Says of every append that the journal goes on elsewhere.
+    pub(crate) contradicts: bool,
     /// Appends take a while, as on a disk: others run meanwhile.
     pub(crate) slow: bool,
     /// Whose records each batch had.
@@ -34,6 +36,10 @@ impl Journal for FaultyStore {
         batch: Vec<Arc<Record>>,
     ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>> {
         self.batches.lock().unwrap().push(batch.iter().map(|record| record.plan).collect());
+        if self.contradicts {
+            let refused = vec![AppendResult::Refused(Refusal::WrongSequence); batch.len()];
+            return Box::pin(async { Ok(refused) });
+        }
         let take_one = |n: u32| n.checked_sub(1);
         let fails =
             self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok();

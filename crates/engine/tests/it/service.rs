@@ -285,6 +285,17 @@ async fn values_that_do_not_fit_are_told_at_run_time() {
     }
 }
 
+#[tokio::test]
+async fn a_store_that_contradicts_itself_pauses_the_plan() {
+    let store = Arc::new(FaultyStore { contradicts: true, ..FaultyStore::default() });
+    let tools = Arc::new(ScriptedTools(Arc::default()));
+    let service = PlanningService::builder().store(store).executor(tools).build().unwrap();
+    let id = service.accept(plan(&[task("a", "ok", &[])]), false).await.unwrap().plan.id();
+    let begun = tokio::time::timeout(Duration::from_secs(10), service.execute(id)).await;
+    let error = begun.expect("an answer comes").unwrap_err();
+    assert_eq!(error.code, ErrorCode::JOURNAL_CORRUPT, "{error}");
+}
+
 /// An answer that breaks its schema has been paid for all the same, each time.
 #[tokio::test]
 async fn what_a_failed_attempt_used_counts() {

@@ -2,10 +2,10 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-use l05_core::Error;
 use l05_core::id::PlanId;
 use l05_core::run::event::Gate;
 use l05_core::run::gate::OpenGate;
+use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::service::PersonsAnswer;
 use serde_json::json;
@@ -39,7 +39,7 @@ pub(crate) async fn answer(
     let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let AnswerArgs { task, reason, .. } = args;
-    let answer = PersonsAnswer { approve, by: person(), reason, task };
+    let answer = PersonsAnswer { approve, by: person(), reason, task, gate: None };
     let answered = service.answer(id, answer).await?;
     service.shutdown().await;
     let word = if approve { "approved" } else { "rejected" };
@@ -88,14 +88,16 @@ pub(crate) async fn settle(
             tell_how(context, id, &open, &reasons);
             return Ok(Next::Wait);
         };
-        // Somebody else may have answered while it was asked.
-        if !service.open_gates(id).await?.iter().any(|(open, _)| open.gate == *gate) {
-            context.output.note(&format!("{about} was answered elsewhere meanwhile"));
-            continue;
+        let gate = Some(*gate);
+        let answer = PersonsAnswer { approve, by: person(), reason, task: None, gate };
+        match service.answer(id, answer).await {
+            Ok(_) => {}
+            // Somebody else has answered while it was asked here.
+            Err(error) if error.code == ErrorCode::STATE_TRANSITION_INVALID => {
+                context.output.note(&format!("{about} was answered elsewhere meanwhile"));
+            }
+            Err(error) => return Err(error),
         }
-        let task = service.gate_task(id, *gate).await?;
-        let answer = PersonsAnswer { approve, by: person(), reason, task };
-        service.answer(id, answer).await?;
     }
     Ok(Next::GoOn)
 }

@@ -29,7 +29,7 @@ pub(super) async fn follow(
     id: PlanId,
     yes: bool,
 ) -> Result<Exit, Error> {
-    let mut shown = Shown { progress: None, up_to: None };
+    let mut shown = Shown { progress: None, up_to: None, before: None };
     let mut driver = Driver::Here;
     loop {
         let stood = tokio::select! {
@@ -52,7 +52,7 @@ pub(super) async fn follow(
             settled = settle(context, service, id, yes) => settled,
             // The question stays open.
             () = told_to_stop() => {
-                context.output.note(&format!("nothing was answered; `l05 execute {id}` asks again"));
+                context.output.note(&format!("the question stays open; `l05 execute {id}` asks again"));
                 service.shutdown().await;
                 return Ok(Exit::Interrupted);
             }
@@ -65,22 +65,27 @@ pub(super) async fn follow(
                 context.output.result(&result, summary);
                 return Ok(Exit::Waiting);
             }
-            // Somebody else was quicker with an answer: what is open now is looked at again.
-            Err(error) if is_of_another(&error) => driver = go_on(context, service, id).await?,
+            // Somebody else was quicker: what is open now is looked at again.
+            Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {
+                driver = go_on(context, service, id).await?;
+            }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// What has been shown of the run: a second watcher begins before that.
+/// What has been shown of the run: each watcher begins before that.
 struct Shown {
     progress: Option<Progress>,
+    /// What this watcher has shown last, and what the ones before it have: several events share a
+    /// number.
     up_to: Option<u64>,
+    before: Option<u64>,
 }
 
 impl Shown {
     fn show(&mut self, event: &PublicEvent) {
-        if self.up_to.is_none_or(|seen| event.seq > seen) {
+        if self.before.is_none_or(|seen| event.seq > seen) {
             self.progress.iter_mut().for_each(|progress| progress.show(event));
             self.up_to = Some(event.seq);
         }
@@ -101,6 +106,7 @@ async fn stand(
 ) -> Result<PlanStatus, Error> {
     let mut watcher = service.watch(id).await?;
     let plan = watcher.history().run().plan().clone();
+    shown.before = shown.up_to;
     shown.progress.get_or_insert_with(|| Progress::new(context.output, &plan));
     let watch = async {
         while let Some(event) = watcher.next().await? {
@@ -139,10 +145,6 @@ async fn go_on(context: &Context, service: &PlanningService, id: PlanId) -> Resu
         Err(_) if is_over(service.status(id).await?.status) => Ok(Driver::Elsewhere),
         Err(error) => Err(error),
     }
-}
-
-fn is_of_another(error: &Error) -> bool {
-    matches!(error.code, ErrorCode::VERSION_CONFLICT | ErrorCode::STATE_TRANSITION_INVALID)
 }
 
 async fn result(context: &Context, service: &PlanningService, id: PlanId) -> Result<Exit, Error> {

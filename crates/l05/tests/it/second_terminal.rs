@@ -81,6 +81,48 @@ fn a_task_that_takes_much_longer_than_expected_is_told() {
     assert!(explained.stdout.contains("Attempt 1 of `slow` had taken"), "{explained:?}");
 }
 
+/// Each task has its line with its time, those too that end together with others.
+#[test]
+fn progress_tells_every_task() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "goal: x\ntasks:
+  - {id: slow, tool: time.wait, inputs: {seconds: 0.4}}
+  - {id: a, tool: fs.read, inputs: {path: nothing.txt}, retry: {max_retries: 0}}
+  - {id: b, tool: time.wait, depends_on: [a], inputs: {seconds: 0}}
+  - {id: c, tool: time.wait, depends_on: [b], inputs: {seconds: 0}}
+",
+    );
+    let ran = sandbox.run(&["execute", "plan.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for line in
+        ["[1/4] failed a in 0.", "[2/4] blocked b", "[3/4] blocked c", "[4/4] completed slow in 0."]
+    {
+        assert!(ran.stderr.contains(line), "{line}: {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("completed slow in 0.0 s"), "{}", ran.stderr);
+}
+
+/// What waits with nothing in flight ends at once, and that is the last that is told.
+#[test]
+fn a_waiting_plan_that_is_cancelled_ends_with_that() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "goal: x\ntasks:\n  - {id: ask, tool: human.approve, inputs: {question: 'go?'}}\n",
+    );
+    assert_eq!(sandbox.run(&["execute", "plan.yaml"]).code, 6);
+    let id = sandbox.newest_plan().unwrap();
+    assert_eq!(sandbox.run(&["cancel", &id]).code, 0);
+    let (_, events) = sandbox.json(&["events", &id]);
+    assert_eq!(
+        events["events"].as_array().unwrap().last().unwrap()["type"],
+        "plan.cancelled",
+        "{events}"
+    );
+}
+
 #[test]
 fn an_interrupted_plan_can_be_cancelled() {
     let sandbox = Sandbox::new();

@@ -129,7 +129,7 @@ async fn ended(service: &PlanningService, id: PlanId) -> PlanStatus {
 
 async fn answer(service: &PlanningService, id: PlanId, approve: bool, task: Option<&str>) {
     let (by, reason, task) = ("eve".to_owned(), "recorded".to_owned(), task.map(str::to_owned));
-    service.answer(id, PersonsAnswer { approve, by, reason, task }).await.unwrap();
+    service.answer(id, PersonsAnswer { approve, by, reason, task, gate: None }).await.unwrap();
 }
 
 fn agent(id: &str) -> Agent {
