@@ -265,8 +265,10 @@ impl Driver {
                     let _ = reply.send(Ended::Waiting);
                 } else if self.shard.owns(plan) {
                     let waiting = self.waiting.entry(plan).or_default();
-                    // Those who gave up waiting do not gather.
-                    waiting.retain(|reply| !reply.is_closed());
+                    // Those who gave up waiting do not gather; looked for only when there is no room.
+                    if waiting.len() == waiting.capacity() {
+                        waiting.retain(|reply| !reply.is_closed());
+                    }
                     waiting.push(reply);
                 } else {
                     let known = self.ended.iter().rev().find(|(of, _)| *of == plan);

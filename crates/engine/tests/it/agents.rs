@@ -170,9 +170,12 @@ async fn who_drains_goes_on_draining_after_a_silence() {
     let service = service();
     service.register_agent(agent("did:key:a", &["lang:en"]), hands(true).0).await.unwrap();
     service.drain_agent("did:key:a").await.unwrap();
-    while status_of(&service, "did:key:a").await != Some(AgentStatus::Offline) {
-        tokio::time::sleep(HEARTBEAT / 4).await;
-    }
+    let silent = async {
+        while status_of(&service, "did:key:a").await != Some(AgentStatus::Offline) {
+            tokio::time::sleep(HEARTBEAT / 4).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), silent).await.expect("it is given up");
     service.heartbeat("did:key:a", None).await.unwrap();
     assert_eq!(status_of(&service, "did:key:a").await, Some(AgentStatus::Draining));
 }

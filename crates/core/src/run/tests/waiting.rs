@@ -1,5 +1,6 @@
 //! Fan-outs, gates and budgets.
 
+use super::lives::check_counters;
 use super::*;
 
 fn statuses_of(document: &Value, prepare: impl FnOnce(Bench) -> Bench) -> (String, Bench) {
