@@ -512,4 +512,5 @@ fn room_is_kept_and_asked_for() {
 mod agents;
 mod lives;
 mod monitor;
+mod public;
 mod waiting;

@@ -16,6 +16,7 @@ mod kill;
 mod library;
 mod models;
 mod mutation;
+mod pins;
 mod planning;
 mod programs;
 mod sales;

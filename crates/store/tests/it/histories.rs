@@ -12,6 +12,7 @@ use std::time::Duration;
 use l05_core::ErrorCode;
 use l05_core::agent::Agent;
 use l05_core::catalog::ToolSpec;
+use l05_core::explain::Topic;
 use l05_core::id::PlanId;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_core::run::event::{TaskError, Usage};
@@ -413,6 +414,24 @@ fn restore(history: &History, folder: &Path) {
 
 fn file_of(feature: &str) -> PathBuf {
     folder().join(format!("{feature}.json"))
+}
+
+/// Every document that a service makes of a recorded history: what `show`, `status`, `events` and
+/// `explain` print. A changed snapshot is a change that callers see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_document_of_a_recorded_history_keeps_its_form() {
+    for feature in FEATURES {
+        let text = std::fs::read_to_string(file_of(feature)).unwrap();
+        let history: History = serde_json::from_str(&text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        restore(&history, folder.path());
+        let (service, id) = (service(folder.path()), history.plan_id);
+        let events = service.events(id).await.unwrap();
+        let explained = service.explain(id, Topic::EVERY).await.unwrap();
+        insta::assert_json_snapshot!(format!("{feature}_show"), service.details(id).await.unwrap());
+        insta::assert_json_snapshot!(format!("{feature}_events"), events);
+        insta::assert_json_snapshot!(format!("{feature}_explain"), explained);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
