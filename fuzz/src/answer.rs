@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use l05_core::decomposition::{Reading, answer_text, read_answer};
+use l05_draft::decomposition::{Reading, answer_text, read_answer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -8,12 +8,12 @@ use l05_core::catalog::Catalog;
 use l05_core::estimate::Knowledge;
 use l05_core::id::{GoalId, PlanId};
 use l05_core::plan::{Identity, Plan};
-use l05_core::run::Run;
-use l05_core::run::command::{Command, Effect, Outcome, Rerun, Terms};
-use l05_core::run::event::Output;
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
 use l05_engine::port::Executor as _;
+use l05_run::Run;
+use l05_run::command::{Command, Effect, Outcome, Rerun, Terms};
+use l05_run::event::Output;
 use serde_json::json;
 
 use crate::measure::Bench;

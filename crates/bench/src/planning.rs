@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use l05_connect::{BuiltinTools, Workspace, templates};
 use l05_core::catalog::Catalog;
-use l05_core::decomposition::{Reading, read_answer};
 use l05_core::estimate::Knowledge;
 use l05_core::goal::{Goal, input};
 use l05_core::graph::{DependencyGraph, Edge};
@@ -15,6 +14,7 @@ use l05_core::schedule::{Job, Pool, RoutingStrategy, schedule};
 use l05_core::template::{Template, TemplateLibrary};
 use l05_core::time::Timestamp;
 use l05_core::validate::{Limits, Surroundings, validate};
+use l05_draft::decomposition::{Reading, read_answer};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
 use l05_engine::port::Executor as _;

@@ -28,8 +28,8 @@ use std::sync::Arc;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
 use l05_engine::port::{BoxFuture, CancelSignal, Executed, Executor, Failure, ToolCall};
+use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;

@@ -12,7 +12,7 @@ use cap_fs_ext::OpenOptionsSyncExt as _;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 use l05_core::ErrorCode;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 
 /// A folder and a handle that cannot leave it.
 #[derive(Clone)]

@@ -33,6 +33,9 @@ pub struct Capacity {
     pub memory_mb: u64,
 }
 
+/// The agent that runs built-in tools.
+pub const LOCAL_AGENT: &str = "local";
+
 /// An agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

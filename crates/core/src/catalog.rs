@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::document::reader::{Field, Reader, plain};
 use crate::finding::Finding;
 use crate::flow::{FlowMemo, project, samples};
+use crate::json_schema::compile_schema;
 use crate::reference::Step;
 
 /// What a tool says of itself.
@@ -61,10 +62,6 @@ impl ToolSpec {
         }
     }
 }
-
-/// In a property's schema: the value must stand in the plan as it is. Inputs that are programs of
-/// some kind (SQL, text templates) carry it, so that no output is ever spliced into one.
-pub const LITERAL_KEYWORD: &str = "x-l05-literal";
 
 /// A tool with its schemas compiled.
 pub struct Tool {
@@ -161,23 +158,6 @@ fn stand_ins(schema: Option<&Value>) -> BTreeMap<String, Value> {
             Some((name.clone(), value))
         })
         .collect()
-}
-
-/// Compiles a schema; no reference leads out of the document, and `format` is checked.
-pub fn compile_schema(schema: &Value) -> Result<Validator, String> {
-    jsonschema::options().should_validate_formats(true).build(schema).map_err(|e| e.to_string())
-}
-
-/// The first thing that a validator refuses, with its place.
-pub fn first_problem(validator: &Validator, value: &Value) -> Option<String> {
-    let error = validator.iter_errors(value).next()?;
-    Some(format!("`{}`: {error}", error.instance_path()))
-}
-
-/// The same by a schema that is not compiled yet; nothing for one that does not compile, which
-/// validation has refused.
-pub fn schema_problem(schema: &Value, value: &Value) -> Option<String> {
-    first_problem(&compile_schema(schema).ok()?, value)
 }
 
 static CATALOG_FIELDS: &[Field] = &[plain("tools")];

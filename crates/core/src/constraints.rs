@@ -10,12 +10,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::ErrorCode;
-use crate::estimate::{Bound, PlanEstimate, rounded};
-use crate::explain::{LimitUse, TaskShare};
 use crate::finding::{Finding, Level};
 use crate::graph::DependencyGraph;
 use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
+use crate::plan::{Bound, PlanEstimate};
+use crate::plan::{LimitUse, TaskShare};
+use crate::resource::rounded;
 use crate::time::Timestamp;
 
 /// The part of a budget that is not shared out, because estimates are wrong.
@@ -127,7 +128,7 @@ impl Check<'_> {
         ];
         for (field, allowed) in sides {
             let Some(allowed) = allowed else { continue };
-            let side = |task: &crate::estimate::TaskEstimate| match field {
+            let side = |task: &crate::plan::TaskEstimate| match field {
                 "resource_budget.tokens_in" => task.tokens_in,
                 _ => task.tokens.expected - task.tokens_in,
             };
@@ -307,7 +308,7 @@ impl Check<'_> {
         if tasks.len() > SHARES_TASKS_MAX {
             return Vec::new();
         }
-        let of = |(t, task): (usize, &crate::estimate::TaskEstimate)| {
+        let of = |(t, task): (usize, &crate::plan::TaskEstimate)| {
             Some(TaskShare { task: task.task.clone(), share: share(t)? })
         };
         tasks.iter().enumerate().filter_map(of).collect()

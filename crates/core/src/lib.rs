@@ -3,7 +3,8 @@
 //! No async, no clock, no randomness, no I/O: times, ids and seeds come in as arguments, so the
 //! same input always gives the same output. `engine` drives it; everything else reads its types.
 //!
-//! Reading order: [`goal`], [`task`], [`plan`], [`graph`], [`validate`], [`run`].
+//! Reading order: [`goal`], [`task`], [`plan`], [`graph`], [`validate`]. What runs plans is `l05-run`, what
+//! reads drafts of them `l05-draft`.
 
 pub mod error;
 pub mod finding;
@@ -19,18 +20,16 @@ pub mod resource;
 pub mod task;
 
 pub mod condition;
+pub mod json_schema;
+pub mod random;
 pub mod reference;
 pub mod suggest;
 
 pub mod catalog;
 mod constraints;
-pub mod decomposition;
 pub mod estimate;
-pub mod explain;
 pub mod graph;
-pub mod import;
 pub mod plan;
-pub mod run;
 pub mod schedule;
 pub mod schema;
 pub mod template;

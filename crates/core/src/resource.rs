@@ -47,7 +47,6 @@ impl Range {
 
     /// As documents hold it.
     pub(crate) fn rounded(self) -> Range {
-        use crate::estimate::rounded;
         Range { low: rounded(self.low), expected: rounded(self.expected), high: rounded(self.high) }
     }
 }
@@ -119,4 +118,10 @@ pub struct ResourceConstraints {
     /// Tasks at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parallel_tasks: Option<u32>,
+}
+
+/// Six decimals: microseconds and millionths of a dollar, and short numbers in documents.
+pub(crate) fn rounded(value: f64) -> f64 {
+    let scaled = (value * 1e6).round();
+    if scaled.abs() < 9e15 { scaled / 1e6 } else { value }
 }

@@ -179,7 +179,7 @@ mod tests {
 
     fn accepts(schema: &Value, text: &str) -> Result<(), String> {
         let document = parse(text, Format::Yaml, TextLimits::default()).expect("it parses");
-        let validator = crate::catalog::compile_schema(schema).expect("a schema");
+        let validator = crate::json_schema::compile_schema(schema).expect("a schema");
         validator.validate(&document).map_err(|e| format!("{e} at {}", e.instance_path()))
     }
 

@@ -1,13 +1,13 @@
 //! Estimate, bound and actual use side by side, and the forecast of a running plan.
 
-use l05_core::estimate::{Bound, PlanEstimate, TaskBound, TaskEstimate};
 use l05_core::plan::PlanDocument;
+use l05_core::plan::{Bound, PlanEstimate, TaskBound, TaskEstimate};
 use l05_core::resource::{EstimateMethod, Range};
-use l05_core::run::event::Usage;
-use l05_core::run::has_ended;
-use l05_core::run::history::History;
 use l05_core::schedule::makespan;
 use l05_core::time::Timestamp;
+use l05_run::amounts::Usage;
+use l05_run::history::History;
+use l05_run::machine::has_ended;
 use serde::Serialize;
 
 /// What a plan takes.

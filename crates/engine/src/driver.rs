@@ -19,12 +19,12 @@ use std::time::Duration;
 use l05_core::agent::Agent;
 use l05_core::id::{Attempt, PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
-use l05_core::run::Run;
-use l05_core::run::command::{Command, Outcome};
-use l05_core::run::event::TaskError;
-use l05_core::run::record::Actor;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
+use l05_run::Run;
+use l05_run::command::{Command, Outcome};
+use l05_run::event::TaskError;
+use l05_run::record::Actor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 

@@ -11,9 +11,9 @@ use l05_core::Error;
 use l05_core::estimate::{Experience, Knowledge, Observation};
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::Plan;
-use l05_core::run::event::Event;
-use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
+use l05_run::event::Event;
+use l05_run::record::Record;
 
 /// How many of the newest plans are read; with those, a tool in use has its 20 runs many times.
 pub(crate) const PLANS_MAX: usize = 100;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::event::{Event, Gate};
-use l05_core::run::record::Record;
+use l05_run::event::{Event, Gate};
+use l05_run::record::Record;
 
 use crate::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary,

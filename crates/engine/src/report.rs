@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use l05_core::id::{PlanId, TaskIndex};
 use l05_core::plan::{PlanStatus, digest_hex};
-use l05_core::run::event::{Output, TaskError};
-use l05_core::run::history::{AttemptLog, History};
-use l05_core::run::public::asked_about;
-use l05_core::run::{Run, has_ended};
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
+use l05_run::Run;
+use l05_run::event::{Output, TaskError};
+use l05_run::history::{AttemptLog, History};
+use l05_run::machine::has_ended;
+use l05_run::public_event::asked_about;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

@@ -16,18 +16,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::catalog::Catalog;
-use l05_core::explain::{Explanation, Topic, explain};
 use l05_core::goal::input::Policy;
 use l05_core::id::{PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanDocument, PlanStatus};
-use l05_core::run::Run;
-use l05_core::run::history::History;
-use l05_core::run::public::{PublicEvent, planned, project};
-use l05_core::run::record::{Actor, Record};
 use l05_core::template::TemplateLibrary;
 use l05_core::time::Timestamp;
 use l05_core::validate::{Agents, Limits, Surroundings, Validation, validate};
 use l05_core::{Error, ErrorCode};
+use l05_run::Run;
+use l05_run::explain::{Explanation, Topic, explain};
+use l05_run::history::History;
+use l05_run::public_event::{PublicEvent, planned, project};
+use l05_run::record::{Actor, Record};
 use serde_json::Value;
 use tokio::sync::oneshot;
 

@@ -26,9 +26,9 @@ use std::sync::Arc;
 use l05_core::Error;
 use l05_core::agent::Agent;
 use l05_core::id::{Epoch, PlanId, TaskIndex};
-use l05_core::run::Run;
-use l05_core::run::command::Command;
 use l05_core::time::Timestamp;
+use l05_run::Run;
+use l05_run::command::Command;
 
 use crate::port::{AppendResult, Refusal};
 pub use message::{

@@ -5,13 +5,13 @@
 //! wrong place is as visible as a flipped bit.
 
 use l05_core::id::{Epoch, PlanId, Sequence};
-use l05_core::run::event::Event;
-use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
+use l05_run::event::Event;
+use l05_run::record::Record;
 
 /// The format of a record's body. Raised when readers must tell old and new apart.
 ///
-/// 1: JSON list of `l05_core::run::event::Event`.
+/// 1: JSON list of `l05_run::event::Event`.
 pub(crate) const FORMAT: u32 = 1;
 
 /// A record as a row holds it.
@@ -106,7 +106,7 @@ mod tests {
                 task: TaskIndex(4),
                 attempt: Attempt(1),
                 not_after: Timestamp(5),
-                reserved: l05_core::run::budget::Amounts::NONE,
+                reserved: l05_run::amounts::Amounts::NONE,
                 placed: None,
             }],
             blobs: vec![],

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
-use l05_core::run::record::Record;
 use l05_engine::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
     RemoteCommand, Renewal, StoreError, StoredPlan,
 };
+use l05_run::record::Record;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;

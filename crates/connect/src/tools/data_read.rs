@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 use rusqlite::types::Value as SqlValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

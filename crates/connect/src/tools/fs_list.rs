@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
 use l05_core::time::Timestamp;
+use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

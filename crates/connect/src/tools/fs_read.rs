@@ -1,7 +1,7 @@
 //! `fs.read`: the beginning or the whole of a text file.
 
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

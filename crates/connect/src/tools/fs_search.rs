@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 use regex::bytes::RegexBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

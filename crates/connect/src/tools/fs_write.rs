@@ -1,7 +1,7 @@
 //! `fs.write`: a text into a file; never over one.
 
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

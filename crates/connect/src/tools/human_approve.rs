@@ -5,9 +5,9 @@
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
-use l05_core::run::gate::Answer;
 use l05_core::task::APPROVAL_TOOL;
+use l05_run::event::TaskError;
+use l05_run::machine::Answer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

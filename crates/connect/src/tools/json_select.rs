@@ -3,7 +3,7 @@
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::reference::parse_json_path;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

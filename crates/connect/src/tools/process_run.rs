@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::run::event::TaskError;
 use l05_core::suggest::{did_you_mean, nearest};
+use l05_run::event::TaskError;
 use rustix::process::{Pid, Signal, kill_process_group};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

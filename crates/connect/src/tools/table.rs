@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 
 use l05_core::ErrorCode;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OpenFlags};
 use schemars::JsonSchema;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use globset::{Glob, GlobMatcher};
 use ignore::WalkBuilder;
 use l05_core::ErrorCode;
-use l05_core::run::event::TaskError;
+use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::Serialize;
 

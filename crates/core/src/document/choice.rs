@@ -1,7 +1,7 @@
 //! Enumerations of the documents: written in one spelling, read in any case.
 
 /// A closed set of words. Implemented by [`choices!`].
-pub(crate) trait Choice: Sized + Copy + 'static {
+pub trait Choice: Sized + Copy + 'static {
     /// Every value with its written spelling.
     const ALL: &'static [(&'static str, Self)];
 
@@ -19,6 +19,7 @@ pub(crate) trait Choice: Sized + Copy + 'static {
 }
 
 /// Declares an enumeration with its written words, serde and JSON Schema included.
+#[macro_export]
 macro_rules! choices {
     ($(#[$meta:meta])* $vis:vis enum $name:ident {
         $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)*
@@ -68,7 +69,7 @@ macro_rules! choices {
             }
         }
 
-        impl schemars::JsonSchema for $name {
+        impl ::schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 // Both cases, because both are read; editors complete the first.
@@ -83,4 +84,4 @@ macro_rules! choices {
         }
     };
 }
-pub(crate) use choices;
+pub use choices;

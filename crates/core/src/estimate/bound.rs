@@ -1,93 +1,13 @@
 //! What a plan can take at worst, with the arithmetic.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::{Knowledge, rounded};
+use super::Knowledge;
 use crate::graph::DependencyGraph;
-use crate::plan::PlanDocument;
+use crate::plan::{Bound, PlanDocument, TaskBound};
+use crate::resource::rounded;
 use crate::task::{RetryPolicy, Task, TaskType};
 
 /// No class of errors is retried more often, whatever a task's policy says (spec 03, 3.3).
 const CLASS_RETRIES_MAX: u8 = 3;
-
-/// The certificate: what the plan can take when every executor keeps to its quota and no attempt
-/// has to be repeated because its process died (such repetitions are not retries, and not counted).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Bound {
-    /// Model tokens: the sum over the tasks.
-    pub tokens: u64,
-    /// US dollars: the sum over the tasks.
-    pub cost_usd: f64,
-    /// The longest chain of timeouts and waits, in seconds.
-    pub chain_seconds: f64,
-    /// From start to end in seconds, when the plan gets the workers that its parallelism allows:
-    /// work / workers + (1 - 1 / workers) x chain (Graham, 1969).
-    pub seconds: f64,
-    /// The arithmetic.
-    pub tasks: Vec<TaskBound>,
-}
-
-/// One task's worst case: attempts x items x (what one attempt may take).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TaskBound {
-    /// The task.
-    pub task: String,
-    /// The first and its retries.
-    pub attempts: u32,
-    /// The most items of a fan-out; 1 for a task that is none.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub items: u64,
-    /// Seconds an attempt: its timeout.
-    pub attempt_seconds: f64,
-    /// Seconds waited between attempts, at the longest.
-    #[serde(default, skip_serializing_if = "is_nothing")]
-    pub wait_seconds: f64,
-    /// Tokens an attempt.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub attempt_tokens: u64,
-    /// US dollars an attempt.
-    #[serde(default, skip_serializing_if = "is_nothing")]
-    pub attempt_cost_usd: f64,
-}
-
-fn one() -> u64 {
-    1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
-fn is_one(n: &u64) -> bool {
-    *n == 1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
-fn is_none(n: &u64) -> bool {
-    *n == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
-fn is_nothing(n: &f64) -> bool {
-    *n == 0.0
-}
-
-impl TaskBound {
-    /// Tokens in all.
-    pub fn tokens(&self) -> u64 {
-        self.attempt_tokens.saturating_mul(u64::from(self.attempts)).saturating_mul(self.items)
-    }
-
-    /// US dollars in all.
-    pub fn cost_usd(&self) -> f64 {
-        self.attempt_cost_usd * f64::from(self.attempts) * self.items as f64
-    }
-
-    /// Seconds in all, its items one after the other.
-    pub fn seconds(&self) -> f64 {
-        (self.attempt_seconds * f64::from(self.attempts) + self.wait_seconds) * self.items as f64
-    }
-}
 
 impl Knowledge {
     /// The worst case of a plan.

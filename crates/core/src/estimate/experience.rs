@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::estimate::rounded;
 use crate::resource::Range;
+use crate::resource::rounded;
 use crate::time::Timestamp;
 
 /// Observations kept of one tool: enough for a steady mean, and the old ones fade.

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::catalog::ToolSpec;
+use crate::plan::Bound;
 use crate::plan::Structure;
 use crate::time::Timestamp;
 

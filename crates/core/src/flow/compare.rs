@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::recursion;
 use super::sample::samples;
-use crate::catalog::compile_schema;
+use crate::json_schema::compile_schema;
 
 /// What can be said of two schemas.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +139,7 @@ pub(crate) fn takes_anything(schema: &Value) -> bool {
         "$comment",
         "$schema",
         "$defs",
-        crate::catalog::LITERAL_KEYWORD,
+        crate::json_schema::LITERAL_KEYWORD,
     ];
     match schema {
         Value::Bool(open) => *open,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalog::compile_schema;
+use crate::json_schema::compile_schema;
 use crate::reference::Step;
 
 fn path(text: &str) -> Vec<Step> {

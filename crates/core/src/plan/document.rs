@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::decision::Decision;
+use super::figures::{Bound, PlanEstimate};
 use crate::document::choice::choices;
 use crate::document::reader::{Field, Object, Reader, aliased, plain};
-use crate::estimate::{Bound, PlanEstimate};
-use crate::explain::Decision;
 use crate::finding::Finding;
 use crate::goal::{
     CONSTRAINT_FIELDS, GoalConstraints, INTEGER_MAX, PRIORITY_DEFAULT, read_constraints,

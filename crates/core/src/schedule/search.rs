@@ -8,7 +8,7 @@
 
 use super::list::Lister;
 use super::shape::{Direction, Shape};
-use crate::run::retry::splitmix64;
+use crate::random::splitmix64;
 
 /// Tasks scheduled in all; a step is some 30 ns, so this is about 20 ms.
 const STEPS_MAX: usize = 600_000;

@@ -8,7 +8,7 @@ use super::worker::{RoutingStrategy, Worker};
 use super::{Job, Schedule, Slot, Unplaceable, bound};
 use crate::agent::{AgentAssignment, Candidate, ScoreParts};
 use crate::id::TaskIndex;
-use crate::run::retry::splitmix64;
+use crate::random::splitmix64;
 
 /// Rounds of the search for a better order, and the largest job that is searched.
 const ROUNDS_MAX: usize = 200;

@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::Findings;
 use super::dataflow::Promises;
-use crate::catalog::{Catalog, compile_schema};
+use crate::catalog::Catalog;
 use crate::condition::{Condition, ConditionError};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::flow::{Flow, FlowKey, Presence, SchemaDocument, Verdict, samples, shown};
+use crate::json_schema::compile_schema;
 use crate::plan::{PlanDocument, Structure};
 use crate::task::TaskStatus;
 

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use super::Figures;
-use crate::estimate::rounded;
-use crate::explain::{Decision, StatedEdge, TaskSlack};
+use crate::agent::LOCAL_AGENT;
 use crate::graph::EdgeIndex;
 use crate::id::TaskIndex;
+use crate::plan::{Decision, StatedEdge, TaskSlack};
 use crate::plan::{PlanDocument, Structure};
-use crate::run::history::LOCAL_AGENT;
+use crate::resource::rounded;
 use crate::task::Join;
 
 /// How many edges of one kind a record lists.

@@ -6,11 +6,12 @@ use std::convert::Infallible;
 
 use super::dataflow::Promises;
 use super::{Findings, conditions, dataflow};
-use crate::catalog::{Catalog, LITERAL_KEYWORD, Tool, compile_schema};
+use crate::catalog::{Catalog, Tool};
 use crate::document::reader::kind;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::id::TaskIndex;
+use crate::json_schema::{LITERAL_KEYWORD, compile_schema};
 use crate::plan::{PlanDocument, Structure};
 use crate::reference::{Binding, Path, Reference, Source, Step};
 use crate::suggest::{did_you_mean, nearest};

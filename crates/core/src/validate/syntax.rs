@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{Limits, Stats, Surroundings};
-use crate::catalog::compile_schema;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, Level};
 use crate::goal::INTEGER_MAX;
+use crate::json_schema::compile_schema;
 use crate::plan::{GOAL_MAX_CHARS, PlanDocument};
 use crate::reference::RESERVED_IDS;
 use crate::task::{Task, TaskType};

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
-use l05_core::decomposition::{
-    Draft, Reading, Told, answer_schema, goal_prompt, prompt_version, read_draft, repair_prompt,
-    system_prompt,
-};
-use l05_core::explain::{Decision, ModelRound};
 use l05_core::finding::{Finding, Level};
 use l05_core::goal::GoalType;
 use l05_core::plan::PlanDocument;
+use l05_core::plan::{Decision, ModelRound};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
+use l05_draft::decomposition::{
+    Draft, Reading, Told, answer_schema, goal_prompt, prompt_version, read_draft, repair_prompt,
+    system_prompt,
+};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use l05_core::ErrorCode;
-use l05_core::catalog::{Catalog, first_problem, schema_problem};
+use l05_core::agent::LOCAL_AGENT;
+use l05_core::catalog::Catalog;
+use l05_core::json_schema::{first_problem, schema_problem};
 use l05_core::plan::digest_hex;
-use l05_core::run::command::Outcome;
-use l05_core::run::event::{Output, TaskError, Usage};
-use l05_core::run::history::LOCAL_AGENT;
-use l05_core::run::record::Blob;
 use l05_core::task::{Task, TaskType};
+use l05_run::amounts::Usage;
+use l05_run::command::Outcome;
+use l05_run::event::{Output, TaskError};
+use l05_run::record::Blob;
 use serde_json::Value;
 
 use super::resolve::{Loader, Resolved};

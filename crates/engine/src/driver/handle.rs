@@ -6,10 +6,10 @@ use std::time::Duration;
 use l05_core::agent::Agent;
 use l05_core::id::{Epoch, PlanId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::Run;
-use l05_core::run::command::Command;
-use l05_core::run::record::Actor;
 use l05_core::{Error, ErrorCode};
+use l05_run::Run;
+use l05_run::command::Command;
+use l05_run::record::Actor;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::port::Executor;

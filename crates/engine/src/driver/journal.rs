@@ -6,8 +6,8 @@ use std::time::Duration;
 use l05_core::Error;
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::Plan;
-use l05_core::run::Run;
-use l05_core::run::record::Record;
+use l05_run::Run;
+use l05_run::record::Record;
 use tokio::sync::oneshot;
 
 use super::{Driver, Ended};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::catalog::ToolSpec;
-use l05_core::decomposition::{read_value, task_prompt};
 use l05_core::estimate::Prices;
 use l05_core::id::AgentDid;
-use l05_core::run::event::{TaskError, Usage};
 use l05_core::{Error, ErrorCode};
+use l05_draft::decomposition::{read_value, task_prompt};
+use l05_run::amounts::Usage;
+use l05_run::event::TaskError;
 use serde_json::{Value, json};
 
 use super::attempt::failed;

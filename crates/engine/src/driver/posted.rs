@@ -2,8 +2,8 @@
 //! command, and settled there once the answer is durable.
 
 use l05_core::id::PlanId;
-use l05_core::run::command::{Command, Rerun};
-use l05_core::run::event::{Gate, Scope};
+use l05_run::command::{Command, Rerun};
+use l05_run::event::{Gate, Scope};
 
 use super::Driver;
 use crate::port::{Posted, RemoteCommand};

@@ -11,9 +11,9 @@ use l05_core::graph::EdgeIndex;
 use l05_core::id::{PlanId, TaskIndex};
 use l05_core::plan::Plan;
 use l05_core::reference::{Reference, Source};
-use l05_core::run::event::{Output, TaskError, Verdict};
-use l05_core::run::record::Blob;
 use l05_core::task::TaskStatus;
+use l05_run::event::{Output, TaskError, Verdict};
+use l05_run::record::Blob;
 use serde_json::{Map, Value, json};
 
 use super::attempt::{failed, json_len, pack};
@@ -171,7 +171,7 @@ impl Loader {
     async fn item(
         &self,
         plan: &Plan,
-        item: &l05_core::run::map::MapItem,
+        item: &l05_run::machine::MapItem,
     ) -> Result<Value, TaskError> {
         let list =
             self.output(plan.id(), Some(&item.items)).await.map_err(|error| unreadable(&error))?;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use l05_core::catalog::ToolSpec;
 use l05_core::id::{Attempt, PlanId};
-use l05_core::run::event::{TaskError, Usage};
-use l05_core::run::gate::Answer;
 use l05_core::time::Timestamp;
+use l05_run::amounts::Usage;
+use l05_run::event::TaskError;
+use l05_run::machine::Answer;
 use serde_json::Value;
 use tokio::sync::watch;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::event::Gate;
-use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
+use l05_run::event::Gate;
+use l05_run::record::Record;
 
 use super::BoxFuture;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use l05_core::agent::LOCAL_AGENT;
 use l05_core::agent::{Agent, LOCAL_AGENT_TYPE};
-use l05_core::run::history::LOCAL_AGENT;
 use l05_core::{Error, ErrorCode};
 use tokio::sync::oneshot;
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, Sequence};
 use l05_core::plan::{Plan, PlanStatus};
-use l05_core::run::Run;
-use l05_core::run::command::{Command, Rerun};
-use l05_core::run::event::Gate;
-use l05_core::run::gate::OpenGate;
-use l05_core::run::public::asked_about;
-use l05_core::run::record::Record;
 use l05_core::{Error, ErrorCode};
+use l05_run::Run;
+use l05_run::command::{Command, Rerun};
+use l05_run::event::Gate;
+use l05_run::machine::OpenGate;
+use l05_run::public_event::asked_about;
+use l05_run::record::Record;
 use tokio::sync::oneshot;
 
 use super::driving::to_its_end;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use l05_core::agent::LOCAL_AGENT;
 use l05_core::agent::{Agent, AgentStatus, Capacity, LOCAL_AGENT_TYPE, MODEL_CAPABILITY};
 use l05_core::catalog::Catalog;
 use l05_core::estimate::Knowledge;
 use l05_core::goal::input::Policy;
 use l05_core::id::WorkerId;
-use l05_core::run::history::LOCAL_AGENT;
 use l05_core::schedule::RoutingStrategy;
 use l05_core::template::{Template, TemplateLibrary};
 use l05_core::time::Timestamp;

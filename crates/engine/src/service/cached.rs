@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use l05_core::decomposition::prompt_version;
 use l05_core::finding::{Finding, Level};
 use l05_core::plan::{CacheHit, Cached, PlanDocument};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
+use l05_draft::decomposition::prompt_version;
 
 use super::PlanningService;
 use super::planning::{PlanRequest, Planned, Strategy, planning_ends};

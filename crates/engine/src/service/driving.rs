@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use l05_core::id::{Epoch, PlanId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::command::{Command, Rerun};
-use l05_core::run::event::Scope;
 use l05_core::{Error, ErrorCode};
+use l05_run::command::{Command, Rerun};
+use l05_run::event::Scope;
 use tokio::sync::oneshot;
 
 use super::{Adopted, PlanningService, no_task, run_task, unknown};

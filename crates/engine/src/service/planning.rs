@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use l05_core::explain::Decision;
 use l05_core::finding::{Finding, findings_error};
 use l05_core::goal::{Goal, input};
 use l05_core::id::{GoalId, PlanId};
+use l05_core::plan::Decision;
 use l05_core::plan::{Identity, Plan, PlanDocument};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};

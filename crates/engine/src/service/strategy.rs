@@ -1,7 +1,7 @@
 //! How a goal becomes a draft: by a template, by a model, or by whichever serves (spec 02, 2.2).
 
-use l05_core::explain::{ConsideredTemplate, Decision};
 use l05_core::plan::PlanDocument;
+use l05_core::plan::{ConsideredTemplate, Decision};
 use l05_core::template::{Match, Template};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use l05_core::id::Sequence;
 use l05_core::plan::{Plan, PlanStatus};
-use l05_core::run::history::History;
-use l05_core::run::public::{PublicEvent, planned, project};
 use l05_core::{Error, ErrorCode};
+use l05_run::history::History;
+use l05_run::public_event::{PublicEvent, planned, project};
 
 use crate::port::Journal;
 

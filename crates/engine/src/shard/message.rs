@@ -9,15 +9,15 @@ use l05_core::agent::Agent;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
-use l05_core::run::Run;
-use l05_core::run::command::{Command, Terms};
-use l05_core::run::event::{Output, TaskError};
-use l05_core::run::gate::Answer;
-use l05_core::run::map::MapItem;
-use l05_core::run::record::{Actor, Blob, Record};
 use l05_core::schedule::RoutingStrategy;
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
+use l05_run::Run;
+use l05_run::command::{Command, Terms};
+use l05_run::event::{Output, TaskError};
+use l05_run::machine::Answer;
+use l05_run::machine::MapItem;
+use l05_run::record::{Actor, Blob, Record};
 
 use super::roster::{AgentInput, Roster};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use l05_core::agent::{Agent, AgentStatus};
 use l05_core::schedule::RoutingStrategy;
-use l05_core::schedule::crew::{Crew, Member};
 use l05_core::time::Timestamp;
+use l05_run::placement::{Crew, Member};
 
 /// How many heartbeats an agent may miss (spec 03, 3.11).
 const MISSED_MAX: u64 = 3;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, TaskIndex};
 use l05_core::plan::PlanStatus;
-use l05_core::run::Run;
-use l05_core::run::command::{Command, Effect, Rejected, Terms};
-use l05_core::run::event::{Event, Output};
-use l05_core::run::monitor::Notice;
-use l05_core::run::record::{Blob, Record};
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
+use l05_run::Run;
+use l05_run::command::{Command, Effect, Rejected, Terms};
+use l05_run::event::Notice;
+use l05_run::event::{Event, Output};
+use l05_run::record::{Blob, Record};
 
 use super::{Action, Assignment, Launch, Listing, Produced, Question, Queued, Reply, Ticket};
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::explain::Topic;
 use l05_core::resource::EstimateMethod;
-use l05_core::run::event::Usage;
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ManualClock, ToolCall};
+use l05_run::amounts::Usage;
+use l05_run::explain::Topic;
 use serde_json::json;
 
 use crate::workload::{plan, task};

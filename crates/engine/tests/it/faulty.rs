@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
-use l05_core::run::record::Record;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
     AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
     Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
 };
+use l05_run::record::Record;
 
 #[derive(Default)]
 pub(crate) struct FaultyStore {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
-use l05_core::run::event::{TaskError, Usage};
 use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
+use l05_run::amounts::Usage;
+use l05_run::event::TaskError;
 use serde_json::{Value, json};
 
 /// Tools whose behaviour the inputs say; counts every call by task.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
-use l05_core::run::event::{Event, Gate, Next, Placement, Scope, Usage, Verdict};
-use l05_core::run::record::Record;
 use l05_core::task::Join;
 use l05_core::time::Timestamp;
+use l05_run::amounts::Usage;
+use l05_run::event::{Event, Gate, Next, Placement, Scope, Verdict};
+use l05_run::record::Record;
 
 /// One plan's life as its journal tells it.
 pub(crate) struct Oracle {

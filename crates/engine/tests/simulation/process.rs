@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
-use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_engine::shard::{Action, AgentInput, Input, Launch, Rules, Shard};
+use l05_run::record::Record;
 use serde_json::json;
 
 /// The agents of a process that has some, and how many tasks each takes at once.

@@ -10,13 +10,14 @@ use l05_core::ErrorCode;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, Epoch, PlanId, Sequence, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
-use l05_core::run::Run;
-use l05_core::run::command::{Command, Outcome, Rerun};
-use l05_core::run::event::{Gate, Output, Scope, TaskError, Usage, Verdict};
-use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_engine::port::{AppendResult, Refusal};
 use l05_engine::shard::{Action, AgentInput, Assignment, Input, Launch, Queued, Ticket, Turn};
+use l05_run::Run;
+use l05_run::amounts::Usage;
+use l05_run::command::{Command, Outcome, Rerun};
+use l05_run::event::{Gate, Output, Scope, TaskError, Verdict};
+use l05_run::record::Record;
 use serde_json::json;
 
 use crate::chance::Chance;

@@ -3,11 +3,11 @@
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use l05_core::id::PlanId;
-use l05_core::run::event::Gate;
-use l05_core::run::gate::OpenGate;
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::service::PersonsAnswer;
+use l05_run::event::Gate;
+use l05_run::machine::OpenGate;
 use serde_json::json;
 
 use super::Context;

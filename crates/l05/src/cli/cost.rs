@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use l05_core::explain::{Explanation, Topic};
 use l05_core::{Error, ErrorCode};
 use l05_engine::costs::{Costs, Figure};
+use l05_run::explain::{Explanation, Topic};
 use serde::Serialize;
 
 use super::Context;

@@ -2,10 +2,10 @@
 
 use l05_core::id::PlanId;
 use l05_core::plan::PlanStatus;
-use l05_core::run::public::PublicEvent;
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::report::PlanResult;
+use l05_run::public_event::PublicEvent;
 
 use super::approval::{Next, settle};
 use super::exit::Exit;

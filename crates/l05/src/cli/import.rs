@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use l05_core::decomposition::{Reading, answer_text, read_answer};
-use l05_core::import::{Imported, read_markdown};
 use l05_core::{Error, ErrorCode};
+use l05_draft::decomposition::{Reading, answer_text, read_answer};
+use l05_draft::import::{Imported, read_markdown};
 use serde_json::Value;
 
 use super::Context;

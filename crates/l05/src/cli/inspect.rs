@@ -1,10 +1,10 @@
 //! Looking at plans and runs: `status`, `watch`, `show`, `events`, `history`; and `cancel`.
 
 use l05_core::plan::PlanStatus;
-use l05_core::run::public::PublicEvent;
 use l05_core::{Error, ErrorCode};
 use l05_engine::port::HistoryQuery;
 use l05_engine::report::StatusReport;
+use l05_run::public_event::PublicEvent;
 use serde_json::{Value, json};
 
 use super::Context;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use l05_core::plan::Plan;
-use l05_core::run::public::PublicEvent;
 use l05_core::time::Timestamp;
+use l05_run::public_event::PublicEvent;
 
 use super::output::{Output, eprint};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use l05_core::decomposition::read_value;
+use l05_draft::decomposition::read_value;
 use serde_json::{Value, json};
 
 use crate::json_lines;

@@ -4,10 +4,10 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use l05_core::decomposition::{Told, answer_schema, goal_prompt, repair_prompt, system_prompt};
 use l05_core::finding::{Finding, Level};
 use l05_core::goal::input::{Policy, check};
 use l05_core::{ErrorCode, catalog::ToolSpec};
+use l05_draft::decomposition::{Told, answer_schema, goal_prompt, repair_prompt, system_prompt};
 use serde_json::{Map, Value, json};
 
 use crate::input_policy::attacks;

@@ -11,7 +11,7 @@ constraints: { max_token_budget: 1000 }
 tasks:
   - { id: wait, tool: time.wait, inputs: { seconds: '$[inputs].seconds' } }
   - { id: list, tool: json.select, depends_on: [wait], for_each: { in: '$[inputs].items', max_items: 3 }, inputs: { value: { a: '$[item]' }, path: $.a } }
-  - { id: bad, tool: json.select, allow_failure: true, inputs: { value: {}, path: '$[[' } }
+  - { id: bad, tool: json.select, allow_failure: true, inputs: { value: {}, path: 'no path' } }
   - { id: say, tool: fs.write, depends_on: [list, bad], inputs: { path: said.txt, text: done } }
 ";
 
@@ -22,11 +22,11 @@ fn steady(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(steady),
         Value::Object(fields) => {
             for (key, value) in fields {
-                let measured = ["seconds", "mac", "key_id", "signature"];
+                let measured = ["seconds", "key_id"];
                 match value {
                     Value::Number(_) if measured.contains(&key.as_str()) => *value = "<n>".into(),
                     Value::Number(_) if key.ends_with("_unix_ms") => *value = "<n>".into(),
-                    Value::String(_) if measured.contains(&key.as_str()) => *value = "<mac>".into(),
+                    Value::String(_) if measured.contains(&key.as_str()) => *value = "<key>".into(),
                     Value::Null
                     | Value::Bool(_)
                     | Value::Number(_)
@@ -47,10 +47,13 @@ fn steady_text(text: &str) -> String {
         let rest = &word[bare.len()..];
         let is_time = bare.len() >= 20 && bare.ends_with('Z') && bare.as_bytes()[10] == b'T';
         let is_id = bare.len() == 36 && bare.bytes().filter(|b| *b == b'-').count() == 4;
+        let is_mac = bare.len() == 44 && bare.ends_with('=');
         let steady = if is_time {
             "<time>"
         } else if is_id {
             "<id>"
+        } else if is_mac {
+            "<mac>"
         } else {
             bare
         };

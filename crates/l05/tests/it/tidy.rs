@@ -33,11 +33,30 @@ fn read(path: &Path) -> String {
 /// What each crate may use of the others (ARCHITECTURE.md).
 const MAY_USE: &[(&str, &[&str])] = &[
     ("core", &[]),
-    ("engine", &["l05-core"]),
-    ("store", &["l05-core", "l05-engine"]),
-    ("connect", &["l05-core", "l05-engine"]),
-    ("l05", &["l05-core", "l05-engine", "l05-store", "l05-connect"]),
-    ("bench", &["l05", "l05-core", "l05-engine", "l05-store", "l05-connect"]),
+    ("run", &["l05-core"]),
+    ("draft", &["l05-core"]),
+    ("engine", &["l05-core", "l05-run", "l05-draft"]),
+    ("store", &["l05-core", "l05-run", "l05-engine"]),
+    ("connect", &["l05-core", "l05-run", "l05-engine"]),
+    ("l05", &["l05-core", "l05-run", "l05-draft", "l05-engine", "l05-store", "l05-connect"]),
+    (
+        "bench",
+        &["l05", "l05-core", "l05-run", "l05-draft", "l05-engine", "l05-store", "l05-connect"],
+    ),
+];
+
+/// The modules of each crate from the bottom up: a module uses those before it, and none behind it.
+const LAYERS: &[(&str, &str)] = &[
+    (
+        "core",
+        "error finding suggest id time document goal resource task agent reference json_schema flow \
+         catalog condition graph plan constraints context random schedule estimate template schema \
+         validate",
+    ),
+    ("run", "amounts event placement command record machine history public_event explain"),
+    ("draft", "import decomposition"),
+    ("store", "codec worker sqlite postgres redis test_support"),
+    ("connect", "keyfile tokens workspace tools model templates"),
 ];
 
 #[test]
@@ -55,6 +74,58 @@ fn crates_depend_in_one_direction() {
         let used = manifest["dependencies"].as_table().unwrap().keys();
         for other in used.filter(|key| key.starts_with("l05")) {
             assert!(allowed.contains(&other.as_str()), "{name} must not use {other}");
+        }
+    }
+}
+
+/// The modules of its own crate that a source file names: `crate::a::B`, `use crate::{a::B, c}`.
+fn modules_named(text: &str) -> BTreeSet<String> {
+    let product = text.split("#[cfg(test)]").next().unwrap();
+    let code: Vec<&str> = product.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let word = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()
+    };
+    let mut named = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => named.extend([word(rest)]),
+            Some(group) => {
+                let mut depth = 0;
+                let flat = group.split_inclusive(['{', '}', ',']).map_while(|part| {
+                    let top = (depth == 0).then(|| word(part));
+                    depth += part.matches('{').count() as i32 - part.matches('}').count() as i32;
+                    (depth >= 0 || top.is_some()).then_some(top)
+                });
+                named.extend(flat.flatten());
+            }
+        }
+    }
+    named.retain(|name| !name.is_empty());
+    named
+}
+
+#[test]
+fn modules_of_a_crate_are_layers() {
+    for (name, layers) in LAYERS {
+        let layers: Vec<&str> = layers.split_whitespace().collect();
+        let source = root().join("crates").join(name).join("src");
+        for path in files(&source, "rs") {
+            let inside = path.strip_prefix(&source).unwrap().to_str().unwrap();
+            let module = inside.split('/').next().unwrap().trim_end_matches(".rs");
+            if ["lib", "main"].contains(&module) || inside.contains("tests") {
+                continue;
+            }
+            let level = layers.iter().position(|layer| *layer == module);
+            let level = level.unwrap_or_else(|| panic!("{name}: no layer for `{module}`"));
+            for used in modules_named(&read(&path)).iter().filter(|used| *used != module) {
+                let below = layers[..level].contains(&used.as_str());
+                assert!(
+                    below,
+                    "{name}: `{module}` ({inside}) is below `{used}` and must not use it"
+                );
+            }
         }
     }
 }
@@ -77,7 +148,8 @@ fn the_core_is_pure() {
         "println!",
         "Timestamp::now",
     ];
-    for path in files(&root().join("crates/core/src"), "rs") {
+    let pure = ["core", "run", "draft"].map(|name| root().join("crates").join(name).join("src"));
+    for path in pure.iter().flat_map(|source| files(source, "rs")) {
         let text = read(&path);
         for word in forbidden {
             assert!(!text.contains(word), "{} uses {word}", path.display());

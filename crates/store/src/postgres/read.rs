@@ -2,9 +2,9 @@
 
 use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, Posted, StoreError, StoredPlan};
+use l05_run::record::Record;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::record::Record;
 use l05_engine::memory::status_after;
 use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
+use l05_run::record::Record;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 

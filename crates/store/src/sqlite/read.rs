@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::record::Record;
 use l05_core::time::Timestamp;
 use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, Posted, StoreError, StoredPlan};
+use l05_run::record::Record;
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 use uuid::Uuid;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::record::Record;
 use l05_engine::memory::{is_end, status_after};
 use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
+use l05_run::record::Record;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, PlanId, Sequence, TaskIndex, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_core::run::budget::Amounts;
-use l05_core::run::event::{Event, Output, Usage};
-use l05_core::run::record::{Blob, Record};
 use l05_core::time::Timestamp;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
     AppendResult, Claim, HistoryQuery, Journal, PlanCatalog, Refusal, RemoteCommand, StoreError,
     StoredPlan,
 };
+use l05_run::amounts::Amounts;
+use l05_run::amounts::Usage;
+use l05_run::event::{Event, Output};
+use l05_run::record::{Blob, Record};
 use l05_store::test_support::PrivatePostgres;
 use l05_store::{PostgresStore, SqliteStore};
 use serde_json::json;

@@ -12,14 +12,15 @@ use std::time::Duration;
 use l05_core::ErrorCode;
 use l05_core::agent::Agent;
 use l05_core::catalog::ToolSpec;
-use l05_core::explain::Topic;
 use l05_core::id::PlanId;
 use l05_core::plan::{PlanDocument, PlanStatus};
-use l05_core::run::event::{TaskError, Usage};
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
 use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
 use l05_engine::service::PersonsAnswer;
+use l05_run::amounts::Usage;
+use l05_run::event::TaskError;
+use l05_run::explain::Topic;
 use l05_store::SqliteStore;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -465,7 +466,7 @@ fn every_kind_of_event_is_recorded() {
             kinds.extend(events.iter().flat_map(|e| e.as_object().unwrap().keys().cloned()));
         }
     }
-    let source = include_str!("../../../core/src/run/event.rs");
+    let source = include_str!("../../../run/src/event.rs");
     let body = source.split_once("pub enum Event {").unwrap().1.split_once("\n}").unwrap().0;
     let variants = body.lines().filter_map(|line| {
         let name = line.strip_prefix("    ")?.split([' ', '{', '(', ',']).next()?;

@@ -2,8 +2,8 @@
 
 use l05_core::id::Sequence;
 use l05_core::plan::PlanStatus;
-use l05_core::run::event::Event;
 use l05_engine::port::{AppendResult, Claim, Journal, PlanCatalog, StoreError};
+use l05_run::event::Event;
 use l05_store::SqliteStore;
 use l05_store::sqlite::{DATABASE_FILE, Options};
 use rusqlite::Connection;

@@ -1,8 +1,8 @@
 //! What is checked beside what the oracle reads from the journal.
 
 use l05_core::id::PlanId;
-use l05_core::run::Run;
 use l05_engine::shard::{Action, Shard};
+use l05_run::Run;
 
 use super::{Promise, World, plan_of};
 use crate::process::{AGENT_SLOTS, AGENTS};

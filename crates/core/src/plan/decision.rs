@@ -1,0 +1,166 @@
+//! Decisions of planning, recorded in the plan's document when they are made (spec 02, 2.10).
+//!
+//! Plain data: whoever decides writes one, and `explain` retells it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One decision of planning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "decision", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Decision {
+    /// How the goal became tasks.
+    Strategy {
+        /// What was asked for.
+        asked: String,
+        /// The template that was taken.
+        template: String,
+        /// Why it and not another.
+        why: String,
+        /// All that fit at all, best first.
+        considered: Vec<ConsideredTemplate>,
+    },
+    /// A model made the plan.
+    Model {
+        /// What was asked for.
+        asked: String,
+        /// The kind of gateway.
+        gateway: String,
+        /// The model that answered.
+        model: String,
+        /// The version of the prompts.
+        prompt_version: u32,
+        /// Why a model and no template.
+        why: String,
+        /// Each answer, with what was wrong with it.
+        rounds: Vec<ModelRound>,
+    },
+    /// What was tried first failed, and something else was taken.
+    Fallback {
+        /// What failed, and how.
+        failed: String,
+        /// What was taken instead.
+        taken: String,
+    },
+    /// What was checked and what came of it.
+    Validation {
+        /// Tasks.
+        tasks: usize,
+        /// Dependencies, implied ones included.
+        edges: usize,
+        /// Dependencies that no task states: a reference implies them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        implied: Vec<StatedEdge>,
+        /// Stated dependencies that another path implies anyway.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        redundant: Vec<StatedEdge>,
+        /// References of which only the run shows whether they fit.
+        undecided: usize,
+        /// Warnings in all.
+        warnings: usize,
+    },
+    /// What the plan's length depends on.
+    CriticalPath {
+        /// The longest chain by expected time.
+        tasks: Vec<String>,
+        /// Its length in seconds.
+        seconds: f64,
+        /// The task beside it that can be late the least, and by how much.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<TaskSlack>,
+    },
+    /// Who can do the tasks.
+    Assignment {
+        /// The agents that there were.
+        agents: Vec<String>,
+        /// How the choice among several is made.
+        routing: String,
+    },
+    /// How the tasks are spread over time.
+    Schedule {
+        /// How many run at once.
+        parallelism: u32,
+        /// The expected length by list scheduling, the longest remaining path first, in seconds.
+        makespan_seconds: f64,
+        /// No schedule is shorter, in seconds.
+        lower_bound_seconds: f64,
+    },
+    /// What the goal's limits leave to each task.
+    Constraints {
+        /// Each limit with what is expected of it.
+        limits: Vec<LimitUse>,
+    },
+}
+
+/// One answer of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRound {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// What made it unusable; empty: it was used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// A template that was looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsideredTemplate {
+    /// Its id.
+    pub template: String,
+    /// How well it fits, 0 to 1.
+    pub confidence: f64,
+    /// Required parameters that the goal does not give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// A dependency by ids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatedEdge {
+    /// What is needed.
+    pub from: String,
+    /// By whom.
+    pub to: String,
+}
+
+/// How late a task may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSlack {
+    /// The task.
+    pub task: String,
+    /// Seconds it may be late without delaying the plan.
+    pub seconds: f64,
+}
+
+/// One limit and what is expected of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitUse {
+    /// Its field in the constraints.
+    pub constraint: String,
+    /// What it allows.
+    pub allowed: f64,
+    /// What is expected.
+    pub expected: f64,
+    /// Kept back from the shares, for estimates that are wrong.
+    pub reserve: f64,
+    /// What each task gets of the rest by its estimate; for a deadline, its latest start in
+    /// seconds. Tasks that need nothing are left out.
+    pub shares: Vec<TaskShare>,
+}
+
+/// A task's part of a limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskShare {
+    /// The task.
+    pub task: String,
+    /// In the limit's unit.
+    pub share: f64,
+}

@@ -1,0 +1,136 @@
+//! Figures in a plan's document: what it will probably take, and what it can take at worst.
+//!
+//! Plain data. The estimator and the bound ([`crate::estimate`]) fill them in; `cost`, `explain` and the
+//! forecast of a running plan read them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::resource::{EstimateMethod, Range};
+
+/// One task's figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskEstimate {
+    /// The task.
+    pub task: String,
+    /// Execution time of one successful attempt, in seconds.
+    pub seconds: Range,
+    /// Model tokens, in and out.
+    #[serde(default, skip_serializing_if = "Range::is_zero")]
+    pub tokens: Range,
+    /// Of the expected tokens those that go in. Worked out anew where it is needed, not kept.
+    #[serde(skip)]
+    pub tokens_in: f64,
+    /// US dollars.
+    #[serde(default, skip_serializing_if = "Range::is_zero")]
+    pub cost_usd: Range,
+    /// How it was made.
+    pub method: EstimateMethod,
+    /// Earlier runs behind it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub runs: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// A plan's figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanEstimate {
+    /// From the start to the end at the plan's parallelism, in seconds.
+    pub seconds: Range,
+    /// The longest chain by expected time, in seconds.
+    pub critical_path_seconds: f64,
+    /// Model tokens, in and out.
+    pub tokens: Range,
+    /// US dollars.
+    pub cost_usd: Range,
+    /// How it was made: hybrid as soon as any task's history was used.
+    pub method: EstimateMethod,
+    /// 0 to 1: how much of the time is known from earlier runs or from the author.
+    pub confidence: f64,
+    /// Each task's share.
+    pub tasks: Vec<TaskEstimate>,
+}
+
+/// The certificate: what the plan can take when every executor keeps to its quota and no attempt
+/// has to be repeated because its process died (such repetitions are not retries, and not counted).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// Model tokens: the sum over the tasks.
+    pub tokens: u64,
+    /// US dollars: the sum over the tasks.
+    pub cost_usd: f64,
+    /// The longest chain of timeouts and waits, in seconds.
+    pub chain_seconds: f64,
+    /// From start to end in seconds, when the plan gets the workers that its parallelism allows:
+    /// work / workers + (1 - 1 / workers) x chain (Graham, 1969).
+    pub seconds: f64,
+    /// The arithmetic.
+    pub tasks: Vec<TaskBound>,
+}
+
+/// One task's worst case: attempts x items x (what one attempt may take).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskBound {
+    /// The task.
+    pub task: String,
+    /// The first and its retries.
+    pub attempts: u32,
+    /// The most items of a fan-out; 1 for a task that is none.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub items: u64,
+    /// Seconds an attempt: its timeout.
+    pub attempt_seconds: f64,
+    /// Seconds waited between attempts, at the longest.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub wait_seconds: f64,
+    /// Tokens an attempt.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub attempt_tokens: u64,
+    /// US dollars an attempt.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub attempt_cost_usd: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_one(n: &u64) -> bool {
+    *n == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_none(n: &u64) -> bool {
+    *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_nothing(n: &f64) -> bool {
+    *n == 0.0
+}
+
+impl TaskBound {
+    /// Tokens in all.
+    pub fn tokens(&self) -> u64 {
+        self.attempt_tokens.saturating_mul(u64::from(self.attempts)).saturating_mul(self.items)
+    }
+
+    /// US dollars in all.
+    pub fn cost_usd(&self) -> f64 {
+        self.attempt_cost_usd * f64::from(self.attempts) * self.items as f64
+    }
+
+    /// Seconds in all, its items one after the other.
+    pub fn seconds(&self) -> f64 {
+        (self.attempt_seconds * f64::from(self.attempts) + self.wait_seconds) * self.items as f64
+    }
+}

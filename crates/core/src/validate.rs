@@ -1,0 +1,259 @@
+//! Validation: everything that is wrong with a plan, before anything runs.
+//!
+//! Four levels (spec 02, 2.9), all findings collected: form, meaning with the types of the data
+//! that flows, feasibility with estimates and limits, security.
+
+mod approval;
+mod conditions;
+mod dataflow;
+mod decisions;
+mod feasibility;
+mod security;
+mod semantic;
+mod syntax;
+
+pub use approval::ApprovalPolicy;
+pub use decisions::redundant_edges;
+use serde::Serialize;
+
+use crate::agent::Agent;
+use crate::catalog::Catalog;
+use crate::constraints::{Quotas, propagate};
+use crate::estimate::Knowledge;
+use crate::finding::Finding;
+use crate::graph::DependencyGraph;
+use crate::plan::{Bound, PlanEstimate};
+use crate::plan::{Decision, LimitUse};
+use crate::plan::{Identity, Plan, PlanDocument, PlanStatus, Structure};
+use crate::task::TaskType;
+use crate::time::Timestamp;
+
+/// Limits that a configuration may move.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// The most tasks of a plan.
+    pub tasks_max: usize,
+    /// The highest complexity score.
+    pub complexity_max: f64,
+    /// Tokens that a plan is expected to take, where its goal sets no budget.
+    pub tokens_per_plan: u64,
+    /// Tokens that one task is expected to take.
+    pub tokens_per_task: u64,
+    /// Processor cores of one task.
+    pub cpu_cores_per_task: f64,
+    /// Memory of one task, in MB.
+    pub memory_mb_per_task: f64,
+    /// What a person has to approve.
+    pub approval: ApprovalPolicy,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            tasks_max: 200,
+            complexity_max: 500.0,
+            tokens_per_plan: 50_000,
+            tokens_per_task: 10_000,
+            cpu_cores_per_task: 4.0,
+            memory_mb_per_task: 8_192.0,
+            approval: ApprovalPolicy::default(),
+        }
+    }
+}
+
+/// Who would do the work.
+#[derive(Clone, Copy, Debug)]
+pub enum Agents<'a> {
+    /// Nobody knows here: the plan is checked for another place, where its tools are.
+    Elsewhere,
+    /// These.
+    Registered(&'a [Agent]),
+}
+
+/// What the place can do where the plan is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The tools there are.
+    pub catalog: &'a Catalog,
+    /// The agents there are.
+    pub agents: Agents<'a>,
+    /// What estimates are made from.
+    pub knowledge: &'a Knowledge,
+    /// Limits on plans.
+    pub limits: Limits,
+    /// The present time.
+    pub now: Timestamp,
+    /// Whether warnings are errors.
+    pub strict: bool,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Checks for another place: no agents are asked for, the limits are the default ones.
+    pub fn elsewhere(catalog: &'a Catalog, knowledge: &'a Knowledge, now: Timestamp) -> Self {
+        let limits = Limits::default();
+        let agents = Agents::Elsewhere;
+        Surroundings { catalog, agents, knowledge, limits, now, strict: false }
+    }
+}
+
+/// Figures about a plan's graph.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stats {
+    /// How many tasks.
+    pub tasks: usize,
+    /// How many dependencies, implied ones included.
+    pub edges: usize,
+    /// How deep compound tasks nest.
+    pub nesting: usize,
+    /// Tasks on a longest path.
+    pub longest_path: usize,
+    /// The most tasks that could run at once.
+    pub width: usize,
+    /// tasks + edges / 2 + 10 x nesting + 5 x compound tasks.
+    pub complexity: f64,
+    /// Task ids along the longest path by time.
+    pub critical_path: Vec<String>,
+    /// Its expected duration.
+    pub critical_path_seconds: f64,
+}
+
+/// What the levels find, on its way to a [`Validation`].
+#[derive(Default)]
+struct Findings {
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+    undecided: usize,
+}
+
+/// The verdict on one document.
+#[derive(Debug)]
+pub struct Validation {
+    /// What must be mended.
+    pub errors: Vec<Finding>,
+    /// What should be looked at.
+    pub warnings: Vec<Finding>,
+    /// Figures; absent when there is no graph to measure.
+    pub stats: Option<Stats>,
+    /// How many references could neither be shown to fit nor not to; each is a warning.
+    pub undecided: usize,
+    /// What the plan will probably take, and what at worst; absent without a graph.
+    pub figures: Option<Figures>,
+    /// Why a person has to approve the plan before it runs; empty: nobody has to.
+    pub approval_reasons: Vec<String>,
+    proof: Option<(PlanDocument, Structure)>,
+}
+
+/// A plan's estimate and bound, and what its limits leave.
+#[derive(Debug)]
+pub struct Figures {
+    /// What it will probably take.
+    pub estimate: PlanEstimate,
+    /// What it can take at worst.
+    pub bound: Bound,
+    /// Each limit with what is expected of it.
+    pub limits: Vec<LimitUse>,
+}
+
+/// Checks a document on all levels.
+pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation {
+    let mut findings = Findings::default();
+    syntax::check(&document, around, &mut findings.errors);
+    let structure = Structure::build(&document, &mut findings.errors);
+    semantic::check(&document, structure.as_ref(), around.catalog, &mut findings);
+    feasibility::check(&document, structure.as_ref(), around, &mut findings);
+    let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));
+    let Findings { mut errors, mut warnings, undecided } = findings;
+    security::check(&document, structure.as_ref(), around, &mut errors, &mut warnings);
+    let stats = structure
+        .as_ref()
+        .zip(figures.as_ref())
+        .map(|(structure, figures)| measure(&document, structure.graph(), &figures.estimate));
+    if let Some(stats) = &stats {
+        syntax::check_complexity(stats, around.limits, &mut errors);
+    }
+    if around.strict {
+        errors.append(&mut warnings);
+    }
+    let complexity = stats.as_ref().map_or(0.0, |stats| stats.complexity);
+    let approval_reasons = approval::reasons(&document, around, figures.as_ref(), complexity);
+    errors.sort_by_key(|finding| finding.level);
+    let proof = structure.filter(|_| errors.is_empty()).map(|structure| (document, structure));
+    Validation { errors, warnings, stats, undecided, figures, approval_reasons, proof }
+}
+
+/// Level 3, second part: estimate and bound against the limits.
+fn figures(
+    document: &PlanDocument,
+    structure: &Structure,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Figures {
+    let graph = structure.graph();
+    let estimate = around.knowledge.estimate(document, graph, around.catalog);
+    let bound = around.knowledge.bound(document, graph);
+    let quotas = Quotas {
+        tokens_per_plan: around.limits.tokens_per_plan,
+        tokens_per_task: around.limits.tokens_per_task,
+    };
+    let propagated = propagate(document, graph, &estimate, &bound, quotas, around.now);
+    findings.errors.extend(propagated.errors);
+    findings.warnings.extend(propagated.warnings);
+    Figures { estimate, bound, limits: propagated.limits }
+}
+
+impl Validation {
+    /// Whether the plan may run.
+    pub fn is_valid(&self) -> bool {
+        self.proof.is_some()
+    }
+
+    /// The valid plan, or the findings again. `decisions` are those that led to the document; those
+    /// of validation itself are added.
+    #[expect(clippy::result_large_err, reason = "the error is the whole verdict, made once a plan")]
+    pub fn into_plan(
+        self,
+        identity: Identity,
+        now: Timestamp,
+        decisions: Vec<Decision>,
+    ) -> Result<Plan, Validation> {
+        let Validation { proof: Some((mut document, structure)), figures: Some(figures), .. } =
+            self
+        else {
+            return Err(self);
+        };
+        document.status = PlanStatus::Validated;
+        document.validated_at = Some(now);
+        document.signature = None;
+        document.cached = None;
+        let counts = decisions::Counts { warnings: self.warnings.len(), undecided: self.undecided };
+        let made = decisions::record(&document, &structure, &figures, counts);
+        let metadata = &mut document.metadata;
+        metadata.requires_approval = !self.approval_reasons.is_empty();
+        metadata.approval_reasons = self.approval_reasons;
+        metadata.decisions = decisions;
+        metadata.decisions.extend(made);
+        metadata.warnings.extend(self.warnings.into_iter().map(|warning| warning.message));
+        metadata.estimate = Some(figures.estimate);
+        metadata.bound = Some(figures.bound);
+        Ok(Plan::assemble(document, structure, identity))
+    }
+}
+
+/// Figures about a graph, as `validate` prints them.
+fn measure(document: &PlanDocument, graph: &DependencyGraph, estimate: &PlanEstimate) -> Stats {
+    let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
+    let path = graph.critical_path(&seconds);
+    let compounds = document.tasks.iter().filter(|t| t.task_type == TaskType::Compound).count();
+    let (tasks, edges) = (graph.len(), graph.edges().len());
+    Stats {
+        tasks,
+        edges,
+        // Compound tasks are expanded when a plan is built; none is nested in a finished one.
+        nesting: 0,
+        longest_path: graph.depth(),
+        width: graph.width(),
+        complexity: tasks as f64 + edges as f64 / 2.0 + 5.0 * compounds as f64,
+        critical_path_seconds: estimate.critical_path_seconds,
+        critical_path: path.iter().map(|t| document.tasks[t.at()].task_id.clone()).collect(),
+    }
+}

@@ -1,0 +1,134 @@
+use super::*;
+use l05_core::plan::PlanDocument;
+
+/// `id <- needs` for each task, and the counts of repairs and warnings.
+fn outline(text: &str) -> (Vec<String>, Imported) {
+    let imported = read_markdown(text).expect(text);
+    PlanDocument::read(&imported.plan).expect("what is imported is a plan file");
+    let tasks = imported.plan["tasks"].as_array().expect("tasks");
+    let line = |task: &Value| {
+        let needs: Vec<&str> = task["depends_on"]
+            .as_array()
+            .map(|list| list.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        let short = |id: &str| id.trim_start_matches("step-").to_owned();
+        let needs: Vec<String> = needs.into_iter().map(short).collect();
+        format!("{} <- {}", short(task["id"].as_str().expect("an id")), needs.join(" "))
+    };
+    (tasks.iter().map(line).collect(), imported)
+}
+
+#[test]
+fn numbered_steps_follow_each_other_unless_they_say_otherwise() {
+    let (lines, imported) = outline(
+        "# Ship the release\n\nSome words.\n\n1. Write the code in `src/main.rs`\n2. Write the tests (in parallel with step 1)\n3. Run everything (depends on 1 and 2)\n   ```sh\n   cargo test\n   ```\n4. Publish\n5. Tell people, after step 3\n",
+    );
+    assert_eq!(lines, ["1 <- ", "2 <- ", "3 <- 1 2", "4 <- 3", "5 <- 3"]);
+    assert_eq!(imported.plan["goal"], "Ship the release");
+    assert_eq!(imported.plan["tasks"][0]["metadata"]["files"], json!(["src/main.rs"]));
+    assert_eq!(
+        imported.plan["tasks"][2]["metadata"]["commands"],
+        json!([{ "language": "sh", "text": "cargo test" }])
+    );
+    assert_eq!(imported.warnings, ["not understood: the paragraph \"Some words.\""]);
+}
+
+#[test]
+fn boxes_headings_and_nested_steps() {
+    let (lines, imported) = outline(
+        "## Plan\n- [x] Set up\n- [ ] Build\n  1. Models\n  2. Routes\n  - a note\n- [ ] Release\n",
+    );
+    assert_eq!(lines, ["1 <- ", "2.1 <- 1", "2.2 <- 2.1", "3 <- 2.2"]);
+    assert_eq!(imported.plan["tasks"][0]["metadata"]["done"], true);
+    assert!(imported.repairs.iter().any(|r| r.contains("is its 2 steps")), "{imported:?}");
+
+    let (lines, _) = outline(
+        "# Goal\n## Step 1: Collect\nWords.\n- one\n- two\n## Step 2: Write\nDepends on step 1.\n## Step 3: Check\nNo dependencies.\n",
+    );
+    assert_eq!(lines, ["1 <- ", "2 <- 1", "3 <- "]);
+
+    let (lines, _) = outline("- [ ] a\n- [ ] b\n- [ ] c (depends on 1)\n");
+    assert_eq!(lines, ["1 <- ", "2 <- ", "3 <- 1"], "a list that says what some need is no order");
+
+    let (lines, _) =
+        outline("* first\n* second\n* third, in parallel\n* last, after all previous steps\n");
+    assert_eq!(lines, ["1 <- ", "2 <- 1", "3 <- 1", "4 <- 2 3"]);
+}
+
+#[test]
+fn needs_may_stand_later_and_be_named() {
+    let check = |text: &str, expected: &[&str]| {
+        let (lines, imported) = outline(text);
+        assert_eq!(lines, expected, "{text}\n{imported:?}");
+    };
+    check("1. Publish (depends on 2)\n2. Build\n", &["1 <- 2", "2 <- "]);
+    check("1. Deploy after step 3\n2. Build\n3. Test\n", &["1 <- 3", "2 <- ", "3 <- 2"]);
+    check("1. a (depends on 2)\n2. b (depends on 1)\n", &["1 <- 2", "2 <- "]);
+    check(
+        "- [ ] Fetch data\n- [ ] Read docs\n- [ ] Clean data (depends on Fetch data)\n",
+        &["1 <- ", "2 <- ", "3 <- 1"],
+    );
+    check(
+        "- [ ] T001 Setup\n- [ ] T002 Models (depends on T001)\n- [ ] T003 Tests (depends on T001)\n- [ ] T004 Ship (depends on T002, T003)\n",
+        &["1 <- ", "2 <- 1", "3 <- 1", "4 <- 2 3"],
+    );
+    check(
+        "1. Backend\n   1. Schema\n   2. API\n2. Frontend\n   1. Views\n   2. Styles\n   3. Wire up (depends on 1 and 2)\n",
+        &["1.1 <- ", "1.2 <- 1.1", "2.1 <- 1.2", "2.2 <- 2.1", "2.3 <- 2.1 2.2"],
+    );
+    check(
+        "1. Prepare\n2. Build (depends on 1)\n   1. compile\n   2. link\n",
+        &["1 <- ", "2.1 <- 1", "2.2 <- 2.1"],
+    );
+    check(
+        "## Phase 1\n1. A\n2. B\n## Phase 2\n1. C\n2. D (depends on 1)\n",
+        &["1.1 <- ", "1.2 <- 1.1", "2.1 <- 1.2", "2.2 <- 2.1"],
+    );
+    check(
+        "1. Read\n2. Write, does not depend on step 1\n3. Approve: needs 2 reviewers\n",
+        &["1 <- ", "2 <- 1", "3 <- 2"],
+    );
+    check("\u{feff}1. A\n2. B\n", &["1 <- ", "2 <- 1"]);
+}
+
+#[test]
+fn what_is_not_understood_is_said() {
+    let (lines, imported) = outline("1. a\n2. b (depends on 9)\n3. c (depends on 3)\n");
+    assert_eq!(lines, ["1 <- ", "2 <- 1", "3 <- 2"], "a number that is no step is no statement");
+    assert_eq!(imported.warnings.len(), 2, "{imported:?}");
+    assert_eq!(read_markdown("just words").expect_err("no step").code, ErrorCode::PLAN_MALFORMED);
+    assert_eq!(read_markdown("").expect_err("empty").code, ErrorCode::PLAN_MALFORMED);
+}
+
+#[test]
+fn workflows_of_nodes_and_edges() {
+    let (lines, imported) = outline(
+        "Node:\n1: go there\n2: take it\n3: come back.\nEdge: (START,1) (1,2) (1,3) (2,3) (3,END) (7,1) (2,2)",
+    );
+    assert_eq!(lines, ["1 <- ", "2 <- 1", "3 <- 1 2"]);
+    assert_eq!(imported.warnings.len(), 2, "{imported:?}");
+}
+
+#[test]
+fn hostile_texts_end() {
+    let deep = "1. a\n".to_owned()
+        + &(1..400).map(|d| format!("{}1. x\n", "   ".repeat(d))).collect::<String>();
+    assert!(read_markdown(&deep).is_ok());
+    let wide = "- [ ] x\n".repeat(20_000);
+    assert_eq!(
+        read_markdown(&wide).expect("many steps").plan["tasks"].as_array().map(Vec::len),
+        Some(20_000)
+    );
+    let quotes = "> ".repeat(50_000) + "1. x";
+    let _ = read_markdown(&quotes);
+    let bullets = format!("{}x\n\n1. step\n", "+ ".repeat(99_000));
+    let _ = read_markdown(&bullets);
+    let ranges: String =
+        (1..600).map(|i| format!("{i}. x (depends on 1-{})\n", (i - 1).max(1))).collect();
+    assert!(read_markdown(&ranges).is_ok());
+    let nodes: String = (0..110_000).map(|i| format!("{i}: x\n")).collect();
+    let nodes = format!("Node:\n{nodes}Edge: (1,2)");
+    assert_eq!(read_markdown(&nodes).expect_err("too many").code, ErrorCode::PLAN_SIZE_INVALID);
+    let huge = "1. a\n".repeat(200_000);
+    assert_eq!(read_markdown(&huge).expect_err("too many").code, ErrorCode::PLAN_SIZE_INVALID);
+}

@@ -1,0 +1,198 @@
+//! What a run is told, what it answers, and what its driver must then do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::amounts::Usage;
+use crate::event::Notice;
+use crate::event::{Event, Gate, Output, Scope, TaskError, Verdict};
+use crate::placement::Crew;
+use l05_core::error::{Error, ErrorCode};
+use l05_core::graph::EdgeIndex;
+use l05_core::id::{Attempt, Epoch, TaskIndex};
+
+/// An input of the machine. Imperative: it may be refused.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Begin a run.
+    Start {
+        /// Which tasks run again.
+        from: Rerun,
+    },
+    /// A new owner goes on with a run whose last owner is gone.
+    Adopt {
+        /// The new owner's epoch.
+        epoch: Epoch,
+    },
+    /// An agent has gone; what it was working on goes elsewhere.
+    AgentLost {
+        /// Its id.
+        agent: Arc<str>,
+    },
+    /// Conditions of dependencies into `task` were evaluated.
+    Resolved {
+        /// The task they lead to.
+        task: TaskIndex,
+        /// The verdicts; an error fails the task.
+        edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)>,
+    },
+    /// A fan-out's list was evaluated.
+    Expanded {
+        /// The fan-out.
+        task: TaskIndex,
+        /// The list and its length; an error fails the task.
+        items: Result<(Output, u32), TaskError>,
+    },
+    /// A person answers.
+    Decide {
+        /// What about.
+        gate: Gate,
+        /// The answer.
+        approve: bool,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An executor is done with an attempt.
+    Report {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// How it went.
+        outcome: Outcome,
+        /// What it used; `None`: nobody knows, and all that was reserved for it counts.
+        usage: Option<Usage>,
+    },
+    /// End the plan or a task.
+    Cancel {
+        /// What.
+        scope: Scope,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Something was noticed about the run.
+    Notice {
+        /// What.
+        notices: Vec<Notice>,
+    },
+    /// Time has passed, or room came free.
+    Wake,
+}
+
+/// What a run has to keep to beside its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// How many attempts the process lets this run have in flight.
+    pub running_max: u32,
+    /// How long a person has to answer.
+    pub answer_within_millis: Option<u64>,
+    /// Tools whose attempts may be repeated without harm.
+    pub idempotent_tools: &'a BTreeSet<String>,
+    /// Who there is to do the work, without what this run has them do; none: this process alone.
+    pub crew: Option<&'a Crew>,
+}
+
+static NO_TOOLS: BTreeSet<String> = BTreeSet::new();
+
+impl Terms<'_> {
+    /// Room for some attempts, no time limit on answers, nothing known of tools.
+    pub fn room(running_max: u32) -> Terms<'static> {
+        Terms { running_max, answer_within_millis: None, idempotent_tools: &NO_TOOLS, crew: None }
+    }
+}
+
+/// Which tasks a run runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rerun {
+    /// All; the plan has not run before.
+    Fresh,
+    /// All that did not complete.
+    Failed,
+    /// This one and everything behind it, beside what did not complete.
+    From(TaskIndex),
+}
+
+/// How an attempt went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It succeeded.
+    Completed(Output),
+    /// It failed.
+    Failed(TaskError),
+    /// It stopped because it was told to.
+    Stopped,
+}
+
+/// What the driver does once the events are durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Evaluate the conditions of these dependencies of `task`, answer with
+    /// [`Command::Resolved`].
+    Resolve {
+        /// The task they lead to.
+        task: TaskIndex,
+        /// The dependencies.
+        edges: Vec<EdgeIndex>,
+    },
+    /// Evaluate a fan-out's list, answer with [`Command::Expanded`].
+    Expand {
+        /// The fan-out.
+        task: TaskIndex,
+    },
+    /// Start an attempt.
+    Dispatch {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Give an attempt up: its agent is gone, and it will be started again under the same number.
+    Abandon {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Tell an executor to stop.
+    Stop {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The run ended.
+    Finished,
+}
+
+/// The machine's answer to a command. Empty when there is nothing to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// To be journaled, in this order.
+    pub events: Vec<Event>,
+    /// To be done once they are durable.
+    pub effects: Vec<Effect>,
+}
+
+/// A command that does not fit the state. Nothing changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejected {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// Names the state and what it allows.
+    pub message: String,
+}
+
+impl Rejected {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Rejected {
+        Rejected { code, message: message.into() }
+    }
+}
+
+impl From<Rejected> for Error {
+    fn from(rejected: Rejected) -> Error {
+        Error::new(rejected.code, rejected.message)
+    }
+}

@@ -1,0 +1,416 @@
+//! What happens to a run, as the journal keeps it.
+//!
+//! This is a persisted format: tasks are indices, times are numbers, and a variant or field keeps
+//! its meaning for ever. New fields have `#[serde(default)]`; recorded histories replay in tests.
+//! What the outside sees is a projection of these (see [`super::public`]).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::amounts::{Amounts, BudgetKind, Usage};
+use l05_core::error::ErrorCode;
+use l05_core::graph::EdgeIndex;
+use l05_core::id::{Attempt, Epoch, TaskIndex};
+use l05_core::plan::PlanStatus;
+use l05_core::task::TaskStatus;
+use l05_core::time::{Timestamp, millis};
+
+/// A fact about a run. Past tense: it has been decided and, once journaled, cannot be undone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A run of the plan began; the tasks in `keep` stay completed from an earlier run.
+    RunStarted {
+        /// From 1.
+        run: u16,
+        /// Completed before, items of fan-outs included.
+        keep: Vec<TaskIndex>,
+        /// Fan-outs that did not complete and keep their list, with the items that did.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept_maps: Vec<TaskIndex>,
+        /// When the run must have ended.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+        deadline: Option<Timestamp>,
+        /// When it began, where it has a deadline.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+        began: Option<Timestamp>,
+    },
+    /// Another process drives the run from here on.
+    RunAdopted {
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// A condition was evaluated.
+    EdgeDecided {
+        /// The conditional dependency.
+        edge: EdgeIndex,
+        /// What came out.
+        verdict: Verdict,
+    },
+    /// A person was asked.
+    GateOpened {
+        /// What about.
+        gate: Gate,
+        /// When no answer counts as a refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
+        expires_at: Option<Timestamp>,
+    },
+    /// The person answered, or the time for it is over.
+    GateDecided {
+        /// What about.
+        gate: Gate,
+        /// The answer.
+        approved: bool,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A fan-out's list is known; from here on its items are tasks of the run.
+    MapExpanded {
+        /// The fan-out.
+        task: TaskIndex,
+        /// The index of its first item.
+        first: TaskIndex,
+        /// How many items there are.
+        count: u32,
+        /// The list.
+        items: Output,
+    },
+    /// All items of a fan-out ended well; its output is the list of theirs.
+    MapCompleted {
+        /// The fan-out.
+        task: TaskIndex,
+    },
+    /// Four fifths of a budget are used.
+    BudgetWarned {
+        /// Of what.
+        kind: BudgetKind,
+        /// What was used: tokens, billionths of a dollar, or milliseconds.
+        used: u64,
+        /// What is allowed, in the same unit.
+        limit: u64,
+    },
+    /// An attempt was given to an executor.
+    TaskDispatched {
+        /// The task.
+        task: TaskIndex,
+        /// Which attempt this is.
+        attempt: Attempt,
+        /// When it times out.
+        #[serde(with = "millis")]
+        not_after: Timestamp,
+        /// What it may use of the plan's budget.
+        #[serde(default, skip_serializing_if = "Amounts::is_none")]
+        reserved: Amounts,
+        /// Who got it, where there was a choice; else this process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        placed: Option<Box<Placement>>,
+    },
+    /// The agent of an attempt is gone: the same attempt waits for another.
+    AttemptReturned {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Nobody is there who could do a task: it is tried again later.
+    TaskDeferred {
+        /// The task.
+        task: TaskIndex,
+        /// Why.
+        error: TaskError,
+        /// When.
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+    /// An attempt that was in flight when its owner died was given out again.
+    TaskRedispatched {
+        /// The task.
+        task: TaskIndex,
+        /// The same attempt as before.
+        attempt: Attempt,
+        /// When it times out now.
+        #[serde(with = "millis")]
+        not_after: Timestamp,
+        /// What it may use beside what it has used already.
+        #[serde(default, skip_serializing_if = "Amounts::is_none")]
+        reserved: Amounts,
+        /// Who got it, where there was a choice; else this process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        placed: Option<Box<Placement>>,
+    },
+    /// An attempt succeeded, and with it the task.
+    TaskCompleted {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt that did it.
+        attempt: Attempt,
+        /// What it gave.
+        output: Output,
+        /// What it used.
+        #[serde(default, skip_serializing_if = "Usage::is_none")]
+        usage: Usage,
+    },
+    /// An attempt failed.
+    AttemptFailed {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        error: TaskError,
+        /// What it used.
+        #[serde(default, skip_serializing_if = "Usage::is_none")]
+        usage: Usage,
+        /// Nobody knows what it used: all that it had reserved counts.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lost: bool,
+        /// What follows.
+        next: Next,
+    },
+    /// A task failed without an attempt of its own: its condition or list cannot be evaluated, or
+    /// items of it failed.
+    TaskFailed {
+        /// The task.
+        task: TaskIndex,
+        /// Why.
+        error: TaskError,
+    },
+    /// Tasks can never start, because something they need failed for good.
+    TasksBlocked {
+        /// What failed.
+        cause: TaskIndex,
+        /// All that it blocks, directly and through others.
+        tasks: Vec<TaskIndex>,
+    },
+    /// Tasks are not needed, because of a condition or a skipped dependency.
+    TasksSkipped {
+        /// The first of them, or what was skipped before them.
+        cause: TaskIndex,
+        /// All that are skipped with it.
+        tasks: Vec<TaskIndex>,
+    },
+    /// Somebody or a policy wants the rest, or one task, ended.
+    CancelRequested {
+        /// What.
+        scope: Scope,
+        /// Why.
+        cause: CancelCause,
+        /// In words.
+        reason: String,
+        /// When executors that still run are given up.
+        #[serde(with = "millis")]
+        grace_until: Timestamp,
+    },
+    /// Tasks ended because of a cancellation.
+    TasksCancelled {
+        /// Which.
+        tasks: Vec<TaskIndex>,
+        /// Whether executors were still running and have been given up.
+        abandoned: bool,
+    },
+    /// A report that came late, twice, or for nothing that runs.
+    ReportIgnored {
+        /// The task it names.
+        task: TaskIndex,
+        /// The attempt it names.
+        attempt: Attempt,
+        /// Why it does not count.
+        why: Ignored,
+    },
+    /// Somebody who looks after runs noticed something.
+    Noticed {
+        /// What.
+        notice: Notice,
+    },
+    /// The run ended.
+    RunFinished {
+        /// COMPLETED, FAILED or CANCELLED.
+        status: PlanStatus,
+        /// FAILED, but some leaves completed.
+        partial: bool,
+    },
+}
+
+/// Which agent got an attempt, and who else could have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Who got it.
+    pub agent: Arc<str>,
+    /// 0 to 1, by the routing strategy.
+    pub score: f64,
+    /// The best of the others, with their scores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<(Arc<str>, f64)>,
+}
+
+/// What a condition said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// True: the dependency is satisfied.
+    Satisfied,
+    /// False: the task is skipped, if it needs this dependency.
+    Unsatisfied,
+}
+
+/// A task's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Kept in the journal.
+    Inline(Arc<Value>),
+    /// Kept beside it, because it is large.
+    Blob {
+        /// SHA-256 of the JSON text, in hexadecimal.
+        sha256: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The results of a fan-out's items, in order; none where an item was allowed to fail.
+    List(Arc<[Option<Output>]>),
+}
+
+/// What a person is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Whether the plan may run.
+    Plan,
+    /// Whether a task may start.
+    Task(TaskIndex),
+    /// Whether the plan gets the same budget once more.
+    Budget,
+    /// Whether an attempt of which nobody knows how it went is made again.
+    Recovery(TaskIndex),
+}
+
+impl Gate {
+    /// The task that it is about.
+    pub fn task(self) -> Option<TaskIndex> {
+        match self {
+            Gate::Task(task) | Gate::Recovery(task) => Some(task),
+            Gate::Plan | Gate::Budget => None,
+        }
+    }
+}
+
+/// Why an attempt or a task failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskError {
+    /// The stable code, which also decides about retries.
+    pub code: ErrorCode,
+    /// What happened.
+    pub message: String,
+    /// The executor says that trying again is no use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// Another attempt, not before this time.
+    Retry {
+        /// When.
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+    /// Nothing: the task ended.
+    Final {
+        /// FAILED or TIMED_OUT.
+        status: TaskStatus,
+    },
+}
+
+/// What a cancellation covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Everything that has not ended.
+    Plan,
+    /// One task; what needs it is blocked.
+    Task(TaskIndex),
+}
+
+/// Who or what cancels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelCause {
+    /// A person or program asked: the plan ends CANCELLED.
+    Request,
+    /// `on_failure: fail_fast`: the plan ends FAILED.
+    FailFast,
+    /// The deadline is over: the plan ends FAILED.
+    Deadline,
+    /// The budget does not suffice: the plan ends FAILED.
+    Budget,
+}
+
+/// Why a report does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ignored {
+    /// The attempt had ended.
+    Late,
+    /// The attempt was reported before, with another result.
+    Conflict,
+}
+
+/// Something that was noticed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// An attempt takes much longer than expected.
+    Straggler {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// How long it has taken so far.
+        elapsed_millis: u64,
+        /// How long it was expected to take.
+        expected_millis: u64,
+    },
+    /// By the longest chain that is left the plan ends too late.
+    DeadlineAtRisk {
+        /// When it will end at the earliest.
+        #[serde(with = "millis")]
+        forecast: Timestamp,
+        /// When it must have ended.
+        #[serde(with = "millis")]
+        deadline: Timestamp,
+    },
+    /// Nothing moves.
+    Stuck {
+        /// For how long.
+        idle_millis: u64,
+        /// Tasks that could start, the first of them.
+        waiting: Vec<TaskIndex>,
+        /// They wait for an agent, not for room in the process.
+        lacks_agents: bool,
+    },
+}
+
+mod optional_millis {
+    use super::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's `with` gives the field by reference")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|t| t.0).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<i64>::deserialize(deserializer)?.map(Timestamp))
+    }
+}

@@ -1,0 +1,346 @@
+//! Decisions as data, and the same in sentences (spec 02, 2.10).
+//!
+//! Planning records each decision in the plan's metadata when it makes it; what happens in a run
+//! is in the journal. `explain` only retells: nothing here decides or guesses.
+
+use serde::Serialize;
+
+use crate::public_event::PublicEvent;
+use l05_core::choices;
+use l05_core::plan::PlanDocument;
+use l05_core::plan::{Bound, Decision, LimitUse, PlanEstimate};
+use l05_core::resource::EstimateMethod;
+
+choices! {
+    /// What can be explained.
+    pub enum Topic {
+        /// Strategy and template scores.
+        Decomposition = "decomposition",
+        /// What validation found.
+        Validation = "validation",
+        /// Agents and alternatives.
+        Assignment = "assignment",
+        /// Critical path and schedule.
+        Scheduling = "scheduling",
+        /// Estimate, bound and what the limits leave.
+        Estimate = "estimate",
+        /// What happened to attempts: retries, cascades, skips.
+        Retry = "retry",
+    }
+}
+
+/// A topic in words.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// What it is about.
+    pub decision: Topic,
+    /// In one sentence.
+    pub explanation: String,
+    /// Step by step.
+    pub reasoning_steps: Vec<String>,
+    /// high, medium or low: whether it rests on proof, on history or on first guesses.
+    pub confidence: &'static str,
+    /// The records that it retells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<Decision>,
+}
+
+/// Retells one topic. `events` are the run's so far.
+pub fn explain(document: &PlanDocument, events: &[PublicEvent], topic: Topic) -> Explanation {
+    let mut told = Telling { steps: Vec::new(), records: Vec::new() };
+    for decision in document.metadata.decisions.iter().filter(|d| topic_of(d) == topic) {
+        told.decision(decision);
+    }
+    let confidence = match topic {
+        Topic::Estimate => {
+            if let Some(estimate) = &document.metadata.estimate {
+                told.estimate(estimate);
+            }
+            if let Some(bound) = &document.metadata.bound {
+                told.bound(bound);
+            }
+            match document.metadata.estimate.as_ref().map_or(0.0, |e| e.confidence) {
+                c if c >= 0.85 => "high",
+                c if c >= 0.6 => "medium",
+                _ => "low",
+            }
+        }
+        Topic::Retry => {
+            told.run(events);
+            "high"
+        }
+        Topic::Scheduling => match document.metadata.estimate.as_ref().map(|e| e.method) {
+            Some(EstimateMethod::Historical | EstimateMethod::Hybrid) => "medium",
+            Some(EstimateMethod::Deterministic) | None => "low",
+        },
+        Topic::Assignment => {
+            told.choices(events);
+            "high"
+        }
+        Topic::Decomposition | Topic::Validation => "high",
+    };
+    let nothing = "nothing was recorded about this".to_owned();
+    let explanation = told.steps.first().cloned().unwrap_or(nothing);
+    let reasoning_steps = told.steps;
+    Explanation { decision: topic, explanation, reasoning_steps, confidence, records: told.records }
+}
+
+fn topic_of(decision: &Decision) -> Topic {
+    match decision {
+        Decision::Strategy { .. } | Decision::Model { .. } | Decision::Fallback { .. } => {
+            Topic::Decomposition
+        }
+        Decision::Validation { .. } => Topic::Validation,
+        Decision::Assignment { .. } => Topic::Assignment,
+        Decision::CriticalPath { .. } | Decision::Schedule { .. } => Topic::Scheduling,
+        Decision::Constraints { .. } => Topic::Estimate,
+    }
+}
+
+/// How many tasks a sentence names.
+const NAMED_MAX: usize = 10;
+
+struct Telling {
+    steps: Vec<String>,
+    records: Vec<Decision>,
+}
+
+impl Telling {
+    fn say(&mut self, sentence: String) {
+        self.steps.push(sentence);
+    }
+
+    fn decision(&mut self, decision: &Decision) {
+        self.records.push(decision.clone());
+        match decision {
+            Decision::Strategy { asked, template, why, considered } => {
+                self.say(format!("The template `{template}` was taken (strategy {asked}): {why}."));
+                for other in considered.iter().filter(|other| other.template != *template) {
+                    let missing = match other.missing.is_empty() {
+                        true => String::new(),
+                        false => format!(", and `{}` was missing", other.missing.join("`, `")),
+                    };
+                    self.say(format!(
+                        "`{}` fits with {:.2}{missing}.",
+                        other.template, other.confidence
+                    ));
+                }
+            }
+            Decision::Model { asked, gateway, model, prompt_version, why, rounds } => {
+                let tokens: u64 = rounds.iter().map(|r| r.input_tokens + r.output_tokens).sum();
+                self.say(format!(
+                    "The model `{model}` ({gateway}) made the plan (strategy {asked}): {why}. It took {} answers and {tokens} tokens with prompts of version {prompt_version}.",
+                    rounds.len()
+                ));
+                for (round, answer) in (1..).zip(rounds) {
+                    for problem in answer.problems.iter().take(NAMED_MAX) {
+                        self.say(format!("Answer {round} was sent back: {problem}."));
+                    }
+                }
+            }
+            Decision::Fallback { failed, taken } => {
+                self.say(format!("{failed}; {taken}."));
+            }
+            Decision::Validation { tasks, edges, implied, redundant, undecided, warnings } => {
+                self.say(format!(
+                    "All four levels passed for {tasks} tasks and {edges} dependencies, with {warnings} warnings."
+                ));
+                for edge in implied.iter().take(NAMED_MAX) {
+                    self.say(format!(
+                        "`{}` needs `{}` because it refers to its output; it does not state it.",
+                        edge.to, edge.from
+                    ));
+                }
+                for edge in redundant.iter().take(NAMED_MAX) {
+                    self.say(format!(
+                        "`{}` states that it needs `{}`, which another path implies anyway.",
+                        edge.to, edge.from
+                    ));
+                }
+                if *undecided > 0 {
+                    self.say(format!(
+                        "Of {undecided} references only the run shows whether they fit."
+                    ));
+                }
+            }
+            Decision::CriticalPath { tasks, seconds, next } => {
+                self.say(format!(
+                    "The plan takes at least {seconds} s, the length of its longest chain: {}.",
+                    names(tasks)
+                ));
+                if let Some(next) = next {
+                    self.say(format!(
+                        "Beside it `{}` can be late the least: by {} s.",
+                        next.task, next.seconds
+                    ));
+                }
+            }
+            Decision::Assignment { agents, routing } => match agents.as_slice() {
+                [only] => self.say(format!(
+                    "All tasks go to `{only}`: no other agent is registered, so there was nothing to choose. A second agent with the tools would make it a choice by {routing}."
+                )),
+                several => self.say(format!(
+                    "Tasks are given to {} by {routing} when they are ready.",
+                    names(several)
+                )),
+            },
+            Decision::Schedule { parallelism, makespan_seconds, lower_bound_seconds } => {
+                self.say(format!(
+                    "At most {parallelism} tasks run at once, those with the longest way to the end first: {makespan_seconds} s are expected, and no order is faster than {lower_bound_seconds} s."
+                ));
+            }
+            Decision::Constraints { limits } => limits.iter().for_each(|limit| self.limit(limit)),
+        }
+    }
+
+    fn limit(&mut self, limit: &LimitUse) {
+        self.say(format!(
+            "{} allows {}; {} are expected, and {} are kept back.",
+            limit.constraint, limit.allowed, limit.expected, limit.reserve
+        ));
+        let shares = limit.shares.iter().take(NAMED_MAX);
+        let shares: Vec<String> = shares.map(|s| format!("`{}` {}", s.task, s.share)).collect();
+        if !shares.is_empty() {
+            let what = if limit.constraint.contains("token") || limit.constraint.contains("usd") {
+                "Shares"
+            } else {
+                "Latest starts in seconds"
+            };
+            self.say(format!("{what}: {}.", shares.join(", ")));
+        }
+    }
+
+    fn estimate(&mut self, estimate: &PlanEstimate) {
+        let how = match estimate.method {
+            EstimateMethod::Deterministic => "from the tasks alone",
+            EstimateMethod::Historical => "from earlier runs",
+            EstimateMethod::Hybrid => "from the tasks and from earlier runs",
+        };
+        self.say(format!(
+            "{} s are expected ({} to {}), {} tokens and ${}, estimated {how}.",
+            estimate.seconds.expected,
+            estimate.seconds.low,
+            estimate.seconds.high,
+            estimate.tokens.expected,
+            estimate.cost_usd.expected
+        ));
+        for task in estimate.tasks.iter().filter(|task| task.runs > 0).take(NAMED_MAX) {
+            self.say(format!(
+                "`{}`: history was used, {} earlier runs say {} s.",
+                task.task, task.runs, task.seconds.expected
+            ));
+        }
+    }
+
+    fn bound(&mut self, bound: &Bound) {
+        self.say(format!(
+            "At worst it takes {} tokens, ${} and {} s: every attempt fails but the last, each takes its whole timeout.",
+            bound.tokens, bound.cost_usd, bound.seconds
+        ));
+        for task in bound.tasks.iter().take(NAMED_MAX) {
+            let items =
+                if task.items > 1 { format!(" x {} items", task.items) } else { String::new() };
+            self.say(format!(
+                "`{}`: {} attempts{items} x {} s + {} s of waiting, {} tokens and ${} an attempt.",
+                task.task,
+                task.attempts,
+                task.attempt_seconds,
+                task.wait_seconds,
+                task.attempt_tokens,
+                task.attempt_cost_usd
+            ));
+        }
+    }
+
+    /// Which agents got which attempts, where there was a choice.
+    fn choices(&mut self, events: &[PublicEvent]) {
+        let chosen =
+            events.iter().filter(|e| e.kind == "task.assigned" && e.data.get("score").is_some());
+        for event in chosen.take(NAMED_MAX) {
+            let score = |value: &serde_json::Value| {
+                let agent = value["agent_id"].as_str().unwrap_or_default();
+                format!("`{agent}` ({:.2})", value["score"].as_f64().unwrap_or_default())
+            };
+            let others: Vec<String> =
+                event.data["others"].as_array().into_iter().flatten().map(score).collect();
+            let others = match others.is_empty() {
+                true => "nobody else was free for it".to_owned(),
+                false => format!("before {}", others.join(", ")),
+            };
+            let task = event.task_id.as_deref().unwrap_or_default();
+            self.say(format!("`{task}` went to {}, {others}.", score(&event.data)));
+        }
+    }
+
+    fn run(&mut self, events: &[PublicEvent]) {
+        let text = |event: &PublicEvent, key: &str| match &event.data[key] {
+            serde_json::Value::String(s) => s.clone(),
+            serde_json::Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        for event in events {
+            let task = event.task_id.as_deref().unwrap_or_default();
+            match event.kind {
+                "task.retried" => self.say(format!(
+                    "Attempt {} of `{task}` failed ({} {}) and was retried at {}.",
+                    text(event, "attempt"),
+                    text(event, "error_code"),
+                    text(event, "error_message"),
+                    text(event, "next_attempt_at")
+                )),
+                "task.failed" | "task.timed_out" => self.say(format!(
+                    "`{task}` failed for good: {} {}.",
+                    text(event, "error_code"),
+                    text(event, "error_message")
+                )),
+                "cascade.failed" => self.say(format!(
+                    "What needs `{task}` was blocked: {}.",
+                    text(event, "blocked_task_ids")
+                )),
+                "task.returned" => self.say(format!(
+                    "The agent of attempt {} of `{task}` was lost; the attempt went elsewhere.",
+                    text(event, "attempt")
+                )),
+                "task.deferred" => self.say(format!(
+                    "Nobody was there for `{task}` ({}); it was tried again at {}.",
+                    text(event, "error_message"),
+                    text(event, "next_attempt_at")
+                )),
+                "task.straggling" => self.say(format!(
+                    "Attempt {} of `{task}` had taken {} s where {} s were expected.",
+                    text(event, "attempt"),
+                    text(event, "elapsed_seconds"),
+                    text(event, "expected_seconds")
+                )),
+                "plan.deadline_at_risk" => self.say(format!(
+                    "The plan was late for its deadline {}: it could end at {} at the earliest.",
+                    text(event, "deadline"),
+                    text(event, "forecast_finish_at")
+                )),
+                "task.skipped" => {
+                    self.say(format!(
+                        "`{task}` was skipped because of `{}`.",
+                        text(event, "cause")
+                    ));
+                }
+                _ => {}
+            }
+        }
+        if self.steps.is_empty() {
+            let began = events.iter().any(|event| event.kind == "plan.dispatched");
+            self.say(match began {
+                true => "No attempt failed and nothing was blocked or skipped.".to_owned(),
+                false => "The plan has not run.".to_owned(),
+            });
+        }
+    }
+}
+
+fn names(ids: &[String]) -> String {
+    let shown: Vec<String> = ids.iter().take(NAMED_MAX).map(|id| format!("`{id}`")).collect();
+    let more = ids.len().saturating_sub(NAMED_MAX);
+    match more {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,200 @@
+//! What a journal tells people: every attempt with its times, beside the state it led to.
+//!
+//! The run machine forgets how it came where it is; `show`, `status` and the result of a run want
+//! to know. This fold keeps it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::event::{Event, Next, Placement, TaskError};
+use crate::machine::Gap;
+use crate::machine::Run;
+use crate::record::Record;
+use l05_core::agent::LOCAL_AGENT;
+use l05_core::id::{Attempt, TaskIndex};
+use l05_core::plan::Plan;
+use l05_core::task::TaskStatus;
+use l05_core::time::Timestamp;
+
+/// One try of a task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AttemptLog {
+    /// From 1, over all runs.
+    pub number: u16,
+    /// Who did it.
+    pub agent: Arc<str>,
+    /// When it was given out, the last time.
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// How it went.
+    pub result: AttemptResult,
+    /// How often it was given out again after its owner died.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub redispatched: u32,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// How an attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptResult {
+    /// It goes on.
+    Running,
+    /// It succeeded.
+    Completed,
+    /// It failed.
+    Failed,
+    /// It took too long.
+    TimedOut,
+    /// It was stopped on request.
+    Cancelled,
+    /// It was given up; nobody knows what became of it.
+    Abandoned,
+}
+
+/// A plan's state with all attempts.
+#[derive(Debug)]
+pub struct History {
+    run: Run,
+    attempts: Vec<Vec<AttemptLog>>,
+    /// When the first run began.
+    pub started_at: Option<Timestamp>,
+    /// When the last run ended.
+    pub completed_at: Option<Timestamp>,
+    /// How often another process took the run over.
+    pub adoptions: u32,
+}
+
+impl History {
+    /// The history of a plan that has not run.
+    pub fn new(plan: Arc<Plan>) -> History {
+        let attempts = vec![Vec::new(); plan.graph().len()];
+        let run = Run::new(plan);
+        History { run, attempts, started_at: None, completed_at: None, adoptions: 0 }
+    }
+
+    /// Adds the next record. Records that are known already change nothing.
+    pub fn add(&mut self, record: &Record) -> Result<(), Gap> {
+        let known = self.run.sequence().0;
+        self.run.replay(record)?;
+        let tasks = self.run.task_count();
+        self.attempts.resize_with(tasks.max(self.attempts.len()), Vec::new);
+        for (number, event) in (record.first.0..).zip(&record.events) {
+            if number > known {
+                self.log(event, record.at);
+            }
+        }
+        Ok(())
+    }
+
+    /// The state.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// A task's attempts, oldest first.
+    pub fn attempts(&self, task: TaskIndex) -> &[AttemptLog] {
+        &self.attempts[task.at()]
+    }
+
+    fn log(&mut self, event: &Event, at: Timestamp) {
+        match event {
+            Event::RunStarted { .. } => {
+                self.started_at.get_or_insert(at);
+                self.completed_at = None;
+            }
+            Event::RunAdopted { .. } => self.adoptions += 1,
+            Event::TaskDispatched { task, attempt, placed, .. } => {
+                self.begin(*task, *attempt, agent_of(placed.as_deref()), at);
+            }
+            Event::TaskRedispatched { task, placed, .. } => {
+                if let Some(attempt) = self.attempts[task.at()].last_mut() {
+                    attempt.redispatched += 1;
+                    attempt.started_at = at;
+                    attempt.agent = agent_of(placed.as_deref());
+                }
+            }
+            Event::TaskCompleted { task, .. } => {
+                self.end(*task, at, AttemptResult::Completed, None);
+            }
+            Event::AttemptFailed { task, error, next, .. } => {
+                let timed_out = matches!(next, Next::Final { status: TaskStatus::TimedOut })
+                    || error.code == l05_core::ErrorCode::TASK_TIMEOUT;
+                let result =
+                    if timed_out { AttemptResult::TimedOut } else { AttemptResult::Failed };
+                self.end(*task, at, result, Some(error.clone()));
+            }
+            Event::TasksCancelled { tasks, abandoned } => {
+                let result =
+                    if *abandoned { AttemptResult::Abandoned } else { AttemptResult::Cancelled };
+                for task in tasks {
+                    self.end(*task, at, result, None);
+                }
+            }
+            Event::RunFinished { .. } => self.completed_at = Some(at),
+            // No attempt begins or ends with these.
+            Event::EdgeDecided { .. }
+            | Event::GateOpened { .. }
+            | Event::GateDecided { .. }
+            | Event::MapExpanded { .. }
+            | Event::MapCompleted { .. }
+            | Event::BudgetWarned { .. }
+            | Event::AttemptReturned { .. }
+            | Event::TaskDeferred { .. }
+            | Event::TaskFailed { .. }
+            | Event::TasksBlocked { .. }
+            | Event::TasksSkipped { .. }
+            | Event::CancelRequested { .. }
+            | Event::Noticed { .. }
+            | Event::ReportIgnored { .. } => {}
+        }
+    }
+
+    fn begin(&mut self, task: TaskIndex, attempt: Attempt, agent: Arc<str>, at: Timestamp) {
+        let Some(attempts) = self.attempts.get_mut(task.at()) else { return };
+        attempts.push(AttemptLog {
+            number: attempt.0,
+            agent,
+            started_at: at,
+            completed_at: None,
+            result: AttemptResult::Running,
+            redispatched: 0,
+            error: None,
+        });
+    }
+
+    fn end(
+        &mut self,
+        task: TaskIndex,
+        at: Timestamp,
+        result: AttemptResult,
+        error: Option<TaskError>,
+    ) {
+        let Some(attempts) = self.attempts.get_mut(task.at()) else { return };
+        if let Some(last) = attempts.last_mut().filter(|a| a.result == AttemptResult::Running) {
+            last.completed_at = Some(at);
+            last.result = result;
+            last.error = error;
+        }
+    }
+
+    /// Whether an executor works on anything.
+    pub fn in_flight(&self) -> Vec<TaskIndex> {
+        self.run.all_tasks().filter(|task| self.run.is_in_flight(*task)).collect()
+    }
+}
+
+/// Who got an attempt.
+pub(super) fn agent_of(placed: Option<&Placement>) -> Arc<str> {
+    placed.map_or_else(|| LOCAL_AGENT.into(), |placed| placed.agent.clone())
+}

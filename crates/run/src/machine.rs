@@ -1,0 +1,517 @@
+//! The run machine: one plan's life as a pure state machine.
+//!
+//! ```text
+//! command ──▶ decide (reads the state) ──▶ events ──▶ apply (changes the state)
+//!                                            │              │
+//!                                            ▼              ▼
+//!                                         journal      what follows by itself: cascades,
+//!                                            │         retries due, dispatches, the end
+//!                                            ▼              │ (more events, same record)
+//!                                         effects ◀─────────┘
+//! ```
+//!
+//! [`Run::handle`] decides and applies; the caller journals the events and carries out the effects
+//! only when they are durable. [`Run::replay`] folds a journal: state is nothing but that fold, so
+//! changed code in `decide` can never change an old history.
+//!
+//! Time, room and epochs come in as arguments; jitter is drawn from the plan's own digest.
+
+mod adopt;
+mod apply;
+mod budget;
+mod cascade;
+mod decide;
+mod dispatch;
+mod gate;
+mod map;
+mod monitor;
+mod retry;
+mod settle;
+mod transition;
+
+pub use apply::Gap;
+pub use gate::{Answer, OpenGate};
+pub use map::MapItem;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+use l05_core::graph::EdgeIndex;
+use l05_core::id::{Attempt, Epoch, Sequence, TaskIndex};
+use l05_core::plan::{Plan, PlanStatus};
+use l05_core::task::{Join, Task, TaskStatus};
+use l05_core::time::Timestamp;
+
+use crate::amounts::Amounts;
+use crate::amounts::Usage;
+use crate::event::{CancelCause, Gate, Output, TaskError};
+use budget::Account;
+use l05_core::agent::LOCAL_AGENT;
+use map::{Item, MapSpan};
+
+/// The state of one plan's run.
+#[derive(Debug)]
+pub struct Run {
+    plan: Arc<Plan>,
+    /// The plan's tasks, then items of fan-outs.
+    tasks: Vec<TaskState>,
+    /// What the tasks behind the plan's are items of.
+    item_origins: Vec<Item>,
+    maps: BTreeMap<TaskIndex, MapSpan>,
+    status: PlanStatus,
+    partial: bool,
+    /// How many runs of the plan have begun.
+    run: u16,
+    epoch: Epoch,
+    /// The last event applied.
+    sequence: Sequence,
+    /// When the present run began.
+    began: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    cancel: Option<CancelCause>,
+    /// Why the run as a whole cannot end well, where that is not a task's failure.
+    why: Option<Box<TaskError>>,
+    /// Waits for a person, each with the time of its end.
+    gates: BTreeMap<Gate, Option<Timestamp>>,
+    /// Who agreed to which task's start, and why.
+    answers: BTreeMap<TaskIndex, Answer>,
+    /// Attempts that were noticed as stragglers, and what else was told once already.
+    noticed: BTreeSet<(TaskIndex, Attempt)>,
+    deadline_noticed: bool,
+    stuck_noticed: bool,
+    /// What executors reported.
+    used: Usage,
+    account: Account,
+    /// What attempts in flight have reserved, where there is a budget.
+    reservations: BTreeMap<TaskIndex, Amounts>,
+    /// The size of all outputs kept, as JSON text, more or less.
+    output_bytes: u64,
+    /// Agents that attempts were given to, this process first.
+    agents: Vec<Arc<str>>,
+    /// How many attempts each of them has in flight.
+    agent_loads: Vec<u32>,
+
+    // Counters over `tasks`, so that no event costs a scan.
+    running: u32,
+    mapping: u32,
+    cancelling: u32,
+    left: u32,
+    failed_for_good: u32,
+
+    // Indices over `tasks`. Entries go stale when a task moves on; readers check and drop them.
+    ready: BinaryHeap<ReadyTask>,
+    /// Where there is a crew: ready tasks by what they ask of an agent, so that those whose agents
+    /// are all busy keep nobody else waiting.
+    queues: BTreeMap<TaskIndex, BinaryHeap<ReadyTask>>,
+    /// The last look found nobody free for what is ready.
+    lacks_agents: bool,
+    /// The next task waits until attempts in flight give back what they have reserved.
+    lacks_budget: bool,
+    timers: BinaryHeap<Reverse<Timer>>,
+    /// Tasks whose dependencies say that they will never start, with what made it so.
+    doomed: Vec<(TaskIndex, TaskIndex)>,
+    /// Conditional dependencies whose producer has ended and that are not decided yet.
+    decidable: BTreeSet<EdgeIndex>,
+    /// Tasks that may start as soon as a person agrees.
+    gated: Vec<TaskIndex>,
+    /// Fan-outs whose list is not known yet.
+    expandable: BTreeSet<TaskIndex>,
+    /// Those of them that nobody has been asked about.
+    fresh_lists: Vec<TaskIndex>,
+    /// Fan-outs whose list is known from an earlier run.
+    known_lists: Vec<TaskIndex>,
+    /// Fan-outs whose items have all ended.
+    gathered: Vec<TaskIndex>,
+}
+
+/// One task's state.
+#[derive(Clone, Debug, PartialEq)]
+struct TaskState {
+    status: TaskStatus,
+    phase: Phase,
+    /// A person agreed to its start.
+    cleared: bool,
+    /// A person agreed to another try of its last attempt.
+    again: bool,
+    /// The last attempt begun; 0 before the first.
+    attempt: Attempt,
+    /// Failed attempts in this run.
+    failures: u8,
+    needs: Needs,
+    /// PENDING after a failed attempt: not to be dispatched earlier.
+    not_before: Option<Timestamp>,
+    /// In flight: when it times out.
+    not_after: Timestamp,
+    /// Whose the last attempt is; a place in the run's list of agents.
+    agent: u16,
+    /// In flight and told to stop.
+    cancelling: bool,
+    output: Option<Output>,
+    error: Option<Box<TaskError>>,
+}
+
+/// What happens to a task that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing: it waits for dependencies, a slot, or the time of its next attempt.
+    Idle,
+    /// An executor works on it.
+    InFlight,
+    /// A person is asked.
+    Gate,
+    /// Its items are being done.
+    Mapping,
+}
+
+/// How a task's dependencies stand. Each is counted once, under what became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Needs {
+    waiting: u32,
+    satisfied: u32,
+    skipped: u32,
+    failed: u32,
+}
+
+/// What its dependencies mean for a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Wait,
+    Run,
+    Skip,
+    Block,
+}
+
+impl Needs {
+    /// The table of spec 03, 3.5.
+    fn fate(self, join: Join) -> Fate {
+        match join {
+            Join::All if self.failed > 0 => Fate::Block,
+            Join::All if self.skipped > 0 => Fate::Skip,
+            Join::All if self.waiting == 0 => Fate::Run,
+            Join::All => Fate::Wait,
+            Join::Any if self.satisfied > 0 => Fate::Run,
+            Join::Any if self.waiting > 0 => Fate::Wait,
+            Join::Any if self.failed > 0 => Fate::Block,
+            Join::Any if self.skipped > 0 => Fate::Skip,
+            // A root: nothing to wait for.
+            Join::Any => Fate::Run,
+        }
+    }
+}
+
+/// Higher rank first, then the earlier task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ReadyTask {
+    /// The bits of a non-negative number sort like the number.
+    rank_bits: u64,
+    task: Reverse<TaskIndex>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Timer {
+    at: Timestamp,
+    kind: TimerKind,
+    task: TaskIndex,
+    attempt: Attempt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TimerKind {
+    /// A failed attempt's successor may start.
+    Retry,
+    /// An attempt has taken too long.
+    Timeout,
+    /// Executors told to stop are given up.
+    Grace,
+    /// Four fifths of the plan's time are over.
+    DeadlineNear,
+    /// The plan's time is over.
+    Deadline,
+    /// Nobody answered in time.
+    Gate(Gate),
+}
+
+/// How long executors that were told to stop are waited for, in milliseconds (spec 03, 3.4).
+pub const GRACE_MILLIS: u64 = 10_000;
+/// The most that all outputs of a run may take as JSON text, in bytes (spec 03, 3.6): larger data
+/// are files.
+pub const OUTPUTS_BYTES_MAX: u64 = 1 << 30;
+
+impl Run {
+    /// The state before any event.
+    pub fn new(plan: Arc<Plan>) -> Run {
+        let tasks = plan
+            .graph()
+            .indices()
+            .map(|task| TaskState::fresh(plan.graph().edges_in(task).len() as u32, Attempt(0)))
+            .collect::<Vec<_>>();
+        Run {
+            status: PlanStatus::Validated,
+            partial: false,
+            run: 0,
+            epoch: Epoch(0),
+            sequence: Sequence(0),
+            began: None,
+            deadline: None,
+            cancel: None,
+            why: None,
+            gates: BTreeMap::new(),
+            noticed: BTreeSet::new(),
+            deadline_noticed: false,
+            stuck_noticed: false,
+            used: Usage::default(),
+            account: Account::of(plan.document()),
+            reservations: BTreeMap::new(),
+            output_bytes: 0,
+            running: 0,
+            mapping: 0,
+            cancelling: 0,
+            left: tasks.len() as u32,
+            failed_for_good: 0,
+            agents: vec![LOCAL_AGENT.into()],
+            agent_loads: vec![0],
+            ready: BinaryHeap::new(),
+            queues: BTreeMap::new(),
+            lacks_agents: false,
+            lacks_budget: false,
+            timers: BinaryHeap::new(),
+            doomed: Vec::new(),
+            decidable: BTreeSet::new(),
+            gated: Vec::new(),
+            expandable: BTreeSet::new(),
+            fresh_lists: Vec::new(),
+            known_lists: Vec::new(),
+            answers: BTreeMap::new(),
+            gathered: Vec::new(),
+            item_origins: Vec::new(),
+            maps: BTreeMap::new(),
+            plan,
+            tasks,
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Where the plan stands.
+    pub fn status(&self) -> PlanStatus {
+        self.status
+    }
+
+    /// FAILED, but some leaves completed.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// The number of the current or last run; 0 before the first.
+    pub fn number(&self) -> u16 {
+        self.run
+    }
+
+    /// The number of the last event.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// The epoch of the last owner that the journal names.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Where a task stands.
+    pub fn task_status(&self, task: TaskIndex) -> TaskStatus {
+        self.tasks[task.at()].status
+    }
+
+    /// A completed task's result.
+    pub fn output(&self, task: TaskIndex) -> Option<&Output> {
+        self.tasks[task.at()].output.as_ref()
+    }
+
+    /// Why a task failed last.
+    pub fn error(&self, task: TaskIndex) -> Option<&TaskError> {
+        self.tasks[task.at()].error.as_deref()
+    }
+
+    /// The last attempt begun; 0 before the first.
+    pub fn attempt(&self, task: TaskIndex) -> Attempt {
+        self.tasks[task.at()].attempt
+    }
+
+    /// When the attempt in flight times out.
+    pub fn not_after(&self, task: TaskIndex) -> Timestamp {
+        self.tasks[task.at()].not_after
+    }
+
+    /// How many task indices there are: the plan's tasks and all items of fan-outs.
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Attempts in flight.
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
+    /// Tasks that have not ended.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// What the run has used so far, as its executors reported it.
+    pub fn spent(&self) -> Usage {
+        self.used
+    }
+
+    /// What attempts in flight have reserved of the plan's budget.
+    pub fn reserved(&self) -> Amounts {
+        self.account.reserved
+    }
+
+    /// What counts as used: what was reported, and all that was reserved by attempts of which
+    /// nobody knows what they used.
+    pub fn charged(&self) -> Amounts {
+        self.account.spent
+    }
+
+    /// What the plan may use, with what approvals added.
+    pub fn allowed(&self) -> Amounts {
+        self.account.allowed()
+    }
+
+    /// Why the run as a whole ended badly, where that is not a task's failure.
+    pub fn why(&self) -> Option<&TaskError> {
+        self.why.as_deref()
+    }
+
+    /// Whether an executor works on a task.
+    pub fn is_in_flight(&self, task: TaskIndex) -> bool {
+        self.tasks[task.at()].phase == Phase::InFlight
+    }
+
+    /// Whether the last attempt of a task may be made again under the same number.
+    pub fn may_be_repeated(&self, task: TaskIndex) -> bool {
+        self.tasks[task.at()].again || self.gates.contains_key(&Gate::Recovery(task))
+    }
+
+    /// Whether a task waits for a person.
+    pub fn is_at_gate(&self, task: TaskIndex) -> bool {
+        self.tasks[task.at()].phase == Phase::Gate
+    }
+
+    /// The deadline of the present run.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    /// Whether tasks could start if the process had room for them.
+    pub fn wants_room(&self) -> bool {
+        let some_ready = !self.ready.is_empty() || !self.queues.is_empty();
+        let may = self.may_dispatch() && !self.lacks_budget;
+        may && some_ready && self.running < self.parallelism()
+    }
+
+    /// Whether what is ready waits for an agent to be free, not for the process.
+    pub fn lacks_agents(&self) -> bool {
+        self.lacks_agents && self.wants_room()
+    }
+
+    /// The agents that have attempts of this run, with how many.
+    pub fn agent_loads(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+        let loads = self.agents.iter().zip(self.agent_loads.iter().copied());
+        loads.filter(|(_, load)| *load > 0)
+    }
+
+    /// Whose a task's last attempt is.
+    pub fn agent(&self, task: TaskIndex) -> &Arc<str> {
+        &self.agents[usize::from(self.tasks[task.at()].agent)]
+    }
+
+    /// The next time that [`command::Command::Wake`] has something to do.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.timers.peek().map(|Reverse(timer)| timer.at)
+    }
+
+    /// Whether two folds of a plan's journal came to the same state. What the state holds for speed
+    /// alone (queues with entries that went stale) is not compared.
+    pub fn agrees_with(&self, other: &Run) -> bool {
+        let Run { tasks, status, partial, run, epoch, sequence, deadline, cancel, gates, .. } =
+            self;
+        *tasks == other.tasks
+            && (*status, *partial, *run) == (other.status, other.partial, other.run)
+            && (*epoch, *sequence) == (other.epoch, other.sequence)
+            && (*deadline, *cancel) == (other.deadline, other.cancel)
+            && *gates == other.gates
+            && (self.left, self.running, self.mapping) == (other.left, other.running, other.mapping)
+            && self.maps == other.maps
+            && self.noticed == other.noticed
+            && (&self.agents, &self.agent_loads) == (&other.agents, &other.agent_loads)
+            && self.account == other.account
+            && self.reservations == other.reservations
+            && self.decidable == other.decidable
+            && self.expandable == other.expandable
+            && self.output_bytes == other.output_bytes
+    }
+
+    fn parallelism(&self) -> u32 {
+        self.plan.document().parallelism()
+    }
+
+    fn is_going_on(&self) -> bool {
+        self.status == PlanStatus::Executing && self.cancel.is_none()
+    }
+
+    fn may_dispatch(&self) -> bool {
+        self.is_going_on() && !self.gates.contains_key(&Gate::Budget)
+    }
+
+    fn join(&self, task: TaskIndex) -> Join {
+        self.plan.task(task).join
+    }
+
+    /// What the plan says of a task of the run.
+    pub fn spec(&self, task: TaskIndex) -> &Task {
+        self.plan.task(self.origin(task))
+    }
+}
+
+impl TaskState {
+    fn fresh(waiting: u32, attempt: Attempt) -> TaskState {
+        TaskState {
+            status: TaskStatus::Pending,
+            phase: Phase::Idle,
+            cleared: false,
+            again: false,
+            attempt,
+            failures: 0,
+            needs: Needs { waiting, ..Needs::default() },
+            not_before: None,
+            not_after: Timestamp(0),
+            agent: 0,
+            cancelling: false,
+            output: None,
+            error: None,
+        }
+    }
+}
+
+/// Whether a task has ended: no way leads out.
+pub fn has_ended(status: TaskStatus) -> bool {
+    match status {
+        TaskStatus::Completed
+        | TaskStatus::Failed
+        | TaskStatus::TimedOut
+        | TaskStatus::Cancelled
+        | TaskStatus::Blocked
+        | TaskStatus::Skipped => true,
+        TaskStatus::Pending | TaskStatus::Ready | TaskStatus::Assigned | TaskStatus::Executing => {
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

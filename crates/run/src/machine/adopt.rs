@@ -1,0 +1,135 @@
+//! What becomes of attempts whose owner is gone (spec 03, 3.9).
+
+use super::{Phase, Run};
+use crate::amounts::Usage;
+use crate::command::Terms;
+use crate::event::{Event, Gate, Next, Placement, Scope, TaskError};
+use l05_core::error::ErrorCode;
+use l05_core::id::{Attempt, Epoch, TaskIndex};
+use l05_core::plan::{OnBudget, PlanStatus};
+use l05_core::task::{OnRecovery, TaskStatus};
+use l05_core::time::Timestamp;
+
+impl Run {
+    pub(super) fn decide_adopt(
+        &self,
+        epoch: Epoch,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Vec<Event> {
+        let mut events = vec![Event::RunAdopted { epoch }];
+        if self.status != PlanStatus::Executing {
+            return events;
+        }
+        let in_flight: Vec<TaskIndex> = self.in_flight_in(Scope::Plan);
+        // Executors of those told to stop died with their owner.
+        let (gone, open): (Vec<_>, Vec<_>) =
+            in_flight.into_iter().partition(|task| self.tasks[task.at()].cancelling);
+        let mut account = self.account.clone();
+        for task in open {
+            let share = self.share(task);
+            let reserved = self.reservations.get(&task).copied().unwrap_or_default();
+            account.settle(reserved, reserved);
+            let asks = self.plan.document().on_budget == OnBudget::Ask;
+            let event = match account.shortage(share) {
+                // A person is asked when it comes up again.
+                Some(_) if !share.is_none() && asks => {
+                    Event::AttemptReturned { task, attempt: self.tasks[task.at()].attempt }
+                }
+                Some(shortage) if !share.is_none() => {
+                    let message =
+                        format!("it would run again: {}", shortage.tell(&self.name(task)));
+                    self.lost_attempt(task, ErrorCode::BUDGET_EXCEEDED, message)
+                }
+                Some(_) | None => self.recover(task, now, terms),
+            };
+            if matches!(event, Event::TaskRedispatched { .. }) {
+                account.reserve(share);
+            }
+            events.push(event);
+        }
+        if !gone.is_empty() {
+            events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
+        }
+        events
+    }
+
+    /// What becomes of an attempt whose owner died (spec 03, 3.9).
+    fn recover(&self, task: TaskIndex, now: Timestamp, terms: Terms<'_>) -> Event {
+        let spec = self.spec(task);
+        let harmless = spec.tool.as_ref().is_some_and(|t| terms.idempotent_tools.contains(t));
+        match spec.on_recovery {
+            OnRecovery::Rerun => self.again(task, now, terms),
+            OnRecovery::Ask | OnRecovery::Fail if harmless => self.again(task, now, terms),
+            OnRecovery::Ask => {
+                let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+                Event::GateOpened { gate: Gate::Recovery(task), expires_at }
+            }
+            OnRecovery::Fail => {
+                let message = "whoever ran it is gone, and on_recovery is FAIL".to_owned();
+                self.lost_attempt(task, ErrorCode::AGENT_CRASHED, message)
+            }
+        }
+    }
+
+    /// The same attempt once more: at once by this process, or as soon as an agent is free.
+    fn again(&self, task: TaskIndex, now: Timestamp, terms: Terms<'_>) -> Event {
+        match terms.crew {
+            Some(_) => Event::AttemptReturned { task, attempt: self.tasks[task.at()].attempt },
+            None => self.redispatch(task, None, now),
+        }
+    }
+
+    /// What becomes of the attempts of an agent that is gone: as after the death of a process.
+    pub(super) fn decide_lost(&self, agent: &str, now: Timestamp, terms: Terms<'_>) -> Vec<Event> {
+        let of_agent = |task: &TaskIndex| &**self.agent(*task) == agent;
+        let in_flight = self.in_flight_in(Scope::Plan).into_iter().filter(of_agent);
+        let (gone, open): (Vec<_>, Vec<_>) =
+            in_flight.partition(|task| self.tasks[task.at()].cancelling);
+        let mut events: Vec<Event> =
+            open.into_iter().map(|task| self.recover(task, now, terms)).collect();
+        if !gone.is_empty() {
+            events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
+        }
+        events
+    }
+
+    /// The same attempt is to be given to somebody else, as soon as there is somebody.
+    pub(super) fn take_back(&mut self, task: TaskIndex, attempt: Attempt) {
+        let state = &self.tasks[task.at()];
+        if state.phase != Phase::InFlight || state.attempt != attempt {
+            return;
+        }
+        // What it used before, nobody knows.
+        self.settle_share(task, None);
+        self.set_phase(task, Phase::Idle);
+        self.tasks[task.at()].again = true;
+        self.push_ready(task);
+    }
+
+    pub(super) fn redispatch(
+        &self,
+        task: TaskIndex,
+        placed: Option<Box<Placement>>,
+        now: Timestamp,
+    ) -> Event {
+        Event::TaskRedispatched {
+            task,
+            attempt: self.tasks[task.at()].attempt,
+            not_after: self.attempt_deadline(task, now),
+            reserved: self.share(task),
+            placed,
+        }
+    }
+
+    fn lost_attempt(&self, task: TaskIndex, code: ErrorCode, message: String) -> Event {
+        Event::AttemptFailed {
+            task,
+            attempt: self.tasks[task.at()].attempt,
+            error: TaskError { code, message, is_final: true },
+            usage: Usage::default(),
+            lost: true,
+            next: Next::Final { status: TaskStatus::Failed },
+        }
+    }
+}

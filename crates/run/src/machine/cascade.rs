@@ -1,0 +1,66 @@
+//! The whole cascade at once: which tasks never start because one ended as it did.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::{Fate, Needs, Run};
+use l05_core::id::TaskIndex;
+use l05_core::task::TaskStatus;
+
+/// All tasks of one cascade, in the order in which they follow from each other.
+#[derive(Debug, Default)]
+pub(super) struct Cascade {
+    pub(super) blocked: Vec<TaskIndex>,
+    pub(super) skipped: Vec<TaskIndex>,
+}
+
+impl Run {
+    /// Follows the fates of `seeds` through the graph, on a copy of the counters it touches.
+    pub(super) fn cascade(&self, seeds: &[TaskIndex]) -> Cascade {
+        let mut found = Cascade::default();
+        let mut needs: HashMap<TaskIndex, Needs> = HashMap::new();
+        let mut seen: HashSet<TaskIndex> = HashSet::new();
+        let mut queue: VecDeque<(TaskIndex, Fate)> = VecDeque::new();
+        for task in seeds {
+            let fate = self.tasks[task.at()].needs.fate(self.join(*task));
+            if self.is_open(*task) && matches!(fate, Fate::Skip | Fate::Block) && seen.insert(*task)
+            {
+                queue.push_back((*task, fate));
+            }
+        }
+        while let Some((task, fate)) = queue.pop_front() {
+            match fate {
+                Fate::Block => found.blocked.push(task),
+                Fate::Skip => found.skipped.push(task),
+                Fate::Wait | Fate::Run => unreachable!("only doomed tasks are queued"),
+            }
+            for edge in self.plan.graph().edges_out(task) {
+                let to = self.plan.graph().edge(*edge).to;
+                if !self.is_open(to) || seen.contains(&to) {
+                    continue;
+                }
+                let counts = needs.entry(to).or_insert(self.tasks[to.at()].needs);
+                if fate == Fate::Block && self.plan.task(task).allow_failure {
+                    // Satisfied, or a condition to evaluate: neither dooms it.
+                    continue;
+                }
+                counts.waiting = counts.waiting.saturating_sub(1);
+                match fate {
+                    Fate::Block => counts.failed += 1,
+                    Fate::Skip | Fate::Wait | Fate::Run => counts.skipped += 1,
+                }
+                let next = counts.fate(self.join(to));
+                if matches!(next, Fate::Skip | Fate::Block) {
+                    seen.insert(to);
+                    queue.push_back((to, next));
+                }
+            }
+        }
+        found
+    }
+
+    /// Waiting for its dependencies, not for a retry.
+    fn is_open(&self, task: TaskIndex) -> bool {
+        let state = &self.tasks[task.at()];
+        state.status == TaskStatus::Pending && !state.attempt_pending()
+    }
+}

@@ -1,0 +1,561 @@
+//! What a command means in a state: the events it causes, or why it is refused.
+
+use super::map::Stand;
+use super::retry::{backoff_millis, may_retry};
+use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Phase, Run, has_ended};
+use crate::amounts::Usage;
+use crate::command::{Command, Decision, Effect, Outcome, Rejected, Rerun, Terms};
+use crate::event::{CancelCause, Event, Gate, Ignored, Next, Output, Scope, TaskError, Verdict};
+use l05_core::error::ErrorCode;
+use l05_core::graph::EdgeIndex;
+use l05_core::id::{Attempt, TaskIndex};
+use l05_core::plan::PlanStatus;
+use l05_core::task::TaskStatus;
+use l05_core::time::Timestamp;
+
+impl Run {
+    /// Decides a command, applies what follows from it, and says what to journal and then do.
+    pub fn handle(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Result<Decision, Rejected> {
+        let mut decision = Decision::default();
+        let readopt = matches!(command, Command::Adopt { .. });
+        if let Command::AgentLost { agent } = &command {
+            // Whatever becomes of its attempts, their executors no longer count.
+            for task in self.in_flight_in(Scope::Plan) {
+                if self.agent(task) == agent {
+                    let attempt = self.tasks[task.at()].attempt;
+                    decision.effects.push(Effect::Abandon { task, attempt });
+                }
+            }
+        }
+        for event in self.decide(command, now, terms)? {
+            self.commit(event, &mut decision);
+        }
+        if readopt {
+            // All of it is asked at once; what the adoption's own events made askable is in there.
+            let asks =
+                |effect: &Effect| matches!(effect, Effect::Resolve { .. } | Effect::Expand { .. });
+            decision.effects.retain(|effect| !asks(effect));
+            self.ask_again(&mut decision);
+        }
+        self.settle(now, terms, &mut decision);
+        Ok(decision)
+    }
+
+    /// Decides a command for a run that this process does not drive: only what the command itself
+    /// says happens, and what follows by itself where no executor is involved. Whoever drives the
+    /// run next finds the rest.
+    pub fn note(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        answer_within_millis: Option<u64>,
+    ) -> Result<Vec<Event>, Rejected> {
+        let terms = Terms { answer_within_millis, ..Terms::room(0) };
+        let mut decision = Decision::default();
+        for event in self.decide(command, now, terms)? {
+            self.commit(event, &mut decision);
+        }
+        // What was in flight when its owner died is not this command's to judge.
+        if self.running == 0 {
+            self.settle(now, terms, &mut decision);
+        }
+        Ok(decision.events)
+    }
+
+    /// What was being evaluated for an owner that is gone.
+    fn ask_again(&self, decision: &mut Decision) {
+        self.ask_for(self.decidable.iter().copied().collect(), decision);
+        decision.effects.extend(self.expandable.iter().map(|task| Effect::Expand { task: *task }));
+    }
+
+    /// What a driver that knows nothing but the durable state has to do: attempts in flight,
+    /// conditions to evaluate, an end to tell. Asked for when effects may have been lost.
+    pub fn outstanding(&self) -> Vec<Effect> {
+        let mut decision = Decision::default();
+        for task in self.in_flight_in(Scope::Plan) {
+            let state = &self.tasks[task.at()];
+            let attempt = state.attempt;
+            decision.effects.push(if state.cancelling {
+                Effect::Stop { task, attempt }
+            } else {
+                Effect::Dispatch { task, attempt }
+            });
+        }
+        self.ask_again(&mut decision);
+        match self.status {
+            PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => {
+                decision.effects.push(Effect::Finished);
+            }
+            PlanStatus::Draft
+            | PlanStatus::Validated
+            | PlanStatus::PendingApproval
+            | PlanStatus::Approved
+            | PlanStatus::Executing => {}
+        }
+        decision.effects
+    }
+
+    /// The events of a command. Reads the state only.
+    fn decide(
+        &self,
+        command: Command,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Result<Vec<Event>, Rejected> {
+        match command {
+            Command::Start { from } => self.decide_start(from, now, terms),
+            Command::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
+            Command::AgentLost { agent } => Ok(self.decide_lost(&agent, now, terms)),
+            Command::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
+            Command::Expanded { task, items } => Ok(self.decide_expanded(task, items)),
+            Command::Decide { gate, approve, by, reason } => {
+                self.decide_gate(gate, approve, by, reason, now)
+            }
+            Command::Report { task, attempt, outcome, usage } => {
+                self.decide_report(task, attempt, outcome, usage, now)
+            }
+            Command::Cancel { scope, reason } => self.decide_cancel(scope, reason, now),
+            Command::Notice { notices } => Ok(self.decide_noticed(notices)),
+            // Everything that time brings is found by `settle`.
+            Command::Wake => Ok(Vec::new()),
+        }
+    }
+
+    fn decide_start(
+        &self,
+        from: Rerun,
+        now: Timestamp,
+        terms: Terms<'_>,
+    ) -> Result<Vec<Event>, Rejected> {
+        let keep = match (self.status, from) {
+            // Refused or cancelled before it ever ran: the question is asked again.
+            (PlanStatus::Validated, Rerun::Fresh)
+            | (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Failed)
+                if self.run == 0 && self.needs_approval() =>
+            {
+                let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+                return Ok(vec![Event::GateOpened { gate: Gate::Plan, expires_at }]);
+            }
+            (PlanStatus::Validated | PlanStatus::Approved, Rerun::Fresh) => Vec::new(),
+            (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Failed) => self.completed(),
+            (
+                PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled,
+                Rerun::From(task),
+            ) if self.run > 0 && task.at() < self.plan.graph().len() => {
+                self.completed_outside(task)
+            }
+            (
+                PlanStatus::Draft
+                | PlanStatus::Validated
+                | PlanStatus::PendingApproval
+                | PlanStatus::Approved
+                | PlanStatus::Executing
+                | PlanStatus::Completed
+                | PlanStatus::Failed
+                | PlanStatus::Cancelled,
+                Rerun::Fresh | Rerun::Failed | Rerun::From(_),
+            ) => return Err(self.cannot_start(from)),
+        };
+        let deadline = self.deadline_from(now);
+        let (keep, kept_maps) = self.with_lists(keep, from);
+        let (run, began) = (self.run.saturating_add(1), deadline.map(|_| now));
+        Ok(vec![Event::RunStarted { run, keep, kept_maps, deadline, began }])
+    }
+
+    fn deadline_from(&self, now: Timestamp) -> Option<Timestamp> {
+        let document = self.plan.document();
+        let budget = document.resource_budget.as_ref().and_then(|b| b.execution_seconds);
+        let seconds = document.constraints.max_execution_time_sec.into_iter().chain(budget);
+        let relative = seconds.map(|seconds| now.plus_millis((seconds * 1000.0) as u64));
+        relative.chain(document.constraints.deadline_unix_ms.map(Timestamp)).min()
+    }
+
+    /// Fan-outs that did not complete keep their list and the items that did, where all that the
+    /// list was made from is kept.
+    fn with_lists(
+        &self,
+        mut keep: Vec<TaskIndex>,
+        from: Rerun,
+    ) -> (Vec<TaskIndex>, Vec<TaskIndex>) {
+        if self.maps.is_empty() {
+            return (keep, Vec::new());
+        }
+        let mut is_kept = vec![false; self.plan.graph().len()];
+        keep.iter().for_each(|task| is_kept[task.at()] = true);
+        let graph = self.plan.graph();
+        let stays = |map: &TaskIndex| {
+            let again = matches!(from, Rerun::From(task) if task == *map);
+            let made_from = graph.edges_in(*map).iter().map(|edge| graph.edge(*edge).from);
+            !again && !is_kept[map.at()] && made_from.into_iter().all(|task| is_kept[task.at()])
+        };
+        let open = self.maps.iter().filter(|(map, span)| span.stand != Stand::Past && stays(map));
+        let mut kept_maps = Vec::new();
+        for (map, span) in open {
+            kept_maps.push(*map);
+            let done = |item: &TaskIndex| self.task_status(*item) == TaskStatus::Completed;
+            keep.extend(span.indices().filter(done));
+        }
+        (keep, kept_maps)
+    }
+
+    fn cannot_start(&self, from: Rerun) -> Rejected {
+        let status = self.status;
+        let message = match (status, from) {
+            (PlanStatus::Completed, Rerun::Fresh) => {
+                "the plan has completed; `l05 retry ID --from TASK` runs a part of it again"
+                    .to_owned()
+            }
+            (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Fresh) => {
+                format!("the plan is {status}; `l05 retry ID` runs what did not complete")
+            }
+            (PlanStatus::Completed, _) => {
+                "the plan has completed: there is nothing to retry".to_owned()
+            }
+            (PlanStatus::PendingApproval, _) => {
+                "the plan waits for approval; `l05 approve ID` or `l05 reject ID` answers"
+                    .to_owned()
+            }
+            (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::From(_)) if self.run == 0 => {
+                format!("the plan is {status} and never ran; `l05 retry ID` starts it")
+            }
+            (_, _) => format!("the plan is {status}"),
+        };
+        Rejected::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+    }
+
+    fn completed(&self) -> Vec<TaskIndex> {
+        let done = |task: &TaskIndex| self.task_status(*task) == TaskStatus::Completed;
+        self.plan.graph().indices().filter(done).collect()
+    }
+
+    /// Completed tasks that do not depend on `task`.
+    fn completed_outside(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        let graph = self.plan.graph();
+        let mut behind = vec![false; graph.len()];
+        let mut stack = vec![task];
+        while let Some(task) = stack.pop() {
+            if !std::mem::replace(&mut behind[task.at()], true) {
+                stack.extend(graph.edges_out(task).iter().map(|edge| graph.edge(*edge).to));
+            }
+        }
+        self.completed().into_iter().filter(|task| !behind[task.at()]).collect()
+    }
+
+    fn decide_expanded(
+        &self,
+        task: TaskIndex,
+        items: Result<(Output, u32), TaskError>,
+    ) -> Vec<Event> {
+        if !self.expandable.contains(&task) {
+            return Vec::new();
+        }
+        let most = self.plan.task(task).for_each.as_ref().map_or(0, |each| each.max_items);
+        let error = match items {
+            Ok((items, count)) if u64::from(count) <= most => {
+                return vec![self.expansion(task, items, count)];
+            }
+            Ok((_, count)) => TaskError {
+                code: ErrorCode::QUOTA_EXCEEDED,
+                message: format!("its list has {count} items, and max_items is {most}"),
+                is_final: true,
+            },
+            Err(error) => error,
+        };
+        vec![Event::TaskFailed { task, error }]
+    }
+
+    fn decide_resolved(
+        &self,
+        task: TaskIndex,
+        edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)>,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        if task.at() >= self.tasks.len() || self.task_status(task) != TaskStatus::Pending {
+            return events;
+        }
+        for (edge, verdict) in edges {
+            if !self.decidable.contains(&edge) || self.plan.graph().edge(edge).to != task {
+                continue;
+            }
+            match verdict {
+                Ok(verdict) => events.push(Event::EdgeDecided { edge, verdict }),
+                Err(error) => {
+                    events.push(Event::TaskFailed { task, error });
+                    break;
+                }
+            }
+        }
+        events
+    }
+
+    fn decide_report(
+        &self,
+        task: TaskIndex,
+        attempt: Attempt,
+        outcome: Outcome,
+        used: Option<Usage>,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, Rejected> {
+        let Some(state) = self.tasks.get(task.at()) else {
+            let message = format!("the plan has no task number {}", task.0);
+            return Err(Rejected::new(ErrorCode::COMPLETION_REPORT_INVALID, message));
+        };
+        if state.phase != Phase::InFlight || state.attempt != attempt {
+            return Ok(self.ignored(task, attempt, &outcome));
+        }
+        let outcome = self.within_limits(outcome);
+        Ok(match outcome {
+            Outcome::Completed(output) => {
+                let usage = used.unwrap_or_default();
+                vec![Event::TaskCompleted { task, attempt, output, usage }]
+            }
+            Outcome::Stopped | Outcome::Failed(_) if state.cancelling => {
+                vec![Event::TasksCancelled { tasks: vec![task], abandoned: false }]
+            }
+            Outcome::Failed(error) => {
+                vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
+            }
+            Outcome::Stopped => {
+                let error = TaskError {
+                    code: ErrorCode::AGENT_CRASHED,
+                    message: "the executor stopped without a result".to_owned(),
+                    is_final: false,
+                };
+                vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
+            }
+        })
+    }
+
+    /// An output that does not fit in with the others is a failure.
+    fn within_limits(&self, outcome: Outcome) -> Outcome {
+        let Outcome::Completed(output) = &outcome else { return outcome };
+        let bytes = super::apply::weight(output);
+        if self.output_bytes.saturating_add(bytes) <= OUTPUTS_BYTES_MAX {
+            return outcome;
+        }
+        Outcome::Failed(TaskError {
+            code: ErrorCode::CONTEXT_TOO_LARGE,
+            message: format!(
+                "its output of {bytes} bytes would bring the outputs of the run to more than \
+                 {OUTPUTS_BYTES_MAX} bytes"
+            ),
+            is_final: true,
+        })
+    }
+
+    /// A report for an attempt that is not in flight. The same result again is no event at all.
+    fn ignored(&self, task: TaskIndex, attempt: Attempt, outcome: &Outcome) -> Vec<Event> {
+        let state = &self.tasks[task.at()];
+        let same_attempt = state.attempt == attempt;
+        let why = match (outcome, &state.output) {
+            (Outcome::Completed(new), Some(old)) if same_attempt && new == old => {
+                return Vec::new();
+            }
+            (Outcome::Completed(_) | Outcome::Failed(_), Some(_)) if same_attempt => {
+                Ignored::Conflict
+            }
+            (Outcome::Stopped, _) => return Vec::new(),
+            (Outcome::Completed(_) | Outcome::Failed(_), _) => Ignored::Late,
+        };
+        vec![Event::ReportIgnored { task, attempt, why }]
+    }
+
+    /// The failure of an attempt, with what follows from error class and policy.
+    pub(super) fn attempt_failed(
+        &self,
+        task: TaskIndex,
+        attempt: Attempt,
+        error: TaskError,
+        used: Option<Usage>,
+        last_status: TaskStatus,
+        now: Timestamp,
+    ) -> Event {
+        let next = match self.next_try(task, attempt, &error, now) {
+            Some(at) => Next::Retry { at },
+            None => Next::Final { status: last_status },
+        };
+        let (usage, lost) = (used.unwrap_or_default(), used.is_none());
+        Event::AttemptFailed { task, attempt, error, usage, lost, next }
+    }
+
+    /// When a task is tried again after an error, if it is.
+    pub(super) fn next_try(
+        &self,
+        task: TaskIndex,
+        attempt: Attempt,
+        error: &TaskError,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let policy = &self.spec(task).retry_policy;
+        let failures = self.tasks[task.at()].failures.saturating_add(1);
+        let seed =
+            u64::from_le_bytes(self.plan.digest()[..8].try_into().expect("a digest has 32 bytes"));
+        let at = now.plus_millis(backoff_millis(policy, failures, seed, task, attempt));
+        let in_time = self.deadline.is_none_or(|deadline| at < deadline);
+        (may_retry(error, policy, failures) && in_time && self.is_going_on()).then_some(at)
+    }
+
+    /// When an attempt that starts now times out: after its own limit, never past the deadline.
+    pub(super) fn attempt_deadline(&self, task: TaskIndex, now: Timestamp) -> Timestamp {
+        let own = now.plus_millis((self.spec(task).timeout_seconds * 1000.0).ceil() as u64);
+        self.deadline.map_or(own, |deadline| own.min(deadline))
+    }
+
+    fn decide_cancel(
+        &self,
+        scope: Scope,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, Rejected> {
+        let ended = match scope {
+            Scope::Plan => match self.status {
+                PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => true,
+                PlanStatus::Draft
+                | PlanStatus::Validated
+                | PlanStatus::PendingApproval
+                | PlanStatus::Approved
+                | PlanStatus::Executing => false,
+            },
+            Scope::Task(task) => {
+                let Some(state) = self.tasks.get(task.at()) else {
+                    let message = format!("the plan has no task number {}", task.0);
+                    return Err(Rejected::new(ErrorCode::PLAN_NOT_FOUND, message));
+                };
+                has_ended(state.status) || self.status != PlanStatus::Executing
+            }
+        };
+        if ended {
+            let message = format!("the plan is {}: there is nothing left to cancel", self.status);
+            return Err(Rejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
+        }
+        if self.cancel.is_some() {
+            return Ok(Vec::new());
+        }
+        let grace_until = now.plus_millis(GRACE_MILLIS);
+        let cause = CancelCause::Request;
+        let mut events = vec![Event::CancelRequested { scope, cause, reason, grace_until }];
+        match scope {
+            Scope::Task(task) => {
+                // Those in flight end with their executors or with the grace.
+                let idle = |task: &TaskIndex| {
+                    let state = &self.tasks[task.at()];
+                    !has_ended(state.status) && matches!(state.phase, Phase::Idle | Phase::Gate)
+                };
+                let with_items = std::iter::once(task).chain(self.live_items(task));
+                let tasks: Vec<TaskIndex> = with_items.filter(idle).collect();
+                if !tasks.is_empty() {
+                    events.push(Event::TasksCancelled { tasks, abandoned: false });
+                }
+            }
+            Scope::Plan => {}
+        }
+        Ok(events)
+    }
+
+    /// Applies an event and notes what must be done because of it.
+    pub(super) fn commit(&mut self, event: Event, decision: &mut Decision) {
+        let tasks_to_stop = match &event {
+            Event::CancelRequested { scope, .. } => self.in_flight_in(*scope),
+            _ => Vec::new(),
+        };
+        self.apply(&event);
+        match &event {
+            Event::TaskDispatched { task, attempt, .. }
+            | Event::TaskRedispatched { task, attempt, .. } => {
+                decision.effects.push(Effect::Dispatch { task: *task, attempt: *attempt });
+            }
+            Event::RunFinished { .. } => decision.effects.push(Effect::Finished),
+            Event::AttemptReturned { .. }
+            | Event::TaskDeferred { .. }
+            | Event::RunStarted { .. }
+            | Event::RunAdopted { .. }
+            | Event::EdgeDecided { .. }
+            | Event::GateOpened { .. }
+            | Event::GateDecided { .. }
+            | Event::MapExpanded { .. }
+            | Event::MapCompleted { .. }
+            | Event::BudgetWarned { .. }
+            | Event::TaskCompleted { .. }
+            | Event::AttemptFailed { .. }
+            | Event::TaskFailed { .. }
+            | Event::TasksBlocked { .. }
+            | Event::TasksSkipped { .. }
+            | Event::CancelRequested { .. }
+            | Event::TasksCancelled { .. }
+            | Event::Noticed { .. }
+            | Event::ReportIgnored { .. } => {}
+        }
+        for task in tasks_to_stop {
+            let attempt = self.tasks[task.at()].attempt;
+            decision.effects.push(Effect::Stop { task, attempt });
+        }
+        for task in std::mem::take(&mut self.fresh_lists) {
+            decision.effects.push(Effect::Expand { task });
+        }
+        if !self.decidable.is_empty() {
+            let fresh = self.fresh_edges(&event);
+            self.ask_for(fresh, decision);
+        }
+        decision.events.push(event);
+    }
+
+    /// Conditional dependencies that this event made decidable.
+    fn fresh_edges(&self, event: &Event) -> Vec<EdgeIndex> {
+        let ended: &[TaskIndex] = match event {
+            Event::TaskCompleted { task, .. }
+            | Event::AttemptFailed { task, .. }
+            | Event::MapCompleted { task }
+            | Event::TaskFailed { task, .. } => std::slice::from_ref(task),
+            Event::GateDecided { gate: Gate::Task(task) | Gate::Recovery(task), .. } => {
+                std::slice::from_ref(task)
+            }
+            Event::TasksBlocked { tasks, .. } | Event::TasksCancelled { tasks, .. } => tasks,
+            Event::RunStarted { keep, .. } => keep,
+            Event::GateDecided { gate: Gate::Plan | Gate::Budget, .. }
+            | Event::GateOpened { .. }
+            | Event::MapExpanded { .. }
+            | Event::BudgetWarned { .. }
+            | Event::RunAdopted { .. }
+            | Event::EdgeDecided { .. }
+            | Event::TaskDispatched { .. }
+            | Event::TaskRedispatched { .. }
+            | Event::AttemptReturned { .. }
+            | Event::TaskDeferred { .. }
+            | Event::TasksSkipped { .. }
+            | Event::CancelRequested { .. }
+            | Event::ReportIgnored { .. }
+            | Event::Noticed { .. }
+            | Event::RunFinished { .. } => &[],
+        };
+        let graph = self.plan.graph();
+        let of_plan = ended.iter().filter(|task| task.at() < graph.len());
+        let out = of_plan.flat_map(|task| graph.edges_out(*task));
+        out.copied().filter(|edge| self.decidable.contains(edge)).collect()
+    }
+
+    fn ask_for(&self, edges: Vec<EdgeIndex>, decision: &mut Decision) {
+        for edge in edges {
+            let to = self.plan.graph().edge(edge).to;
+            match decision.effects.last_mut() {
+                Some(Effect::Resolve { task, edges }) if *task == to => edges.push(edge),
+                _ => decision.effects.push(Effect::Resolve { task: to, edges: vec![edge] }),
+            }
+        }
+    }
+
+    pub(super) fn in_flight_in(&self, scope: Scope) -> Vec<TaskIndex> {
+        let in_flight = |task: &TaskIndex| self.tasks[task.at()].phase == Phase::InFlight;
+        match scope {
+            Scope::Plan if self.running == 0 => Vec::new(),
+            Scope::Plan => self.all_tasks().filter(in_flight).collect(),
+            Scope::Task(task) => {
+                std::iter::once(task).chain(self.live_items(task)).filter(in_flight).collect()
+            }
+        }
+    }
+}

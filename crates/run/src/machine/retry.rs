@@ -1,0 +1,99 @@
+//! Which failures are tried again, how often and when (spec 03, 3.3).
+
+use crate::event::TaskError;
+use l05_core::error::ErrorCode;
+use l05_core::id::{Attempt, TaskIndex};
+use l05_core::random::splitmix64;
+use l05_core::task::RetryPolicy;
+
+/// How often a class of errors is retried at most, whatever the task's policy says.
+fn class_retries_max(error: &TaskError) -> u8 {
+    if error.is_final {
+        return 0;
+    }
+    match error.code {
+        // Took too long.
+        ErrorCode::TASK_TIMEOUT => 3,
+        code if is_of_agent(code) => 2,
+        // Temporary by nature.
+        ErrorCode::DISPATCH_FAILED
+        | ErrorCode::TASK_FAILED
+        | ErrorCode::STORAGE_FAILED
+        | ErrorCode::HISTORY_UNAVAILABLE
+        | ErrorCode::CACHE_MISS
+        | ErrorCode::CACHE_UNAVAILABLE
+        | ErrorCode::MODEL_DECOMPOSITION_FAILED
+        | ErrorCode::CIRCUIT_OPEN => 3,
+        // An output that does not fit may come out better once.
+        ErrorCode::TYPE_MISMATCH => 1,
+        // Everything else would fail again: bad input, no capability, no permission, no budget.
+        _ => 0,
+    }
+}
+
+/// Whether an error is the agent's: another may do better.
+pub(super) fn is_of_agent(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::AGENT_UNAVAILABLE | ErrorCode::AGENT_CRASHED | ErrorCode::HEALTH_CHECK_FAILED
+    )
+}
+
+/// Whether another attempt is due after `failures` failed ones in this run.
+pub(super) fn may_retry(error: &TaskError, policy: &RetryPolicy, failures: u8) -> bool {
+    failures <= class_retries_max(error).min(policy.max_retries)
+}
+
+/// The wait before the next attempt, in milliseconds: exponential, capped, with jitter drawn from
+/// the plan's seed, so that the same journal always gives the same times.
+pub(super) fn backoff_millis(
+    policy: &RetryPolicy,
+    failures: u8,
+    seed: u64,
+    task: TaskIndex,
+    attempt: Attempt,
+) -> u64 {
+    let exponent = i32::from(failures.saturating_sub(1));
+    let wait = (policy.base_seconds * policy.multiplier.powi(exponent)).min(policy.cap_seconds);
+    let draw = splitmix64(seed ^ (u64::from(task.0) << 16) ^ u64::from(attempt.0));
+    // 53 bits make a uniform number in [0, 1).
+    let unit = (draw >> 11) as f64 / (1u64 << 53) as f64;
+    let jittered = wait * (1.0 + policy.jitter * (2.0 * unit - 1.0));
+    (jittered * 1000.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_by_class_and_policy() {
+        let retries = |code, is_final, policy_max| {
+            let error = TaskError { code, message: String::new(), is_final };
+            let policy = RetryPolicy { max_retries: policy_max, ..RetryPolicy::default() };
+            (1..10).take_while(|failures| may_retry(&error, &policy, *failures)).count()
+        };
+        assert_eq!(retries(ErrorCode::TASK_TIMEOUT, false, 5), 3);
+        assert_eq!(retries(ErrorCode::AGENT_CRASHED, false, 5), 2);
+        assert_eq!(retries(ErrorCode::TASK_FAILED, false, 5), 3);
+        assert_eq!(retries(ErrorCode::TASK_FAILED, true, 5), 0, "the tool says final");
+        assert_eq!(retries(ErrorCode::TASK_FAILED, false, 1), 1, "the policy is smaller");
+        assert_eq!(retries(ErrorCode::TYPE_MISMATCH, false, 5), 1);
+        assert_eq!(retries(ErrorCode::INPUT_MISSING, false, 5), 0);
+    }
+
+    #[test]
+    fn waits_double_up_to_the_cap_within_the_jitter() {
+        let policy = RetryPolicy::default();
+        for (failures, wait) in [(1, 1000.0), (2, 2000.0), (3, 4000.0), (9, 30_000.0)] {
+            for seed in 0..100 {
+                let millis =
+                    backoff_millis(&policy, failures, seed, TaskIndex(3), Attempt(1)) as f64;
+                assert!((wait * 0.5..=wait * 1.5).contains(&millis), "{failures} {seed} {millis}");
+            }
+        }
+        let draw = |seed| backoff_millis(&policy, 1, seed, TaskIndex(0), Attempt(1));
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+    }
+}

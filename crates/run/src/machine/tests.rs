@@ -1,0 +1,517 @@
+//! The machine against scenarios, a table and random lives.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::transition::{CHANGES, next_status};
+use super::*;
+use crate::amounts::Usage;
+use crate::command::{Command, Decision, Effect, Outcome, Rerun, Terms};
+use crate::event::Output;
+use crate::event::{Event, Scope, TaskError, Verdict};
+use crate::placement::Crew;
+use crate::record::Record;
+use l05_core::ErrorCode;
+use l05_core::catalog::{Catalog, ToolSpec};
+use l05_core::estimate::Knowledge;
+use l05_core::id::{Epoch, GoalId, PlanId};
+use l05_core::plan::{Identity, PlanDocument};
+use l05_core::validate::{Surroundings, validate};
+
+fn plan(document: &Value) -> Arc<Plan> {
+    let noop = ToolSpec::bare("noop");
+    let catalog = Catalog::new([noop]).unwrap();
+    let knowledge = Knowledge::default();
+    let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
+    let document = PlanDocument::read(document).expect("the test's plan reads");
+    let identity = Identity {
+        plan_id: PlanId(Uuid::nil()),
+        goal_id: GoalId::from(Uuid::nil()),
+        created_at: Timestamp(0),
+    };
+    let validation = validate(document, &around);
+    Arc::new(
+        validation.into_plan(identity, Timestamp(0), Vec::new()).expect("the test's plan is valid"),
+    )
+}
+
+/// A run with scripted executors: everything a driver does, without any waiting.
+struct Bench {
+    run: Run,
+    now: Timestamp,
+    journal: Vec<Record>,
+    in_flight: VecDeque<(TaskIndex, Attempt)>,
+    dispatched: Vec<(String, u16)>,
+    script: BTreeMap<String, VecDeque<Outcome>>,
+    verdicts: BTreeMap<String, Result<Verdict, TaskError>>,
+    lists: BTreeMap<String, Result<Value, TaskError>>,
+    usage: Usage,
+    crew: Option<Crew>,
+    finished: bool,
+}
+
+fn fails(code: ErrorCode) -> Outcome {
+    Outcome::Failed(TaskError { code, message: "scripted".to_owned(), is_final: false })
+}
+
+fn done(value: &Value) -> Outcome {
+    Outcome::Completed(Output::Inline(Arc::new(value.clone())))
+}
+
+impl Bench {
+    fn new(document: &Value) -> Bench {
+        Bench {
+            run: Run::new(plan(document)),
+            now: Timestamp(1_000),
+            journal: Vec::new(),
+            in_flight: VecDeque::new(),
+            dispatched: Vec::new(),
+            script: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            usage: Usage::default(),
+            crew: None,
+            finished: false,
+        }
+    }
+
+    fn script(mut self, task: &str, outcomes: impl IntoIterator<Item = Outcome>) -> Bench {
+        self.script.insert(task.to_owned(), outcomes.into_iter().collect());
+        self
+    }
+
+    fn send(&mut self, command: Command) -> Decision {
+        let first = Sequence(self.run.sequence.0 + 1);
+        let decision = self
+            .run
+            .handle(command, self.now, Terms { crew: self.crew.as_ref(), ..Terms::room(u32::MAX) })
+            .expect("the command is allowed");
+        self.journal.push(Record {
+            plan: self.run.plan.id(),
+            first,
+            epoch: self.run.epoch,
+            at: self.now,
+            actor: "test".into(),
+            events: decision.events.clone(),
+            blobs: vec![],
+        });
+        for effect in &decision.effects {
+            match effect {
+                Effect::Dispatch { task, attempt } => {
+                    self.in_flight.push_back((*task, *attempt));
+                    let name = self.run.name(*task);
+                    self.dispatched.push((name, attempt.0));
+                }
+                Effect::Stop { task, attempt } | Effect::Abandon { task, attempt } => {
+                    self.in_flight.retain(|(t, a)| (t, a) != (task, attempt));
+                }
+                Effect::Resolve { .. } | Effect::Expand { .. } => {}
+                Effect::Finished => self.finished = true,
+            }
+        }
+        let questions: Vec<_> = decision
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Resolve { task, edges } => Some((*task, edges.clone())),
+                Effect::Dispatch { .. }
+                | Effect::Expand { .. }
+                | Effect::Stop { .. }
+                | Effect::Abandon { .. }
+                | Effect::Finished => None,
+            })
+            .collect();
+        let lists: Vec<_> = decision
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Expand { task } => Some(*task),
+                _ => None,
+            })
+            .collect();
+        for task in lists {
+            let name = self.run.name(task);
+            let items = self.lists.get(&name).cloned().unwrap_or_else(|| Ok(json!([1, 2])));
+            let items = items.map(|list| {
+                let count = list.as_array().map_or(0, Vec::len) as u32;
+                (Output::Inline(Arc::new(list)), count)
+            });
+            self.send(Command::Expanded { task, items });
+        }
+        for (task, edges) in questions {
+            let name = self.run.plan.task(task).task_id.clone();
+            let verdict = self.verdicts.get(&name).cloned().unwrap_or(Ok(Verdict::Satisfied));
+            let edges = edges.into_iter().map(|edge| (edge, verdict.clone())).collect();
+            self.send(Command::Resolved { task, edges });
+        }
+        decision
+    }
+
+    fn report(&mut self, task: TaskIndex, attempt: Attempt, outcome: Outcome) {
+        let usage = std::mem::take(&mut self.usage);
+        self.send(Command::Report { task, attempt, outcome, usage: Some(usage) });
+    }
+
+    /// A person answers the n-th open gate, if one is open.
+    fn answer(&mut self, n: usize, approve: bool) {
+        let gates: Vec<Gate> = self.run.open_gates().map(|open| open.gate).collect();
+        if gates.is_empty() {
+            return;
+        }
+        let gate = gates[n % gates.len()];
+        let (by, reason) = ("eve".to_owned(), "because".to_owned());
+        self.send(Command::Decide { gate, approve, by, reason });
+        if self.run.status == PlanStatus::Approved {
+            self.send(Command::Start { from: Rerun::Fresh });
+        }
+    }
+
+    /// Answers executors in order and lets time pass until nothing moves.
+    fn drive(&mut self) {
+        for _ in 0..10_000 {
+            if let Some((task, attempt)) = self.in_flight.pop_front() {
+                let name = self.run.name(task);
+                let scripted = self.script.get_mut(&name).and_then(VecDeque::pop_front);
+                match scripted.unwrap_or_else(|| done(&json!({"ok": true}))) {
+                    // Never answers: its timeout must.
+                    Outcome::Stopped => {}
+                    outcome => self.report(task, attempt, outcome),
+                }
+            } else if self.run.waits_for_people() {
+                self.answer(0, true);
+            } else if let Some(at) = self.run.wake_at() {
+                self.now = self.now.max(at);
+                self.send(Command::Wake);
+            } else {
+                return;
+            }
+        }
+        panic!("the run does not come to rest");
+    }
+
+    fn run_to_end(mut self) -> Bench {
+        self.send(Command::Start { from: Rerun::Fresh });
+        self.drive();
+        self
+    }
+
+    fn statuses(&self) -> String {
+        let told = |task| format!("{}:{}", self.run.name(task), self.run.task_status(task));
+        let list: Vec<String> = self.run.all_tasks().map(told).collect();
+        format!(
+            "{}{} {}",
+            self.run.status,
+            if self.run.partial { " (partial)" } else { "" },
+            list.join(" ")
+        )
+    }
+
+    fn refold(&self) -> Run {
+        let mut run = Run::new(self.run.plan.clone());
+        for record in &self.journal {
+            run.replay(record).expect("no gap");
+        }
+        run
+    }
+}
+
+fn task(id: &str, needs: &[&str]) -> Value {
+    json!({"id": id, "tool": "noop", "depends_on": needs})
+}
+
+fn with(mut task: Value, extra: &Value) -> Value {
+    for (key, value) in extra.as_object().unwrap() {
+        task[key] = value.clone();
+    }
+    task
+}
+
+#[test]
+fn chains_and_diamonds_complete_in_order() {
+    let tasks = [task("a", &[]), task("b", &["a"]), task("c", &["a"]), task("d", &["b", "c"])];
+    let bench = Bench::new(&json!({"goal": "x", "tasks": tasks})).run_to_end();
+    assert_eq!(bench.statuses(), "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED d:COMPLETED");
+    assert!(bench.finished);
+    assert_eq!(bench.dispatched.iter().map(|(t, _)| t.as_str()).collect::<String>(), "abcd");
+    // A completion and the dispatches it frees are one record.
+    assert_eq!(bench.journal[1].events.len(), 3);
+}
+
+#[test]
+fn failures_block_what_needs_them_and_nothing_else() {
+    let tasks =
+        [task("a", &[]), task("b", &["a"]), task("c", &["b"]), task("d", &["c"]), task("e", &[])];
+    let bench = Bench::new(&json!({"goal": "x", "tasks": tasks}))
+        .script("a", [fails(ErrorCode::INPUT_MISSING)])
+        .run_to_end();
+    assert_eq!(
+        bench.statuses(),
+        "FAILED (partial) a:FAILED b:BLOCKED c:BLOCKED d:BLOCKED e:COMPLETED"
+    );
+    let cascade = bench.journal.iter().flat_map(|r| &r.events).find_map(|e| match e {
+        Event::TasksBlocked { cause, tasks } => Some((*cause, tasks.len())),
+        _ => None,
+    });
+    assert_eq!(cascade, Some((TaskIndex(0), 3)), "one event names the whole list");
+}
+
+#[test]
+fn retries_wait_and_are_counted() {
+    let tasks = [task("a", &[])];
+    let once = Bench::new(&json!({"goal": "x", "tasks": tasks}))
+        .script("a", [fails(ErrorCode::TASK_FAILED)])
+        .run_to_end();
+    assert_eq!(once.statuses(), "COMPLETED a:COMPLETED");
+    assert_eq!(once.dispatched, [("a".to_owned(), 1), ("a".to_owned(), 2)]);
+    let always = std::iter::repeat_n(fails(ErrorCode::TASK_FAILED), 9);
+    let never = Bench::new(&json!({"goal": "x", "tasks": tasks})).script("a", always).run_to_end();
+    assert_eq!(never.statuses(), "FAILED a:FAILED");
+    assert_eq!(never.dispatched.len(), 4, "one attempt and three retries");
+}
+
+#[test]
+fn silence_times_out() {
+    let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"timeout_seconds": 2, "retry": {"max_retries": 0}}))]});
+    let bench = Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end();
+    assert_eq!(bench.statuses(), "FAILED a:TIMED_OUT");
+    assert_eq!(bench.now, Timestamp(3_000), "exactly when its time was over");
+}
+
+#[test]
+fn conditions_skip_and_errors_in_them_fail() {
+    let conditional = json!({"id": "b", "tool": "noop", "depends_on": [{"task": "a", "condition": "outputs.ok"}]});
+    let document = json!({"goal": "x", "tasks": [task("a", &[]), conditional, task("c", &["b"]),
+        with(task("d", &["b", "a"]), &json!({"join": "any"}))]});
+    let with_verdict = |verdict| {
+        let mut bench = Bench::new(&document);
+        bench.verdicts.insert("b".to_owned(), verdict);
+        bench.run_to_end().statuses()
+    };
+    assert_eq!(
+        with_verdict(Ok(Verdict::Satisfied)),
+        "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED d:COMPLETED"
+    );
+    assert_eq!(
+        with_verdict(Ok(Verdict::Unsatisfied)),
+        "COMPLETED a:COMPLETED b:SKIPPED c:SKIPPED d:COMPLETED"
+    );
+    let error =
+        TaskError { code: ErrorCode::DEPENDENCY_INVALID, message: String::new(), is_final: true };
+    assert_eq!(
+        with_verdict(Err(error)),
+        "FAILED (partial) a:COMPLETED b:FAILED c:BLOCKED d:COMPLETED"
+    );
+}
+
+#[test]
+fn allowed_failures_do_not_block() {
+    let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"allow_failure": true})), task("b", &["a"])]});
+    let bench = Bench::new(&document).script("a", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+    assert_eq!(bench.statuses(), "COMPLETED a:FAILED b:COMPLETED");
+}
+
+#[test]
+fn join_any_is_blocked_or_skipped_only_by_all() {
+    let any = |needs: &[&str]| with(task("z", needs), &json!({"join": "any"}));
+    let document =
+        json!({"goal": "x", "tasks": [task("a", &[]), task("b", &[]), any(&["a", "b"])]});
+    let run = |a: bool, b: bool| {
+        let mut bench = Bench::new(&document);
+        for (name, ok) in [("a", a), ("b", b)] {
+            if !ok {
+                bench = bench.script(name, [fails(ErrorCode::INPUT_MISSING)]);
+            }
+        }
+        bench.run_to_end().statuses()
+    };
+    assert_eq!(run(true, true), "COMPLETED a:COMPLETED b:COMPLETED z:COMPLETED");
+    assert_eq!(run(false, true), "FAILED (partial) a:FAILED b:COMPLETED z:COMPLETED");
+    assert_eq!(run(false, false), "FAILED a:FAILED b:FAILED z:BLOCKED");
+}
+
+#[test]
+fn cancel_ends_what_runs_with_its_executors_or_with_the_grace() {
+    let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"])]});
+    let cancel = || Command::Cancel { scope: Scope::Plan, reason: "enough".to_owned() };
+    // The executor obeys.
+    let mut bench = Bench::new(&document);
+    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(cancel());
+    assert_eq!(bench.statuses(), "EXECUTING a:EXECUTING b:CANCELLED");
+    bench.report(TaskIndex(0), Attempt(1), Outcome::Stopped);
+    assert_eq!(bench.statuses(), "CANCELLED a:CANCELLED b:CANCELLED");
+    // The executor does not; what it says later is recorded and ignored.
+    let mut bench = Bench::new(&document);
+    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(cancel());
+    bench.drive();
+    assert_eq!(
+        (bench.statuses().as_str(), bench.now),
+        ("CANCELLED a:CANCELLED b:CANCELLED", Timestamp(11_000))
+    );
+    bench.report(TaskIndex(0), Attempt(1), done(&json!(1)));
+    assert!(matches!(bench.journal.last().unwrap().events[..], [Event::ReportIgnored { .. }]));
+    // Before any run.
+    let mut bench = Bench::new(&document);
+    bench.send(cancel());
+    assert_eq!(bench.statuses(), "CANCELLED a:CANCELLED b:CANCELLED");
+    let again = bench.run.handle(cancel(), bench.now, Terms::room(1)).unwrap_err();
+    assert_eq!(again.code, ErrorCode::STATE_TRANSITION_INVALID);
+}
+
+#[test]
+fn fail_fast_cancels_the_rest() {
+    let document = json!({"goal": "x", "on_failure": "fail_fast", "tasks": [task("a", &[]), task("b", &[]), task("c", &["b"])]});
+    let bench = Bench::new(&document)
+        .script("a", [fails(ErrorCode::INPUT_MISSING)])
+        .script("b", [Outcome::Stopped])
+        .run_to_end();
+    assert_eq!(bench.statuses(), "FAILED a:FAILED b:CANCELLED c:CANCELLED");
+}
+
+#[test]
+fn the_deadline_ends_the_plan() {
+    let document = json!({"goal": "x", "constraints": {"deadline_seconds": 5}, "tasks": [task("a", &[]), task("b", &["a"])]});
+    let bench = Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end();
+    assert_eq!(bench.statuses(), "FAILED a:TIMED_OUT b:BLOCKED");
+    assert_eq!(bench.now, Timestamp(6_000));
+    assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::DEADLINE_MISSED);
+}
+
+#[test]
+fn retry_keeps_what_completed_and_from_runs_a_part_again() {
+    let document =
+        json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), task("c", &["b"])]});
+    let mut bench =
+        Bench::new(&document).script("b", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+    assert_eq!(bench.statuses(), "FAILED a:COMPLETED b:FAILED c:BLOCKED");
+    bench.send(Command::Start { from: Rerun::Failed });
+    bench.drive();
+    assert_eq!(bench.statuses(), "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED");
+    let names =
+        |bench: &Bench| bench.dispatched.iter().map(|(t, a)| format!("{t}{a}")).collect::<Vec<_>>();
+    assert_eq!(names(&bench), ["a1", "b1", "b2", "c1"]);
+    bench.send(Command::Start { from: Rerun::From(TaskIndex(2)) });
+    bench.drive();
+    assert_eq!(names(&bench)[4..], ["c2"]);
+    for refused in [Rerun::Fresh, Rerun::Failed] {
+        let rejected = bench
+            .run
+            .handle(Command::Start { from: refused }, bench.now, Terms::room(1))
+            .unwrap_err();
+        assert_eq!(rejected.code, ErrorCode::PLAN_NOT_EXECUTABLE);
+    }
+}
+
+#[test]
+fn a_new_owner_gives_out_again_what_was_in_flight() {
+    let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), with(task("c", &[]), &json!({"on_recovery": "fail"}))]});
+    let mut bench = Bench::new(&document);
+    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.run = bench.refold();
+    bench.in_flight.clear();
+    bench.send(Command::Adopt { epoch: Epoch(2) });
+    bench.drive();
+    assert_eq!(bench.statuses(), "FAILED (partial) a:COMPLETED b:COMPLETED c:FAILED");
+    assert_eq!(
+        bench.dispatched.iter().filter(|(t, a)| t == "a" && *a == 1).count(),
+        2,
+        "the same attempt"
+    );
+}
+
+#[test]
+fn reports_count_once() {
+    let mut bench = Bench::new(&json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"])]}));
+    bench.send(Command::Start { from: Rerun::Fresh });
+    let report = |value: Value| Command::Report {
+        task: TaskIndex(0),
+        attempt: Attempt(1),
+        outcome: done(&value),
+        usage: Some(Usage::default()),
+    };
+    bench.send(report(json!(1)));
+    assert_eq!(bench.send(report(json!(1))), Decision::default(), "the same again is no event");
+    let conflict = bench.send(report(json!(2)));
+    assert!(matches!(
+        conflict.events[..],
+        [Event::ReportIgnored { why: crate::event::Ignored::Conflict, .. }]
+    ));
+    assert_eq!(bench.run.output(TaskIndex(0)), Some(&Output::Inline(Arc::new(json!(1)))));
+}
+
+#[test]
+fn a_lost_attempt_is_repeated_only_where_the_policy_says_so() {
+    let once = |policy: &str| {
+        let quick = json!({"timeout_seconds": 1, "on_recovery": policy});
+        let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &quick)]});
+        Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end()
+    };
+    assert_eq!(once("rerun").statuses(), "COMPLETED a:COMPLETED");
+    let failed = once("fail");
+    assert_eq!((failed.statuses().as_str(), failed.dispatched.len()), ("FAILED a:TIMED_OUT", 1));
+}
+
+/// A condition that no longer matters must not hide one that does when the plan runs again.
+#[test]
+fn a_retry_asks_for_every_condition_again() {
+    let conditional = |from: &str| json!({"task": from, "condition": "outputs.ok"});
+    let document = json!({"goal": "x", "tasks": [
+        task("x", &[]), task("p", &[]), task("q", &[]), task("r", &[]),
+        {"id": "t", "tool": "noop", "join": "any", "depends_on": ["x", conditional("p")]},
+        {"id": "u", "tool": "noop", "depends_on": [conditional("q"), "r"]},
+    ]});
+    let mut bench =
+        Bench::new(&document).script("r", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+    assert!(bench.statuses().ends_with("u:BLOCKED"), "{}", bench.statuses());
+    bench.send(Command::Start { from: Rerun::Failed });
+    bench.drive();
+    assert!(bench.statuses().starts_with("COMPLETED"), "{}", bench.statuses());
+}
+
+#[test]
+fn the_transition_table() {
+    use l05_core::document::choice::Choice as _;
+    let mut table = String::new();
+    for (name, status) in TaskStatus::ALL {
+        for change in CHANGES {
+            if let Some(next) = next_status(*status, change) {
+                table.push_str(&format!("{name} + {change:?} -> {next}\n"));
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+// Random lives.
+
+#[test]
+fn a_gap_in_the_journal_is_told() {
+    let bench = Bench::new(&json!({"goal": "x", "tasks": [task("a", &[])]})).run_to_end();
+    let mut run = Run::new(bench.run.plan.clone());
+    assert_eq!(run.replay(&bench.journal[1]).unwrap_err().missing, 1);
+}
+
+#[test]
+fn room_is_kept_and_asked_for() {
+    let tasks: Vec<Value> = (0..5).map(|i| task(&format!("t{i}"), &[])).collect();
+    let mut run = Run::new(plan(&json!({"goal": "x", "tasks": tasks})));
+    let now = Timestamp(0);
+    let count = |decision: &Decision| {
+        decision.effects.iter().filter(|e| matches!(e, Effect::Dispatch { .. })).count()
+    };
+    let started = run.handle(Command::Start { from: Rerun::Fresh }, now, Terms::room(2)).unwrap();
+    assert_eq!((count(&started), run.wants_room()), (2, true));
+    assert_eq!(count(&run.handle(Command::Wake, now, Terms::room(9)).unwrap()), 3);
+    assert!(!run.wants_room());
+}
+
+mod agents;
+mod lives;
+mod monitor;
+mod public;
+mod waiting;

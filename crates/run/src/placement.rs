@@ -1,0 +1,234 @@
+//! Which agent gets a task that is ready to start: the choice at run time, with its reasons.
+//!
+//! Called by the run machine for each attempt, where there are agents beside the process itself. The
+//! engine keeps the crew's heartbeats; here is only what a choice needs.
+
+use std::sync::Arc;
+
+use crate::event::{Placement, TaskError};
+use l05_core::agent::{Agent, AgentStatus};
+use l05_core::error::ErrorCode;
+use l05_core::id::TaskIndex;
+use l05_core::schedule::RoutingStrategy;
+use l05_core::task::Task;
+
+/// How many others a placement names.
+const OTHERS_MAX: usize = 3;
+/// What the parts of a score weigh under `balanced`: who is free first, then who fits, then who has
+/// the data.
+const LOAD_WEIGHT: f64 = 0.5;
+const CAPABILITY_WEIGHT: f64 = 0.25;
+const AFFINITY_WEIGHT: f64 = 0.25;
+
+/// The agents that a process can give work to.
+#[derive(Clone, Debug, Default)]
+pub struct Crew {
+    members: Vec<Member>,
+    routing: RoutingStrategy,
+}
+
+/// An agent with what it has to do.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it says of itself; its status is what the registry knows.
+    pub agent: Agent,
+    id: Arc<str>,
+    /// Attempts of runs other than the one that is being decided.
+    running: u32,
+}
+
+/// A task that looks for an agent, and what its run knows.
+pub struct Wish<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// Its place in the run.
+    pub index: TaskIndex,
+    /// Types that the goal allows; empty: all.
+    pub allowed_types: &'a [String],
+    /// Attempts of this run at an agent.
+    pub own: &'a dyn Fn(&str) -> u32,
+    /// The share of what the task needs that an agent did, 0 to 1.
+    pub related: &'a dyn Fn(&str) -> f64,
+    /// Who lost it last; taken only where there is nobody else.
+    pub avoid: Option<&'a str>,
+}
+
+/// The answer to a wish.
+#[derive(Debug, PartialEq)]
+pub enum Placed {
+    /// This one, and why.
+    On(Box<Placement>),
+    /// All who could are full: somebody will be free.
+    Busy,
+    /// Nobody can.
+    Nobody(TaskError),
+}
+
+impl Crew {
+    /// A crew that chooses by `routing`.
+    pub fn new(routing: RoutingStrategy) -> Crew {
+        Crew { members: Vec::new(), routing }
+    }
+
+    /// Its members, in the order of their ids.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Adds an agent, or replaces what is known of it.
+    pub fn put(&mut self, agent: Agent) {
+        match self.place_of(&agent.agent_id) {
+            Ok(at) => self.members[at].agent = agent,
+            Err(at) => {
+                let id = agent.agent_id.as_str().into();
+                self.members.insert(at, Member { agent, id, running: 0 });
+            }
+        }
+    }
+
+    /// Forgets an agent.
+    pub fn remove(&mut self, id: &str) {
+        if let Ok(at) = self.place_of(id) {
+            self.members.remove(at);
+        }
+    }
+
+    /// An agent.
+    pub fn get(&self, id: &str) -> Option<&Member> {
+        self.place_of(id).ok().map(|at| &self.members[at])
+    }
+
+    /// What the registry knows of an agent changes.
+    pub fn set_status(&mut self, id: &str, status: AgentStatus) {
+        if let Ok(at) = self.place_of(id) {
+            self.members[at].agent.status = status;
+        }
+    }
+
+    /// `count` more attempts at an agent.
+    pub fn take(&mut self, id: &str, count: u32) {
+        if let Ok(at) = self.place_of(id) {
+            self.members[at].running += count;
+        }
+    }
+
+    /// `count` fewer.
+    pub fn give_back(&mut self, id: &str, count: u32) {
+        if let Ok(at) = self.place_of(id) {
+            let member = &mut self.members[at];
+            member.running = member.running.saturating_sub(count);
+        }
+    }
+
+    fn place_of(&self, id: &str) -> Result<usize, usize> {
+        self.members.binary_search_by(|member| (*member.id).cmp(id))
+    }
+
+    /// Chooses an agent for a task.
+    pub fn place(&self, wish: &Wish<'_>) -> Placed {
+        let able = match self.able(wish) {
+            Ok(able) => able,
+            Err(error) => return Placed::Nobody(error),
+        };
+        let free: Vec<&Member> = able.iter().copied().filter(|m| m.is_free(wish)).collect();
+        let mut left: Vec<&Member> =
+            free.iter().copied().filter(|m| wish.avoid != Some(&*m.id)).collect();
+        if left.is_empty() {
+            // Others could, once they are free: better than the one that just lost it.
+            let others = able.iter().any(|m| wish.avoid != Some(&*m.id));
+            if others || free.is_empty() {
+                return Placed::Busy;
+            }
+            left = free;
+        }
+        if self.routing == RoutingStrategy::RoundRobin {
+            let turn = wish.index.at() % left.len();
+            left.rotate_left(turn);
+        }
+        let mut scored: Vec<(f64, &Member)> =
+            left.into_iter().map(|member| (self.score(member, wish), member)).collect();
+        // Stable: among equals the first in turn, or by id.
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (score, chosen) = scored[0];
+        let others = scored[1..].iter().take(OTHERS_MAX);
+        Placed::On(Box::new(Placement {
+            agent: chosen.id.clone(),
+            score,
+            others: others.map(|(score, member)| (member.id.clone(), *score)).collect(),
+        }))
+    }
+
+    /// Those who can do it and are there; sieve by sieve, so that the error names the last one.
+    fn able<'a>(&'a self, wish: &Wish<'_>) -> Result<Vec<&'a Member>, TaskError> {
+        let task = wish.task;
+        let error = |code, message: String, is_final| Err(TaskError { code, message, is_final });
+        let allowed = |m: &&Member| {
+            wish.allowed_types.is_empty() || wish.allowed_types.contains(&m.agent.agent_type)
+        };
+        let can: Vec<&Member> =
+            self.members.iter().filter(|m| m.agent.can_do(task)).filter(allowed).collect();
+        if can.is_empty() {
+            let message = format!("no agent is registered that can do `{}`", task.task_id);
+            return error(ErrorCode::CAPABILITY_MISMATCH, message, true);
+        }
+        let fits: Vec<&Member> = can.into_iter().filter(|m| m.agent.is_of_version(task)).collect();
+        if fits.is_empty() {
+            let range = task.agent_version_constraint.as_deref().unwrap_or_default();
+            let message = format!("`{}` wants an agent of version {range}", task.task_id);
+            return error(ErrorCode::AGENT_VERSION_MISMATCH, message, true);
+        }
+        let fits: Vec<&Member> = fits.into_iter().filter(|m| m.agent.has_room_for(task)).collect();
+        if fits.is_empty() {
+            let message = format!("every agent is too small for `{}`", task.task_id);
+            return error(ErrorCode::RESOURCES_INSUFFICIENT, message, true);
+        }
+        let there: Vec<&Member> = fits.into_iter().filter(|m| m.is_there()).collect();
+        if there.is_empty() {
+            let message = format!("every agent that can do `{}` is away", task.task_id);
+            return error(ErrorCode::AGENT_UNAVAILABLE, message, false);
+        }
+        Ok(there)
+    }
+
+    fn score(&self, member: &Member, wish: &Wish<'_>) -> f64 {
+        let capability = || member.agent.fit(wish.task);
+        let load = || 1.0 - member.load(wish);
+        let related = || (wish.related)(&member.id);
+        match self.routing {
+            RoutingStrategy::Balanced => {
+                LOAD_WEIGHT * load()
+                    + CAPABILITY_WEIGHT * capability()
+                    + AFFINITY_WEIGHT * related()
+            }
+            RoutingStrategy::RoundRobin => 1.0,
+            RoutingStrategy::Capability => capability(),
+            RoutingStrategy::Load => load(),
+            RoutingStrategy::Affinity => related(),
+        }
+    }
+}
+
+impl Member {
+    /// Attempts that it works on.
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
+    fn is_there(&self) -> bool {
+        match self.agent.status {
+            AgentStatus::Available | AgentStatus::Busy => true,
+            AgentStatus::Draining | AgentStatus::Offline => false,
+        }
+    }
+
+    fn is_free(&self, wish: &Wish<'_>) -> bool {
+        self.running + (wish.own)(&self.id) < self.agent.max_concurrent_tasks
+    }
+
+    /// How busy it is, 0 to 1: by the attempts that it has here, or by what it says of itself.
+    fn load(&self, wish: &Wish<'_>) -> f64 {
+        let running = f64::from(self.running + (wish.own)(&self.id));
+        let here = running / f64::from(self.agent.max_concurrent_tasks.max(1));
+        here.max(f64::from(self.agent.current_load) / 100.0)
+    }
+}

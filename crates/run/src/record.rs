@@ -1,0 +1,43 @@
+//! The journal's unit: all events that one commit adds to one plan.
+
+use crate::event::Event;
+use l05_core::id::{Epoch, PlanId, Sequence};
+use l05_core::time::Timestamp;
+
+/// Who caused it, for the trail: a DID, or `local`.
+pub type Actor = std::sync::Arc<str>;
+
+/// One commit's events of one plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The plan.
+    pub plan: PlanId,
+    /// The number of the first event; the others follow.
+    pub first: Sequence,
+    /// The owner's epoch, which fences the append.
+    pub epoch: Epoch,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Large outputs, written in the same transaction.
+    pub blobs: Vec<Blob>,
+}
+
+impl Record {
+    /// The number of the event after the last.
+    pub fn next(&self) -> Sequence {
+        Sequence(self.first.0 + self.events.len() as u64)
+    }
+}
+
+/// A large output's JSON text, named by its hash.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blob {
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// The text.
+    pub json: Vec<u8>,
+}
