@@ -3,15 +3,15 @@
 
 #![no_main]
 
-use l05_draft::decomposition::{Reading, answer_text, read_answer};
+use l05_draft::decomposition::{ReadingMode, answer_text, read_answer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let text = answer_text(bytes);
     for lenient in [false, true] {
-        if let Ok(imported) = read_answer(&text, Reading { lenient }) {
+        if let Ok(imported) = read_answer(&text, ReadingMode { lenient }) {
             let written = imported.plan.to_string();
-            let again = read_answer(&written, Reading { lenient }).expect("a plan file is a plan");
+            let again = read_answer(&written, ReadingMode { lenient }).expect("a plan file is a plan");
             let tasks = |plan: &serde_json::Value| plan["tasks"].as_array().map(Vec::len);
             assert_eq!(tasks(&imported.plan), tasks(&again.plan));
         }

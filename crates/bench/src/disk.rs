@@ -4,9 +4,9 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::time::Instant;
 
-use crate::measure::{Bench, SAMPLES_MIN};
+use crate::measure::{BenchRun, SAMPLES_MIN};
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &BenchRun) {
     let name = "disk/fdatasync";
     if !bench.wants(name) {
         return;

@@ -11,7 +11,7 @@ use l05_core::plan::PlanDocument;
 use l05_engine::PlanningService;
 use l05_engine::service::IN_FLIGHT_MAX_DEFAULT;
 
-use crate::measure::{Bench, SAMPLES_MIN};
+use crate::measure::{BenchRun, SAMPLES_MIN};
 use crate::runs::{one, place, runtime, service};
 use crate::workload::{CALLS, brief, fan, layered};
 
@@ -21,7 +21,7 @@ const SMALL: usize = 100;
 const LARGE: usize = 100_000;
 
 /// Only when asked for by name: making, signing and loading 100,000 tasks ten times takes minutes.
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &BenchRun) {
     if !bench.names("fair") {
         return;
     }

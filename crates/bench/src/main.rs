@@ -12,7 +12,7 @@ mod workload;
 
 use std::path::PathBuf;
 
-use measure::Bench;
+use measure::BenchRun;
 
 /// The program's own.
 #[global_allocator]
@@ -31,7 +31,7 @@ fn main() {
         }
     }
     std::fs::create_dir_all(&dir).expect("the bench folder can be made");
-    let bench = Bench::new(filter, dir);
+    let bench = BenchRun::new(filter, dir);
     disk::run(&bench);
     memory::run(&bench);
     planning::run(&bench);

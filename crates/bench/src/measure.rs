@@ -8,14 +8,14 @@ use std::time::Instant;
 pub(crate) const SAMPLES_MIN: usize = 10;
 
 /// What is measured, and where databases go.
-pub(crate) struct Bench {
+pub(crate) struct BenchRun {
     filter: String,
     dir: PathBuf,
 }
 
-impl Bench {
-    pub(crate) fn new(filter: String, dir: PathBuf) -> Bench {
-        Bench { filter, dir }
+impl BenchRun {
+    pub(crate) fn new(filter: String, dir: PathBuf) -> BenchRun {
+        BenchRun { filter, dir }
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -4,29 +4,29 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{self, Stdio};
 use std::sync::Arc;
 
-use l05_core::catalog::Catalog;
-use l05_core::estimate::Knowledge;
+use l05_core::catalog::ToolCatalog;
+use l05_core::estimate::EstimateBasis;
 use l05_core::id::{GoalId, PlanId};
-use l05_core::plan::{Identity, Plan};
+use l05_core::plan::{Plan, PlanIdentity};
 use l05_core::time::Timestamp;
-use l05_core::validate::{Limits, Surroundings, validate};
+use l05_core::validate::{PlanLimits, ValidationContext, validate};
 use l05_engine::port::Executor as _;
 use l05_run::Run;
-use l05_run::command::{Command, Effect, Outcome, Rerun, Terms};
-use l05_run::event::Output;
+use l05_run::command::{AttemptOutcome, RerunScope, RunCommand, RunEffect, RunLimits};
+use l05_run::event::TaskOutput;
 use serde_json::json;
 
-use crate::measure::Bench;
-use crate::workload::{Noop, fan, layered, typed};
+use crate::measure::BenchRun;
+use crate::workload::{NoopExecutor, fan, layered, typed};
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &BenchRun) {
     per_task(bench);
     run_per_task(bench);
     batches(bench);
 }
 
 /// What a run holds in memory beside its plan, by its number of tasks: each in flight once and done.
-fn run_per_task(bench: &Bench) {
+fn run_per_task(bench: &BenchRun) {
     const TASKS: usize = 10_000;
     if !bench.wants("rss/run_per_task_bytes") {
         return;
@@ -37,13 +37,13 @@ fn run_per_task(bench: &Bench) {
         let before = resident("VmRSS", "self");
         for _ in 0..10 {
             let mut run = Run::new(plan.clone());
-            let start = Command::Start { from: Rerun::Fresh };
-            let all = run.handle(start, Timestamp(1), Terms::room(u32::MAX));
+            let start = RunCommand::Start { from: RerunScope::Fresh };
+            let all = run.handle(start, Timestamp(1), RunLimits::room(u32::MAX));
             for effect in all.expect("it has not run").effects {
-                let Effect::Dispatch { task, attempt } = effect else { continue };
-                let outcome = Outcome::Completed(Output::Inline(Arc::new(json!(true))));
-                let report = Command::Report { task, attempt, outcome, usage: None };
-                let done = run.handle(report, Timestamp(2), Terms::room(u32::MAX));
+                let RunEffect::Dispatch { task, attempt } = effect else { continue };
+                let outcome = AttemptOutcome::Completed(TaskOutput::Inline(Arc::new(json!(true))));
+                let report = RunCommand::Report { task, attempt, outcome, usage: None };
+                let done = run.handle(report, Timestamp(2), RunLimits::room(u32::MAX));
                 done.expect("a report is always taken");
             }
             kept.push(run);
@@ -55,35 +55,39 @@ fn run_per_task(bench: &Bench) {
 
 /// 10,000 tasks, 1,000 at once.
 fn wide_plan() -> Plan {
-    let catalog = Catalog::new(Noop.tools()).expect("no schemas, no problem");
-    let knowledge = Knowledge::default();
-    let limits = Limits { tasks_max: 1_000_000, complexity_max: 1e9, ..Limits::default() };
-    let around =
-        Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0)) };
+    let catalog = ToolCatalog::new(NoopExecutor.tools()).expect("no schemas, no problem");
+    let knowledge = EstimateBasis::default();
+    let limits = PlanLimits { tasks_max: 1_000_000, complexity_max: 1e9, ..PlanLimits::default() };
+    let around = ValidationContext {
+        limits,
+        ..ValidationContext::elsewhere(&catalog, &knowledge, Timestamp(0))
+    };
     let goal_id = GoalId::new("bench").expect("URL-safe");
     let plan_id = PlanId(uuid::Uuid::from_u128(1));
-    let identity = Identity { plan_id, goal_id, created_at: Timestamp(0) };
+    let identity = PlanIdentity { plan_id, goal_id, created_at: Timestamp(0) };
     let plan = validate(fan(9_998, 1_000), &around).into_plan(identity, Timestamp(0), Vec::new());
     plan.expect("the bench plan is valid")
 }
 
 /// A plan with its run, held in memory, by its number of tasks.
-fn per_task(bench: &Bench) {
+fn per_task(bench: &BenchRun) {
     if !bench.wants("rss/per_task_bytes") {
         return;
     }
-    let catalog = Catalog::new(Noop.tools()).expect("no schemas, no problem");
-    let knowledge = Knowledge::default();
-    let limits = Limits { tasks_max: 1_000_000, complexity_max: 1e9, ..Limits::default() };
-    let around =
-        Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0)) };
+    let catalog = ToolCatalog::new(NoopExecutor.tools()).expect("no schemas, no problem");
+    let knowledge = EstimateBasis::default();
+    let limits = PlanLimits { tasks_max: 1_000_000, complexity_max: 1e9, ..PlanLimits::default() };
+    let around = ValidationContext {
+        limits,
+        ..ValidationContext::elsewhere(&catalog, &knowledge, Timestamp(0))
+    };
     let mut kept = Vec::new();
     let samples = (0..crate::measure::SAMPLES_MIN as u128).map(|n| {
         let before = resident("VmRSS", "self");
         let document = layered(100, 100, 42);
         let goal_id = GoalId::new("bench").expect("URL-safe");
         let plan_id = PlanId(uuid::Uuid::from_u128(n));
-        let identity = Identity { plan_id, goal_id, created_at: Timestamp(0) };
+        let identity = PlanIdentity { plan_id, goal_id, created_at: Timestamp(0) };
         let plan = validate(document, &around).into_plan(identity, Timestamp(0), Vec::new());
         kept.push(Run::new(Arc::new(plan.expect("the bench plan is valid"))));
         (resident("VmRSS", "self") - before) * 1024.0 / 10_000.0
@@ -92,7 +96,7 @@ fn per_task(bench: &Bench) {
 }
 
 /// The peak of `l05 validate --batch -` after so many plans of 40 tasks.
-fn batches(bench: &Bench) {
+fn batches(bench: &BenchRun) {
     for plans in [100u32, 1_000, 10_000] {
         let name = format!("rss/batch_{plans}_mb");
         if !bench.wants(&name) {

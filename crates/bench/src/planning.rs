@@ -4,27 +4,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use l05_connect::{BuiltinTools, Workspace, templates};
-use l05_core::catalog::Catalog;
-use l05_core::estimate::Knowledge;
+use l05_core::catalog::ToolCatalog;
+use l05_core::estimate::EstimateBasis;
 use l05_core::goal::{Goal, input};
 use l05_core::graph::{DependencyGraph, Edge};
 use l05_core::id::{AgentDid, GoalId, TaskIndex};
-use l05_core::plan::{PlanDocument, Structure};
-use l05_core::schedule::{Job, Pool, RoutingStrategy, schedule};
+use l05_core::plan::{PlanDocument, PlanStructure};
+use l05_core::schedule::{RoutingStrategy, ScheduleJob, WorkerPool, schedule};
 use l05_core::template::{Template, TemplateLibrary};
 use l05_core::time::Timestamp;
-use l05_core::validate::{Limits, Surroundings, validate};
-use l05_draft::decomposition::{Reading, read_answer};
+use l05_core::validate::{PlanLimits, ValidationContext, validate};
+use l05_draft::decomposition::{ReadingMode, read_answer};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
 use l05_engine::port::Executor as _;
 use serde_json::json;
 use std::hint::black_box;
 
-use crate::measure::{Bench, SAMPLES_MIN};
-use crate::workload::{Noop, chain, layered, typed, typed_tools};
+use crate::measure::{BenchRun, SAMPLES_MIN};
+use crate::workload::{NoopExecutor, chain, layered, typed, typed_tools};
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &BenchRun) {
     goal_check(bench);
     resolve(bench);
     validation(bench);
@@ -35,7 +35,7 @@ pub(crate) fn run(bench: &Bench) {
 }
 
 /// A goal against a library of a thousand templates, each with patterns and keywords of its own.
-fn template_match(bench: &Bench) {
+fn template_match(bench: &BenchRun) {
     let name = "template_match/1000";
     if !bench.wants(name) {
         return;
@@ -69,7 +69,7 @@ fn numbered(n: usize) -> Template {
 
 /// A model's answer with twenty steps, as models write them: fenced, with prose around it, with
 /// single quotes, comments and trailing commas.
-fn import_answer(bench: &Bench) {
+fn import_answer(bench: &BenchRun) {
     let steps: String = (0..20)
         .map(|n| {
             let needs = if n == 0 { String::new() } else { format!("'s{}'", n - 1) };
@@ -79,25 +79,25 @@ fn import_answer(bench: &Bench) {
     let answer =
         format!("Sure, here is the plan:\n```json\n{{'steps': [\n{steps}]}}\n```\nGood luck!");
     bench.micros("import_answer", 50, || {
-        let imported = read_answer(black_box(&answer), Reading::default()).expect("a plan");
+        let imported = read_answer(black_box(&answer), ReadingMode::default()).expect("a plan");
         black_box(imported);
     });
 }
 
-fn goal_check(bench: &Bench) {
+fn goal_check(bench: &BenchRun) {
     let text =
         "Compare the figures of this month with those of the last one, please. ".repeat(1_429);
     let text: String = text.chars().take(100_000).collect();
     let check = |policy| assert!(input::check(black_box(&text), policy).is_ok());
-    bench.micros("goal_check/100000", 20, || check(input::Policy::Strict));
-    bench.micros("goal_check/100000_prose", 2, || check(input::Policy::Prose));
+    bench.micros("goal_check/100000", 20, || check(input::InputPolicy::Strict));
+    bench.micros("goal_check/100000_prose", 2, || check(input::InputPolicy::Prose));
 }
 
 /// From a document's tasks to the graph with its order, levels and critical path.
-fn resolve(bench: &Bench) {
+fn resolve(bench: &BenchRun) {
     let small = layered(10, 20, 42);
     bench.micros("resolve/200", 100, || {
-        let structure = Structure::build(black_box(&small), &mut Vec::new()).expect("acyclic");
+        let structure = PlanStructure::build(black_box(&small), &mut Vec::new()).expect("acyclic");
         black_box(structure.graph().critical_path(&[1.0; 200]));
     });
     if bench.wants("resolve/1000000") {
@@ -107,7 +107,7 @@ fn resolve(bench: &Bench) {
             .map(|_| {
                 let start = Instant::now();
                 let structure =
-                    Structure::build(black_box(&large), &mut Vec::new()).expect("acyclic");
+                    PlanStructure::build(black_box(&large), &mut Vec::new()).expect("acyclic");
                 black_box(structure.graph().critical_path(&seconds));
                 start.elapsed().as_secs_f64()
             })
@@ -131,13 +131,15 @@ fn resolve(bench: &Bench) {
 /// All four levels over typed references. `validate/200` is what a service does: its catalogue is
 /// compiled and knows the flows between its tools. `_cold` compiles the catalogue and compares
 /// everything anew, `_plain` has no schemas.
-fn validation(bench: &Bench) {
-    let knowledge = Knowledge::default();
-    let limits = Limits { tasks_max: 100_000, complexity_max: 1e9, ..Limits::default() };
-    let typed_catalog = || Catalog::new(typed_tools()).expect("the schemas compile");
-    let check = |catalog: &Catalog, document: &PlanDocument| {
-        let around =
-            Surroundings { limits, ..Surroundings::elsewhere(catalog, &knowledge, Timestamp(0)) };
+fn validation(bench: &BenchRun) {
+    let knowledge = EstimateBasis::default();
+    let limits = PlanLimits { tasks_max: 100_000, complexity_max: 1e9, ..PlanLimits::default() };
+    let typed_catalog = || ToolCatalog::new(typed_tools()).expect("the schemas compile");
+    let check = |catalog: &ToolCatalog, document: &PlanDocument| {
+        let around = ValidationContext {
+            limits,
+            ..ValidationContext::elsewhere(catalog, &knowledge, Timestamp(0))
+        };
         let validation = validate(black_box(document.clone()), &around);
         assert!(validation.is_valid() && validation.warnings.is_empty());
     };
@@ -145,7 +147,7 @@ fn validation(bench: &Bench) {
     let document = typed(200);
     bench.micros("validate/200", 20, || check(&catalog, &document));
     bench.micros("validate/200_cold", 2, || check(&typed_catalog(), &document));
-    let plain = Catalog::new(Noop.tools()).expect("no schemas, no problem");
+    let plain = ToolCatalog::new(NoopExecutor.tools()).expect("no schemas, no problem");
     let layers = layered(10, 20, 42);
     bench.micros("validate/200_plain", 20, || check(&plain, &layers));
     for tasks in [1_000, 10_000, 100_000] {
@@ -158,20 +160,20 @@ fn validation(bench: &Bench) {
 }
 
 /// Schedules with the search for a better one, lower bound included.
-fn simulation(bench: &Bench) {
+fn simulation(bench: &BenchRun) {
     let document = layered(10, 20, 42);
-    let structure = Structure::build(&document, &mut Vec::new()).expect("acyclic");
+    let structure = PlanStructure::build(&document, &mut Vec::new()).expect("acyclic");
     let seconds: Vec<f64> = (0..200).map(|i| f64::from(1 + i * 7 % 10)).collect();
-    let job = Job { graph: structure.graph(), seconds: &seconds, needs: &[] };
+    let job = ScheduleJob { graph: structure.graph(), seconds: &seconds, needs: &[] };
     bench.micros("simulate/200", 1, || {
-        let found = schedule(black_box(&job), &Pool::Equal(8), RoutingStrategy::Balanced, 1);
+        let found = schedule(black_box(&job), &WorkerPool::Equal(8), RoutingStrategy::Balanced, 1);
         assert!(found.expect("equal workers can do all").gap() < 0.1);
     });
 }
 
 /// A goal through the whole way: policy, template, validation, signature, memory store.
 /// The same goal again and again: planned each time, and copied from the cache.
-fn create_plan(bench: &Bench) {
+fn create_plan(bench: &BenchRun) {
     let cases =
         [("create_plan/template", CacheRules::off()), ("cache_hit/l1", CacheRules::default())];
     for (name, rules) in cases {
@@ -182,7 +184,7 @@ fn create_plan(bench: &Bench) {
     }
 }
 
-fn created(bench: &Bench, rules: CacheRules) -> Vec<f64> {
+fn created(bench: &BenchRun, rules: CacheRules) -> Vec<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {

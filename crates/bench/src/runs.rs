@@ -8,28 +8,28 @@ use futures_util::future::try_join_all;
 use l05_core::Error;
 use l05_core::id::PlanId;
 use l05_core::plan::PlanDocument;
-use l05_core::validate::Limits;
+use l05_core::validate::PlanLimits;
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
 use l05_store::test_support::PrivatePostgres;
 use l05_store::{PostgresStore, SqliteStore};
 
-use crate::measure::{Bench, SAMPLES_MIN};
-use crate::workload::{Noop, chain, fan, layered};
+use crate::measure::{BenchRun, SAMPLES_MIN};
+use crate::workload::{NoopExecutor, chain, fan, layered};
 
-struct Workload {
+struct RunWorkload {
     name: &'static str,
     plans: usize,
     document: PlanDocument,
 }
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &BenchRun) {
     let workloads = [
-        Workload { name: "chain100", plans: 1, document: chain(100) },
-        Workload { name: "fan200", plans: 1, document: fan(200, 1_000) },
-        Workload { name: "fan200_p10", plans: 1, document: fan(200, 10) },
-        Workload { name: "layered200", plans: 1, document: layered(10, 20, 42) },
-        Workload { name: "many", plans: 1_000, document: layered(4, 5, 42) },
+        RunWorkload { name: "chain100", plans: 1, document: chain(100) },
+        RunWorkload { name: "fan200", plans: 1, document: fan(200, 1_000) },
+        RunWorkload { name: "fan200_p10", plans: 1, document: fan(200, 10) },
+        RunWorkload { name: "layered200", plans: 1, document: layered(10, 20, 42) },
+        RunWorkload { name: "many", plans: 1_000, document: layered(4, 5, 42) },
     ];
     let runtime = runtime();
     for workload in &workloads {
@@ -51,7 +51,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Where plans and journals are kept.
-pub(crate) enum Place {
+pub(crate) enum StorePlace {
     Memory,
     Sqlite(tempfile::TempDir),
     /// A server of its own, with the settings that Debian ships; its folder goes with it.
@@ -59,13 +59,13 @@ pub(crate) enum Place {
 }
 
 /// A store by name; none where PostgreSQL is not installed, which is said.
-pub(crate) fn place(bench: &Bench, store: &str) -> Option<Place> {
+pub(crate) fn place(bench: &BenchRun, store: &str) -> Option<StorePlace> {
     let folder = || tempfile::tempdir_in(bench.dir()).expect("the bench folder is writable");
     match store {
-        "memory" => Some(Place::Memory),
-        "sqlite" => Some(Place::Sqlite(folder())),
+        "memory" => Some(StorePlace::Memory),
+        "sqlite" => Some(StorePlace::Sqlite(folder())),
         _ => match PrivatePostgres::start_in(folder(), &[]) {
-            Ok(server) => Some(Place::Postgres(server, folder())),
+            Ok(server) => Some(StorePlace::Postgres(server, folder())),
             Err(error) => {
                 let mut stderr = std::io::stderr().lock();
                 let _ = writeln!(stderr, "the lines of PostgreSQL are left out: {error}");
@@ -75,7 +75,7 @@ pub(crate) fn place(bench: &Bench, store: &str) -> Option<Place> {
     }
 }
 
-async fn samples(place: &Place, workload: &Workload) -> Result<Vec<f64>, Error> {
+async fn samples(place: &StorePlace, workload: &RunWorkload) -> Result<Vec<f64>, Error> {
     let service = service(place, 100_000).await?;
     let mut samples = Vec::new();
     // The first run warms up. Short runs are repeated within a sample: a few milliseconds alone
@@ -106,17 +106,21 @@ pub(crate) async fn one(service: &PlanningService, id: PlanId) -> Result<(), Err
     Ok(())
 }
 
-pub(crate) async fn service(place: &Place, in_flight_max: u32) -> Result<PlanningService, Error> {
-    let builder = PlanningService::builder().executor(Arc::new(Noop)).in_flight_max(in_flight_max);
-    let limits = Limits { tasks_max: 1_000_000, complexity_max: 1e9, ..Limits::default() };
+pub(crate) async fn service(
+    place: &StorePlace,
+    in_flight_max: u32,
+) -> Result<PlanningService, Error> {
+    let builder =
+        PlanningService::builder().executor(Arc::new(NoopExecutor)).in_flight_max(in_flight_max);
+    let limits = PlanLimits { tasks_max: 1_000_000, complexity_max: 1e9, ..PlanLimits::default() };
     let builder = builder.limits(limits);
     match place {
-        Place::Memory => builder.store(Arc::new(MemoryStore::new())).build(),
-        Place::Sqlite(folder) => {
+        StorePlace::Memory => builder.store(Arc::new(MemoryStore::new())).build(),
+        StorePlace::Sqlite(folder) => {
             let store = Arc::new(SqliteStore::open(folder.path())?);
             builder.worker(store.worker()).store(store).build()
         }
-        Place::Postgres(server, folder) => {
+        StorePlace::Postgres(server, folder) => {
             let store = Arc::new(PostgresStore::connect(&server.url(), folder.path()).await?);
             builder.worker(store.worker()).store(store).build()
         }

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
-use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
+use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ToolCall};
 use serde_json::{Value, json};
 
 /// How long the tool `brief` takes: what a quick call of a service takes.
 pub(crate) const BRIEF: Duration = Duration::from_millis(5);
 
 /// Returns a small JSON: `noop` at once, `brief` after [`BRIEF`].
-pub(crate) struct Noop;
+pub(crate) struct NoopExecutor;
 
-/// How often [`Noop`] was called, by whatever service.
+/// How often [`NoopExecutor`] was called, by whatever service.
 pub(crate) static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-impl Executor for Noop {
+impl Executor for NoopExecutor {
     fn tools(&self) -> Vec<ToolSpec> {
         vec![ToolSpec::bare("noop"), ToolSpec::bare("brief")]
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         CALLS.fetch_add(1, Ordering::Relaxed);
         let is_brief = &*call.tool == "brief";
         Box::pin(async move {

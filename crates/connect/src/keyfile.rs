@@ -11,7 +11,7 @@ use l05_engine::keys::{KEY_BYTES, MasterKey};
 pub const KEY_FILE: &str = "master.key";
 
 /// The key, and whether it was made just now.
-pub struct Loaded {
+pub struct LoadedKey {
     /// The key.
     pub key: MasterKey,
     /// There was none before.
@@ -19,24 +19,24 @@ pub struct Loaded {
 }
 
 /// Reads the key of a data folder, or makes one. Two processes that start at once get the same.
-pub fn load_or_create(folder: &Path) -> Result<Loaded, Error> {
+pub fn load_or_create(folder: &Path) -> Result<LoadedKey, Error> {
     let path = folder.join(KEY_FILE);
     let unavailable = |error: &io::Error| {
         Error::new(ErrorCode::SIGNING_KEY_UNAVAILABLE, format!("{}: {error}", path.display()))
             .suggest("make the data folder writable, or name another with --data-dir")
     };
     match read(&path) {
-        Ok(key) => return Ok(Loaded { key, is_new: false }),
+        Ok(key) => return Ok(LoadedKey { key, is_new: false }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(unavailable(&error)),
     }
     let key = MasterKey::generate()?;
     match write(folder, &path, &key) {
-        Ok(()) => Ok(Loaded { key, is_new: true }),
+        Ok(()) => Ok(LoadedKey { key, is_new: true }),
         // Another process was first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let key = read(&path).map_err(|e| unavailable(&e))?;
-            Ok(Loaded { key, is_new: false })
+            Ok(LoadedKey { key, is_new: false })
         }
         Err(error) => Err(unavailable(&error)),
     }

@@ -10,9 +10,9 @@ mod l04;
 mod ollama;
 mod openai;
 
-pub use anthropic::Anthropic;
-pub use detect::{Detected, OLLAMA_ADDRESS, detect};
-pub use http::{ANSWER_BYTES_MAX, ApiKey, Endpoint, EndpointError};
-pub use l04::L04;
-pub use ollama::Ollama;
-pub use openai::OpenAi;
+pub use anthropic::AnthropicGateway;
+pub use detect::{DetectedGateway, OLLAMA_ADDRESS, detect};
+pub use http::{ANSWER_BYTES_MAX, ApiKey, EndpointError, ModelEndpoint};
+pub use l04::L04Gateway;
+pub use ollama::OllamaGateway;
+pub use openai::OpenAiGateway;

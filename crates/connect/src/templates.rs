@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use l05_core::document::{Format, TextLimits, parse};
+use l05_core::document::{DocumentFormat, TextLimits, parse};
 use l05_core::finding::findings_error;
 use l05_core::template::Template;
 use l05_core::{Error, ErrorCode};
@@ -43,12 +43,13 @@ pub fn builtin() -> Vec<Template> {
 
 /// Reads a template file's text.
 pub fn read(name: &str, text: &str) -> Result<Template, Error> {
-    let value =
-        parse(text, Format::detect(name, text), TextLimits::default()).map_err(|error| {
+    let value = parse(text, DocumentFormat::detect(name, text), TextLimits::default()).map_err(
+        |error| {
             let mut error = error.into_error(name);
             error.code = ErrorCode::TEMPLATE_INVALID;
             error
-        })?;
+        },
+    )?;
     Template::read(&value).map_err(|findings| {
         let mut error = findings_error(ErrorCode::TEMPLATE_INVALID, &findings);
         error.message = format!("{name}: {}", error.message);

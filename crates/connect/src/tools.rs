@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_engine::port::{BoxFuture, CancelSignal, Executed, Executor, Failure, ToolCall};
+use l05_engine::port::{BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall};
 use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -41,7 +41,7 @@ use table::TableStore;
 
 /// What a tool works with.
 #[derive(Clone)]
-pub(crate) struct Bench {
+pub(crate) struct ToolContext {
     pub(crate) workspace: Workspace,
     pub(crate) tables: Arc<TableStore>,
     pub(crate) cancel: CancelSignal,
@@ -50,7 +50,7 @@ pub(crate) struct Bench {
     pub(crate) plan: String,
 }
 
-impl Bench {
+impl ToolContext {
     /// For loops over much work: ends them when the attempt is told to stop.
     pub(crate) fn go_on(&self) -> Result<(), TaskError> {
         if self.cancel.is_cancelled() {
@@ -81,7 +81,7 @@ impl Executor for BuiltinTools {
         specs(&self.programs)
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         let output = self.output(call);
         Box::pin(async { Ok(output.await?.into()) })
     }
@@ -89,7 +89,7 @@ impl Executor for BuiltinTools {
 
 impl BuiltinTools {
     fn output(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
-        let bench = Bench {
+        let bench = ToolContext {
             workspace: self.workspace.clone(),
             tables: self.tables.clone(),
             cancel: call.cancel.clone(),
@@ -183,9 +183,9 @@ fn schema<T: JsonSchema>() -> Value {
 }
 
 async fn in_thread<I, O>(
-    bench: Bench,
+    bench: ToolContext,
     inputs: Value,
-    work: impl FnOnce(&Bench, I) -> Result<O, TaskError> + Send + 'static,
+    work: impl FnOnce(&ToolContext, I) -> Result<O, TaskError> + Send + 'static,
 ) -> Result<Value, TaskError>
 where
     I: DeserializeOwned + Send + 'static,

@@ -1,5 +1,5 @@
 //! Who does the work, as the registry knows them. Plain data, and what an agent can do; the choice
-//! among several is [`crate::schedule::crew`]'s, their liveness the engine's.
+//! among several is `l05_run::placement`'s, their liveness the engine's.
 
 use schemars::JsonSchema;
 use semver::Version;
@@ -26,7 +26,7 @@ choices! {
 /// What an agent's machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Capacity {
+pub struct AgentCapacity {
     /// Processor cores.
     pub cpu_cores: f64,
     /// Memory, in MB.
@@ -55,7 +55,7 @@ pub struct Agent {
     /// How many tasks at once.
     pub max_concurrent_tasks: u32,
     /// What its machine has.
-    pub capacity: Capacity,
+    pub capacity: AgentCapacity,
     /// How busy it is, 0 to 100.
     pub current_load: u8,
     /// For authorisation.
@@ -133,7 +133,7 @@ pub struct ScoreParts {
 /// One candidate with its score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Candidate {
+pub struct AgentCandidate {
     /// The agent.
     pub agent_id: String,
     /// 0 to 1.
@@ -149,7 +149,7 @@ pub struct AgentAssignment {
     /// The task.
     pub task_id: String,
     /// Who got it.
-    pub chosen: Candidate,
+    pub chosen: AgentCandidate,
     /// Who else was considered, best first.
-    pub alternatives: Vec<Candidate>,
+    pub alternatives: Vec<AgentCandidate>,
 }

@@ -8,11 +8,11 @@ use jsonschema::Validator;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::document::reader::{Field, Reader, plain};
+use crate::document::reader::{DocumentReader, FieldName, plain};
 use crate::finding::Finding;
 use crate::flow::{FlowMemo, project, samples};
 use crate::json_schema::compile_schema;
-use crate::reference::Step;
+use crate::reference::PathStep;
 
 /// What a tool says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -85,7 +85,7 @@ impl Tool {
 
 /// All tools, by name. Compiled once; plans are checked against it any number of times.
 #[derive(Default)]
-pub struct Catalog {
+pub struct ToolCatalog {
     tools: BTreeMap<String, Tool>,
     flows: FlowMemo,
 }
@@ -99,9 +99,9 @@ pub struct SchemaError {
     why: String,
 }
 
-impl Catalog {
+impl ToolCatalog {
     /// Compiles the schemas of all tools. A name given twice keeps the later tool.
-    pub fn new(specs: impl IntoIterator<Item = ToolSpec>) -> Result<Catalog, SchemaError> {
+    pub fn new(specs: impl IntoIterator<Item = ToolSpec>) -> Result<ToolCatalog, SchemaError> {
         let mut tools = BTreeMap::new();
         for spec in specs {
             let compile = |schema: Option<&Value>, which| {
@@ -116,7 +116,7 @@ impl Catalog {
             let stand_ins = OnceLock::new();
             tools.insert(spec.name.clone(), Tool { spec, inputs, outputs, stand_ins });
         }
-        Ok(Catalog { tools, flows: FlowMemo::default() })
+        Ok(ToolCatalog { tools, flows: FlowMemo::default() })
     }
 
     /// One tool.
@@ -140,7 +140,7 @@ impl Catalog {
     }
 }
 
-impl fmt::Debug for Catalog {
+impl fmt::Debug for ToolCatalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
     }
@@ -152,7 +152,7 @@ fn stand_ins(schema: Option<&Value>) -> BTreeMap<String, Value> {
     let names = names.into_iter().flat_map(|properties| properties.keys());
     names
         .filter_map(|name| {
-            let part = project(schema, &[Step::Name(name.clone())]).schema;
+            let part = project(schema, &[PathStep::Name(name.clone())]).schema;
             let validator = compile_schema(&part).ok()?;
             let value = samples(&part).into_iter().find(|value| validator.is_valid(value))?;
             Some((name.clone(), value))
@@ -160,8 +160,8 @@ fn stand_ins(schema: Option<&Value>) -> BTreeMap<String, Value> {
         .collect()
 }
 
-static CATALOG_FIELDS: &[Field] = &[plain("tools")];
-static TOOL_FIELDS: &[Field] = &[
+static CATALOG_FIELDS: &[FieldName] = &[plain("tools")];
+static TOOL_FIELDS: &[FieldName] = &[
     plain("name"),
     plain("description"),
     plain("input_schema"),
@@ -176,7 +176,7 @@ static TOOL_FIELDS: &[Field] = &[
 
 /// Reads a catalogue document (`--catalog FILE`).
 pub fn read_catalog(value: &Value) -> Result<Vec<ToolSpec>, Vec<Finding>> {
-    let reader = Reader::default();
+    let reader = DocumentReader::default();
     let mut specs = Vec::new();
     if let Some(object) = reader.object(value, "", CATALOG_FIELDS) {
         if object.value("tools").is_none() {
@@ -190,7 +190,7 @@ pub fn read_catalog(value: &Value) -> Result<Vec<ToolSpec>, Vec<Finding>> {
     if findings.is_empty() { Ok(specs) } else { Err(findings) }
 }
 
-fn read_tool(reader: &Reader, value: &Value, i: usize) -> Option<ToolSpec> {
+fn read_tool(reader: &DocumentReader, value: &Value, i: usize) -> Option<ToolSpec> {
     let object = reader.object(value, format!("tools[{i}]"), TOOL_FIELDS)?;
     if object.value("name").is_none() {
         object.problem("name", "is missing; a tool has a name");

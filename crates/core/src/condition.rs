@@ -7,7 +7,7 @@ use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, ExecutionError, Program, Value as CelValue};
 use serde_json::Value;
 
-use crate::reference::Step;
+use crate::reference::PathStep;
 use crate::task::TaskStatus;
 
 /// The longest condition, in bytes; CEL's parser recurses, so its input is kept short.
@@ -88,7 +88,7 @@ impl Condition {
     }
 
     /// The paths into `outputs` that it reads; not those it only asks for with `has`.
-    pub fn output_paths(&self) -> Vec<Vec<Step>> {
+    pub fn output_paths(&self) -> Vec<Vec<PathStep>> {
         let mut paths = Vec::new();
         output_paths(self.program.expression(), &mut paths);
         paths
@@ -162,7 +162,7 @@ fn loops<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> usize {
 }
 
 /// Collects the longest selections that begin at `outputs`.
-fn output_paths(expression: &IdedExpr, paths: &mut Vec<Vec<Step>>) {
+fn output_paths(expression: &IdedExpr, paths: &mut Vec<Vec<PathStep>>) {
     if let Some(path) = selection(expression) {
         paths.push(path);
         return;
@@ -201,10 +201,10 @@ fn output_paths(expression: &IdedExpr, paths: &mut Vec<Vec<Step>>) {
 }
 
 /// `outputs.a[0].b` as steps; nothing for a bare `outputs`, which everything has.
-fn selection(expression: &IdedExpr) -> Option<Vec<Step>> {
+fn selection(expression: &IdedExpr) -> Option<Vec<PathStep>> {
     let (operand, step) = match &expression.expr {
         Expr::Select(select) if !select.test => {
-            (select.operand.as_ref(), Step::Name(select.field.clone()))
+            (select.operand.as_ref(), PathStep::Name(select.field.clone()))
         }
         Expr::Call(call) if call.func_name == "_[_]" => {
             let [operand, index] = call.args.as_slice() else { return None };
@@ -220,10 +220,10 @@ fn selection(expression: &IdedExpr) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-fn constant_step(index: &IdedExpr) -> Option<Step> {
+fn constant_step(index: &IdedExpr) -> Option<PathStep> {
     match &index.expr {
-        Expr::Literal(LiteralValue::Int(i)) => Some(Step::Index(*i.inner())),
-        Expr::Literal(LiteralValue::String(name)) => Some(Step::Name(name.inner().to_owned())),
+        Expr::Literal(LiteralValue::Int(i)) => Some(PathStep::Index(*i.inner())),
+        Expr::Literal(LiteralValue::String(name)) => Some(PathStep::Name(name.inner().to_owned())),
         _ => None,
     }
 }

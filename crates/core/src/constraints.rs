@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
+use crate::finding::{Finding, ValidationLevel};
 use crate::graph::DependencyGraph;
 use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
-use crate::plan::{Bound, PlanEstimate};
 use crate::plan::{LimitUse, TaskShare};
+use crate::plan::{PlanBound, PlanEstimate};
 use crate::resource::rounded;
 use crate::time::Timestamp;
 
@@ -28,7 +28,7 @@ const NAMED_MAX: usize = 8;
 
 /// Things that cannot hold together; without any one of them the rest can.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Conflict {
+pub(crate) struct ConflictSet {
     /// Fields of the constraints.
     pub(crate) constraints: Vec<String>,
     /// Tasks.
@@ -41,7 +41,7 @@ pub(crate) struct Conflict {
 
 /// Limits that come from outside the plan.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Quotas {
+pub(crate) struct QuotaLimits {
     /// Tokens of a plan whose goal sets no budget.
     pub(crate) tokens_per_plan: u64,
     /// Tokens of one task.
@@ -50,7 +50,7 @@ pub(crate) struct Quotas {
 
 /// What comes of propagation.
 #[derive(Default)]
-pub(crate) struct Propagated {
+pub(crate) struct PropagatedLimits {
     pub(crate) errors: Vec<Finding>,
     pub(crate) warnings: Vec<Finding>,
     pub(crate) limits: Vec<LimitUse>,
@@ -61,23 +61,24 @@ pub(crate) fn propagate(
     document: &PlanDocument,
     graph: &DependencyGraph,
     estimate: &PlanEstimate,
-    bound: &Bound,
-    quotas: Quotas,
+    bound: &PlanBound,
+    quotas: QuotaLimits,
     now: Timestamp,
-) -> Propagated {
-    let mut check = Check { document, graph, estimate, bound, out: Propagated::default() };
+) -> PropagatedLimits {
+    let mut check =
+        LimitCheck { document, graph, estimate, bound, out: PropagatedLimits::default() };
     check.tokens(quotas);
     check.cost();
     check.time(now);
     check.out
 }
 
-struct Check<'a> {
+struct LimitCheck<'a> {
     document: &'a PlanDocument,
     graph: &'a DependencyGraph,
     estimate: &'a PlanEstimate,
-    bound: &'a Bound,
-    out: Propagated,
+    bound: &'a PlanBound,
+    out: PropagatedLimits,
 }
 
 /// One limit on a sum over tasks.
@@ -91,8 +92,8 @@ struct SumLimit<'s> {
     bound: f64,
 }
 
-impl Check<'_> {
-    fn tokens(&mut self, quotas: Quotas) {
+impl LimitCheck<'_> {
+    fn tokens(&mut self, quotas: QuotaLimits) {
         let needs: Vec<f64> = self.estimate.tasks.iter().map(|t| t.tokens.expected).collect();
         let goal = self.document.constraints.max_token_budget;
         let (field, allowed) = match goal {
@@ -114,7 +115,7 @@ impl Check<'_> {
                     task.task, task.tokens.expected
                 );
                 self.out.errors.push(
-                    Finding::new(ErrorCode::BUDGET_EXCEEDED, Level::Feasibility, message)
+                    Finding::new(ErrorCode::BUDGET_EXCEEDED, ValidationLevel::Feasibility, message)
                         .task(&task.task)
                         .field(format!("tasks[{i}]"))
                         .suggest("shorten the prompt, or raise quotas.token_budget_per_task"),
@@ -175,7 +176,7 @@ impl Check<'_> {
                 self.named(&tasks, &limit.needs, limit.unit)
             );
             self.out.errors.push(
-                Finding::new(ErrorCode::BUDGET_EXCEEDED, Level::Feasibility, message)
+                Finding::new(ErrorCode::BUDGET_EXCEEDED, ValidationLevel::Feasibility, message)
                     .field(place(limit.field))
                     .suggest(format!(
                         "these tasks alone exceed it; the smallest that would do is {}",
@@ -194,7 +195,7 @@ impl Check<'_> {
                 (limit.unit)(limit.bound)
             );
             self.out.warnings.push(
-                Finding::new(ErrorCode::BUDGET_EXCEEDED, Level::Feasibility, message)
+                Finding::new(ErrorCode::BUDGET_EXCEEDED, ValidationLevel::Feasibility, message)
                     .field(place(limit.field))
                     .suggest("fewer retries or a resource_quota for the tasks lower the bound"),
             );
@@ -240,8 +241,8 @@ impl Check<'_> {
         let work: f64 = seconds.iter().sum();
         let chain: f64 = self.estimate.critical_path_seconds;
         let would_do = (expected * 1e3 - 1e-6).ceil() / 1e3;
-        let refuse = |message: String, conflict: Conflict| {
-            Finding::new(ErrorCode::DEADLINE_MISSED, Level::Feasibility, message)
+        let refuse = |message: String, conflict: ConflictSet| {
+            Finding::new(ErrorCode::DEADLINE_MISSED, ValidationLevel::Feasibility, message)
                 .field(place(field))
                 .suggest(format!(
                     "these tasks alone exceed it; {} would do",
@@ -288,7 +289,7 @@ impl Check<'_> {
                 unit(expected)
             );
             self.out.warnings.push(
-                Finding::new(ErrorCode::DEADLINE_MISSED, Level::Feasibility, message)
+                Finding::new(ErrorCode::DEADLINE_MISSED, ValidationLevel::Feasibility, message)
                     .field(place(field)),
             );
         }
@@ -320,8 +321,8 @@ impl Check<'_> {
         tasks: &[TaskIndex],
         needs: &[f64],
         allowed: f64,
-    ) -> Conflict {
-        Conflict {
+    ) -> ConflictSet {
+        ConflictSet {
             constraints: constraints.into_iter().map(str::to_owned).collect(),
             tasks: tasks.iter().map(|t| self.document.tasks[t.at()].task_id.clone()).collect(),
             needed: rounded(tasks.iter().map(|t| needs[t.at()]).sum()),
@@ -375,9 +376,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::catalog::{Catalog, ToolSpec};
-    use crate::estimate::Knowledge;
-    use crate::validate::{Surroundings, validate};
+    use crate::catalog::{ToolCatalog, ToolSpec};
+    use crate::estimate::EstimateBasis;
+    use crate::validate::{ValidationContext, validate};
 
     /// The finding of one code on a plan of tasks that need nothing of each other.
     fn finding(tasks: &[(usize, Value)], constraints: &Value, code: ErrorCode) -> Option<Finding> {
@@ -391,9 +392,9 @@ mod tests {
             .collect();
         let document = json!({ "goal": "x", "tasks": tasks, "constraints": constraints });
         let document = PlanDocument::read(&document).expect("the plan reads");
-        let catalog = Catalog::new([ToolSpec::bare("noop")]).expect("no schemas");
-        let knowledge = Knowledge::default();
-        let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
+        let catalog = ToolCatalog::new([ToolSpec::bare("noop")]).expect("no schemas");
+        let knowledge = EstimateBasis::default();
+        let around = ValidationContext::elsewhere(&catalog, &knowledge, Timestamp(0));
         validate(document, &around).errors.into_iter().find(|f| f.code == code)
     }
 

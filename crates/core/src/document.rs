@@ -9,4 +9,4 @@ pub mod choice;
 pub(crate) mod reader;
 mod text;
 
-pub use text::{DocumentError, Format, Limits as TextLimits, parse};
+pub use text::{DocumentError, DocumentFormat, TextLimits, parse};

@@ -27,7 +27,7 @@ pub struct ErrorInfo {
     /// What happened, in general; an [`Error`]'s own message says exactly what.
     pub message: &'static str,
     /// Whether a caller may send the same request again. Retries inside a run go by error class
-    /// (see [`crate::run::retry`]), not by this.
+    /// (see [`RetryClass`]), not by this.
     pub retryable: bool,
     /// The gRPC status name, as the platform's contract gives it.
     pub grpc: &'static str,

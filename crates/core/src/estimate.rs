@@ -1,7 +1,7 @@
 //! What a plan will take: per task by type, then by what earlier runs took (spec 02, 2.7).
 //!
 //! Called by validation, which compares the sums with the goal's constraints, and by `cost` and
-//! `explain`, which show them. Beside the estimate stands the [bound](crate::plan::Bound): what the plan can take at
+//! `explain`, which show them. Beside the estimate stands the [bound](crate::plan::PlanBound): what the plan can take at
 //! worst.
 
 mod bound;
@@ -11,13 +11,13 @@ mod prices;
 #[cfg(test)]
 mod tests;
 
-pub use experience::{Experience, Observation, Observed};
-pub use prices::{ModelPrice, Prices};
+pub use experience::{ObservedFigures, RunExperience, RunObservation};
+pub use prices::{ModelPrice, PriceTable};
 
-use crate::catalog::Catalog;
+use crate::catalog::ToolCatalog;
 use crate::graph::DependencyGraph;
 use crate::plan::{PlanDocument, PlanEstimate, TaskEstimate};
-use crate::resource::{EstimateMethod, Range, rounded};
+use crate::resource::{EstimateMethod, EstimateRange, rounded};
 use crate::schedule::makespan;
 use crate::task::{Task, TaskType, expected_seconds};
 
@@ -34,11 +34,11 @@ pub enum CostModel {
 
 /// What estimates are made from, beside the plan itself.
 #[derive(Clone, Debug)]
-pub struct Knowledge {
+pub struct EstimateBasis {
     /// What models and tools cost.
-    pub prices: Prices,
+    pub prices: PriceTable,
     /// What earlier runs took.
-    pub experience: Experience,
+    pub experience: RunExperience,
     /// Which of the two counts.
     pub model: CostModel,
     /// Runs of a tool before its history counts.
@@ -49,11 +49,11 @@ pub struct Knowledge {
     pub count_tokens: fn(&str) -> u64,
 }
 
-impl Default for Knowledge {
-    fn default() -> Knowledge {
-        Knowledge {
-            prices: Prices::default(),
-            experience: Experience::default(),
+impl Default for EstimateBasis {
+    fn default() -> EstimateBasis {
+        EstimateBasis {
+            prices: PriceTable::default(),
+            experience: RunExperience::default(),
             model: CostModel::Hybrid,
             observations_min: 5,
             tokens_per_task_max: 10_000,
@@ -69,31 +69,36 @@ pub fn approximate_tokens(text: &str) -> u64 {
     ascii.div_ceil(4) + other
 }
 
-impl Knowledge {
+impl EstimateBasis {
     /// The figures of a whole plan.
     pub fn estimate(
         &self,
         document: &PlanDocument,
         graph: &DependencyGraph,
-        catalog: &Catalog,
+        catalog: &ToolCatalog,
     ) -> PlanEstimate {
         let template = document.metadata.template_id.as_deref();
         let tasks: Vec<TaskEstimate> =
             document.tasks.iter().map(|task| self.task(task, template, catalog)).collect();
         let parallelism = document.parallelism();
-        let of = |pick: fn(&Range) -> f64| {
+        let of = |pick: fn(&EstimateRange) -> f64| {
             let seconds: Vec<f64> = tasks.iter().map(|task| pick(&task.seconds)).collect();
             rounded(makespan(graph, &seconds, parallelism))
         };
         let expected: Vec<f64> = tasks.iter().map(|task| task.seconds.expected).collect();
         let path = graph.critical_path(&expected);
-        let sum = |pick: fn(&TaskEstimate) -> Range| {
-            let sum = |part: fn(&Range) -> f64| tasks.iter().map(|task| part(&pick(task))).sum();
-            Range { low: sum(|r| r.low), expected: sum(|r| r.expected), high: sum(|r| r.high) }
-                .rounded()
+        let sum = |pick: fn(&TaskEstimate) -> EstimateRange| {
+            let sum =
+                |part: fn(&EstimateRange) -> f64| tasks.iter().map(|task| part(&pick(task))).sum();
+            EstimateRange {
+                low: sum(|r| r.low),
+                expected: sum(|r| r.expected),
+                high: sum(|r| r.high),
+            }
+            .rounded()
         };
         PlanEstimate {
-            seconds: Range {
+            seconds: EstimateRange {
                 low: of(|r| r.low),
                 expected: of(|r| r.expected),
                 high: of(|r| r.high),
@@ -107,17 +112,17 @@ impl Knowledge {
         }
     }
 
-    fn task(&self, task: &Task, template: Option<&str>, catalog: &Catalog) -> TaskEstimate {
+    fn task(&self, task: &Task, template: Option<&str>, catalog: &ToolCatalog) -> TaskEstimate {
         let guess = self.guess(task, catalog);
         let specific = template.and_then(|template| {
-            self.experience.observed(&Experience::template_key(template, &task.task_id))
+            self.experience.observed(&RunExperience::template_key(template, &task.task_id))
         });
         // What the author says of this task is worth more than what its tool took elsewhere.
         let by_tool = || match (task.expected_seconds, &task.tool) {
             (None, Some(tool)) => self.experience.observed(tool),
             _ => None,
         };
-        let enough = |observed: &Observed| observed.runs >= self.observations_min;
+        let enough = |observed: &ObservedFigures| observed.runs >= self.observations_min;
         let known = specific.filter(enough).or_else(|| by_tool().filter(enough));
         match (known, self.model) {
             (None, _) | (_, CostModel::Deterministic) => guess,
@@ -129,15 +134,15 @@ impl Knowledge {
     }
 
     /// Before anything is known of earlier runs.
-    fn guess(&self, task: &Task, catalog: &Catalog) -> TaskEstimate {
+    fn guess(&self, task: &Task, catalog: &ToolCatalog) -> TaskEstimate {
         let said = task.resource_estimate.clone().unwrap_or_default();
         let tool = task.tool.as_deref().and_then(|name| catalog.get(name));
         let seconds = match (task.expected_seconds, said.execution_seconds) {
-            (Some(seconds), _) => Range::around(seconds, 2.0),
+            (Some(seconds), _) => EstimateRange::around(seconds, 2.0),
             (None, Some(range)) => range,
             (None, None) => match tool.and_then(|tool| tool.spec.expected_seconds) {
-                Some(seconds) => Range::around(seconds, 4.0),
-                None => Range::around(expected_seconds(task), 10.0),
+                Some(seconds) => EstimateRange::around(seconds, 4.0),
+                None => EstimateRange::around(expected_seconds(task), 10.0),
             },
         };
         let (tokens_in, tokens_out) = self.tokens(task, said.tokens_in, said.tokens_out);
@@ -147,7 +152,7 @@ impl Knowledge {
             tokens_in
                 .times(price.input_usd_per_million / 1e6)
                 .plus(tokens_out.times(price.output_usd_per_million / 1e6))
-                .plus(Range::exactly(per_call))
+                .plus(EstimateRange::exactly(per_call))
         });
         TaskEstimate {
             task: task.task_id.clone(),
@@ -164,13 +169,13 @@ impl Knowledge {
     fn tokens(
         &self,
         task: &Task,
-        said_in: Option<Range>,
-        said_out: Option<Range>,
-    ) -> (Range, Range) {
+        said_in: Option<EstimateRange>,
+        said_out: Option<EstimateRange>,
+    ) -> (EstimateRange, EstimateRange) {
         /// What a reference in a prompt probably adds, and what an answer probably has.
         const REFERENCE_TOKENS: u64 = 200;
         const ANSWER_TOKENS: f64 = 500.0;
-        let zero = Range::exactly(0.0);
+        let zero = EstimateRange::exactly(0.0);
         let Some(prompt) = task.prompt.as_deref().filter(|_| task.task_type == TaskType::LlmCall)
         else {
             return (said_in.unwrap_or(zero), said_out.unwrap_or(zero));
@@ -179,8 +184,9 @@ impl Knowledge {
         let written = (self.count_tokens)(prompt) as f64;
         let references = prompt.matches("$[").count() + prompt.matches("${[").count();
         let expected = written + (references as u64 * REFERENCE_TOKENS) as f64;
-        let input = Range { low: written, expected, high: expected.max(most / 2.0) };
-        let output = Range { low: ANSWER_TOKENS / 10.0, expected: ANSWER_TOKENS, high: most / 2.0 };
+        let input = EstimateRange { low: written, expected, high: expected.max(most / 2.0) };
+        let output =
+            EstimateRange { low: ANSWER_TOKENS / 10.0, expected: ANSWER_TOKENS, high: most / 2.0 };
         (said_in.unwrap_or(input), said_out.unwrap_or(output))
     }
 }
@@ -191,12 +197,12 @@ fn guess_weight(runs: usize, runs_min: usize) -> f64 {
     (0.5 * (4.0 * least - runs) / (3.0 * least)).clamp(0.0, 0.5)
 }
 
-fn blended(guess: &TaskEstimate, known: &Observed, guess_weight: f64) -> TaskEstimate {
-    let blend = |guess: Range, known: Range| {
+fn blended(guess: &TaskEstimate, known: &ObservedFigures, guess_weight: f64) -> TaskEstimate {
+    let blend = |guess: EstimateRange, known: EstimateRange| {
         guess.times(guess_weight).plus(known.times(1.0 - guess_weight)).rounded()
     };
     // A tool that has never reported tokens or costs has not told that they are nothing.
-    let told = |guess: Range, known: Range| {
+    let told = |guess: EstimateRange, known: EstimateRange| {
         if known.is_zero() { guess } else { blend(guess, known) }
     };
     let tokens = told(guess.tokens, known.tokens);

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorCode};
 /// Which of the four validation levels found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum ValidationLevel {
     /// Form: ids, names, ranges, types, sizes.
     Syntax,
     /// Meaning: dependencies, references, tools, schemas.
@@ -25,7 +25,7 @@ pub struct Finding {
     /// The stable code.
     pub code: ErrorCode,
     /// Which check found it.
-    pub level: Level,
+    pub level: ValidationLevel,
     /// The task, where it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
@@ -43,7 +43,7 @@ pub struct Finding {
 
 impl Finding {
     /// A finding with the code's own suggestion.
-    pub fn new(code: ErrorCode, level: Level, message: impl Into<String>) -> Finding {
+    pub fn new(code: ErrorCode, level: ValidationLevel, message: impl Into<String>) -> Finding {
         Finding {
             code,
             level,

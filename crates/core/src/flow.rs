@@ -21,9 +21,9 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use compare::{Verdict, compare};
+pub use compare::{FlowVerdict, compare};
 pub(crate) use compare::{shown, takes_anything};
 pub(crate) use document::SchemaDocument;
-pub(crate) use memo::{Flow, FlowKey, FlowMemo};
-pub use projection::{Presence, Projection, project};
+pub(crate) use memo::{DataFlow, FlowKey, FlowMemo};
+pub use projection::{SchemaProjection, ValuePresence, project};
 pub use sample::samples;

@@ -10,7 +10,7 @@ mod timing;
 use crate::id::TaskIndex;
 
 pub use cycle::shortest_cycle;
-pub use timing::Timing;
+pub use timing::TaskTiming;
 
 /// An edge's place in [`DependencyGraph::edges`].
 #[derive(
@@ -50,12 +50,12 @@ pub struct DependencyGraph {
 
 /// The tasks of a circle, the first repeated at the end.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Cycle(pub Vec<TaskIndex>);
+pub struct DependencyCycle(pub Vec<TaskIndex>);
 
 impl DependencyGraph {
     /// Builds the graph of `tasks` tasks. Edges must be distinct and their ends below `tasks`.
-    /// Each circle that shares no task with another is one [`Cycle`], a shortest of its kind.
-    pub fn build(tasks: usize, edges: Vec<Edge>) -> Result<DependencyGraph, Vec<Cycle>> {
+    /// Each circle that shares no task with another is one [`DependencyCycle`], a shortest of its kind.
+    pub fn build(tasks: usize, edges: Vec<Edge>) -> Result<DependencyGraph, Vec<DependencyCycle>> {
         let (out_start, out_edges) = compress(tasks, &edges, |edge| edge.from);
         let (in_start, in_edges) = compress(tasks, &edges, |edge| edge.to);
         let mut graph = DependencyGraph {

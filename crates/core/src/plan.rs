@@ -8,17 +8,17 @@ mod sign;
 mod structure;
 
 pub use decision::{
-    ConsideredTemplate, Decision, LimitUse, ModelRound, StatedEdge, TaskShare, TaskSlack,
+    ConsideredTemplate, LimitUse, ModelRound, PlanDecision, StatedEdge, TaskShare, TaskSlack,
 };
 pub use document::{
-    CacheHit, Cached, GOAL_MAX_CHARS, OnBudget, OnFailure, PLAN_VERSION, PlanDocument,
-    PlanMetadata, PlanStatus, Signature, Strategy,
+    CacheHit, CachedCopy, GOAL_MAX_CHARS, OnBudget, OnFailure, PLAN_VERSION, PlanDocument,
+    PlanMetadata, PlanSignature, PlanStatus, Strategy,
 };
 pub(crate) use document::{METADATA_FIELDS, PLAN_FIELDS, SIGNATURE_FIELDS};
-pub use figures::{Bound, PlanEstimate, TaskBound, TaskEstimate};
-use sign::Head;
+pub use figures::{PlanBound, PlanEstimate, TaskBound, TaskEstimate};
+use sign::PlanHead;
 pub use sign::{Digest, SignedPlan, digest_hex};
-pub use structure::{Structure, TaskBindings};
+pub use structure::{PlanStructure, TaskBindings};
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -30,7 +30,7 @@ use crate::time::Timestamp;
 
 /// Who a plan is: given when it is accepted, never read from a draft.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct PlanIdentity {
     /// The plan.
     pub plan_id: PlanId,
     /// The goal it serves.
@@ -46,11 +46,11 @@ pub struct Plan {
     /// Shared with copies of the plan, as the structure is.
     document: Arc<PlanDocument>,
     /// What a copy has of its own; none: the document has it.
-    own: Option<Box<Head>>,
+    own: Option<Box<PlanHead>>,
     /// A copy's document with its own head, made when somebody wants to see it.
     whole: OnceLock<PlanDocument>,
-    structure: Arc<Structure>,
-    identity: Identity,
+    structure: Arc<PlanStructure>,
+    identity: PlanIdentity,
     digest: Digest,
     /// The covered content as canonical JSON, until it is stored.
     content: Option<Arc<[u8]>>,
@@ -62,8 +62,8 @@ pub struct Plan {
 impl Plan {
     pub(crate) fn assemble(
         mut document: PlanDocument,
-        structure: Structure,
-        identity: Identity,
+        structure: PlanStructure,
+        identity: PlanIdentity,
     ) -> Plan {
         document.plan_id = Some(identity.plan_id);
         document.goal_id = Some(identity.goal_id.clone());
@@ -87,14 +87,14 @@ impl Plan {
     /// Another plan of the same content: its tasks, digest, structure and text are those of this
     /// one, and nothing of them is copied. `content` is what [`Plan::take_content`] gave. It has to
     /// be signed anew.
-    pub fn again(
+    pub fn copy_as(
         &self,
-        identity: Identity,
+        identity: PlanIdentity,
         now: Timestamp,
-        cached: Cached,
+        cached: CachedCopy,
         content: Arc<[u8]>,
     ) -> Plan {
-        let head = Head {
+        let head = PlanHead {
             plan_id: Some(identity.plan_id),
             goal_id: Some(identity.goal_id.clone()),
             status: PlanStatus::Validated,
@@ -117,9 +117,9 @@ impl Plan {
     }
 
     /// The same for another asker: what the signature covers of the request is replaced, and the
-    /// digest is made anew. Identity and signature are to be set by [`Plan::again`].
+    /// digest is made anew. Identity and signature are to be set by [`Plan::copy_as`].
     #[must_use]
-    pub fn asked_by(&self, agent_did: AgentDid, goal: String, priority: u8) -> Plan {
+    pub fn with_requester(&self, agent_did: AgentDid, goal: String, priority: u8) -> Plan {
         let mut document = (*self.document).clone();
         (document.agent_did, document.goal, document.priority) = (agent_did, goal, priority);
         let (digest, content) = sign::content_digest(&document);
@@ -141,7 +141,7 @@ impl Plan {
         match &self.content {
             Some(content) => match &self.own {
                 Some(own) => own.written_before(content),
-                None => Head::of(&self.document).written_before(content),
+                None => PlanHead::of(&self.document).written_before(content),
             },
             None => serde_json::to_vec(self.document()).expect("a plan is plain data"),
         }
@@ -153,7 +153,7 @@ impl Plan {
     }
 
     /// The first task that asks of an agent what this one asks: one name for all that are alike.
-    pub fn ask_of(&self, task: TaskIndex) -> TaskIndex {
+    pub fn placement_class(&self, task: TaskIndex) -> TaskIndex {
         self.asks.get_or_init(|| asks(&self.document.tasks))[task.at()]
     }
 
@@ -163,7 +163,7 @@ impl Plan {
     }
 
     /// Plan, goal and creation time.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &PlanIdentity {
         &self.identity
     }
 
@@ -187,7 +187,7 @@ impl Plan {
     }
 
     /// Parsed ids, bindings and conditions.
-    pub fn structure(&self) -> &Structure {
+    pub fn structure(&self) -> &PlanStructure {
         &self.structure
     }
 

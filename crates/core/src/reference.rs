@@ -21,7 +21,7 @@ use crate::suggest::nearest;
 
 /// What stands in the brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum ReferenceSource {
     /// `$[inputs]`: the plan's inputs.
     Inputs,
     /// `$[id].output`
@@ -39,7 +39,7 @@ pub const RESERVED_IDS: [&str; 3] = ["inputs", "item", "index"];
 
 /// One step of a singular path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PathStep {
     /// `.name` or `['name']`
     Name(String),
     /// `[3]`; negative counts from the end.
@@ -48,16 +48,16 @@ pub enum Step {
 
 /// A path into a value.
 #[derive(Clone, Debug)]
-pub enum Path {
+pub enum ReferencePath {
     /// Names and indices: one value.
-    Singular(Vec<Step>),
+    Singular(Vec<PathStep>),
     /// Anything else RFC 9535 allows: a list of matches.
     Query {
         /// The compiled path.
         path: Box<JsonPath>,
         /// The steps between wildcards, where the path has nothing but names, indices, `[*]` and
         /// `.*`; what types can be told of.
-        runs: Option<Vec<Vec<Step>>>,
+        runs: Option<Vec<Vec<PathStep>>>,
     },
 }
 
@@ -65,32 +65,32 @@ pub enum Path {
 #[derive(Clone, Debug)]
 pub struct Reference {
     /// What it points into.
-    pub source: Source,
+    pub source: ReferenceSource,
     /// Where in it.
-    pub path: Path,
+    pub path: ReferencePath,
     text: String,
 }
 
 /// A value with references in it, parsed once.
 #[derive(Clone, Debug)]
-pub enum Binding {
+pub enum InputBinding {
     /// No reference anywhere inside.
     Literal(Value),
     /// The value is what the reference yields.
     Whole(Reference),
     /// A text with references in it.
-    Text(Vec<Piece>),
+    Text(Vec<TextPiece>),
     /// A list of which some items have references.
-    List(Vec<Binding>),
+    List(Vec<InputBinding>),
     /// A mapping of which some values have references.
-    Map(Vec<(String, Binding)>),
+    Map(Vec<(String, InputBinding)>),
     /// A secret.
     Secret(String),
 }
 
 /// A part of an interpolated text.
 #[derive(Clone, Debug)]
-pub enum Piece {
+pub enum TextPiece {
     /// As it is.
     Text(String),
     /// What the reference yields, as text.
@@ -99,28 +99,28 @@ pub enum Piece {
 
 /// Where a value stands, written out only when there is something to say of it.
 #[derive(Clone, Copy, Debug)]
-pub enum Place<'p> {
+pub enum ReferencePlace<'p> {
     /// A field of the task.
     Field(&'p str),
     /// A value of a mapping.
-    Key(&'p Place<'p>, &'p str),
+    Key(&'p ReferencePlace<'p>, &'p str),
     /// An item of a list.
-    Item(&'p Place<'p>, usize),
+    Item(&'p ReferencePlace<'p>, usize),
 }
 
-impl<'p> Place<'p> {
+impl<'p> ReferencePlace<'p> {
     /// The place of a mapping's value.
-    pub fn key(&'p self, key: &'p str) -> Place<'p> {
-        Place::Key(self, key)
+    pub fn key(&'p self, key: &'p str) -> ReferencePlace<'p> {
+        ReferencePlace::Key(self, key)
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ReferencePlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Field(name) => f.write_str(name),
-            Place::Key(parent, key) => write!(f, "{parent}.{key}"),
-            Place::Item(parent, index) => write!(f, "{parent}[{index}]"),
+            ReferencePlace::Field(name) => f.write_str(name),
+            ReferencePlace::Key(parent, key) => write!(f, "{parent}.{key}"),
+            ReferencePlace::Item(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }
 }
@@ -136,7 +136,7 @@ pub struct ReferenceError {
 /// Why a reference yields nothing.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("`{reference}` finds nothing at `{at}`{}", if nearest.is_empty() { String::new() } else { format!("; there is {}", nearest.join(", ")) })]
-pub struct Unresolved {
+pub struct UnresolvedReference {
     /// The whole reference as written.
     pub reference: String,
     /// The step that failed.
@@ -159,14 +159,14 @@ impl Reference {
             return Err(fail("there is no id in the brackets".to_owned()));
         }
         let (source, rest) = match id {
-            "inputs" => (Source::Inputs, rest),
-            "item" => (Source::Item, rest),
-            "index" => (Source::Index, rest),
+            "inputs" => (ReferenceSource::Inputs, rest),
+            "item" => (ReferenceSource::Item, rest),
+            "index" => (ReferenceSource::Index, rest),
             task => {
                 if let Some(rest) = strip_word(rest, ".output") {
-                    (Source::Output(task.to_owned()), rest)
+                    (ReferenceSource::Output(task.to_owned()), rest)
                 } else if let Some(rest) = strip_word(rest, ".error") {
-                    (Source::Error(task.to_owned()), rest)
+                    (ReferenceSource::Error(task.to_owned()), rest)
                 } else {
                     return Err(fail(format!("`.output` must follow `[{task}]`")));
                 }
@@ -179,8 +179,8 @@ impl Reference {
     /// The task it points at, if it does.
     pub fn task(&self) -> Option<&str> {
         match &self.source {
-            Source::Output(task) | Source::Error(task) => Some(task),
-            Source::Inputs | Source::Item | Source::Index => None,
+            ReferenceSource::Output(task) | ReferenceSource::Error(task) => Some(task),
+            ReferenceSource::Inputs | ReferenceSource::Item | ReferenceSource::Index => None,
         }
     }
 
@@ -190,12 +190,18 @@ impl Reference {
     }
 
     /// Follows the path into `value`.
-    pub fn resolve(&self, value: &Value) -> Result<Value, Unresolved> {
+    pub fn resolve(&self, value: &Value) -> Result<Value, UnresolvedReference> {
         match &self.path {
-            Path::Singular(steps) => follow(value, steps)
-                .cloned()
-                .map_err(|(at, nearest)| Unresolved { reference: self.text.clone(), at, nearest }),
-            Path::Query { path, .. } => Ok(path.query(value).into_iter().cloned().collect()),
+            ReferencePath::Singular(steps) => {
+                follow(value, steps).cloned().map_err(|(at, nearest)| UnresolvedReference {
+                    reference: self.text.clone(),
+                    at,
+                    nearest,
+                })
+            }
+            ReferencePath::Query { path, .. } => {
+                Ok(path.query(value).into_iter().cloned().collect())
+            }
         }
     }
 }
@@ -206,49 +212,53 @@ impl fmt::Display for Reference {
     }
 }
 
-impl Binding {
+impl InputBinding {
     /// Parses all references in a value that stands at `place`. Errors come with the path of the
     /// offending text.
     pub fn parse(
         value: &Value,
-        place: &Place<'_>,
+        place: &ReferencePlace<'_>,
         errors: &mut Vec<(String, ReferenceError)>,
-    ) -> Binding {
+    ) -> InputBinding {
         match value {
             Value::String(text) => parse_text(text).unwrap_or_else(|error| {
                 errors.push((place.to_string(), error));
-                Binding::Literal(value.clone())
+                InputBinding::Literal(value.clone())
             }),
             Value::Array(items) => {
-                let bindings: Vec<Binding> = items
+                let bindings: Vec<InputBinding> = items
                     .iter()
                     .enumerate()
-                    .map(|(i, item)| Binding::parse(item, &Place::Item(place, i), errors))
+                    .map(|(i, item)| {
+                        InputBinding::parse(item, &ReferencePlace::Item(place, i), errors)
+                    })
                     .collect();
-                if bindings.iter().all(Binding::is_untouched) {
-                    return Binding::Literal(value.clone());
+                if bindings.iter().all(InputBinding::is_untouched) {
+                    return InputBinding::Literal(value.clone());
                 }
-                Binding::List(bindings)
+                InputBinding::List(bindings)
             }
             Value::Object(map) => {
-                let bindings: Vec<(String, Binding)> = map
+                let bindings: Vec<(String, InputBinding)> = map
                     .iter()
-                    .map(|(key, v)| (key.clone(), Binding::parse(v, &place.key(key), errors)))
+                    .map(|(key, v)| (key.clone(), InputBinding::parse(v, &place.key(key), errors)))
                     .collect();
                 if bindings.iter().all(|(_, binding)| binding.is_untouched()) {
-                    return Binding::Literal(value.clone());
+                    return InputBinding::Literal(value.clone());
                 }
-                Binding::Map(bindings)
+                InputBinding::Map(bindings)
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => Binding::Literal(value.clone()),
+            Value::Null | Value::Bool(_) | Value::Number(_) => InputBinding::Literal(value.clone()),
         }
     }
 
     /// A literal that stands as it was written; an unescaped text is a literal that does not.
     fn is_untouched(&self) -> bool {
         match self {
-            Binding::Literal(Value::String(text)) => !text.contains("$[") && !text.contains("${["),
-            Binding::Literal(_) => true,
+            InputBinding::Literal(Value::String(text)) => {
+                !text.contains("$[") && !text.contains("${[")
+            }
+            InputBinding::Literal(_) => true,
             _ => false,
         }
     }
@@ -256,55 +266,59 @@ impl Binding {
     /// Whether the value is the same for every run.
     pub fn is_literal(&self) -> bool {
         match self {
-            Binding::Literal(_) => true,
-            Binding::Whole(_) | Binding::Text(_) | Binding::Secret(_) => false,
-            Binding::List(items) => items.iter().all(Binding::is_literal),
-            Binding::Map(entries) => entries.iter().all(|(_, b)| b.is_literal()),
+            InputBinding::Literal(_) => true,
+            InputBinding::Whole(_) | InputBinding::Text(_) | InputBinding::Secret(_) => false,
+            InputBinding::List(items) => items.iter().all(InputBinding::is_literal),
+            InputBinding::Map(entries) => entries.iter().all(|(_, b)| b.is_literal()),
         }
     }
 
     /// Whether anything inside is known only while the plan runs. The plan's own inputs are not:
     /// they are part of what is signed.
     pub fn is_late(&self) -> bool {
-        let late = |reference: &Reference| reference.source != Source::Inputs;
+        let late = |reference: &Reference| reference.source != ReferenceSource::Inputs;
         match self {
-            Binding::Literal(_) => false,
-            Binding::Secret(_) => true,
-            Binding::Whole(reference) => late(reference),
-            Binding::Text(pieces) => pieces.iter().any(|piece| match piece {
-                Piece::Reference(reference) => late(reference),
-                Piece::Text(_) => false,
+            InputBinding::Literal(_) => false,
+            InputBinding::Secret(_) => true,
+            InputBinding::Whole(reference) => late(reference),
+            InputBinding::Text(pieces) => pieces.iter().any(|piece| match piece {
+                TextPiece::Reference(reference) => late(reference),
+                TextPiece::Text(_) => false,
             }),
-            Binding::List(items) => items.iter().any(Binding::is_late),
-            Binding::Map(entries) => entries.iter().any(|(_, b)| b.is_late()),
+            InputBinding::List(items) => items.iter().any(InputBinding::is_late),
+            InputBinding::Map(entries) => entries.iter().any(|(_, b)| b.is_late()),
         }
     }
 
     /// Calls `visit` for each reference inside.
     pub fn for_each_reference<'b>(&'b self, visit: &mut impl FnMut(&'b Reference)) {
         match self {
-            Binding::Literal(_) | Binding::Secret(_) => {}
-            Binding::Whole(reference) => visit(reference),
-            Binding::Text(pieces) => {
+            InputBinding::Literal(_) | InputBinding::Secret(_) => {}
+            InputBinding::Whole(reference) => visit(reference),
+            InputBinding::Text(pieces) => {
                 for piece in pieces {
                     match piece {
-                        Piece::Reference(reference) => visit(reference),
-                        Piece::Text(_) => {}
+                        TextPiece::Reference(reference) => visit(reference),
+                        TextPiece::Text(_) => {}
                     }
                 }
             }
-            Binding::List(items) => items.iter().for_each(|b| b.for_each_reference(visit)),
-            Binding::Map(entries) => entries.iter().for_each(|(_, b)| b.for_each_reference(visit)),
+            InputBinding::List(items) => items.iter().for_each(|b| b.for_each_reference(visit)),
+            InputBinding::Map(entries) => {
+                entries.iter().for_each(|(_, b)| b.for_each_reference(visit));
+            }
         }
     }
 
     /// Calls `visit` for each secret inside.
     pub fn for_each_secret<'b>(&'b self, visit: &mut impl FnMut(&'b str)) {
         match self {
-            Binding::Secret(name) => visit(name),
-            Binding::Literal(_) | Binding::Whole(_) | Binding::Text(_) => {}
-            Binding::List(items) => items.iter().for_each(|b| b.for_each_secret(visit)),
-            Binding::Map(entries) => entries.iter().for_each(|(_, b)| b.for_each_secret(visit)),
+            InputBinding::Secret(name) => visit(name),
+            InputBinding::Literal(_) | InputBinding::Whole(_) | InputBinding::Text(_) => {}
+            InputBinding::List(items) => items.iter().for_each(|b| b.for_each_secret(visit)),
+            InputBinding::Map(entries) => {
+                entries.iter().for_each(|(_, b)| b.for_each_secret(visit));
+            }
         }
     }
 
@@ -314,24 +328,26 @@ impl Binding {
         lookup: &mut impl FnMut(&Reference) -> Result<Value, E>,
     ) -> Result<Value, E> {
         Ok(match self {
-            Binding::Literal(value) => value.clone(),
+            InputBinding::Literal(value) => value.clone(),
             // Sealed later, by the context; the text itself holds no secret.
-            Binding::Secret(name) => Value::String(name.clone()),
-            Binding::Whole(reference) => lookup(reference)?,
-            Binding::Text(pieces) => {
+            InputBinding::Secret(name) => Value::String(name.clone()),
+            InputBinding::Whole(reference) => lookup(reference)?,
+            InputBinding::Text(pieces) => {
                 let mut text = String::new();
                 for piece in pieces {
                     match piece {
-                        Piece::Text(s) => text.push_str(s),
-                        Piece::Reference(reference) => push_as_text(&mut text, &lookup(reference)?),
+                        TextPiece::Text(s) => text.push_str(s),
+                        TextPiece::Reference(reference) => {
+                            push_as_text(&mut text, &lookup(reference)?);
+                        }
                     }
                 }
                 Value::String(text)
             }
-            Binding::List(items) => {
+            InputBinding::List(items) => {
                 Value::Array(items.iter().map(|b| b.resolve(lookup)).collect::<Result<_, E>>()?)
             }
-            Binding::Map(entries) => {
+            InputBinding::Map(entries) => {
                 let mut map = Map::new();
                 for (key, binding) in entries {
                     map.insert(key.clone(), binding.resolve(lookup)?);
@@ -355,18 +371,18 @@ fn strip_word<'t>(text: &'t str, word: &str) -> Option<&'t str> {
     (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
 }
 
-fn parse_text(text: &str) -> Result<Binding, ReferenceError> {
+fn parse_text(text: &str) -> Result<InputBinding, ReferenceError> {
     if let Some(name) = text.strip_prefix("secret://") {
-        return Ok(Binding::Secret(name.to_owned()));
+        return Ok(InputBinding::Secret(name.to_owned()));
     }
     if text.starts_with("$[") {
-        return Reference::parse(text).map(Binding::Whole);
+        return Reference::parse(text).map(InputBinding::Whole);
     }
     if let Some(rest) = text.strip_prefix("$$[") {
-        return Ok(Binding::Literal(Value::String(format!("$[{rest}"))));
+        return Ok(InputBinding::Literal(Value::String(format!("$[{rest}"))));
     }
     if !text.contains("${[") {
-        return Ok(Binding::Literal(Value::String(text.to_owned())));
+        return Ok(InputBinding::Literal(Value::String(text.to_owned())));
     }
     let mut pieces = Vec::new();
     let mut plain = String::new();
@@ -386,19 +402,19 @@ fn parse_text(text: &str) -> Result<Binding, ReferenceError> {
                 .to_owned(),
         })?;
         if !plain.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut plain)));
+            pieces.push(TextPiece::Text(std::mem::take(&mut plain)));
         }
-        pieces.push(Piece::Reference(Reference::parse(&format!("${}", &inner[..end]))?));
+        pieces.push(TextPiece::Reference(Reference::parse(&format!("${}", &inner[..end]))?));
         rest = &inner[end + 1..];
     }
     plain.push_str(rest);
     if pieces.is_empty() {
-        return Ok(Binding::Literal(Value::String(plain)));
+        return Ok(InputBinding::Literal(Value::String(plain)));
     }
     if !plain.is_empty() {
-        pieces.push(Piece::Text(plain));
+        pieces.push(TextPiece::Text(plain));
     }
-    Ok(Binding::Text(pieces))
+    Ok(InputBinding::Text(pieces))
 }
 
 /// The `}` that ends a reference: not one inside quotes of a `['…']` step.
@@ -415,13 +431,13 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-fn parse_path(text: &str) -> Result<Path, String> {
+fn parse_path(text: &str) -> Result<ReferencePath, String> {
     if let Some(steps) = singular_steps(text) {
-        return Ok(Path::Singular(steps));
+        return Ok(ReferencePath::Singular(steps));
     }
     let path = Box::new(parse_json_path(&format!("${text}"))?);
     let runs = text.replace(".*", "[*]").split("[*]").map(singular_steps).collect();
-    Ok(Path::Query { path, runs })
+    Ok(ReferencePath::Query { path, runs })
 }
 
 /// The longest JSONPath, in bytes: its parser recurses, so its input is kept short.
@@ -441,7 +457,7 @@ pub fn parse_json_path(text: &str) -> Result<JsonPath, String> {
 }
 
 /// Reads `.name`, `['name']`, `["name"]` and `[3]` steps; `None` when there is anything else.
-fn singular_steps(mut text: &str) -> Option<Vec<Step>> {
+fn singular_steps(mut text: &str) -> Option<Vec<PathStep>> {
     let mut steps = Vec::new();
     while !text.is_empty() {
         if let Some(rest) = text.strip_prefix('.') {
@@ -451,7 +467,7 @@ fn singular_steps(mut text: &str) -> Option<Vec<Step>> {
             if name.is_empty() || !name.chars().all(allowed) {
                 return None;
             }
-            steps.push(Step::Name(name.to_owned()));
+            steps.push(PathStep::Name(name.to_owned()));
             text = &rest[end..];
         } else {
             let rest = text.strip_prefix('[')?;
@@ -462,11 +478,11 @@ fn singular_steps(mut text: &str) -> Option<Vec<Step>> {
                 if name.contains('\\') {
                     return None;
                 }
-                steps.push(Step::Name(name.to_owned()));
+                steps.push(PathStep::Name(name.to_owned()));
                 text = inner[end + 1..].strip_prefix(']')?;
             } else {
                 let end = rest.find(']')?;
-                steps.push(Step::Index(rest[..end].trim().parse().ok()?));
+                steps.push(PathStep::Index(rest[..end].trim().parse().ok()?));
                 text = &rest[end + 1..];
             }
         }
@@ -477,12 +493,12 @@ fn singular_steps(mut text: &str) -> Option<Vec<Step>> {
 /// Follows names and indices; the error is the step that failed and the nearest keys there.
 pub(crate) fn follow<'v>(
     value: &'v Value,
-    steps: &[Step],
+    steps: &[PathStep],
 ) -> Result<&'v Value, (String, Vec<String>)> {
     let mut at = value;
     for step in steps {
         at = match (step, at) {
-            (Step::Name(name), Value::Object(map)) => map.get(name).ok_or_else(|| {
+            (PathStep::Name(name), Value::Object(map)) => map.get(name).ok_or_else(|| {
                 let keys = map.keys().map(String::as_str);
                 let close: Vec<String> =
                     nearest(name, keys).into_iter().map(str::to_owned).collect();
@@ -493,15 +509,15 @@ pub(crate) fn follow<'v>(
                 };
                 (format!(".{name}"), shown)
             })?,
-            (Step::Index(i), Value::Array(items)) => {
+            (PathStep::Index(i), Value::Array(items)) => {
                 let index = if *i < 0 { *i + items.len() as i64 } else { *i };
                 usize::try_from(index)
                     .ok()
                     .and_then(|i| items.get(i))
                     .ok_or_else(|| (format!("[{i}]"), vec![format!("{} items", items.len())]))?
             }
-            (Step::Name(name), _) => return Err((format!(".{name}"), Vec::new())),
-            (Step::Index(i), _) => return Err((format!("[{i}]"), Vec::new())),
+            (PathStep::Name(name), _) => return Err((format!(".{name}"), Vec::new())),
+            (PathStep::Index(i), _) => return Err((format!("[{i}]"), Vec::new())),
         };
     }
     Ok(at)
@@ -517,14 +533,14 @@ mod tests {
 
     fn resolve(value: &Value) -> Result<Value, String> {
         let mut errors = Vec::new();
-        let binding = Binding::parse(value, &Place::Field("inputs"), &mut errors);
+        let binding = InputBinding::parse(value, &ReferencePlace::Field("inputs"), &mut errors);
         if let Some((_, error)) = errors.first() {
             return Err(error.to_string());
         }
         binding.resolve(&mut |reference: &Reference| {
             let data = match &reference.source {
-                Source::Inputs => json!({"file": "a.csv"}),
-                Source::Output(task) if task == "t" => {
+                ReferenceSource::Inputs => json!({"file": "a.csv"}),
+                ReferenceSource::Output(task) if task == "t" => {
                     json!({"title": "T", "rows": [{"n": 1}, {"n": 2}], "a b": {"c": true}})
                 }
                 other => return Err(format!("unknown source {other:?}")),

@@ -8,7 +8,7 @@ use crate::document::choice::choices;
 /// A quantity as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Range {
+pub struct EstimateRange {
     /// It will hardly be less.
     pub low: f64,
     /// The best guess.
@@ -17,15 +17,15 @@ pub struct Range {
     pub high: f64,
 }
 
-impl Range {
+impl EstimateRange {
     /// A quantity that is known.
-    pub fn exactly(value: f64) -> Range {
-        Range { low: value, expected: value, high: value }
+    pub fn exactly(value: f64) -> EstimateRange {
+        EstimateRange { low: value, expected: value, high: value }
     }
 
     /// A guess that may be wrong by a factor either way.
-    pub fn around(expected: f64, factor: f64) -> Range {
-        Range { low: expected / factor, expected, high: expected * factor }
+    pub fn around(expected: f64, factor: f64) -> EstimateRange {
+        EstimateRange { low: expected / factor, expected, high: expected * factor }
     }
 
     /// Whether it is nothing for certain.
@@ -33,21 +33,29 @@ impl Range {
         self.low == 0.0 && self.expected == 0.0 && self.high == 0.0
     }
 
-    pub(crate) fn plus(self, other: Range) -> Range {
-        Range {
+    pub(crate) fn plus(self, other: EstimateRange) -> EstimateRange {
+        EstimateRange {
             low: self.low + other.low,
             expected: self.expected + other.expected,
             high: self.high + other.high,
         }
     }
 
-    pub(crate) fn times(self, factor: f64) -> Range {
-        Range { low: self.low * factor, expected: self.expected * factor, high: self.high * factor }
+    pub(crate) fn times(self, factor: f64) -> EstimateRange {
+        EstimateRange {
+            low: self.low * factor,
+            expected: self.expected * factor,
+            high: self.high * factor,
+        }
     }
 
     /// As documents hold it.
-    pub(crate) fn rounded(self) -> Range {
-        Range { low: rounded(self.low), expected: rounded(self.expected), high: rounded(self.high) }
+    pub(crate) fn rounded(self) -> EstimateRange {
+        EstimateRange {
+            low: rounded(self.low),
+            expected: rounded(self.expected),
+            high: rounded(self.high),
+        }
     }
 }
 
@@ -69,22 +77,22 @@ choices! {
 pub struct ResourceEstimate {
     /// Model tokens in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_in: Option<Range>,
+    pub tokens_in: Option<EstimateRange>,
     /// Model tokens out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_out: Option<Range>,
+    pub tokens_out: Option<EstimateRange>,
     /// Processor cores.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_cores: Option<Range>,
+    pub cpu_cores: Option<EstimateRange>,
     /// Memory, in MB.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_mb: Option<Range>,
+    pub memory_mb: Option<EstimateRange>,
     /// Execution time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub execution_seconds: Option<Range>,
+    pub execution_seconds: Option<EstimateRange>,
     /// US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_usd: Option<Range>,
+    pub cost_usd: Option<EstimateRange>,
     /// How it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<EstimateMethod>,

@@ -7,10 +7,10 @@
 
 mod bound;
 mod gantt;
+mod heterogeneous;
 mod list;
 mod search;
 mod shape;
-mod unlike;
 mod worker;
 
 #[cfg(test)]
@@ -23,13 +23,13 @@ use crate::graph::DependencyGraph;
 use crate::id::TaskIndex;
 
 pub use gantt::gantt;
-pub use worker::{Pool, RoutingStrategy, Worker, read_workers};
+pub use worker::{RoutingStrategy, ScheduleWorker, WorkerPool, read_workers};
 
-use shape::{Direction, Shape};
+use shape::{JobShape, TimeDirection};
 
 /// What is to be scheduled.
 #[derive(Clone, Copy, Debug)]
-pub struct Job<'a> {
+pub struct ScheduleJob<'a> {
     /// Who needs whom.
     pub graph: &'a DependencyGraph,
     /// How long each task takes on a worker of speed 1, in seconds; not negative.
@@ -40,7 +40,7 @@ pub struct Job<'a> {
 
 /// One task's place in a schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Slot {
+pub struct ScheduledTask {
     /// The task.
     pub task: TaskIndex,
     /// Which worker, counted from 0.
@@ -55,7 +55,7 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// All tasks, by start, then by index.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<ScheduledTask>,
     /// When the last task ends, in seconds.
     pub makespan: f64,
     /// No schedule on these workers is shorter, in seconds.
@@ -71,7 +71,7 @@ pub struct Schedule {
 /// Tasks that no worker can do.
 #[derive(Clone, Debug, PartialEq, Serialize, thiserror::Error)]
 #[error("no worker can do {} of the tasks", tasks.len())]
-pub struct Unplaceable {
+pub struct UnplaceableTasks {
     /// The tasks and what each needs.
     pub tasks: Vec<(u32, Vec<String>)>,
 }
@@ -85,16 +85,18 @@ impl Schedule {
 
 /// Schedules a job.
 pub fn schedule(
-    job: &Job<'_>,
-    pool: &Pool,
+    job: &ScheduleJob<'_>,
+    pool: &WorkerPool,
     routing: RoutingStrategy,
     seed: u64,
-) -> Result<Schedule, Unplaceable> {
-    let shape = Shape::new(job.graph, job.seconds.to_vec());
+) -> Result<Schedule, UnplaceableTasks> {
+    let shape = JobShape::new(job.graph, job.seconds.to_vec());
     match pool {
-        Pool::Unlimited => Ok(on_equal(job.graph, &shape, shape.len().max(1), seed)),
-        Pool::Equal(workers) => Ok(on_equal(job.graph, &shape, (*workers).max(1) as usize, seed)),
-        Pool::Unlike(workers) => unlike::schedule(job, &shape, workers, routing, seed),
+        WorkerPool::Unlimited => Ok(on_equal(job.graph, &shape, shape.len().max(1), seed)),
+        WorkerPool::Equal(workers) => {
+            Ok(on_equal(job.graph, &shape, (*workers).max(1) as usize, seed))
+        }
+        WorkerPool::Unlike(workers) => heterogeneous::schedule(job, &shape, workers, routing, seed),
     }
 }
 
@@ -107,9 +109,9 @@ pub fn makespan(graph: &DependencyGraph, seconds: &[f64], workers: u32) -> f64 {
     if graph.len() <= workers as usize {
         return chain;
     }
-    let shape = Shape::new(graph, seconds.to_vec());
+    let shape = JobShape::new(graph, seconds.to_vec());
     let list = by_rank(graph, seconds);
-    list::Lister::new(&shape, workers as usize).makespan(&list, Direction::Forward)
+    list::ListScheduler::new(&shape, workers as usize).makespan(&list, TimeDirection::Forward)
 }
 
 fn by_rank(graph: &DependencyGraph, seconds: &[f64]) -> Vec<u32> {
@@ -119,7 +121,7 @@ fn by_rank(graph: &DependencyGraph, seconds: &[f64]) -> Vec<u32> {
     list
 }
 
-fn on_equal(graph: &DependencyGraph, shape: &Shape, workers: usize, seed: u64) -> Schedule {
+fn on_equal(graph: &DependencyGraph, shape: &JobShape, workers: usize, seed: u64) -> Schedule {
     let order: Vec<u32> = graph.order().iter().map(|task| task.0).collect();
     let chains = bound::chains(shape, &order);
     let lower_bound = bound::lower_bound(shape, workers, &chains);
@@ -130,8 +132,8 @@ fn on_equal(graph: &DependencyGraph, shape: &Shape, workers: usize, seed: u64) -
         let rules = rules(shape, by_rank);
         search::search(shape, workers, rules, lower_bound, seed)
     };
-    let mut lister = list::Lister::new(shape, workers);
-    let reached = lister.makespan(&list, Direction::Forward);
+    let mut lister = list::ListScheduler::new(shape, workers);
+    let reached = lister.makespan(&list, TimeDirection::Forward);
     debug_assert!(reached <= makespan * (1.0 + 1e-9) + 1e-9, "a list gives the same again");
     Schedule {
         slots: placed(shape, &lister, workers),
@@ -144,8 +146,8 @@ fn on_equal(graph: &DependencyGraph, shape: &Shape, workers: usize, seed: u64) -
 }
 
 /// Lists to begin the search with: the longest way to the end first, ties by how many tasks follow.
-fn rules(shape: &Shape, by_rank: Vec<u32>) -> Vec<Vec<u32>> {
-    let (out, _) = shape.arcs(Direction::Forward);
+fn rules(shape: &JobShape, by_rank: Vec<u32>) -> Vec<Vec<u32>> {
+    let (out, _) = shape.arcs(TimeDirection::Forward);
     let mut by_followers = by_rank.clone();
     by_followers.sort_by_key(|task| std::cmp::Reverse(out.of(*task).len()));
     let mut by_length = by_rank.clone();
@@ -155,7 +157,11 @@ fn rules(shape: &Shape, by_rank: Vec<u32>) -> Vec<Vec<u32>> {
 
 /// Gives each task a worker that is free at its start, the one of the lowest number, in the order in
 /// which the list started them.
-fn placed(shape: &Shape, lister: &list::Lister<'_>, workers: usize) -> Vec<Slot> {
+fn placed(
+    shape: &JobShape,
+    lister: &list::ListScheduler<'_>,
+    workers: usize,
+) -> Vec<ScheduledTask> {
     use std::cmp::Reverse;
     use std::collections::{BTreeSet, BinaryHeap};
     let mut free: BTreeSet<u32> = (0..workers.min(shape.len()) as u32).collect();
@@ -173,7 +179,7 @@ fn placed(shape: &Shape, lister: &list::Lister<'_>, workers: usize) -> Vec<Slot>
         let worker = free.pop_first().expect("a list never starts more tasks than workers");
         let finish = begin + shape.seconds[task as usize];
         busy.push(Reverse((finish.to_bits(), worker)));
-        slots.push(Slot { task: TaskIndex(task), worker, start: begin, finish });
+        slots.push(ScheduledTask { task: TaskIndex(task), worker, start: begin, finish });
     }
     slots
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::document::reader::Field;
+use crate::document::reader::FieldName;
 use crate::goal::CONSTRAINT_FIELDS;
 use crate::plan::{METADATA_FIELDS, PLAN_FIELDS, PlanDocument, SIGNATURE_FIELDS};
 use crate::task::{DEPENDENCY_FIELDS, FOR_EACH_FIELDS, RETRY_FIELDS, TASK_FIELDS};
@@ -119,7 +119,7 @@ fn generated<T: JsonSchema>() -> Value {
 
 /// Makes a generated object schema accept what the reader of `fields` accepts: every spelling,
 /// fields of a run, `null` for absent, nothing required, nothing unknown.
-fn open(schema: &mut Value, fields: &[Field]) {
+fn open(schema: &mut Value, fields: &[FieldName]) {
     let Some(object) = object_part(schema) else { return };
     object.remove("required");
     object.insert("additionalProperties".to_owned(), json!(false));
@@ -161,7 +161,7 @@ fn object_part(schema: &mut Value) -> Option<&mut Map<String, Value>> {
 }
 
 /// An object schema with exactly these fields; a field without a schema is a bug the test finds.
-fn closed(fields: &[Field], schemas: &[(&str, Value)]) -> Value {
+fn closed(fields: &[FieldName], schemas: &[(&str, Value)]) -> Value {
     let properties: Map<String, Value> = fields
         .iter()
         .map(|field| {
@@ -175,10 +175,10 @@ fn closed(fields: &[Field], schemas: &[(&str, Value)]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Format, TextLimits, parse};
+    use crate::document::{DocumentFormat, TextLimits, parse};
 
     fn accepts(schema: &Value, text: &str) -> Result<(), String> {
-        let document = parse(text, Format::Yaml, TextLimits::default()).expect("it parses");
+        let document = parse(text, DocumentFormat::Yaml, TextLimits::default()).expect("it parses");
         let validator = crate::json_schema::compile_schema(schema).expect("a schema");
         validator.validate(&document).map_err(|e| format!("{e} at {}", e.instance_path()))
     }
@@ -189,7 +189,7 @@ mod tests {
         let full = "goal_text: x\ntasks:\n  - {task_id: a, task_type: TOOL_CALL, tool: t, retry_policy: {max_retries: 1}, capability_requirements: [x], status: READY}\n  - {task_id: b, tool: t, dependencies: [{task_id: a, type: BLOCKING}]}\nconstraints: {max_token_budget: 5}";
         for text in [short, full] {
             assert_eq!(accepts(&plan(), text), Ok(()), "{text}");
-            let value = parse(text, Format::Yaml, TextLimits::default()).unwrap();
+            let value = parse(text, DocumentFormat::Yaml, TextLimits::default()).unwrap();
             assert!(PlanDocument::read(&value).is_ok(), "the reader agrees");
         }
         assert!(accepts(&plan(), "goal: x\ntasks: [{id: a, tol: t}]").is_err());
@@ -200,7 +200,7 @@ mod tests {
     fn a_written_plan_fits_its_schema() {
         let text =
             "goal: x\ntasks: [{id: a, tool: t, for_each: {in: '$[b].output'}}, {id: b, tool: t}]";
-        let value = parse(text, Format::Yaml, TextLimits::default()).unwrap();
+        let value = parse(text, DocumentFormat::Yaml, TextLimits::default()).unwrap();
         let document = PlanDocument::read(&value).unwrap();
         let written = serde_json::to_string(&document).unwrap();
         assert_eq!(accepts(&plan(), &written), Ok(()));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::document::choice::choices;
-use crate::document::reader::{Field, Object, Reader, aliased, kind, plain};
+use crate::document::reader::{DocumentReader, FieldName, ObjectReader, aliased, kind, plain};
 use crate::goal::INTEGER_MAX;
 use crate::resource::{ResourceConstraints, ResourceEstimate};
 
@@ -99,7 +99,7 @@ pub struct TaskDependency {
     pub output_key: Option<String>,
 }
 
-/// How failed attempts are repeated. Which errors are: [`crate::run::retry`].
+/// How failed attempts are repeated. Which errors are: [`RetryClass`](crate::error::RetryClass).
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RetryPolicy {
     /// Attempts after the first, 0 to 5; the error class has a limit of its own, the smaller counts.
@@ -225,7 +225,8 @@ impl Task {
     /// The cores and the memory, in MB, that it is expected to need.
     pub fn expected_size(&self) -> (f64, f64) {
         let said = self.resource_estimate.as_ref();
-        let expected = |range: Option<crate::resource::Range>| range.map_or(0.0, |r| r.expected);
+        let expected =
+            |range: Option<crate::resource::EstimateRange>| range.map_or(0.0, |r| r.expected);
         (expected(said.and_then(|e| e.cpu_cores)), expected(said.and_then(|e| e.memory_mb)))
     }
 
@@ -252,7 +253,7 @@ const EXPECTED_SECONDS_MAX: f64 = 3.2e9;
 /// The largest fan-out of one task.
 pub const FAN_OUT_MAX: u64 = 100_000;
 
-pub(crate) static TASK_FIELDS: &[Field] = &[
+pub(crate) static TASK_FIELDS: &[FieldName] = &[
     aliased("task_id", &["id"]),
     plain("name"),
     plain("description"),
@@ -291,10 +292,10 @@ pub(crate) static TASK_FIELDS: &[Field] = &[
     plain("completed_at"),
 ];
 
-pub(crate) static DEPENDENCY_FIELDS: &[Field] =
+pub(crate) static DEPENDENCY_FIELDS: &[FieldName] =
     &[aliased("task_id", &["task"]), plain("type"), plain("condition"), plain("output_key")];
 
-pub(crate) static RETRY_FIELDS: &[Field] = &[
+pub(crate) static RETRY_FIELDS: &[FieldName] = &[
     plain("max_retries"),
     plain("base_seconds"),
     plain("multiplier"),
@@ -302,10 +303,10 @@ pub(crate) static RETRY_FIELDS: &[Field] = &[
     plain("cap_seconds"),
 ];
 
-pub(crate) static FOR_EACH_FIELDS: &[Field] = &[plain("in"), plain("max_items")];
+pub(crate) static FOR_EACH_FIELDS: &[FieldName] = &[plain("in"), plain("max_items")];
 
 /// Reads one task; problems go to the reader.
-pub(crate) fn read_task(reader: &Reader, value: &Value, path: &str) -> Option<Task> {
+pub(crate) fn read_task(reader: &DocumentReader, value: &Value, path: &str) -> Option<Task> {
     let object = reader.object(value, path, TASK_FIELDS)?;
     let task_id = read_id(&object);
     let tool = object.text("tool");
@@ -349,7 +350,7 @@ pub(crate) fn read_task(reader: &Reader, value: &Value, path: &str) -> Option<Ta
 }
 
 /// A number is taken as the id it spells: plans by hand often count their steps.
-fn read_id(object: &Object<'_>) -> String {
+fn read_id(object: &ObjectReader<'_>) -> String {
     match object.value("task_id") {
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(number)) if number.is_u64() => number.to_string(),
@@ -364,7 +365,7 @@ fn read_id(object: &Object<'_>) -> String {
     }
 }
 
-fn read_dependencies(reader: &Reader, object: &Object<'_>) -> Vec<TaskDependency> {
+fn read_dependencies(reader: &DocumentReader, object: &ObjectReader<'_>) -> Vec<TaskDependency> {
     let mut dependencies = Vec::new();
     for (i, value) in object.list("dependencies").iter().enumerate() {
         let path = object.path(&format!("dependencies[{i}]"));
@@ -386,7 +387,7 @@ fn blocking(task_id: String) -> TaskDependency {
     TaskDependency { task_id, dependency_type, condition: None, output_key: None }
 }
 
-fn read_dependency(reader: &Reader, value: &Value, path: &str) -> Option<TaskDependency> {
+fn read_dependency(reader: &DocumentReader, value: &Value, path: &str) -> Option<TaskDependency> {
     let object = reader.object(value, path, DEPENDENCY_FIELDS)?;
     let condition = object.text("condition");
     let output_key = object.text("output_key");
@@ -415,7 +416,7 @@ fn read_dependency(reader: &Reader, value: &Value, path: &str) -> Option<TaskDep
     Some(TaskDependency { task_id, dependency_type, condition, output_key })
 }
 
-fn read_retry(reader: &Reader, object: &Object<'_>) -> RetryPolicy {
+fn read_retry(reader: &DocumentReader, object: &ObjectReader<'_>) -> RetryPolicy {
     let default = RetryPolicy::default();
     let read = object
         .value("retry_policy")
@@ -431,7 +432,7 @@ fn read_retry(reader: &Reader, object: &Object<'_>) -> RetryPolicy {
     }
 }
 
-fn read_for_each(reader: &Reader, object: &Object<'_>) -> Option<ForEach> {
+fn read_for_each(reader: &DocumentReader, object: &ObjectReader<'_>) -> Option<ForEach> {
     let value = object.value("for_each")?;
     let each = reader.object(value, object.path("for_each"), FOR_EACH_FIELDS)?;
     if each.value("in").is_none() {

@@ -21,7 +21,7 @@ use crate::plan::{OnFailure, PlanDocument, PlanMetadata, Strategy};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::{Task, TaskType};
 
-pub use library::{Confidence, Match, TemplateLibrary};
+pub use library::{Confidence, TemplateLibrary, TemplateMatch};
 pub(crate) use read::{TEMPLATE_FIELD_TABLES, TemplateFields};
 
 choices! {
@@ -42,7 +42,7 @@ choices! {
 
 /// Something a template wants to know.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Parameter {
+pub struct TemplateParameter {
     /// Its name, in `{{ name }}` and as `--input name=…`.
     pub name: String,
     /// What it means.
@@ -59,7 +59,7 @@ pub struct Parameter {
 
 /// A goal that must match, with what is then known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Example {
+pub struct TemplateExample {
     /// What somebody might ask.
     pub goal: String,
     /// Parameters that the goal's words give.
@@ -83,9 +83,9 @@ pub struct Template {
     /// Words with weights, for goals that are only alike.
     pub keywords: Vec<(String, f64)>,
     /// What it wants to know.
-    pub parameters: Vec<Parameter>,
+    pub parameters: Vec<TemplateParameter>,
     /// Goals that must match.
-    pub examples: Vec<Example>,
+    pub examples: Vec<TemplateExample>,
     /// Goals that must not.
     pub counterexamples: Vec<String>,
     /// What a failed task means for the rest.
@@ -190,7 +190,7 @@ impl Template {
             )))
     }
 
-    fn parameter(&self, name: &str) -> Option<&Parameter> {
+    fn parameter(&self, name: &str) -> Option<&TemplateParameter> {
         self.parameters.iter().find(|parameter| parameter.name == name)
     }
 }

@@ -17,20 +17,20 @@ pub use decisions::redundant_edges;
 use serde::Serialize;
 
 use crate::agent::Agent;
-use crate::catalog::Catalog;
-use crate::constraints::{Quotas, propagate};
-use crate::estimate::Knowledge;
+use crate::catalog::ToolCatalog;
+use crate::constraints::{QuotaLimits, propagate};
+use crate::estimate::EstimateBasis;
 use crate::finding::Finding;
 use crate::graph::DependencyGraph;
-use crate::plan::{Bound, PlanEstimate};
-use crate::plan::{Decision, LimitUse};
-use crate::plan::{Identity, Plan, PlanDocument, PlanStatus, Structure};
+use crate::plan::{LimitUse, PlanDecision};
+use crate::plan::{Plan, PlanDocument, PlanIdentity, PlanStatus, PlanStructure};
+use crate::plan::{PlanBound, PlanEstimate};
 use crate::task::TaskType;
 use crate::time::Timestamp;
 
 /// Limits that a configuration may move.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
+pub struct PlanLimits {
     /// The most tasks of a plan.
     pub tasks_max: usize,
     /// The highest complexity score.
@@ -47,9 +47,9 @@ pub struct Limits {
     pub approval: ApprovalPolicy,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for PlanLimits {
+    fn default() -> PlanLimits {
+        PlanLimits {
             tasks_max: 200,
             complexity_max: 500.0,
             tokens_per_plan: 50_000,
@@ -63,7 +63,7 @@ impl Default for Limits {
 
 /// Who would do the work.
 #[derive(Clone, Copy, Debug)]
-pub enum Agents<'a> {
+pub enum KnownAgents<'a> {
     /// Nobody knows here: the plan is checked for another place, where its tools are.
     Elsewhere,
     /// These.
@@ -72,33 +72,37 @@ pub enum Agents<'a> {
 
 /// What the place can do where the plan is to run.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct ValidationContext<'a> {
     /// The tools there are.
-    pub catalog: &'a Catalog,
+    pub catalog: &'a ToolCatalog,
     /// The agents there are.
-    pub agents: Agents<'a>,
+    pub agents: KnownAgents<'a>,
     /// What estimates are made from.
-    pub knowledge: &'a Knowledge,
+    pub knowledge: &'a EstimateBasis,
     /// Limits on plans.
-    pub limits: Limits,
+    pub limits: PlanLimits,
     /// The present time.
     pub now: Timestamp,
     /// Whether warnings are errors.
     pub strict: bool,
 }
 
-impl<'a> Surroundings<'a> {
+impl<'a> ValidationContext<'a> {
     /// Checks for another place: no agents are asked for, the limits are the default ones.
-    pub fn elsewhere(catalog: &'a Catalog, knowledge: &'a Knowledge, now: Timestamp) -> Self {
-        let limits = Limits::default();
-        let agents = Agents::Elsewhere;
-        Surroundings { catalog, agents, knowledge, limits, now, strict: false }
+    pub fn elsewhere(
+        catalog: &'a ToolCatalog,
+        knowledge: &'a EstimateBasis,
+        now: Timestamp,
+    ) -> Self {
+        let limits = PlanLimits::default();
+        let agents = KnownAgents::Elsewhere;
+        ValidationContext { catalog, agents, knowledge, limits, now, strict: false }
     }
 }
 
 /// Figures about a plan's graph.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Stats {
+pub struct ValidationStats {
     /// How many tasks.
     pub tasks: usize,
     /// How many dependencies, implied ones included.
@@ -119,7 +123,7 @@ pub struct Stats {
 
 /// What the levels find, on its way to a [`Validation`].
 #[derive(Default)]
-struct Findings {
+struct FindingList {
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
     undecided: usize,
@@ -133,36 +137,36 @@ pub struct Validation {
     /// What should be looked at.
     pub warnings: Vec<Finding>,
     /// Figures; absent when there is no graph to measure.
-    pub stats: Option<Stats>,
+    pub stats: Option<ValidationStats>,
     /// How many references could neither be shown to fit nor not to; each is a warning.
     pub undecided: usize,
     /// What the plan will probably take, and what at worst; absent without a graph.
-    pub figures: Option<Figures>,
+    pub figures: Option<PlanFigures>,
     /// Why a person has to approve the plan before it runs; empty: nobody has to.
     pub approval_reasons: Vec<String>,
-    proof: Option<(PlanDocument, Structure)>,
+    proof: Option<(PlanDocument, PlanStructure)>,
 }
 
 /// A plan's estimate and bound, and what its limits leave.
 #[derive(Debug)]
-pub struct Figures {
+pub struct PlanFigures {
     /// What it will probably take.
     pub estimate: PlanEstimate,
     /// What it can take at worst.
-    pub bound: Bound,
+    pub bound: PlanBound,
     /// Each limit with what is expected of it.
     pub limits: Vec<LimitUse>,
 }
 
 /// Checks a document on all levels.
-pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation {
-    let mut findings = Findings::default();
+pub fn validate(document: PlanDocument, around: &ValidationContext<'_>) -> Validation {
+    let mut findings = FindingList::default();
     syntax::check(&document, around, &mut findings.errors);
-    let structure = Structure::build(&document, &mut findings.errors);
+    let structure = PlanStructure::build(&document, &mut findings.errors);
     semantic::check(&document, structure.as_ref(), around.catalog, &mut findings);
     feasibility::check(&document, structure.as_ref(), around, &mut findings);
     let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));
-    let Findings { mut errors, mut warnings, undecided } = findings;
+    let FindingList { mut errors, mut warnings, undecided } = findings;
     security::check(&document, structure.as_ref(), around, &mut errors, &mut warnings);
     let stats = structure
         .as_ref()
@@ -184,21 +188,21 @@ pub fn validate(document: PlanDocument, around: &Surroundings<'_>) -> Validation
 /// Level 3, second part: estimate and bound against the limits.
 fn figures(
     document: &PlanDocument,
-    structure: &Structure,
-    around: &Surroundings<'_>,
-    findings: &mut Findings,
-) -> Figures {
+    structure: &PlanStructure,
+    around: &ValidationContext<'_>,
+    findings: &mut FindingList,
+) -> PlanFigures {
     let graph = structure.graph();
     let estimate = around.knowledge.estimate(document, graph, around.catalog);
     let bound = around.knowledge.bound(document, graph);
-    let quotas = Quotas {
+    let quotas = QuotaLimits {
         tokens_per_plan: around.limits.tokens_per_plan,
         tokens_per_task: around.limits.tokens_per_task,
     };
     let propagated = propagate(document, graph, &estimate, &bound, quotas, around.now);
     findings.errors.extend(propagated.errors);
     findings.warnings.extend(propagated.warnings);
-    Figures { estimate, bound, limits: propagated.limits }
+    PlanFigures { estimate, bound, limits: propagated.limits }
 }
 
 impl Validation {
@@ -212,9 +216,9 @@ impl Validation {
     #[expect(clippy::result_large_err, reason = "the error is the whole verdict, made once a plan")]
     pub fn into_plan(
         self,
-        identity: Identity,
+        identity: PlanIdentity,
         now: Timestamp,
-        decisions: Vec<Decision>,
+        decisions: Vec<PlanDecision>,
     ) -> Result<Plan, Validation> {
         let Validation { proof: Some((mut document, structure)), figures: Some(figures), .. } =
             self
@@ -225,7 +229,8 @@ impl Validation {
         document.validated_at = Some(now);
         document.signature = None;
         document.cached = None;
-        let counts = decisions::Counts { warnings: self.warnings.len(), undecided: self.undecided };
+        let counts =
+            decisions::EdgeCounts { warnings: self.warnings.len(), undecided: self.undecided };
         let made = decisions::record(&document, &structure, &figures, counts);
         let metadata = &mut document.metadata;
         metadata.requires_approval = !self.approval_reasons.is_empty();
@@ -240,12 +245,16 @@ impl Validation {
 }
 
 /// Figures about a graph, as `validate` prints them.
-fn measure(document: &PlanDocument, graph: &DependencyGraph, estimate: &PlanEstimate) -> Stats {
+fn measure(
+    document: &PlanDocument,
+    graph: &DependencyGraph,
+    estimate: &PlanEstimate,
+) -> ValidationStats {
     let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
     let path = graph.critical_path(&seconds);
     let compounds = document.tasks.iter().filter(|t| t.task_type == TaskType::Compound).count();
     let (tasks, edges) = (graph.len(), graph.edges().len());
-    Stats {
+    ValidationStats {
         tasks,
         edges,
         // Compound tasks are expanded when a plan is built; none is nested in a finished one.

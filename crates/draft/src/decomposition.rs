@@ -14,9 +14,10 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Reading, answer_text, read_answer, read_draft, read_value};
-pub use draft::{Draft, DraftStep, Need};
+pub use answer::{ReadingMode, answer_text, read_answer, read_draft, read_value};
+pub use draft::{DraftNeed, DraftPlan, DraftStep};
 pub use prompt::{
-    SystemPrompt, Told, goal_prompt, prompt_version, repair_prompt, system_prompt, task_prompt,
+    PromptFacts, SystemPrompt, goal_prompt, prompt_version, repair_prompt, system_prompt,
+    task_prompt,
 };
 pub use schema::answer_schema;

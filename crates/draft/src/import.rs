@@ -25,7 +25,7 @@ const STEPS_MAX: usize = 100_000;
 
 /// What a text came to.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Imported {
+pub struct ImportedPlan {
     /// The plan, as a plan file has it.
     pub plan: Value,
     /// What was understood beyond the letter.
@@ -36,7 +36,7 @@ pub struct Imported {
 
 /// One step on its way to a task.
 #[derive(Clone, Debug, Default)]
-struct Step {
+struct ImportedStep {
     /// What other steps call it: `3`, `2.1`.
     number: String,
     /// Its text.
@@ -50,23 +50,23 @@ struct Step {
     /// What the steps say that it stands in.
     part_of: Vec<String>,
     /// Steps within it.
-    children: Vec<Step>,
+    children: Vec<ImportedStep>,
     /// Its checkbox is ticked.
     done: bool,
 }
 
 /// Tasks and edges by number.
-struct Draft {
+struct ImportDraft {
     goal: String,
-    steps: Vec<Step>,
+    steps: Vec<ImportedStep>,
     edges: Vec<(String, String)>,
     repairs: Vec<String>,
     warnings: Vec<String>,
 }
 
-impl Draft {
+impl ImportDraft {
     /// The plan file. `steps` are flat by now: those with children have been replaced.
-    fn finish(self) -> Result<Imported, Error> {
+    fn finish(self) -> Result<ImportedPlan, Error> {
         if self.steps.is_empty() {
             let message = "there is no step in the text: no numbered, checkbox or bulleted list, and no numbered headings";
             return Err(Error::new(ErrorCode::PLAN_MALFORMED, message)
@@ -83,7 +83,7 @@ impl Draft {
             tasks.push(task(step, needed));
         }
         let plan = json!({ "goal": self.goal, "tasks": tasks });
-        Ok(Imported { plan, repairs: self.repairs, warnings: self.warnings })
+        Ok(ImportedPlan { plan, repairs: self.repairs, warnings: self.warnings })
     }
 }
 
@@ -91,7 +91,7 @@ fn id(number: &str) -> String {
     format!("step-{number}")
 }
 
-fn task(step: &Step, needs: &[&str]) -> Value {
+fn task(step: &ImportedStep, needs: &[&str]) -> Value {
     /// A name is a title: the rest of a long text is the description.
     const NAME_MAX_CHARS: usize = 120;
     let mut task = Map::new();

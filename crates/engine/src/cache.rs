@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use modes::{LatencyRules, Mode};
+pub use modes::{CacheMode, LatencyRules};
 
-pub(crate) use entry::{Entry, Unusable};
-pub(crate) use key::{CacheKey, Shape, cache_key};
-pub(crate) use levels::{Found, PlanCache, age, is_asked_alike};
+pub(crate) use entry::{CacheEntry, UnusableEntry};
+pub(crate) use key::{CacheKey, RequestShape, cache_key};
+pub(crate) use levels::{FoundEntry, PlanCache, age, is_asked_alike};
 
 use crate::port::CacheLevel;
 
@@ -65,7 +65,7 @@ impl CacheRules {
 
 /// Which entries are to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Invalidate {
+pub enum CacheInvalidation {
     /// Those of a goal, however it was planned.
     Goal(String),
     /// Those with a tag.
@@ -80,7 +80,7 @@ pub enum Invalidate {
 
 /// What happened so far.
 #[derive(Default)]
-pub(crate) struct Counters {
+pub(crate) struct CacheCounters {
     pub(crate) l1_hits: AtomicU64,
     pub(crate) l1_misses: AtomicU64,
     pub(crate) l2_hits: AtomicU64,
@@ -95,7 +95,7 @@ pub(crate) struct Counters {
     pub(crate) uncached: AtomicU64,
 }
 
-impl Counters {
+impl CacheCounters {
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -105,7 +105,7 @@ impl Counters {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CacheReport {
     /// The degradation mode.
-    pub mode: Mode,
+    pub mode: CacheMode,
     /// Entries in this process.
     pub l1_entries: u64,
     /// Found here.

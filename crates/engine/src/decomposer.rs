@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use l05_core::ErrorCode;
 
-use breaker::{Breaker, BreakerRules};
+use breaker::{BreakerRules, CircuitBreaker};
 use bulkhead::{Bulkhead, BulkheadSize};
 
-pub(crate) use call::{OUT_OF_TIME, Purpose};
+pub(crate) use call::{CallPurpose, OUT_OF_TIME};
 pub(crate) use rounds::ModelPlan;
 
 use crate::port::{ModelGateway, ModelIdentity};
@@ -50,7 +50,7 @@ impl Default for ModelRules {
 
 /// The sizes of all bulkheads (spec 06, bulkheads).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bulkheads {
+pub struct BulkheadSizes {
     /// Decomposition by a model.
     pub decomposer: BulkheadSize,
     /// Matching templates.
@@ -61,10 +61,10 @@ pub struct Bulkheads {
     pub resolver: BulkheadSize,
 }
 
-impl Default for Bulkheads {
-    fn default() -> Bulkheads {
+impl Default for BulkheadSizes {
+    fn default() -> BulkheadSizes {
         let size = |places, queue| BulkheadSize { places, queue };
-        Bulkheads {
+        BulkheadSizes {
             decomposer: size(50, 1_000),
             template_matcher: size(20, 500),
             validator: size(30, 1_000),
@@ -74,25 +74,31 @@ impl Default for Bulkheads {
 }
 
 /// The model behind a service.
-pub(crate) struct Decomposer {
+pub(crate) struct ModelDecomposer {
     pub(crate) gateway: Arc<dyn ModelGateway>,
     pub(crate) identity: ModelIdentity,
     pub(crate) rules: ModelRules,
-    pub(crate) breaker: Breaker,
+    pub(crate) breaker: CircuitBreaker,
     pub(crate) bulkhead: Bulkhead,
 }
 
-impl Decomposer {
+impl ModelDecomposer {
     pub(crate) fn new(
         gateway: Arc<dyn ModelGateway>,
         mut rules: ModelRules,
         size: BulkheadSize,
-    ) -> Decomposer {
+    ) -> ModelDecomposer {
         let identity = gateway.identity();
         if identity.is_local {
             rules.breaker.slow = None;
         }
         let bulkhead = Bulkhead::new("decomposition by model", size, ErrorCode::DECOMPOSER_BUSY);
-        Decomposer { gateway, identity, rules, breaker: Breaker::new(rules.breaker), bulkhead }
+        ModelDecomposer {
+            gateway,
+            identity,
+            rules,
+            breaker: CircuitBreaker::new(rules.breaker),
+            bulkhead,
+        }
     }
 }

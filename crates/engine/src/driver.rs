@@ -1,6 +1,6 @@
 //! The driver: moves messages between the shard, the journal and the executors. Decides nothing.
 //!
-//! One task owns the shard. Callers hold a [`Handle`]; executors report through the same channel;
+//! One task owns the shard. Callers hold a [`DriverHandle`]; executors report through the same channel;
 //! the journal is awaited between two turns, so that everything that arrives meanwhile is decided
 //! together and committed as one group.
 
@@ -9,7 +9,7 @@ mod handle;
 mod journal;
 mod lease;
 mod model_task;
-mod posted;
+mod remote_commands;
 mod resolve;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -22,20 +22,22 @@ use l05_core::plan::{Plan, PlanStatus};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
-use l05_run::command::{Command, Outcome};
+use l05_run::command::{AttemptOutcome, RunCommand};
 use l05_run::event::TaskError;
 use l05_run::record::Actor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::port::{Canceller, Clock, Executor, Journal, cancel_pair};
-use crate::shard::{Action, AgentInput, Input, Launch, Queued, Rules, Shard, Ticket};
-pub(crate) use attempt::Workbench;
-pub(crate) use handle::{Ended, Handle, Message};
+use crate::port::{CancelHandle, Clock, Executor, Journal, cancel_pair};
+use crate::shard::{
+    AgentInput, Launch, QueuedCommand, ReplyTicket, Shard, ShardAction, ShardInput, ShardRules,
+};
+pub(crate) use attempt::ExecutorSet;
+pub(crate) use handle::{DriverHandle, DriverMessage, RunEnd};
 pub(crate) use journal::{fold, release};
 use lease::Lease;
 pub(crate) use model_task::ModelTasks;
-pub(crate) use resolve::Loader;
+pub(crate) use resolve::OutputLoader;
 
 /// Messages that may wait for the driver; past it executors and callers wait too.
 const QUEUE_MAX: usize = 65_536;
@@ -49,21 +51,21 @@ const POSTED_EVERY: Duration = Duration::from_millis(200);
 pub(crate) struct Driver {
     shard: Shard,
     journal: Arc<dyn Journal>,
-    loader: Arc<Loader>,
+    loader: Arc<OutputLoader>,
     clock: Arc<dyn Clock>,
-    workbench: Workbench,
+    workbench: ExecutorSet,
     worker: WorkerId,
-    receiver: mpsc::Receiver<Message>,
-    sender: mpsc::WeakSender<Message>,
-    replies: HashMap<Ticket, oneshot::Sender<Result<(), Error>>>,
+    receiver: mpsc::Receiver<DriverMessage>,
+    sender: mpsc::WeakSender<DriverMessage>,
+    replies: HashMap<ReplyTicket, oneshot::Sender<Result<(), Error>>>,
     next_ticket: u64,
     /// Commands of other processes whose answers are still to come, those that are being dealt with,
     /// and those that the store may forget.
-    posted: HashMap<Ticket, (PlanId, u64)>,
+    posted: HashMap<ReplyTicket, (PlanId, u64)>,
     in_hand: HashSet<(PlanId, u64)>,
     settled: Vec<(PlanId, u64)>,
-    running: HashMap<PlanId, HashMap<TaskIndex, Running>>,
-    waiting: HashMap<PlanId, Vec<oneshot::Sender<Ended>>>,
+    running: HashMap<PlanId, HashMap<TaskIndex, RunningAttempt>>,
+    waiting: HashMap<PlanId, Vec<oneshot::Sender<RunEnd>>>,
     plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
     lease: Lease,
     /// What does the work of registered agents.
@@ -75,28 +77,28 @@ pub(crate) struct Driver {
     /// Runs to fold from the journal again.
     lost: Vec<PlanId>,
     /// How the last runs ended, for callers who ask afterwards; oldest first.
-    ended: VecDeque<(PlanId, Ended)>,
-    stopping: Option<Stopping>,
+    ended: VecDeque<(PlanId, RunEnd)>,
+    stopping: Option<DriverStop>,
 }
 
 /// An attempt in progress. Dropping the canceller changes nothing; cancelling does.
-struct Running {
+struct RunningAttempt {
     launch: Launch,
     attempt: Attempt,
-    canceller: Canceller,
+    canceller: CancelHandle,
     task: tokio::task::AbortHandle,
 }
 
 /// When the shard wants its next turn, if nothing comes before.
 #[derive(Clone, Copy)]
-enum Next {
+enum NextTurn {
     /// What it appended has become durable, or was refused: it has something to say.
     AtOnce,
     /// When a timer fires.
     At(Option<Timestamp>),
 }
 
-struct Stopping {
+struct DriverStop {
     until: Instant,
     reply: oneshot::Sender<()>,
 }
@@ -106,10 +108,10 @@ impl Driver {
     pub(crate) fn spawn(
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
-        workbench: Workbench,
+        workbench: ExecutorSet,
         worker: WorkerId,
-        rules: Rules,
-    ) -> Handle {
+        rules: ShardRules,
+    ) -> DriverHandle {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let lease = Lease::keep(journal.clone(), worker);
         let mut shard = Shard::new(rules);
@@ -119,7 +121,7 @@ impl Driver {
             shard,
             agents: HashMap::new(),
             published,
-            loader: Arc::new(Loader::new(journal.clone())),
+            loader: Arc::new(OutputLoader::new(journal.clone())),
             journal,
             clock,
             workbench,
@@ -141,11 +143,11 @@ impl Driver {
             stopping: None,
         };
         tokio::spawn(driver.run());
-        Handle { sender, agents }
+        DriverHandle { sender, agents }
     }
 
     async fn run(mut self) {
-        let mut next = Next::At(None);
+        let mut next = NextTurn::At(None);
         let mut look_for_posted = Instant::now() + POSTED_EVERY;
         // One timer, moved only when it must fire earlier: most turns change nothing about it.
         let mut timer = std::pin::pin!(tokio::time::sleep_until(look_for_posted));
@@ -153,7 +155,7 @@ impl Driver {
             // Before each turn: a run with much to decide takes many, and the others' reports come
             // meanwhile.
             let has_news = self.drain();
-            if let (false, Next::At(wake_at)) = (has_news, next) {
+            if let (false, NextTurn::At(wake_at)) = (has_news, next) {
                 let due = self.next_due(wake_at, look_for_posted);
                 if due < timer.deadline() || timer.is_elapsed() {
                     timer.as_mut().reset(due);
@@ -178,7 +180,7 @@ impl Driver {
                 look_for_posted = Instant::now() + POSTED_EVERY;
             }
             next = self.turn().await;
-            if matches!(next, Next::At(_)) && self.has_stopped() {
+            if matches!(next, NextTurn::At(_)) && self.has_stopped() {
                 return;
             }
         }
@@ -206,63 +208,63 @@ impl Driver {
         due.min(posted).min(stop)
     }
 
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: DriverMessage) {
         match message {
             // Stopping: its reply is dropped, and that says so.
-            Message::Open { .. } if self.stopping.is_some() => {}
-            Message::Open { run, epoch, commands, reply } => {
+            DriverMessage::Open { .. } if self.stopping.is_some() => {}
+            DriverMessage::Open { run, epoch, commands, reply } => {
                 let plan = run.plan().id();
                 self.plans.insert(plan, (run.plan().clone(), epoch));
-                self.shard.handle(Input::Open { run, epoch });
+                self.shard.handle(ShardInput::Open { run, epoch });
                 let mut reply = Some(reply);
                 for command in commands {
                     self.command(plan, command, "local".into(), reply.take());
                 }
             }
-            Message::Command { plan, command, actor, reply } => {
+            DriverMessage::Command { plan, command, actor, reply } => {
                 self.command(plan, command, actor, Some(reply));
             }
-            Message::Report { queued } => {
-                if let (Command::Report { task, .. }, Some(launch)) =
+            DriverMessage::Report { queued } => {
+                if let (RunCommand::Report { task, .. }, Some(launch)) =
                     (&queued.command, queued.launch)
                 {
                     self.forget(queued.plan, *task, launch);
                 }
-                self.shard.handle(Input::Command(*queued));
+                self.shard.handle(ShardInput::Command(*queued));
             }
-            Message::Register { agent, executor } => {
+            DriverMessage::Register { agent, executor } => {
                 self.agents.insert(agent.agent_id.clone(), executor);
                 self.tell_agent(AgentInput::Registered(agent));
             }
-            Message::Agent(input) => self.tell_agent(input),
-            Message::Agents(reply) => {
+            DriverMessage::Agent(input) => self.tell_agent(input),
+            DriverMessage::Agents(reply) => {
                 let _ = reply.send(self.shard.agents());
             }
-            Message::IsDriven { plan, reply } => {
+            DriverMessage::IsDriven { plan, reply } => {
                 let _ = reply.send(self.shard.owns(plan));
             }
-            Message::Close(plan) => {
+            DriverMessage::Close(plan) => {
                 self.plans.remove(&plan);
-                self.shard.handle(Input::Close { plan, error: None });
+                self.shard.handle(ShardInput::Close { plan, error: None });
                 self.stop_executors(plan);
                 // Somebody may have asked for its end meanwhile.
-                self.tell_waiting(plan, &Ended::Paused(not_driven(plan)));
+                self.tell_waiting(plan, &RunEnd::Paused(not_driven(plan)));
             }
             // It has begun to move: somebody answered meanwhile.
-            Message::Park { plan, reply }
+            DriverMessage::Park { plan, reply }
                 if !self.shard.durable(plan).is_some_and(Run::waits_for_people) =>
             {
                 let _ = reply.send(false);
             }
-            Message::Park { plan, reply } => {
+            DriverMessage::Park { plan, reply } => {
                 let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
-                self.shard.handle(Input::Close { plan, error: None });
+                self.shard.handle(ShardInput::Close { plan, error: None });
                 self.stop_executors(plan);
                 self.release(plan, epoch, Some(reply));
             }
-            Message::AwaitEnd { plan, reply } => {
+            DriverMessage::AwaitEnd { plan, reply } => {
                 if self.shard.durable(plan).is_some_and(Run::waits_for_people) {
-                    let _ = reply.send(Ended::Waiting);
+                    let _ = reply.send(RunEnd::Waiting);
                 } else if self.shard.owns(plan) {
                     let waiting = self.waiting.entry(plan).or_default();
                     // Those who gave up waiting do not gather; looked for only when there is no room.
@@ -273,13 +275,13 @@ impl Driver {
                 } else {
                     let known = self.ended.iter().rev().find(|(of, _)| *of == plan);
                     let ended = known.map(|(_, ended)| ended.clone());
-                    let ended = ended.unwrap_or_else(|| Ended::Paused(not_driven(plan)));
+                    let ended = ended.unwrap_or_else(|| RunEnd::Paused(not_driven(plan)));
                     let _ = reply.send(ended);
                 }
             }
-            Message::Stop { grace, reply } => {
+            DriverMessage::Stop { grace, reply } => {
                 self.shard.drain();
-                self.stopping = Some(Stopping { until: Instant::now() + grace, reply });
+                self.stopping = Some(DriverStop { until: Instant::now() + grace, reply });
             }
         }
     }
@@ -287,7 +289,7 @@ impl Driver {
     fn command(
         &mut self,
         plan: PlanId,
-        command: Command,
+        command: RunCommand,
         actor: Actor,
         reply: Option<oneshot::Sender<Result<(), Error>>>,
     ) {
@@ -297,8 +299,8 @@ impl Driver {
             ticket
         });
         let (blob, launch) = (None, None);
-        let queued = Queued { plan, command, actor, blob, ticket, launch };
-        self.shard.handle(Input::Command(queued));
+        let queued = QueuedCommand { plan, command, actor, blob, ticket, launch };
+        self.shard.handle(ShardInput::Command(queued));
     }
 
     fn tell_agent(&mut self, input: AgentInput) {
@@ -306,7 +308,7 @@ impl Driver {
             AgentInput::Left(id) => Some(id.clone()),
             AgentInput::Registered(_) | AgentInput::Heard { .. } | AgentInput::Drained(_) => None,
         };
-        self.shard.handle(Input::Agent { input, at: self.clock.now() });
+        self.shard.handle(ShardInput::Agent { input, at: self.clock.now() });
         left.and_then(|id| self.agents.remove(&id));
         self.publish();
     }
@@ -322,7 +324,7 @@ impl Driver {
     }
 
     /// Forgets an executor that is done, or given up; gives it back if it was still known.
-    fn forget(&mut self, plan: PlanId, task: TaskIndex, launch: Launch) -> Option<Running> {
+    fn forget(&mut self, plan: PlanId, task: TaskIndex, launch: Launch) -> Option<RunningAttempt> {
         let tasks = self.running.get_mut(&plan)?;
         let is_it = tasks.get(&task).is_some_and(|running| running.launch == launch);
         let known = if is_it { tasks.remove(&task) } else { None };
@@ -332,14 +334,14 @@ impl Driver {
         known
     }
 
-    fn next_ticket(&mut self) -> Ticket {
+    fn next_ticket(&mut self) -> ReplyTicket {
         self.next_ticket += 1;
-        Ticket(self.next_ticket)
+        ReplyTicket(self.next_ticket)
     }
 
     /// Passes an answer on. What was refused because the run is not here any more is left to whoever
     /// has it next.
-    fn answer(&mut self, ticket: Ticket, answer: Result<(), Error>) {
+    fn answer(&mut self, ticket: ReplyTicket, answer: Result<(), Error>) {
         if let Some((plan, position)) = self.posted.remove(&ticket) {
             let elsewhere = |error: &Error| {
                 matches!(error.code, ErrorCode::VERSION_CONFLICT | ErrorCode::STORAGE_FAILED)
@@ -355,7 +357,7 @@ impl Driver {
     }
 
     /// One turn: what was appended last is acted on, what is decided now is appended.
-    async fn turn(&mut self) -> Next {
+    async fn turn(&mut self) -> NextTurn {
         let turn = self.shard.poll(self.clock.now());
         self.publish();
         for (ticket, answer) in turn.replies {
@@ -375,22 +377,22 @@ impl Driver {
         self.lost.extend(turn.reload);
         if turn.append.is_empty() && self.lost.is_empty() {
             // Whoever asked something of a run that was paused here is told in the next turn.
-            return if paused { Next::AtOnce } else { Next::At(turn.wake_at) };
+            return if paused { NextTurn::AtOnce } else { NextTurn::At(turn.wake_at) };
         }
         self.reload().await;
         if !turn.append.is_empty() {
             self.append(turn.append).await;
         }
-        Next::AtOnce
+        NextTurn::AtOnce
     }
 
-    fn tell_waiting(&mut self, plan: PlanId, ended: &Ended) {
+    fn tell_waiting(&mut self, plan: PlanId, ended: &RunEnd) {
         for reply in self.waiting.remove(&plan).unwrap_or_default() {
             let _ = reply.send(ended.clone());
         }
     }
 
-    fn tell_end(&mut self, plan: PlanId, ended: &Ended) {
+    fn tell_end(&mut self, plan: PlanId, ended: &RunEnd) {
         self.tell_waiting(plan, ended);
         if self.ended.len() == ENDED_MAX {
             self.ended.pop_front();
@@ -398,11 +400,11 @@ impl Driver {
         self.ended.push_back((plan, ended.clone()));
     }
 
-    fn carry_out(&mut self, action: Action) {
+    fn carry_out(&mut self, action: ShardAction) {
         match action {
             // It was paused or let go of while its start became durable: whoever has it next starts it.
-            Action::Start(assignment) if !self.plans.contains_key(&assignment.plan.id()) => {}
-            Action::Start(assignment) => {
+            ShardAction::Start(assignment) if !self.plans.contains_key(&assignment.plan.id()) => {}
+            ShardAction::Start(assignment) => {
                 let Some(sender) = self.sender.upgrade() else { return };
                 let (plan, task, attempt) =
                     (assignment.plan.id(), assignment.task, assignment.attempt);
@@ -416,40 +418,40 @@ impl Driver {
                 let work = report(plan, task, attempt, work, (agent, launch), sender);
                 let task_handle = tokio::spawn(work);
                 let task_handle = task_handle.abort_handle();
-                let running = Running { launch, attempt, canceller, task: task_handle };
+                let running = RunningAttempt { launch, attempt, canceller, task: task_handle };
                 let before = self.running.entry(plan).or_default().insert(task, running);
                 // One that was told to stop and has not had its time is over now.
                 if let Some(before) = before {
                     before.task.abort();
                 }
             }
-            Action::Resolve(question) => {
+            ShardAction::Resolve(question) => {
                 let Some(sender) = self.sender.upgrade() else { return };
                 let loader = self.loader.clone();
                 tokio::spawn(async move {
                     let plan = question.plan.id();
                     let task = question.task;
                     let edges = loader.answer(question).await;
-                    let command = Command::Resolved { task, edges };
+                    let command = RunCommand::Resolved { task, edges };
                     let (actor, blob, ticket) = ("conditions".into(), None, None);
-                    let queued = Queued { plan, command, actor, blob, ticket, launch: None };
-                    let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
+                    let queued = QueuedCommand { plan, command, actor, blob, ticket, launch: None };
+                    let _ = sender.send(DriverMessage::Report { queued: Box::new(queued) }).await;
                 });
             }
-            Action::Expand(listing) => {
+            ShardAction::Expand(listing) => {
                 let Some(sender) = self.sender.upgrade() else { return };
                 let loader = self.loader.clone();
                 tokio::spawn(async move {
                     let (plan, task) = (listing.plan.id(), listing.task);
                     let listed = loader.list(listing).await;
-                    let command = Command::Expanded { task, items: listed.items };
+                    let command = RunCommand::Expanded { task, items: listed.items };
                     let (actor, blob, ticket) = ("lists".into(), listed.blob, None);
-                    let queued = Queued { plan, command, actor, blob, ticket, launch: None };
-                    let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
+                    let queued = QueuedCommand { plan, command, actor, blob, ticket, launch: None };
+                    let _ = sender.send(DriverMessage::Report { queued: Box::new(queued) }).await;
                 });
             }
-            Action::Waiting(plan) => self.tell_waiting(plan, &Ended::Waiting),
-            Action::Abandon { plan, task, attempt } => {
+            ShardAction::Waiting(plan) => self.tell_waiting(plan, &RunEnd::Waiting),
+            ShardAction::Abandon { plan, task, attempt } => {
                 let running = self.running.get(&plan).and_then(|tasks| tasks.get(&task));
                 let launch = running.filter(|r| r.attempt == attempt).map(|r| r.launch);
                 if let Some(running) = launch.and_then(|launch| self.forget(plan, task, launch)) {
@@ -458,14 +460,14 @@ impl Driver {
                     running.canceller.cancel();
                 }
             }
-            Action::Stop { plan, task, attempt } => {
+            ShardAction::Stop { plan, task, attempt } => {
                 if let Some(running) = self.running.get(&plan).and_then(|tasks| tasks.get(&task))
                     && running.attempt == attempt
                 {
                     running.canceller.cancel();
                 }
             }
-            Action::StopAll(plan) => {
+            ShardAction::StopAll(plan) => {
                 self.stop_executors(plan);
                 // Fenced by the epoch: what another has taken over is not touched.
                 let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
@@ -474,18 +476,18 @@ impl Driver {
                     ErrorCode::VERSION_CONFLICT,
                     format!("another process has taken over plan {plan}"),
                 );
-                self.tell_end(plan, &Ended::Paused(error));
+                self.tell_end(plan, &RunEnd::Paused(error));
             }
-            Action::Finished { plan, status } => self.finish(plan, status),
+            ShardAction::Finished { plan, status } => self.finish(plan, status),
         }
     }
 
     fn finish(&mut self, plan: PlanId, status: PlanStatus) {
         // The append of the end ended the ownership, too.
         self.plans.remove(&plan);
-        self.shard.handle(Input::Close { plan, error: None });
+        self.shard.handle(ShardInput::Close { plan, error: None });
         self.stop_executors(plan);
-        self.tell_end(plan, &Ended::Finished(status));
+        self.tell_end(plan, &RunEnd::Finished(status));
     }
 
     fn stop_executors(&mut self, plan: PlanId) {
@@ -497,7 +499,7 @@ impl Driver {
 
     /// Stopping: when nothing runs any more, or the grace is over.
     fn has_stopped(&mut self) -> bool {
-        let over = |s: &Stopping| self.running.is_empty() || Instant::now() >= s.until;
+        let over = |s: &DriverStop| self.running.is_empty() || Instant::now() >= s.until;
         if !self.stopping.as_ref().is_some_and(over) {
             return false;
         }
@@ -522,15 +524,15 @@ async fn report(
     plan: PlanId,
     task: TaskIndex,
     attempt: Attempt,
-    work: impl Future<Output = attempt::Done> + Send + 'static,
+    work: impl Future<Output = attempt::AttemptReport> + Send + 'static,
     (actor, launch): (Actor, Launch),
-    sender: mpsc::Sender<Message>,
+    sender: mpsc::Sender<DriverMessage>,
 ) {
     let done = match futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await
     {
         Ok(done) => done,
-        Err(_) => attempt::Done {
-            outcome: Outcome::Failed(TaskError {
+        Err(_) => attempt::AttemptReport {
+            outcome: AttemptOutcome::Failed(TaskError {
                 code: ErrorCode::AGENT_CRASHED,
                 message: "the executor crashed".to_owned(),
                 is_final: false,
@@ -540,9 +542,9 @@ async fn report(
         },
     };
     let (outcome, usage) = (done.outcome, done.usage);
-    let command = Command::Report { task, attempt, outcome, usage };
+    let command = RunCommand::Report { task, attempt, outcome, usage };
     let (ticket, launch) = (None, Some(launch));
-    let queued = Queued { plan, command, actor, blob: done.blob, ticket, launch };
+    let queued = QueuedCommand { plan, command, actor, blob: done.blob, ticket, launch };
     // The driver is gone: the attempt is in the journal and comes again after the next start.
-    let _ = sender.send(Message::Report { queued: Box::new(queued) }).await;
+    let _ = sender.send(DriverMessage::Report { queued: Box::new(queued) }).await;
 }

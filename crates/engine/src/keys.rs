@@ -3,7 +3,7 @@
 use aws_lc_rs::{constant_time, hkdf, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use l05_core::plan::{Plan, PlanDocument, Signature, SignedPlan};
+use l05_core::plan::{Plan, PlanDocument, PlanSignature, SignedPlan};
 use l05_core::{Error, ErrorCode};
 use zeroize::Zeroizing;
 
@@ -72,7 +72,7 @@ impl PlanKeys {
     pub fn sign(&self, plan: Plan) -> Plan {
         let text = plan.signing_text(&self.key_id);
         let tag = hmac::sign(&self.key, text.as_bytes());
-        let signature = Signature { key_id: self.key_id.clone(), value: BASE64.encode(tag) };
+        let signature = PlanSignature { key_id: self.key_id.clone(), value: BASE64.encode(tag) };
         plan.signed(signature)
     }
 
@@ -81,7 +81,7 @@ impl PlanKeys {
         SignedPlan::new(document)?.open(|text, signature| self.verify(text, signature))
     }
 
-    fn verify(&self, text: &str, signature: &Signature) -> Result<(), Error> {
+    fn verify(&self, text: &str, signature: &PlanSignature) -> Result<(), Error> {
         if signature.key_id != self.key_id {
             let message =
                 format!("the plan is signed with key `{}`, which is not here", signature.key_id);

@@ -5,7 +5,7 @@
 //! touches the world comes in through [`port`].
 
 pub mod cache;
-pub mod costs;
+pub mod cost_report;
 pub mod decomposer;
 pub mod keys;
 pub mod memory;
@@ -16,6 +16,6 @@ pub mod shard;
 
 mod blobs;
 mod driver;
-mod experience;
+mod observed_runs;
 
 pub use service::PlanningService;

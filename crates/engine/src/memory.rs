@@ -8,30 +8,30 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_run::event::{Event, Gate};
+use l05_run::event::{Gate, RunEvent};
 use l05_run::record::Record;
 
 use crate::port::{
-    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary,
-    Posted, Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
+    AppendRefusal, AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal,
+    LeaseRenewal, PlanCatalog, PlanSummary, PostedCommand, RemoteCommand, StoreError, StoredPlan,
 };
 
 /// Everything in one process's memory.
 #[derive(Default)]
 pub struct MemoryStore {
     // Synchronous and short: the lock is never held across an await.
-    plans: Mutex<Plans>,
+    plans: Mutex<PlanTable>,
 }
 
 #[derive(Default)]
-struct Plans {
-    by_id: HashMap<PlanId, Entry>,
+struct PlanTable {
+    by_id: HashMap<PlanId, PlanEntry>,
     /// UUIDs v7 sort by age.
     ids: BTreeMap<PlanId, ()>,
     last_posted: u64,
 }
 
-struct Entry {
+struct PlanEntry {
     plan: StoredPlan,
     status: PlanStatus,
     owner: Option<WorkerId>,
@@ -39,7 +39,7 @@ struct Entry {
     next: Sequence,
     records: Vec<Arc<Record>>,
     blobs: HashMap<String, Vec<u8>>,
-    posted: Vec<Posted>,
+    posted: Vec<PostedCommand>,
 }
 
 impl MemoryStore {
@@ -48,18 +48,18 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    fn plans(&self) -> MutexGuard<'_, Plans> {
+    fn plans(&self) -> MutexGuard<'_, PlanTable> {
         self.plans.lock().expect("no code panics while it holds this lock")
     }
 }
 
-impl Entry {
+impl PlanEntry {
     fn append(&mut self, record: &Arc<Record>) -> AppendResult {
         if record.epoch != self.epoch {
-            return AppendResult::Refused(Refusal::StaleEpoch);
+            return AppendResult::Refused(AppendRefusal::StaleEpoch);
         }
         if record.first != self.next {
-            return AppendResult::Refused(Refusal::WrongSequence);
+            return AppendResult::Refused(AppendRefusal::WrongSequence);
         }
         self.next = record.next();
         if let Some(status) = status_after(&record.events) {
@@ -82,12 +82,14 @@ impl Entry {
 
 /// The plan status that a record leaves, where it changes it. Stores keep it beside the plan so
 /// that lists need no replay.
-pub fn status_after(events: &[Event]) -> Option<PlanStatus> {
+pub fn status_after(events: &[RunEvent]) -> Option<PlanStatus> {
     events.iter().rev().find_map(|event| match event {
-        Event::RunStarted { .. } => Some(PlanStatus::Executing),
-        Event::RunFinished { status, .. } => Some(*status),
-        Event::GateOpened { gate: Gate::Plan, .. } => Some(PlanStatus::PendingApproval),
-        Event::GateDecided { gate: Gate::Plan, approved: true, .. } => Some(PlanStatus::Approved),
+        RunEvent::RunStarted { .. } => Some(PlanStatus::Executing),
+        RunEvent::RunFinished { status, .. } => Some(*status),
+        RunEvent::GateOpened { gate: Gate::Plan, .. } => Some(PlanStatus::PendingApproval),
+        RunEvent::GateDecided { gate: Gate::Plan, approved: true, .. } => {
+            Some(PlanStatus::Approved)
+        }
         _ => None,
     })
 }
@@ -107,7 +109,7 @@ impl Journal for MemoryStore {
         batch: Vec<Arc<Record>>,
     ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>> {
         let mut plans = self.plans();
-        let unknown = AppendResult::Refused(Refusal::UnknownPlan);
+        let unknown = AppendResult::Refused(AppendRefusal::UnknownPlan);
         let results = batch
             .iter()
             .map(|record| plans.by_id.get_mut(&record.plan).map_or(unknown, |e| e.append(record)))
@@ -130,15 +132,19 @@ impl Journal for MemoryStore {
         ready(blob.ok_or_else(|| StoreError::Corrupt(format!("output {sha256} is missing"))))
     }
 
-    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
+    fn claim(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<ClaimResult, StoreError>> {
         let mut plans = self.plans();
         let claim = match plans.by_id.get_mut(&plan) {
-            None => Claim::UnknownPlan,
-            Some(entry) if entry.owner.is_some_and(|owner| owner != worker) => Claim::Held,
+            None => ClaimResult::UnknownPlan,
+            Some(entry) if entry.owner.is_some_and(|owner| owner != worker) => ClaimResult::Held,
             Some(entry) => {
                 entry.owner = Some(worker);
                 entry.epoch = Epoch(entry.epoch.0 + 1);
-                Claim::Granted(entry.epoch)
+                ClaimResult::Granted(entry.epoch)
             }
         };
         ready(Ok(claim))
@@ -160,8 +166,8 @@ impl Journal for MemoryStore {
         ready(Ok(()))
     }
 
-    fn renew(&self, _worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
-        ready(Ok(Renewal::Unneeded))
+    fn renew(&self, _worker: WorkerId) -> BoxFuture<'_, Result<LeaseRenewal, StoreError>> {
+        ready(Ok(LeaseRenewal::Unneeded))
     }
 
     fn resign(&self, _worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -189,15 +195,15 @@ impl Journal for MemoryStore {
         plans.last_posted += 1;
         let position = plans.last_posted;
         if let Some(entry) = plans.by_id.get_mut(&plan) {
-            entry.posted.push(Posted { position, plan, command });
+            entry.posted.push(PostedCommand { position, plan, command });
         }
         ready(Ok(()))
     }
 
-    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<PostedCommand>, StoreError>> {
         let plans = self.plans();
         let owned = plans.by_id.iter().filter(|(_, entry)| entry.owner == Some(worker));
-        let mut posted: Vec<Posted> =
+        let mut posted: Vec<PostedCommand> =
             owned.flat_map(|(_, entry)| entry.posted.iter().cloned()).collect();
         posted.sort_unstable_by_key(|posted| posted.position);
         ready(Ok(posted))
@@ -219,7 +225,7 @@ impl PlanCatalog for MemoryStore {
         let mut plans = self.plans();
         let id = plan.plan_id;
         plans.ids.insert(id, ());
-        plans.by_id.entry(id).or_insert_with(|| Entry {
+        plans.by_id.entry(id).or_insert_with(|| PlanEntry {
             plan,
             status: PlanStatus::Validated,
             owner: None,

@@ -10,14 +10,16 @@ mod store;
 
 pub use cache::{CacheError, CacheLevel, Choice};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use executor::{CancelSignal, Canceller, Executed, Executor, Failure, ToolCall, cancel_pair};
+pub use executor::{
+    CancelHandle, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall, cancel_pair,
+};
 pub use model::{
-    Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest, Role,
-    Turn,
+    FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest,
+    ModelRole, ModelTurn,
 };
 pub use store::{
-    AppendResult, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary, Posted,
-    Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
+    AppendRefusal, AppendResult, ClaimResult, HistoryPage, HistoryQuery, Journal, LeaseRenewal,
+    PlanCatalog, PlanSummary, PostedCommand, RemoteCommand, StoreError, StoredPlan,
 };
 
 /// A boxed future, as the ports return them.

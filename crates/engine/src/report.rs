@@ -8,14 +8,14 @@ use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
-use l05_run::event::{Output, TaskError};
-use l05_run::history::{AttemptLog, History};
+use l05_run::event::{TaskError, TaskOutput};
+use l05_run::history::{AttemptLog, RunHistory};
 use l05_run::machine::has_ended;
 use l05_run::public_event::asked_about;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::costs::{self, Forecast, RunUsage};
+use crate::cost_report::{self, RunForecast, RunUsage};
 use crate::port::{Journal, StoreError};
 
 /// A task's line in results and status.
@@ -79,7 +79,7 @@ pub struct PlanResult {
     pub usage: RunUsage,
     /// What waits for a person's answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub waiting_for: Vec<Waiting>,
+    pub waiting_for: Vec<OpenQuestion>,
     /// What it could have used at worst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<RunBound>,
@@ -92,7 +92,7 @@ pub struct PlanResult {
 
 /// Something that waits for a person.
 #[derive(Debug, Clone, Serialize)]
-pub struct Waiting {
+pub struct OpenQuestion {
     /// What is asked.
     pub asked_about: &'static str,
     /// The task, where it is about one.
@@ -127,7 +127,7 @@ pub struct StatusReport {
     pub interrupted: bool,
     /// What waits for a person's answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub waiting_for: Vec<Waiting>,
+    pub waiting_for: Vec<OpenQuestion>,
     /// What to do about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -145,7 +145,7 @@ pub struct StatusReport {
     pub adoptions: u32,
     /// When it will probably end, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub forecast: Option<Forecast>,
+    pub forecast: Option<RunForecast>,
     /// All tasks, without outputs.
     pub tasks: Vec<TaskResult>,
 }
@@ -154,7 +154,10 @@ pub struct StatusReport {
 const PREVIEW_BYTES: usize = 200;
 
 /// The result document of a run.
-pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<PlanResult, Error> {
+pub(crate) async fn result(
+    journal: &dyn Journal,
+    history: &RunHistory,
+) -> Result<PlanResult, Error> {
     let run = history.run();
     let plan = run.plan();
     let mut tasks = Vec::with_capacity(plan.graph().len());
@@ -191,7 +194,7 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
         blocked: ids(|s| s == TaskStatus::Blocked),
         skipped: ids(|s| s == TaskStatus::Skipped),
         partial: run.is_partial(),
-        usage: costs::actual(history).unwrap_or(RunUsage {
+        usage: cost_report::actual(history).unwrap_or(RunUsage {
             tokens: 0,
             cost_usd: 0.0,
             seconds: 0.0,
@@ -209,7 +212,7 @@ pub(crate) async fn result(journal: &dyn Journal, history: &History) -> Result<P
 }
 
 /// The status document.
-pub(crate) fn status(history: &History, owned: bool, now: Timestamp) -> StatusReport {
+pub(crate) fn status(history: &RunHistory, owned: bool, now: Timestamp) -> StatusReport {
     let run = history.run();
     let plan = run.plan();
     let id = plan.id();
@@ -228,7 +231,7 @@ pub(crate) fn status(history: &History, owned: bool, now: Timestamp) -> StatusRe
         started_at: history.started_at,
         completed_at: history.completed_at,
         adoptions: history.adoptions,
-        forecast: costs::forecast(history, now).filter(|_| owned),
+        forecast: cost_report::forecast(history, now).filter(|_| owned),
         tasks: tasks.into_iter().map(|index| task_line(history, index)).collect(),
     }
 }
@@ -251,8 +254,8 @@ fn in_order(run: &Run) -> impl Iterator<Item = TaskIndex> + '_ {
     run.plan().graph().indices().flat_map(|task| std::iter::once(task).chain(run.items(task)))
 }
 
-fn waiting(run: &Run) -> Vec<Waiting> {
-    let open = run.open_gates().map(|open| Waiting {
+fn waiting(run: &Run) -> Vec<OpenQuestion> {
+    let open = run.open_gates().map(|open| OpenQuestion {
         asked_about: asked_about(open.gate),
         task_id: open.gate.task().map(|task| run.name(task)),
         expires_at: open.expires_at,
@@ -261,7 +264,7 @@ fn waiting(run: &Run) -> Vec<Waiting> {
 }
 
 /// The plan document with what the run added to it.
-pub(crate) async fn details(journal: &dyn Journal, history: &History) -> Result<Value, Error> {
+pub(crate) async fn details(journal: &dyn Journal, history: &RunHistory) -> Result<Value, Error> {
     let run = history.run();
     let plan = run.plan();
     let mut document =
@@ -298,7 +301,7 @@ pub(crate) async fn details(journal: &dyn Journal, history: &History) -> Result<
     Ok(document)
 }
 
-fn task_line(history: &History, index: TaskIndex) -> TaskResult {
+fn task_line(history: &RunHistory, index: TaskIndex) -> TaskResult {
     let run = history.run();
     let task = run.spec(index);
     let is_item = run.origin(index) != index;
@@ -322,10 +325,10 @@ fn task_line(history: &History, index: TaskIndex) -> TaskResult {
 async fn show(
     journal: &dyn Journal,
     plan: PlanId,
-    output: &Output,
+    output: &TaskOutput,
 ) -> Result<(Value, Vec<String>), Error> {
     match output {
-        Output::List(parts) => {
+        TaskOutput::List(parts) => {
             let mut values = Vec::with_capacity(parts.len());
             for part in parts.iter() {
                 let Some(part) = part else {
@@ -337,8 +340,8 @@ async fn show(
             }
             Ok((Value::Array(values), Vec::new()))
         }
-        Output::Inline(value) => Ok(((**value).clone(), files_in(value))),
-        Output::Blob { sha256, bytes } => {
+        TaskOutput::Inline(value) => Ok(((**value).clone(), files_in(value))),
+        TaskOutput::Blob { sha256, bytes } => {
             let json = journal.blob(plan, sha256.clone()).await?;
             let intact = {
                 let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &json);
@@ -365,7 +368,7 @@ fn files_in(output: &Value) -> Vec<String> {
 }
 
 /// Why the plan failed: the first task that did, and what it blocked.
-fn failure(history: &History) -> Option<Error> {
+fn failure(history: &RunHistory) -> Option<Error> {
     let run = history.run();
     let id = run.plan().id();
     match run.status() {

@@ -15,46 +15,46 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use l05_core::catalog::Catalog;
-use l05_core::goal::input::Policy;
+use l05_core::catalog::ToolCatalog;
+use l05_core::goal::input::InputPolicy;
 use l05_core::id::{PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanDocument, PlanStatus};
 use l05_core::template::TemplateLibrary;
 use l05_core::time::Timestamp;
-use l05_core::validate::{Agents, Limits, Surroundings, Validation, validate};
+use l05_core::validate::{KnownAgents, PlanLimits, Validation, ValidationContext, validate};
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
 use l05_run::explain::{Explanation, Topic, explain};
-use l05_run::history::History;
+use l05_run::history::RunHistory;
 use l05_run::public_event::{PublicEvent, planned, project};
 use l05_run::record::{Actor, Record};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::cache::PlanCache;
-use crate::costs::{self, Costs};
-use crate::decomposer::Decomposer;
+use crate::cost_report::{self, CostReport};
+use crate::decomposer::ModelDecomposer;
 use crate::decomposer::bulkhead::Bulkhead;
-use crate::driver::{Ended, Handle, Message};
-use crate::experience::Book;
+use crate::driver::{DriverHandle, DriverMessage, RunEnd};
 use crate::keys::PlanKeys;
+use crate::observed_runs::ObservedRuns;
 use crate::port::{Clock, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary};
 use crate::report::{self, PlanResult, StatusReport};
 
-pub use approval::{Answered, PersonsAnswer};
+pub use approval::{AnswerOutcome, GateAnswer};
 pub use builder::{
-    Builder, EXPERIENCE_DAYS_DEFAULT, IN_FLIGHT_MAX_DEFAULT, TEMPLATE_THRESHOLD_DEFAULT,
+    EXPERIENCE_DAYS_DEFAULT, IN_FLIGHT_MAX_DEFAULT, ServiceBuilder, TEMPLATE_THRESHOLD_DEFAULT,
     local_agent,
 };
-pub use planning::{PlanRequest, Planned, Strategy};
-pub use watch::Watcher;
+pub use planning::{PlanRequest, PlannedGoal, PlanningStrategy};
+pub use watch::PlanWatcher;
 
 /// How long running tasks may go on after [`PlanningService::shutdown`].
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// What [`PlanningService::adopt`] did.
 #[derive(Debug, Default)]
-pub struct Adopted {
+pub struct AdoptedPlans {
     /// These go on here.
     pub plans: Vec<PlanId>,
     /// These cannot be gone on with.
@@ -64,24 +64,24 @@ pub struct Adopted {
 /// The planning layer. Cheap to clone; all clones are one service.
 #[derive(Clone)]
 pub struct PlanningService {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<ServiceState>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct ServiceState {
     journal: Arc<dyn Journal>,
     plans: Arc<dyn PlanCatalog>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) catalog: Arc<ToolCatalog>,
     templates: Arc<TemplateLibrary>,
     keys: PlanKeys,
-    pub(crate) limits: Limits,
-    book: Book,
+    pub(crate) limits: PlanLimits,
+    book: ObservedRuns,
     experience_days: u32,
-    policy: Policy,
+    policy: InputPolicy,
     require_signed: bool,
     template_threshold: f64,
     fallback_threshold: f64,
-    decomposer: Option<Arc<Decomposer>>,
+    decomposer: Option<Arc<ModelDecomposer>>,
     /// Why there is no model, for whoever asks for one.
     no_model: Option<String>,
     cache: Arc<PlanCache>,
@@ -95,14 +95,14 @@ pub(crate) struct Inner {
     worker: WorkerId,
     answer_within_millis: Option<u64>,
     recent: recent::RecentPlans,
-    starting: starting::Starting,
-    driver: Handle,
+    starting: starting::RunStarts,
+    driver: DriverHandle,
 }
 
 impl PlanningService {
     /// A service whose every part can be replaced.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> ServiceBuilder {
+        ServiceBuilder::default()
     }
 
     /// Who this service is to its store.
@@ -111,7 +111,7 @@ impl PlanningService {
     }
 
     /// The tools that plans may use.
-    pub fn tools(&self) -> &Catalog {
+    pub fn tools(&self) -> &ToolCatalog {
         &self.inner.catalog
     }
 
@@ -134,9 +134,9 @@ impl PlanningService {
         let agents = self.inner.driver.agents();
         let (service, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
         let check = move || {
-            let around = Surroundings {
+            let around = ValidationContext {
                 catalog: &service.inner.catalog,
-                agents: Agents::Registered(&agents),
+                agents: KnownAgents::Registered(&agents),
                 knowledge: &knowledge,
                 limits: service.inner.limits,
                 now: service.now(),
@@ -144,14 +144,14 @@ impl PlanningService {
             };
             validate(document, &around)
         };
-        Ok(aside(is_large, check).await)
+        Ok(blocking_if_large(is_large, check).await)
     }
 
     /// What a document's plan would take: estimate and bound, whatever else is wrong with it.
-    pub async fn estimate_cost(&self, document: PlanDocument) -> Result<Costs, Error> {
+    pub async fn estimate_cost(&self, document: PlanDocument) -> Result<CostReport, Error> {
         let validation = self.validate(document.clone(), false).await?;
         match validation.figures {
-            Some(figures) => Ok(Costs::of(&document, figures.estimate, figures.bound)),
+            Some(figures) => Ok(CostReport::of(&document, figures.estimate, figures.bound)),
             None => {
                 Err(l05_core::finding::findings_error(ErrorCode::PLAN_INVALID, &validation.errors))
             }
@@ -159,11 +159,11 @@ impl PlanningService {
     }
 
     /// What a stored plan was estimated to take, what today's history says, and what its runs took.
-    pub async fn cost(&self, id: PlanId) -> Result<Costs, Error> {
+    pub async fn cost(&self, id: PlanId) -> Result<CostReport, Error> {
         let history = self.read_history(id).await?;
         let document = history.run().plan().document().clone();
         let mut costs = self.estimate_cost(document).await?;
-        costs.actual = costs::actual(&history);
+        costs.actual = cost_report::actual(&history);
         Ok(costs)
     }
 
@@ -178,7 +178,7 @@ impl PlanningService {
         self.inner.clock.now()
     }
 
-    pub(crate) fn book(&self) -> &Book {
+    pub(crate) fn book(&self) -> &ObservedRuns {
         &self.inner.book
     }
 
@@ -209,11 +209,11 @@ impl PlanningService {
     /// a person answers: its status tells which.
     pub async fn wait(&self, id: PlanId) -> Result<PlanStatus, Error> {
         let (reply, ended) = oneshot::channel();
-        self.inner.driver.send(Message::AwaitEnd { plan: id, reply }).await?;
+        self.inner.driver.send(DriverMessage::AwaitEnd { plan: id, reply }).await?;
         match ended.await {
-            Ok(Ended::Finished(status)) => Ok(status),
-            Ok(Ended::Waiting) => Ok(self.status(id).await?.status),
-            Ok(Ended::Paused(error)) => {
+            Ok(RunEnd::Finished(status)) => Ok(status),
+            Ok(RunEnd::Waiting) => Ok(self.status(id).await?.status),
+            Ok(RunEnd::Paused(error)) => {
                 // It may have ended before anybody asked.
                 let status = self.status(id).await?.status;
                 let over = matches!(
@@ -255,14 +255,14 @@ impl PlanningService {
     pub async fn events(&self, id: PlanId) -> Result<Vec<PublicEvent>, Error> {
         let plan = self.load(id).await?;
         let mut events = planned(&plan);
-        let mut history = History::new(plan);
+        let mut history = RunHistory::new(plan);
         self.each_record(&mut history, |run, record| events.extend(project(run, record))).await?;
         Ok(events)
     }
 
     /// Follows a plan's events from the beginning until it ends, whoever drives it.
-    pub async fn watch(&self, id: PlanId) -> Result<Watcher, Error> {
-        Ok(Watcher::new(self.inner.journal.clone(), self.load(id).await?))
+    pub async fn watch(&self, id: PlanId) -> Result<PlanWatcher, Error> {
+        Ok(PlanWatcher::new(self.inner.journal.clone(), self.load(id).await?))
     }
 
     /// Plans, newest first.
@@ -292,7 +292,7 @@ impl PlanningService {
     /// stop. What is cut off goes on in the next process that executes it.
     pub async fn shutdown(&self) {
         let (reply, stopped) = oneshot::channel();
-        let stop = Message::Stop { grace: SHUTDOWN_GRACE, reply };
+        let stop = DriverMessage::Stop { grace: SHUTDOWN_GRACE, reply };
         if self.inner.driver.send(stop).await.is_ok() {
             let _ = stopped.await;
         }
@@ -306,7 +306,7 @@ impl PlanningService {
         let stored = self.inner.plans.get(id).await?.ok_or_else(|| unknown(&id.to_string()))?;
         let _place = self.inner.resolver.enter(self.now()).await?;
         let (service, is_large) = (self.clone(), stored.document.len() > BYTES_LARGE);
-        aside(is_large, move || service.open(id, &stored.document)).await
+        blocking_if_large(is_large, move || service.open(id, &stored.document)).await
     }
 
     fn open(&self, id: PlanId, stored: &[u8]) -> Result<Arc<Plan>, Error> {
@@ -327,15 +327,15 @@ impl PlanningService {
         Ok(Arc::new(plan))
     }
 
-    async fn read_history(&self, id: PlanId) -> Result<History, Error> {
-        let mut history = History::new(self.load(id).await?);
+    async fn read_history(&self, id: PlanId) -> Result<RunHistory, Error> {
+        let mut history = RunHistory::new(self.load(id).await?);
         self.each_record(&mut history, |_, _| {}).await?;
         Ok(history)
     }
 
     async fn each_record(
         &self,
-        history: &mut History,
+        history: &mut RunHistory,
         mut visit: impl FnMut(&Run, &Record),
     ) -> Result<(), Error> {
         let id = history.run().plan().id();
@@ -361,7 +361,10 @@ const TASKS_LARGE: usize = 1_000;
 const BYTES_LARGE: usize = 512 << 10;
 
 /// Long work goes to a thread that may block; short work is done at once.
-async fn aside<T: Send + 'static>(is_large: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+async fn blocking_if_large<T: Send + 'static>(
+    is_large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     if !is_large {
         return work();
     }

@@ -14,10 +14,10 @@
 //! reply is given and no further input of it is decided: inputs queue and are decided together in
 //! the next turn. The driver (tokio) and the simulation drive this same type.
 
+mod fair_queue;
 mod message;
+mod owned_run;
 mod roster;
-mod slot;
-mod starved;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
@@ -28,17 +28,17 @@ use l05_core::agent::Agent;
 use l05_core::id::{Epoch, PlanId, TaskIndex};
 use l05_core::time::Timestamp;
 use l05_run::Run;
-use l05_run::command::Command;
+use l05_run::command::RunCommand;
 
-use crate::port::{AppendResult, Refusal};
+use crate::port::{AppendRefusal, AppendResult};
+use fair_queue::FairQueue;
 pub use message::{
-    Action, Assignment, HEARTBEAT_MILLIS_DEFAULT, Input, Launch, Listing, Produced, Question,
-    Queued, Reply, Rules, Ticket, Turn,
+    ConditionRequest, HEARTBEAT_MILLIS_DEFAULT, Launch, ListRequest, ProducedOutput, QueuedCommand,
+    Reply, ReplyTicket, ShardAction, ShardInput, ShardRules, ShardTurn, TaskAssignment,
 };
+use owned_run::OwnedRun;
 pub use roster::AgentInput;
-use roster::Roster;
-use slot::Slot;
-use starved::Starved;
+use roster::AgentRoster;
 
 /// The most records of one batch: a commit stays in the order of 10 ms.
 const BATCH_RECORDS_MAX: usize = 4_096;
@@ -55,48 +55,48 @@ const BATCH_BYTES_MAX: usize = 32 << 20;
 
 /// Many runs, one owner.
 pub struct Shard {
-    slots: HashMap<PlanId, Slot>,
+    slots: HashMap<PlanId, OwnedRun>,
     /// Runs with inputs to decide, each once.
     touched: VecDeque<PlanId>,
     wakes: BinaryHeap<Reverse<(Timestamp, PlanId)>>,
-    starved: Starved,
+    starved: FairQueue,
     in_flight: u32,
-    rules: Rules,
-    roster: Roster,
+    rules: ShardRules,
+    roster: AgentRoster,
     /// Runs that have tasks ready and found no agent free.
     lacking: BTreeSet<PlanId>,
     /// When the runs are looked at next.
     observe_at: Option<Timestamp>,
     /// Records of the batch that is being appended, in its order.
     appending: Vec<PlanId>,
-    turn: Turn,
+    turn: ShardTurn,
 }
 
 impl Shard {
     /// A shard that keeps to `rules`.
-    pub fn new(rules: Rules) -> Shard {
+    pub fn new(rules: ShardRules) -> Shard {
         let heartbeat = match rules.heartbeat_millis {
             0 => HEARTBEAT_MILLIS_DEFAULT,
             millis => millis,
         };
         Shard {
-            roster: Roster::new(rules.routing, heartbeat, rules.local_agent.as_ref()),
+            roster: AgentRoster::new(rules.routing, heartbeat, rules.local_agent.as_ref()),
             lacking: BTreeSet::new(),
             slots: HashMap::new(),
             touched: VecDeque::new(),
             wakes: BinaryHeap::new(),
-            starved: Starved::default(),
+            starved: FairQueue::default(),
             observe_at: None,
             in_flight: 0,
             rules,
             appending: Vec::new(),
-            turn: Turn::default(),
+            turn: ShardTurn::default(),
         }
     }
 
     /// A run's state as of the last durable event; `None` while an append is on its way.
     pub fn durable(&self, plan: PlanId) -> Option<&Run> {
-        self.slots.get(&plan).and_then(Slot::durable)
+        self.slots.get(&plan).and_then(OwnedRun::durable)
     }
 
     /// The task of a run that is called so.
@@ -125,19 +125,20 @@ impl Shard {
     }
 
     /// Takes an input. Nothing is decided before [`Shard::poll`].
-    pub fn handle(&mut self, input: Input) {
+    pub fn handle(&mut self, input: ShardInput) {
         match input {
-            Input::Open { run, epoch } => self.open(*run, epoch),
-            Input::Command(queued) => self.queue(queued),
-            Input::Agent { input, at } => {
+            ShardInput::Open { run, epoch } => self.open(*run, epoch),
+            ShardInput::Command(queued) => self.queue(queued),
+            ShardInput::Agent { input, at } => {
                 let lost = self.roster.tell(input, at);
                 if self.roster.begins_to_matter() {
-                    let loads: Vec<_> = self.slots.values().flat_map(Slot::agent_loads).collect();
+                    let loads: Vec<_> =
+                        self.slots.values().flat_map(OwnedRun::agent_loads).collect();
                     self.roster.recount(&loads);
                 }
                 self.lose_agents(lost.as_slice());
             }
-            Input::Close { plan, error } => self.close(plan, error.as_ref()),
+            ShardInput::Close { plan, error } => self.close(plan, error.as_ref()),
         }
     }
 
@@ -154,14 +155,14 @@ impl Shard {
     /// Tells the runs of agents that are gone.
     fn lose_agents(&mut self, lost: &[Arc<str>]) {
         for agent in lost {
-            let has_work = |slot: &Slot| slot.agent_loads().iter().any(|(id, _)| id == agent);
+            let has_work = |slot: &OwnedRun| slot.agent_loads().iter().any(|(id, _)| id == agent);
             let plans = self.slots.iter().filter(|(_, slot)| has_work(slot) || slot.is_lost());
             let mut plans: Vec<PlanId> = plans.map(|(plan, _)| *plan).collect();
             plans.sort_unstable();
             for plan in plans {
-                let command = Command::AgentLost { agent: agent.clone() };
+                let command = RunCommand::AgentLost { agent: agent.clone() };
                 let (actor, blob, ticket, launch) = ("agents".into(), None, None, None);
-                self.queue(Queued { plan, command, actor, blob, ticket, launch });
+                self.queue(QueuedCommand { plan, command, actor, blob, ticket, launch });
             }
         }
     }
@@ -184,7 +185,7 @@ impl Shard {
                 self.in_flight += run.running();
                 // Not touched: timers of the past must not be decided before the command that
                 // says what this process wants with the run.
-                let slot = Slot::new(run, epoch);
+                let slot = OwnedRun::new(run, epoch);
                 if self.roster.crew().is_some() {
                     self.roster.count(&[], &slot.agent_loads());
                 }
@@ -193,7 +194,7 @@ impl Shard {
         }
     }
 
-    fn queue(&mut self, queued: Queued) {
+    fn queue(&mut self, queued: QueuedCommand) {
         let plan = queued.plan;
         match self.slots.get_mut(&plan) {
             Some(slot) => {
@@ -238,7 +239,7 @@ impl Shard {
 
     /// Decides what is queued and says what to do. While a batch is being appended no second one
     /// is given; inputs wait for [`Shard::appended`].
-    pub fn poll(&mut self, now: Timestamp) -> Turn {
+    pub fn poll(&mut self, now: Timestamp) -> ShardTurn {
         self.wake_due(now);
         let silent = self.roster.expire(now);
         self.lose_agents(&silent);
@@ -282,9 +283,9 @@ impl Shard {
         let mut noticed: Vec<_> = noticed.filter(|(_, notices)| !notices.is_empty()).collect();
         noticed.sort_unstable_by_key(|(plan, _)| *plan);
         for (plan, notices) in noticed {
-            let command = Command::Notice { notices };
+            let command = RunCommand::Notice { notices };
             let (actor, blob, ticket, launch) = ("monitor".into(), None, None, None);
-            self.queue(Queued { plan, command, actor, blob, ticket, launch });
+            self.queue(QueuedCommand { plan, command, actor, blob, ticket, launch });
         }
     }
 
@@ -336,7 +337,7 @@ impl Shard {
 
     /// How many attempts a run may have in flight: what room there is, but while others wait for
     /// room no more than its share by priority.
-    fn running_max(&self, slot: &Slot) -> u32 {
+    fn running_max(&self, slot: &OwnedRun) -> u32 {
         let others = self.in_flight - slot.in_flight();
         let room = self.rules.in_flight_max.saturating_sub(others);
         let share = self.starved.share(self.rules.in_flight_max, others, slot.priority());
@@ -406,12 +407,14 @@ impl Shard {
                         self.touch(plan);
                     }
                 }
-                Some(AppendResult::Refused(Refusal::StaleEpoch | Refusal::UnknownPlan)) => {
+                Some(AppendResult::Refused(
+                    AppendRefusal::StaleEpoch | AppendRefusal::UnknownPlan,
+                )) => {
                     self.close(plan, None);
-                    self.turn.actions.push(Action::StopAll(plan));
+                    self.turn.actions.push(ShardAction::StopAll(plan));
                 }
                 // An append of which nothing was known became durable after its plan was read again.
-                refused @ (Some(AppendResult::Refused(Refusal::WrongSequence)) | None) => {
+                refused @ (Some(AppendResult::Refused(AppendRefusal::WrongSequence)) | None) => {
                     self.in_flight -= slot.in_flight();
                     slot.lose();
                     // It asks again when it is back.

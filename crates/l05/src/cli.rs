@@ -24,11 +24,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use l05::config::{Config, Layers, Settings, load};
+use l05::config::{Config, ConfigLayers, Settings, load};
 use l05_core::{Error, ErrorCode};
 
-use exit::Exit;
-use output::{Format, Output};
+use exit::ExitStatus;
+use output::{CliOutput, OutputFormat};
 
 /// L05, the planning layer: a goal becomes a validated, signed plan that runs durably.
 #[derive(Debug, Parser)]
@@ -36,19 +36,19 @@ use output::{Format, Output};
 #[command(
     after_help = "Examples:\n  l05 run \"Create a summary of the project status\"\n  l05 run \"Analyze sales by region and category\" --input file=sales.csv\n  l05 execute plan.yaml\n  l05 status 0199"
 )]
-pub(crate) struct Cli {
+pub(crate) struct CommandLine {
     #[command(flatten)]
-    global: Global,
+    global: GlobalOptions,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
-struct Global {
+struct GlobalOptions {
     /// The form of the result on stdout
     #[arg(long, value_enum, default_value_t, global = true)]
-    output: Format,
+    output: OutputFormat,
     /// Configuration file (TOML, YAML or JSON)
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -73,7 +73,7 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Plan a goal and execute the plan
     Run(run::RunArgs),
     /// Plan a goal and print the plan
@@ -142,19 +142,19 @@ enum Command {
 }
 
 /// What commands work with.
-pub(crate) struct Context {
+pub(crate) struct CliContext {
     pub(crate) config: Config,
     pub(crate) settings: Settings,
-    pub(crate) output: Output,
+    pub(crate) output: CliOutput,
     pub(crate) strict: bool,
 }
 
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match CommandLine::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error).into(),
     };
-    let output = Output {
+    let output = CliOutput {
         format: cli.global.output,
         quiet: cli.global.quiet,
         progress: !cli.global.no_progress,
@@ -173,11 +173,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Help and versions go to stdout; wrong usage is exit 2, as JSON where JSON was asked for.
-fn usage(error: &clap::Error) -> Exit {
+fn usage(error: &clap::Error) -> ExitStatus {
     use clap::error::ErrorKind as K;
     if matches!(error.kind(), K::DisplayHelp | K::DisplayVersion) {
         output::print(&error.render().to_string());
-        return Exit::Done;
+        return ExitStatus::Done;
     }
     let arguments: Vec<String> = std::env::args().collect();
     let wants = |format: &str| {
@@ -188,17 +188,17 @@ fn usage(error: &clap::Error) -> Exit {
         let text = error.render().to_string();
         let message =
             text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let output = Output { format: Format::Json, quiet: false, progress: false };
+        let output = CliOutput { format: OutputFormat::Json, quiet: false, progress: false };
         let coded =
             Error::new(ErrorCode::CONFIG_ERROR, message).suggest("`l05 --help` shows the usage");
         output.error(&coded);
     } else {
         let _ = error.print();
     }
-    Exit::Usage
+    ExitStatus::Usage
 }
 
-fn context(global: &Global, output: Output) -> Result<Context, Error> {
+fn context(global: &GlobalOptions, output: CliOutput) -> Result<CliContext, Error> {
     let mut flags = Vec::new();
     for pair in &global.set {
         let Some((key, value)) = pair.split_once('=') else {
@@ -211,10 +211,13 @@ fn context(global: &Global, output: Output) -> Result<Context, Error> {
     for (key, path) in paths {
         flags.extend(path.as_ref().map(|path| (key.to_owned(), path.display().to_string())));
     }
-    let layers =
-        Layers { file: global.config.clone(), environment: std::env::vars_os().collect(), flags };
+    let layers = ConfigLayers {
+        file: global.config.clone(),
+        environment: std::env::vars_os().collect(),
+        flags,
+    };
     let (config, settings) = load(&layers)?;
-    Ok(Context { config, settings, output, strict: global.strict })
+    Ok(CliContext { config, settings, output, strict: global.strict })
 }
 
 fn log_to_stderr(level: &str) {
@@ -224,46 +227,46 @@ fn log_to_stderr(level: &str) {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
+fn dispatch(context: &CliContext, command: CliCommand) -> Result<ExitStatus, Error> {
     match command {
-        Command::Run(args) => on_runtime(run::run(context, args)),
-        Command::Plan(args) => on_runtime(run::plan(context, args)),
-        Command::Execute(args) => on_runtime(run::execute(context, args)),
-        Command::Retry(args) => on_runtime(run::retry(context, args)),
-        Command::Validate(args) => plan_file::validate(context, &args),
-        Command::Status(args) => on_runtime(inspect::status(context, args)),
-        Command::Watch(args) => on_runtime(inspect::watch(context, args)),
-        Command::Show(args) => on_runtime(inspect::show(context, args)),
-        Command::Events(args) => on_runtime(inspect::events(context, args)),
-        Command::History(args) => on_runtime(inspect::history(context, args)),
-        Command::Cancel(args) => on_runtime(inspect::cancel(context, args)),
-        Command::Approve(args) => on_runtime(approval::answer(context, args, true)),
-        Command::Reject(args) => on_runtime(approval::answer(context, args, false)),
-        Command::Worker(args) => on_runtime(worker::worker(context, args)),
-        Command::Agents => on_runtime(worker::agents(context)),
-        Command::Cost(args) => on_runtime(cost::cost(context, args)),
-        Command::Explain(args) => on_runtime(cost::explain(context, args)),
-        Command::Simulate(args) => on_runtime(simulate::simulate(context, args)),
-        Command::Import(args) => import::import(context, &args),
-        Command::Graph(args) => on_runtime(graph::graph(context, args)),
-        Command::Templates(command) => on_runtime(templates::templates(context, &command)),
-        Command::Tools(command) => reference::tools(context, &command),
-        Command::Errors(args) => reference::errors(context, &args),
-        Command::CheckGoal(args) => check_goal::check_goal(context, &args),
-        Command::Cache(command) => on_runtime(cache::cache(context, command)),
-        Command::Doctor => on_runtime(doctor::doctor(context)),
-        Command::Schema(args) => Ok(reference::schema(context, &args)),
-        Command::Config(command) => Ok(reference::config(context, &command)),
-        Command::Completions { shell } => {
+        CliCommand::Run(args) => on_runtime(run::run(context, args)),
+        CliCommand::Plan(args) => on_runtime(run::plan(context, args)),
+        CliCommand::Execute(args) => on_runtime(run::execute(context, args)),
+        CliCommand::Retry(args) => on_runtime(run::retry(context, args)),
+        CliCommand::Validate(args) => plan_file::validate(context, &args),
+        CliCommand::Status(args) => on_runtime(inspect::status(context, args)),
+        CliCommand::Watch(args) => on_runtime(inspect::watch(context, args)),
+        CliCommand::Show(args) => on_runtime(inspect::show(context, args)),
+        CliCommand::Events(args) => on_runtime(inspect::events(context, args)),
+        CliCommand::History(args) => on_runtime(inspect::history(context, args)),
+        CliCommand::Cancel(args) => on_runtime(inspect::cancel(context, args)),
+        CliCommand::Approve(args) => on_runtime(approval::answer(context, args, true)),
+        CliCommand::Reject(args) => on_runtime(approval::answer(context, args, false)),
+        CliCommand::Worker(args) => on_runtime(worker::worker(context, args)),
+        CliCommand::Agents => on_runtime(worker::agents(context)),
+        CliCommand::Cost(args) => on_runtime(cost::cost(context, args)),
+        CliCommand::Explain(args) => on_runtime(cost::explain(context, args)),
+        CliCommand::Simulate(args) => on_runtime(simulate::simulate(context, args)),
+        CliCommand::Import(args) => import::import(context, &args),
+        CliCommand::Graph(args) => on_runtime(graph::graph(context, args)),
+        CliCommand::Templates(command) => on_runtime(templates::templates(context, &command)),
+        CliCommand::Tools(command) => reference::tools(context, &command),
+        CliCommand::Errors(args) => reference::errors(context, &args),
+        CliCommand::CheckGoal(args) => check_goal::check_goal(context, &args),
+        CliCommand::Cache(command) => on_runtime(cache::cache(context, command)),
+        CliCommand::Doctor => on_runtime(doctor::doctor(context)),
+        CliCommand::Schema(args) => Ok(reference::schema(context, &args)),
+        CliCommand::Config(command) => Ok(reference::config(context, &command)),
+        CliCommand::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "l05", &mut script);
+            clap_complete::generate(shell, &mut CommandLine::command(), "l05", &mut script);
             output::print(&String::from_utf8_lossy(&script));
-            Ok(Exit::Done)
+            Ok(ExitStatus::Done)
         }
     }
 }
 
-fn on_runtime(work: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+fn on_runtime(work: impl Future<Output = Result<ExitStatus, Error>>) -> Result<ExitStatus, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -280,6 +283,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 }

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use l05_connect::{BuiltinTools, Workspace, keyfile, templates};
-use l05_core::agent::{Agent, Capacity};
-use l05_core::catalog::{Catalog, read_catalog};
-use l05_core::document::{Format, TextLimits, parse};
-use l05_core::estimate::{Experience, Knowledge};
+use l05_core::agent::{Agent, AgentCapacity};
+use l05_core::catalog::{ToolCatalog, read_catalog};
+use l05_core::document::{DocumentFormat, TextLimits, parse};
+use l05_core::estimate::{EstimateBasis, RunExperience};
 use l05_core::finding::findings_error;
 use l05_core::template::Template;
-use l05_core::validate::{Agents, Limits, Surroundings};
+use l05_core::validate::{KnownAgents, PlanLimits, ValidationContext};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
 use l05_engine::port::{Clock as _, SystemClock};
-use l05_engine::service::{self, Builder};
+use l05_engine::service::{self, ServiceBuilder};
 use l05_store::{PostgresStore, RedisCache, SqliteStore};
 
 pub use model::{ModelChoice, choose as choose_model};
@@ -37,7 +37,7 @@ pub fn embedded() -> Result<PlanningService, Error> {
 }
 
 /// A service with what it told when it was made.
-pub struct Composed {
+pub struct ComposedService {
     /// The service.
     pub service: PlanningService,
     /// The data folder was new and got a key of its own.
@@ -45,7 +45,7 @@ pub struct Composed {
 }
 
 /// The service that a configuration describes, on the data folder's store.
-pub async fn service(config: &Config) -> Result<Composed, Error> {
+pub async fn service(config: &Config) -> Result<ComposedService, Error> {
     let folder = &config.data_dir;
     fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
     let loaded = keyfile::load_or_create(folder)?;
@@ -77,7 +77,7 @@ pub async fn service(config: &Config) -> Result<Composed, Error> {
         builder = builder.catalog(catalog_file(path, config.text_limits)?);
     }
     let builder = with_store(builder, config).await?;
-    Ok(Composed { service: builder.build()?, key_is_new: loaded.is_new })
+    Ok(ComposedService { service: builder.build()?, key_is_new: loaded.is_new })
 }
 
 /// How long a command waits for Redis at its start: what is there answers at once, and what is not
@@ -116,7 +116,7 @@ pub async fn redis_answers(config: &Config) -> Option<Result<(), String>> {
 }
 
 /// PostgreSQL where a URL is set, else SQLite in the data folder.
-async fn with_store(builder: Builder, config: &Config) -> Result<Builder, Error> {
+async fn with_store(builder: ServiceBuilder, config: &Config) -> Result<ServiceBuilder, Error> {
     let folder = &config.data_dir;
     match &config.store_url {
         Some(url) => {
@@ -148,37 +148,36 @@ pub async fn store_opens(config: &Config) -> Result<String, Error> {
 
 /// What a document is validated with where no service is needed: no store is opened, and no earlier
 /// run is looked at.
-pub struct Ground {
+pub struct ServiceGround {
     /// The tools.
-    pub catalog: Catalog,
-    knowledge: Knowledge,
+    pub catalog: ToolCatalog,
+    knowledge: EstimateBasis,
     /// None where a catalogue file stands for a place that is elsewhere.
     agent: Option<Agent>,
-    limits: Limits,
+    limits: PlanLimits,
 }
 
 /// The ground that a configuration describes.
-pub fn ground(config: &Config) -> Result<Ground, Error> {
+pub fn ground(config: &Config) -> Result<ServiceGround, Error> {
     let catalog = catalog(config)?;
     let here = || service::local_agent(&catalog, capacity(config), SystemClock.now());
     let agent = config.catalog.is_none().then(here);
-    Ok(Ground { knowledge: knowledge(config), agent, limits: config.limits, catalog })
+    Ok(ServiceGround { knowledge: knowledge(config), agent, limits: config.limits, catalog })
 }
 
-impl Ground {
+impl ServiceGround {
     /// What estimates are made from.
-    pub fn knowledge(&self) -> &Knowledge {
+    pub fn knowledge(&self) -> &EstimateBasis {
         &self.knowledge
     }
 
     /// For one validation.
-    pub fn surroundings(&self, strict: bool) -> Surroundings<'_> {
-        Surroundings {
+    pub fn surroundings(&self, strict: bool) -> ValidationContext<'_> {
+        ValidationContext {
             catalog: &self.catalog,
-            agents: self
-                .agent
-                .as_ref()
-                .map_or(Agents::Elsewhere, |agent| Agents::Registered(std::slice::from_ref(agent))),
+            agents: self.agent.as_ref().map_or(KnownAgents::Elsewhere, |agent| {
+                KnownAgents::Registered(std::slice::from_ref(agent))
+            }),
             knowledge: &self.knowledge,
             limits: self.limits,
             now: SystemClock.now(),
@@ -188,19 +187,19 @@ impl Ground {
 }
 
 /// The tools that plans are validated against: a catalogue file's, else the built-in ones.
-pub fn catalog(config: &Config) -> Result<Catalog, Error> {
+pub fn catalog(config: &Config) -> Result<ToolCatalog, Error> {
     match &config.catalog {
         Some(path) => catalog_file(path, config.text_limits),
-        None => Catalog::new(l05_connect::tools::specs(&config.programs))
+        None => ToolCatalog::new(l05_connect::tools::specs(&config.programs))
             .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, e.to_string())),
     }
 }
 
 /// What estimates are made from before any run is looked at.
-pub fn knowledge(config: &Config) -> Knowledge {
-    Knowledge {
+pub fn knowledge(config: &Config) -> EstimateBasis {
+    EstimateBasis {
         prices: config.prices.clone(),
-        experience: Experience::default(),
+        experience: RunExperience::default(),
         model: config.cost_model,
         observations_min: config.observations_min,
         tokens_per_task_max: config.limits.tokens_per_task,
@@ -210,14 +209,14 @@ pub fn knowledge(config: &Config) -> Knowledge {
 
 /// What this machine has: its cores, and its memory where the system tells (Linux), else what one
 /// task may have.
-fn capacity(config: &Config) -> Capacity {
+fn capacity(config: &Config) -> AgentCapacity {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let told = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
     });
     let memory_mb = told.unwrap_or(config.limits.memory_mb_per_task as u64);
-    Capacity { cpu_cores: cores as f64, memory_mb }
+    AgentCapacity { cpu_cores: cores as f64, memory_mb }
 }
 
 /// The built-in templates and those of the configured folder, which override them.
@@ -229,14 +228,15 @@ pub fn template_list(config: &Config) -> Result<Vec<Template>, Error> {
     Ok(list)
 }
 
-fn catalog_file(path: &Path, limits: TextLimits) -> Result<Catalog, Error> {
+fn catalog_file(path: &Path, limits: TextLimits) -> Result<ToolCatalog, Error> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|e| unusable(path, &e))?;
-    let value =
-        parse(&text, Format::detect(&name, &text), limits).map_err(|e| e.into_error(&name))?;
+    let value = parse(&text, DocumentFormat::detect(&name, &text), limits)
+        .map_err(|e| e.into_error(&name))?;
     let specs = read_catalog(&value)
         .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))?;
-    Catalog::new(specs).map_err(|e| Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {e}")))
+    ToolCatalog::new(specs)
+        .map_err(|e| Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {e}")))
 }
 
 fn workspace(path: &Path) -> Result<Workspace, Error> {

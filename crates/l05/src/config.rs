@@ -10,15 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use l05_core::document::TextLimits;
-use l05_core::estimate::{CostModel, Prices};
-use l05_core::goal::input::Policy;
-use l05_core::validate::Limits;
-use l05_engine::decomposer::Bulkheads;
+use l05_core::estimate::{CostModel, PriceTable};
+use l05_core::goal::input::InputPolicy;
+use l05_core::validate::PlanLimits;
+use l05_engine::decomposer::BulkheadSizes;
 
 pub use cache::CacheConfig;
-pub use key::{Key, Kind};
+pub use key::{ConfigKey, KeyKind};
 pub use keys::KEYS;
-pub use load::{Layers, Setting, Settings, load};
+pub use load::{ConfigLayers, ConfigSetting, Settings, load};
 pub use model::{GatewayKind, ModelConfig};
 
 /// A checked configuration.
@@ -37,7 +37,7 @@ pub struct Config {
     /// Validate against this catalogue instead of the built-in tools.
     pub catalog: Option<PathBuf>,
     /// What goals may contain.
-    pub policy: Policy,
+    pub policy: InputPolicy,
     /// The largest document read.
     pub text_limits: TextLimits,
     /// `hybrid`, `template` or `llm`.
@@ -51,9 +51,9 @@ pub struct Config {
     /// How plans are cached.
     pub cache: CacheConfig,
     /// How many of each kind of work may be under way.
-    pub bulkheads: Bulkheads,
+    pub bulkheads: BulkheadSizes,
     /// Limits on plans.
-    pub limits: Limits,
+    pub limits: PlanLimits,
     /// What estimates are made from.
     pub cost_model: CostModel,
     /// Earlier runs of a tool before its history counts.
@@ -61,7 +61,7 @@ pub struct Config {
     /// Days that earlier runs count.
     pub experience_days: u32,
     /// What models and tools cost.
-    pub prices: Prices,
+    pub prices: PriceTable,
     /// Attempts in flight over all plans.
     pub max_in_flight: u32,
     /// How long a person has to answer; none: for ever.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::amounts::Usage;
-use crate::event::Notice;
-use crate::event::{Event, Gate, Output, Scope, TaskError, Verdict};
+use crate::event::RunNotice;
+use crate::event::{CancelScope, ConditionVerdict, Gate, RunEvent, TaskError, TaskOutput};
 use crate::placement::Crew;
 use l05_core::error::{Error, ErrorCode};
 use l05_core::graph::EdgeIndex;
@@ -13,11 +13,11 @@ use l05_core::id::{Attempt, Epoch, TaskIndex};
 
 /// An input of the machine. Imperative: it may be refused.
 #[derive(Clone, Debug)]
-pub enum Command {
+pub enum RunCommand {
     /// Begin a run.
     Start {
         /// Which tasks run again.
-        from: Rerun,
+        from: RerunScope,
     },
     /// A new owner goes on with a run whose last owner is gone.
     Adopt {
@@ -34,17 +34,17 @@ pub enum Command {
         /// The task they lead to.
         task: TaskIndex,
         /// The verdicts; an error fails the task.
-        edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)>,
+        edges: Vec<(EdgeIndex, Result<ConditionVerdict, TaskError>)>,
     },
     /// A fan-out's list was evaluated.
     Expanded {
         /// The fan-out.
         task: TaskIndex,
         /// The list and its length; an error fails the task.
-        items: Result<(Output, u32), TaskError>,
+        items: Result<(TaskOutput, u32), TaskError>,
     },
     /// A person answers.
-    Decide {
+    AnswerGate {
         /// What about.
         gate: Gate,
         /// The answer.
@@ -61,21 +61,21 @@ pub enum Command {
         /// The attempt.
         attempt: Attempt,
         /// How it went.
-        outcome: Outcome,
+        outcome: AttemptOutcome,
         /// What it used; `None`: nobody knows, and all that was reserved for it counts.
         usage: Option<Usage>,
     },
     /// End the plan or a task.
     Cancel {
         /// What.
-        scope: Scope,
+        scope: CancelScope,
         /// Why, in words.
         reason: String,
     },
     /// Something was noticed about the run.
     Notice {
         /// What.
-        notices: Vec<Notice>,
+        notices: Vec<RunNotice>,
     },
     /// Time has passed, or room came free.
     Wake,
@@ -83,7 +83,7 @@ pub enum Command {
 
 /// What a run has to keep to beside its plan.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub struct RunLimits<'a> {
     /// How many attempts the process lets this run have in flight.
     pub running_max: u32,
     /// How long a person has to answer.
@@ -96,16 +96,21 @@ pub struct Terms<'a> {
 
 static NO_TOOLS: BTreeSet<String> = BTreeSet::new();
 
-impl Terms<'_> {
+impl RunLimits<'_> {
     /// Room for some attempts, no time limit on answers, nothing known of tools.
-    pub fn room(running_max: u32) -> Terms<'static> {
-        Terms { running_max, answer_within_millis: None, idempotent_tools: &NO_TOOLS, crew: None }
+    pub fn room(running_max: u32) -> RunLimits<'static> {
+        RunLimits {
+            running_max,
+            answer_within_millis: None,
+            idempotent_tools: &NO_TOOLS,
+            crew: None,
+        }
     }
 }
 
 /// Which tasks a run runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rerun {
+pub enum RerunScope {
     /// All; the plan has not run before.
     Fresh,
     /// All that did not complete.
@@ -116,9 +121,9 @@ pub enum Rerun {
 
 /// How an attempt went.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// It succeeded.
-    Completed(Output),
+    Completed(TaskOutput),
     /// It failed.
     Failed(TaskError),
     /// It stopped because it was told to.
@@ -127,16 +132,16 @@ pub enum Outcome {
 
 /// What the driver does once the events are durable.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
+pub enum RunEffect {
     /// Evaluate the conditions of these dependencies of `task`, answer with
-    /// [`Command::Resolved`].
+    /// [`RunCommand::Resolved`].
     Resolve {
         /// The task they lead to.
         task: TaskIndex,
         /// The dependencies.
         edges: Vec<EdgeIndex>,
     },
-    /// Evaluate a fan-out's list, answer with [`Command::Expanded`].
+    /// Evaluate a fan-out's list, answer with [`RunCommand::Expanded`].
     Expand {
         /// The fan-out.
         task: TaskIndex,
@@ -168,31 +173,31 @@ pub enum Effect {
 
 /// The machine's answer to a command. Empty when there is nothing to do.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
+pub struct RunDecision {
     /// To be journaled, in this order.
-    pub events: Vec<Event>,
+    pub events: Vec<RunEvent>,
     /// To be done once they are durable.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<RunEffect>,
 }
 
 /// A command that does not fit the state. Nothing changed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
-pub struct Rejected {
+pub struct CommandRejected {
     /// The stable code.
     pub code: ErrorCode,
     /// Names the state and what it allows.
     pub message: String,
 }
 
-impl Rejected {
-    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Rejected {
-        Rejected { code, message: message.into() }
+impl CommandRejected {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> CommandRejected {
+        CommandRejected { code, message: message.into() }
     }
 }
 
-impl From<Rejected> for Error {
-    fn from(rejected: Rejected) -> Error {
+impl From<CommandRejected> for Error {
+    fn from(rejected: CommandRejected) -> Error {
         Error::new(rejected.code, rejected.message)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! This is a persisted format: tasks are indices, times are numbers, and a variant or field keeps
 //! its meaning for ever. New fields have `#[serde(default)]`; recorded histories replay in tests.
-//! What the outside sees is a projection of these (see [`super::public`]).
+//! What the outside sees is a projection of these (see [`crate::public_event`]).
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use l05_core::time::{Timestamp, millis};
 /// A fact about a run. Past tense: it has been decided and, once journaled, cannot be undone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum RunEvent {
     /// A run of the plan began; the tasks in `keep` stay completed from an earlier run.
     RunStarted {
         /// From 1.
@@ -47,7 +47,7 @@ pub enum Event {
         /// The conditional dependency.
         edge: EdgeIndex,
         /// What came out.
-        verdict: Verdict,
+        verdict: ConditionVerdict,
     },
     /// A person was asked.
     GateOpened {
@@ -77,7 +77,7 @@ pub enum Event {
         /// How many items there are.
         count: u32,
         /// The list.
-        items: Output,
+        items: TaskOutput,
     },
     /// All items of a fan-out ended well; its output is the list of theirs.
     MapCompleted {
@@ -107,7 +107,7 @@ pub enum Event {
         reserved: Amounts,
         /// Who got it, where there was a choice; else this process.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        placed: Option<Box<Placement>>,
+        placed: Option<Box<AgentPlacement>>,
     },
     /// The agent of an attempt is gone: the same attempt waits for another.
     AttemptReturned {
@@ -140,7 +140,7 @@ pub enum Event {
         reserved: Amounts,
         /// Who got it, where there was a choice; else this process.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        placed: Option<Box<Placement>>,
+        placed: Option<Box<AgentPlacement>>,
     },
     /// An attempt succeeded, and with it the task.
     TaskCompleted {
@@ -149,7 +149,7 @@ pub enum Event {
         /// The attempt that did it.
         attempt: Attempt,
         /// What it gave.
-        output: Output,
+        output: TaskOutput,
         /// What it used.
         #[serde(default, skip_serializing_if = "Usage::is_none")]
         usage: Usage,
@@ -169,7 +169,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         lost: bool,
         /// What follows.
-        next: Next,
+        next: AfterFailure,
     },
     /// A task failed without an attempt of its own: its condition or list cannot be evaluated, or
     /// items of it failed.
@@ -196,7 +196,7 @@ pub enum Event {
     /// Somebody or a policy wants the rest, or one task, ended.
     CancelRequested {
         /// What.
-        scope: Scope,
+        scope: CancelScope,
         /// Why.
         cause: CancelCause,
         /// In words.
@@ -219,12 +219,12 @@ pub enum Event {
         /// The attempt it names.
         attempt: Attempt,
         /// Why it does not count.
-        why: Ignored,
+        why: IgnoredReport,
     },
     /// Somebody who looks after runs noticed something.
     Noticed {
         /// What.
-        notice: Notice,
+        notice: RunNotice,
     },
     /// The run ended.
     RunFinished {
@@ -237,7 +237,7 @@ pub enum Event {
 
 /// Which agent got an attempt, and who else could have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Placement {
+pub struct AgentPlacement {
     /// Who got it.
     pub agent: Arc<str>,
     /// 0 to 1, by the routing strategy.
@@ -250,7 +250,7 @@ pub struct Placement {
 /// What a condition said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum ConditionVerdict {
     /// True: the dependency is satisfied.
     Satisfied,
     /// False: the task is skipped, if it needs this dependency.
@@ -260,7 +260,7 @@ pub enum Verdict {
 /// A task's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Output {
+pub enum TaskOutput {
     /// Kept in the journal.
     Inline(Arc<Value>),
     /// Kept beside it, because it is large.
@@ -271,7 +271,7 @@ pub enum Output {
         bytes: u64,
     },
     /// The results of a fan-out's items, in order; none where an item was allowed to fail.
-    List(Arc<[Option<Output>]>),
+    List(Arc<[Option<TaskOutput>]>),
 }
 
 /// What a person is asked about.
@@ -313,7 +313,7 @@ pub struct TaskError {
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Next {
+pub enum AfterFailure {
     /// Another attempt, not before this time.
     Retry {
         /// When.
@@ -330,7 +330,7 @@ pub enum Next {
 /// What a cancellation covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum CancelScope {
     /// Everything that has not ended.
     Plan,
     /// One task; what needs it is blocked.
@@ -354,7 +354,7 @@ pub enum CancelCause {
 /// Why a report does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ignored {
+pub enum IgnoredReport {
     /// The attempt had ended.
     Late,
     /// The attempt was reported before, with another result.
@@ -364,7 +364,7 @@ pub enum Ignored {
 /// Something that was noticed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Notice {
+pub enum RunNotice {
     /// An attempt takes much longer than expected.
     Straggler {
         /// The task.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::public_event::PublicEvent;
 use l05_core::choices;
 use l05_core::plan::PlanDocument;
-use l05_core::plan::{Bound, Decision, LimitUse, PlanEstimate};
+use l05_core::plan::{LimitUse, PlanBound, PlanDecision, PlanEstimate};
 use l05_core::resource::EstimateMethod;
 
 choices! {
@@ -42,12 +42,12 @@ pub struct Explanation {
     pub confidence: &'static str,
     /// The records that it retells.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub records: Vec<Decision>,
+    pub records: Vec<PlanDecision>,
 }
 
 /// Retells one topic. `events` are the run's so far.
 pub fn explain(document: &PlanDocument, events: &[PublicEvent], topic: Topic) -> Explanation {
-    let mut told = Telling { steps: Vec::new(), records: Vec::new() };
+    let mut told = ExplanationWriter { steps: Vec::new(), records: Vec::new() };
     for decision in document.metadata.decisions.iter().filter(|d| topic_of(d) == topic) {
         told.decision(decision);
     }
@@ -85,35 +85,35 @@ pub fn explain(document: &PlanDocument, events: &[PublicEvent], topic: Topic) ->
     Explanation { decision: topic, explanation, reasoning_steps, confidence, records: told.records }
 }
 
-fn topic_of(decision: &Decision) -> Topic {
+fn topic_of(decision: &PlanDecision) -> Topic {
     match decision {
-        Decision::Strategy { .. } | Decision::Model { .. } | Decision::Fallback { .. } => {
-            Topic::Decomposition
-        }
-        Decision::Validation { .. } => Topic::Validation,
-        Decision::Assignment { .. } => Topic::Assignment,
-        Decision::CriticalPath { .. } | Decision::Schedule { .. } => Topic::Scheduling,
-        Decision::Constraints { .. } => Topic::Estimate,
+        PlanDecision::Strategy { .. }
+        | PlanDecision::Model { .. }
+        | PlanDecision::Fallback { .. } => Topic::Decomposition,
+        PlanDecision::Validation { .. } => Topic::Validation,
+        PlanDecision::Assignment { .. } => Topic::Assignment,
+        PlanDecision::CriticalPath { .. } | PlanDecision::Schedule { .. } => Topic::Scheduling,
+        PlanDecision::Constraints { .. } => Topic::Estimate,
     }
 }
 
 /// How many tasks a sentence names.
 const NAMED_MAX: usize = 10;
 
-struct Telling {
+struct ExplanationWriter {
     steps: Vec<String>,
-    records: Vec<Decision>,
+    records: Vec<PlanDecision>,
 }
 
-impl Telling {
+impl ExplanationWriter {
     fn say(&mut self, sentence: String) {
         self.steps.push(sentence);
     }
 
-    fn decision(&mut self, decision: &Decision) {
+    fn decision(&mut self, decision: &PlanDecision) {
         self.records.push(decision.clone());
         match decision {
-            Decision::Strategy { asked, template, why, considered } => {
+            PlanDecision::Strategy { asked, template, why, considered } => {
                 self.say(format!("The template `{template}` was taken (strategy {asked}): {why}."));
                 for other in considered.iter().filter(|other| other.template != *template) {
                     let missing = match other.missing.is_empty() {
@@ -126,7 +126,7 @@ impl Telling {
                     ));
                 }
             }
-            Decision::Model { asked, gateway, model, prompt_version, why, rounds } => {
+            PlanDecision::Model { asked, gateway, model, prompt_version, why, rounds } => {
                 let tokens: u64 = rounds.iter().map(|r| r.input_tokens + r.output_tokens).sum();
                 self.say(format!(
                     "The model `{model}` ({gateway}) made the plan (strategy {asked}): {why}. It took {} answers and {tokens} tokens with prompts of version {prompt_version}.",
@@ -138,10 +138,10 @@ impl Telling {
                     }
                 }
             }
-            Decision::Fallback { failed, taken } => {
+            PlanDecision::Fallback { failed, taken } => {
                 self.say(format!("{failed}; {taken}."));
             }
-            Decision::Validation { tasks, edges, implied, redundant, undecided, warnings } => {
+            PlanDecision::Validation { tasks, edges, implied, redundant, undecided, warnings } => {
                 self.say(format!(
                     "All four levels passed for {tasks} tasks and {edges} dependencies, with {warnings} warnings."
                 ));
@@ -163,7 +163,7 @@ impl Telling {
                     ));
                 }
             }
-            Decision::CriticalPath { tasks, seconds, next } => {
+            PlanDecision::CriticalPath { tasks, seconds, next } => {
                 self.say(format!(
                     "The plan takes at least {seconds} s, the length of its longest chain: {}.",
                     names(tasks)
@@ -175,7 +175,7 @@ impl Telling {
                     ));
                 }
             }
-            Decision::Assignment { agents, routing } => match agents.as_slice() {
+            PlanDecision::Assignment { agents, routing } => match agents.as_slice() {
                 [only] => self.say(format!(
                     "All tasks go to `{only}`: no other agent is registered, so there was nothing to choose. A second agent with the tools would make it a choice by {routing}."
                 )),
@@ -184,12 +184,12 @@ impl Telling {
                     names(several)
                 )),
             },
-            Decision::Schedule { parallelism, makespan_seconds, lower_bound_seconds } => {
+            PlanDecision::Schedule { parallelism, makespan_seconds, lower_bound_seconds } => {
                 self.say(format!(
                     "At most {parallelism} tasks run at once, those with the longest way to the end first: {makespan_seconds} s are expected, and no order is faster than {lower_bound_seconds} s."
                 ));
             }
-            Decision::Constraints { limits } => limits.iter().for_each(|limit| self.limit(limit)),
+            PlanDecision::Constraints { limits } => limits.iter().for_each(|limit| self.limit(limit)),
         }
     }
 
@@ -232,7 +232,7 @@ impl Telling {
         }
     }
 
-    fn bound(&mut self, bound: &Bound) {
+    fn bound(&mut self, bound: &PlanBound) {
         self.say(format!(
             "At worst it takes {} tokens, ${} and {} s: every attempt fails but the last, each takes its whole timeout.",
             bound.tokens, bound.cost_usd, bound.seconds

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::event::{Event, Next, Placement, TaskError};
-use crate::machine::Gap;
+use crate::event::{AfterFailure, AgentPlacement, RunEvent, TaskError};
+use crate::machine::JournalGap;
 use crate::machine::Run;
 use crate::record::Record;
 use l05_core::agent::LOCAL_AGENT;
@@ -64,7 +64,7 @@ pub enum AttemptResult {
 
 /// A plan's state with all attempts.
 #[derive(Debug)]
-pub struct History {
+pub struct RunHistory {
     run: Run,
     attempts: Vec<Vec<AttemptLog>>,
     /// When the first run began.
@@ -75,16 +75,16 @@ pub struct History {
     pub adoptions: u32,
 }
 
-impl History {
+impl RunHistory {
     /// The history of a plan that has not run.
-    pub fn new(plan: Arc<Plan>) -> History {
+    pub fn new(plan: Arc<Plan>) -> RunHistory {
         let attempts = vec![Vec::new(); plan.graph().len()];
         let run = Run::new(plan);
-        History { run, attempts, started_at: None, completed_at: None, adoptions: 0 }
+        RunHistory { run, attempts, started_at: None, completed_at: None, adoptions: 0 }
     }
 
     /// Adds the next record. Records that are known already change nothing.
-    pub fn add(&mut self, record: &Record) -> Result<(), Gap> {
+    pub fn add(&mut self, record: &Record) -> Result<(), JournalGap> {
         let known = self.run.sequence().0;
         self.run.replay(record)?;
         let tasks = self.run.task_count();
@@ -107,56 +107,57 @@ impl History {
         &self.attempts[task.at()]
     }
 
-    fn log(&mut self, event: &Event, at: Timestamp) {
+    fn log(&mut self, event: &RunEvent, at: Timestamp) {
         match event {
-            Event::RunStarted { .. } => {
+            RunEvent::RunStarted { .. } => {
                 self.started_at.get_or_insert(at);
                 self.completed_at = None;
             }
-            Event::RunAdopted { .. } => self.adoptions += 1,
-            Event::TaskDispatched { task, attempt, placed, .. } => {
+            RunEvent::RunAdopted { .. } => self.adoptions += 1,
+            RunEvent::TaskDispatched { task, attempt, placed, .. } => {
                 self.begin(*task, *attempt, agent_of(placed.as_deref()), at);
             }
-            Event::TaskRedispatched { task, placed, .. } => {
+            RunEvent::TaskRedispatched { task, placed, .. } => {
                 if let Some(attempt) = self.attempts[task.at()].last_mut() {
                     attempt.redispatched += 1;
                     attempt.started_at = at;
                     attempt.agent = agent_of(placed.as_deref());
                 }
             }
-            Event::TaskCompleted { task, .. } => {
+            RunEvent::TaskCompleted { task, .. } => {
                 self.end(*task, at, AttemptResult::Completed, None);
             }
-            Event::AttemptFailed { task, error, next, .. } => {
-                let timed_out = matches!(next, Next::Final { status: TaskStatus::TimedOut })
-                    || error.code == l05_core::ErrorCode::TASK_TIMEOUT;
+            RunEvent::AttemptFailed { task, error, next, .. } => {
+                let timed_out =
+                    matches!(next, AfterFailure::Final { status: TaskStatus::TimedOut })
+                        || error.code == l05_core::ErrorCode::TASK_TIMEOUT;
                 let result =
                     if timed_out { AttemptResult::TimedOut } else { AttemptResult::Failed };
                 self.end(*task, at, result, Some(error.clone()));
             }
-            Event::TasksCancelled { tasks, abandoned } => {
+            RunEvent::TasksCancelled { tasks, abandoned } => {
                 let result =
                     if *abandoned { AttemptResult::Abandoned } else { AttemptResult::Cancelled };
                 for task in tasks {
                     self.end(*task, at, result, None);
                 }
             }
-            Event::RunFinished { .. } => self.completed_at = Some(at),
+            RunEvent::RunFinished { .. } => self.completed_at = Some(at),
             // No attempt begins or ends with these.
-            Event::EdgeDecided { .. }
-            | Event::GateOpened { .. }
-            | Event::GateDecided { .. }
-            | Event::MapExpanded { .. }
-            | Event::MapCompleted { .. }
-            | Event::BudgetWarned { .. }
-            | Event::AttemptReturned { .. }
-            | Event::TaskDeferred { .. }
-            | Event::TaskFailed { .. }
-            | Event::TasksBlocked { .. }
-            | Event::TasksSkipped { .. }
-            | Event::CancelRequested { .. }
-            | Event::Noticed { .. }
-            | Event::ReportIgnored { .. } => {}
+            RunEvent::EdgeDecided { .. }
+            | RunEvent::GateOpened { .. }
+            | RunEvent::GateDecided { .. }
+            | RunEvent::MapExpanded { .. }
+            | RunEvent::MapCompleted { .. }
+            | RunEvent::BudgetWarned { .. }
+            | RunEvent::AttemptReturned { .. }
+            | RunEvent::TaskDeferred { .. }
+            | RunEvent::TaskFailed { .. }
+            | RunEvent::TasksBlocked { .. }
+            | RunEvent::TasksSkipped { .. }
+            | RunEvent::CancelRequested { .. }
+            | RunEvent::Noticed { .. }
+            | RunEvent::ReportIgnored { .. } => {}
         }
     }
 
@@ -195,6 +196,6 @@ impl History {
 }
 
 /// Who got an attempt.
-pub(super) fn agent_of(placed: Option<&Placement>) -> Arc<str> {
+pub(super) fn agent_of(placed: Option<&AgentPlacement>) -> Arc<str> {
     placed.map_or_else(|| LOCAL_AGENT.into(), |placed| placed.agent.clone())
 }

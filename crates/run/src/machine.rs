@@ -22,15 +22,15 @@ mod budget;
 mod cascade;
 mod decide;
 mod dispatch;
+mod fixpoint;
 mod gate;
 mod map;
 mod monitor;
 mod retry;
-mod settle;
 mod transition;
 
-pub use apply::Gap;
-pub use gate::{Answer, OpenGate};
+pub use apply::JournalGap;
+pub use gate::{GateApproval, OpenGate};
 pub use map::MapItem;
 
 use std::cmp::Reverse;
@@ -45,10 +45,10 @@ use l05_core::time::Timestamp;
 
 use crate::amounts::Amounts;
 use crate::amounts::Usage;
-use crate::event::{CancelCause, Gate, Output, TaskError};
-use budget::Account;
+use crate::event::{CancelCause, Gate, TaskError, TaskOutput};
+use budget::BudgetAccount;
 use l05_core::agent::LOCAL_AGENT;
-use map::{Item, MapSpan};
+use map::{MapMember, MapSpan};
 
 /// The state of one plan's run.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub struct Run {
     /// The plan's tasks, then items of fan-outs.
     tasks: Vec<TaskState>,
     /// What the tasks behind the plan's are items of.
-    item_origins: Vec<Item>,
+    item_origins: Vec<MapMember>,
     maps: BTreeMap<TaskIndex, MapSpan>,
     status: PlanStatus,
     partial: bool,
@@ -75,14 +75,14 @@ pub struct Run {
     /// Waits for a person, each with the time of its end.
     gates: BTreeMap<Gate, Option<Timestamp>>,
     /// Who agreed to which task's start, and why.
-    answers: BTreeMap<TaskIndex, Answer>,
+    answers: BTreeMap<TaskIndex, GateApproval>,
     /// Attempts that were noticed as stragglers, and what else was told once already.
     noticed: BTreeSet<(TaskIndex, Attempt)>,
     deadline_noticed: bool,
     stuck_noticed: bool,
     /// What executors reported.
     used: Usage,
-    account: Account,
+    account: BudgetAccount,
     /// What attempts in flight have reserved, where there is a budget.
     reservations: BTreeMap<TaskIndex, Amounts>,
     /// The size of all outputs kept, as JSON text, more or less.
@@ -108,7 +108,7 @@ pub struct Run {
     lacks_agents: bool,
     /// The next task waits until attempts in flight give back what they have reserved.
     lacks_budget: bool,
-    timers: BinaryHeap<Reverse<Timer>>,
+    timers: BinaryHeap<Reverse<RunTimer>>,
     /// Tasks whose dependencies say that they will never start, with what made it so.
     doomed: Vec<(TaskIndex, TaskIndex)>,
     /// Conditional dependencies whose producer has ended and that are not decided yet.
@@ -129,7 +129,7 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq)]
 struct TaskState {
     status: TaskStatus,
-    phase: Phase,
+    phase: TaskPhase,
     /// A person agreed to its start.
     cleared: bool,
     /// A person agreed to another try of its last attempt.
@@ -138,7 +138,7 @@ struct TaskState {
     attempt: Attempt,
     /// Failed attempts in this run.
     failures: u8,
-    needs: Needs,
+    needs: DependencyCounts,
     /// PENDING after a failed attempt: not to be dispatched earlier.
     not_before: Option<Timestamp>,
     /// In flight: when it times out.
@@ -147,13 +147,13 @@ struct TaskState {
     agent: u16,
     /// In flight and told to stop.
     cancelling: bool,
-    output: Option<Output>,
+    output: Option<TaskOutput>,
     error: Option<Box<TaskError>>,
 }
 
 /// What happens to a task that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum TaskPhase {
     /// Nothing: it waits for dependencies, a slot, or the time of its next attempt.
     Idle,
     /// An executor works on it.
@@ -166,7 +166,7 @@ enum Phase {
 
 /// How a task's dependencies stand. Each is counted once, under what became of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Needs {
+struct DependencyCounts {
     waiting: u32,
     satisfied: u32,
     skipped: u32,
@@ -175,27 +175,27 @@ struct Needs {
 
 /// What its dependencies mean for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum DependencyFate {
     Wait,
     Run,
     Skip,
     Block,
 }
 
-impl Needs {
+impl DependencyCounts {
     /// The table of spec 03, 3.5.
-    fn fate(self, join: Join) -> Fate {
+    fn fate(self, join: Join) -> DependencyFate {
         match join {
-            Join::All if self.failed > 0 => Fate::Block,
-            Join::All if self.skipped > 0 => Fate::Skip,
-            Join::All if self.waiting == 0 => Fate::Run,
-            Join::All => Fate::Wait,
-            Join::Any if self.satisfied > 0 => Fate::Run,
-            Join::Any if self.waiting > 0 => Fate::Wait,
-            Join::Any if self.failed > 0 => Fate::Block,
-            Join::Any if self.skipped > 0 => Fate::Skip,
+            Join::All if self.failed > 0 => DependencyFate::Block,
+            Join::All if self.skipped > 0 => DependencyFate::Skip,
+            Join::All if self.waiting == 0 => DependencyFate::Run,
+            Join::All => DependencyFate::Wait,
+            Join::Any if self.satisfied > 0 => DependencyFate::Run,
+            Join::Any if self.waiting > 0 => DependencyFate::Wait,
+            Join::Any if self.failed > 0 => DependencyFate::Block,
+            Join::Any if self.skipped > 0 => DependencyFate::Skip,
             // A root: nothing to wait for.
-            Join::Any => Fate::Run,
+            Join::Any => DependencyFate::Run,
         }
     }
 }
@@ -209,7 +209,7 @@ struct ReadyTask {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Timer {
+struct RunTimer {
     at: Timestamp,
     kind: TimerKind,
     task: TaskIndex,
@@ -261,7 +261,7 @@ impl Run {
             deadline_noticed: false,
             stuck_noticed: false,
             used: Usage::default(),
-            account: Account::of(plan.document()),
+            account: BudgetAccount::of(plan.document()),
             reservations: BTreeMap::new(),
             output_bytes: 0,
             running: 0,
@@ -327,7 +327,7 @@ impl Run {
     }
 
     /// A completed task's result.
-    pub fn output(&self, task: TaskIndex) -> Option<&Output> {
+    pub fn output(&self, task: TaskIndex) -> Option<&TaskOutput> {
         self.tasks[task.at()].output.as_ref()
     }
 
@@ -389,7 +389,7 @@ impl Run {
 
     /// Whether an executor works on a task.
     pub fn is_in_flight(&self, task: TaskIndex) -> bool {
-        self.tasks[task.at()].phase == Phase::InFlight
+        self.tasks[task.at()].phase == TaskPhase::InFlight
     }
 
     /// Whether the last attempt of a task may be made again under the same number.
@@ -399,7 +399,7 @@ impl Run {
 
     /// Whether a task waits for a person.
     pub fn is_at_gate(&self, task: TaskIndex) -> bool {
-        self.tasks[task.at()].phase == Phase::Gate
+        self.tasks[task.at()].phase == TaskPhase::Gate
     }
 
     /// The deadline of the present run.
@@ -430,7 +430,7 @@ impl Run {
         &self.agents[usize::from(self.tasks[task.at()].agent)]
     }
 
-    /// The next time that [`command::Command::Wake`] has something to do.
+    /// The next time that [`RunCommand::Wake`](crate::command::RunCommand::Wake) has something to do.
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.timers.peek().map(|Reverse(timer)| timer.at)
     }
@@ -482,12 +482,12 @@ impl TaskState {
     fn fresh(waiting: u32, attempt: Attempt) -> TaskState {
         TaskState {
             status: TaskStatus::Pending,
-            phase: Phase::Idle,
+            phase: TaskPhase::Idle,
             cleared: false,
             again: false,
             attempt,
             failures: 0,
-            needs: Needs { waiting, ..Needs::default() },
+            needs: DependencyCounts { waiting, ..DependencyCounts::default() },
             not_before: None,
             not_after: Timestamp(0),
             agent: 0,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Placement, TaskError};
+use crate::event::{AgentPlacement, TaskError};
 use l05_core::agent::{Agent, AgentStatus};
 use l05_core::error::ErrorCode;
 use l05_core::id::TaskIndex;
@@ -23,13 +23,13 @@ const AFFINITY_WEIGHT: f64 = 0.25;
 /// The agents that a process can give work to.
 #[derive(Clone, Debug, Default)]
 pub struct Crew {
-    members: Vec<Member>,
+    members: Vec<CrewMember>,
     routing: RoutingStrategy,
 }
 
 /// An agent with what it has to do.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct CrewMember {
     /// What it says of itself; its status is what the registry knows.
     pub agent: Agent,
     id: Arc<str>,
@@ -38,7 +38,7 @@ pub struct Member {
 }
 
 /// A task that looks for an agent, and what its run knows.
-pub struct Wish<'a> {
+pub struct PlacementRequest<'a> {
     /// The task.
     pub task: &'a Task,
     /// Its place in the run.
@@ -55,9 +55,9 @@ pub struct Wish<'a> {
 
 /// The answer to a wish.
 #[derive(Debug, PartialEq)]
-pub enum Placed {
+pub enum Placement {
     /// This one, and why.
-    On(Box<Placement>),
+    On(Box<AgentPlacement>),
     /// All who could are full: somebody will be free.
     Busy,
     /// Nobody can.
@@ -71,7 +71,7 @@ impl Crew {
     }
 
     /// Its members, in the order of their ids.
-    pub fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[CrewMember] {
         &self.members
     }
 
@@ -81,7 +81,7 @@ impl Crew {
             Ok(at) => self.members[at].agent = agent,
             Err(at) => {
                 let id = agent.agent_id.as_str().into();
-                self.members.insert(at, Member { agent, id, running: 0 });
+                self.members.insert(at, CrewMember { agent, id, running: 0 });
             }
         }
     }
@@ -94,7 +94,7 @@ impl Crew {
     }
 
     /// An agent.
-    pub fn get(&self, id: &str) -> Option<&Member> {
+    pub fn get(&self, id: &str) -> Option<&CrewMember> {
         self.place_of(id).ok().map(|at| &self.members[at])
     }
 
@@ -125,19 +125,19 @@ impl Crew {
     }
 
     /// Chooses an agent for a task.
-    pub fn place(&self, wish: &Wish<'_>) -> Placed {
+    pub fn place(&self, wish: &PlacementRequest<'_>) -> Placement {
         let able = match self.able(wish) {
             Ok(able) => able,
-            Err(error) => return Placed::Nobody(error),
+            Err(error) => return Placement::Nobody(error),
         };
-        let free: Vec<&Member> = able.iter().copied().filter(|m| m.is_free(wish)).collect();
-        let mut left: Vec<&Member> =
+        let free: Vec<&CrewMember> = able.iter().copied().filter(|m| m.is_free(wish)).collect();
+        let mut left: Vec<&CrewMember> =
             free.iter().copied().filter(|m| wish.avoid != Some(&*m.id)).collect();
         if left.is_empty() {
             // Others could, once they are free: better than the one that just lost it.
             let others = able.iter().any(|m| wish.avoid != Some(&*m.id));
             if others || free.is_empty() {
-                return Placed::Busy;
+                return Placement::Busy;
             }
             left = free;
         }
@@ -145,13 +145,13 @@ impl Crew {
             let turn = wish.index.at() % left.len();
             left.rotate_left(turn);
         }
-        let mut scored: Vec<(f64, &Member)> =
+        let mut scored: Vec<(f64, &CrewMember)> =
             left.into_iter().map(|member| (self.score(member, wish), member)).collect();
         // Stable: among equals the first in turn, or by id.
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         let (score, chosen) = scored[0];
         let others = scored[1..].iter().take(OTHERS_MAX);
-        Placed::On(Box::new(Placement {
+        Placement::On(Box::new(AgentPlacement {
             agent: chosen.id.clone(),
             score,
             others: others.map(|(score, member)| (member.id.clone(), *score)).collect(),
@@ -159,30 +159,32 @@ impl Crew {
     }
 
     /// Those who can do it and are there; sieve by sieve, so that the error names the last one.
-    fn able<'a>(&'a self, wish: &Wish<'_>) -> Result<Vec<&'a Member>, TaskError> {
+    fn able<'a>(&'a self, wish: &PlacementRequest<'_>) -> Result<Vec<&'a CrewMember>, TaskError> {
         let task = wish.task;
         let error = |code, message: String, is_final| Err(TaskError { code, message, is_final });
-        let allowed = |m: &&Member| {
+        let allowed = |m: &&CrewMember| {
             wish.allowed_types.is_empty() || wish.allowed_types.contains(&m.agent.agent_type)
         };
-        let can: Vec<&Member> =
+        let can: Vec<&CrewMember> =
             self.members.iter().filter(|m| m.agent.can_do(task)).filter(allowed).collect();
         if can.is_empty() {
             let message = format!("no agent is registered that can do `{}`", task.task_id);
             return error(ErrorCode::CAPABILITY_MISMATCH, message, true);
         }
-        let fits: Vec<&Member> = can.into_iter().filter(|m| m.agent.is_of_version(task)).collect();
+        let fits: Vec<&CrewMember> =
+            can.into_iter().filter(|m| m.agent.is_of_version(task)).collect();
         if fits.is_empty() {
             let range = task.agent_version_constraint.as_deref().unwrap_or_default();
             let message = format!("`{}` wants an agent of version {range}", task.task_id);
             return error(ErrorCode::AGENT_VERSION_MISMATCH, message, true);
         }
-        let fits: Vec<&Member> = fits.into_iter().filter(|m| m.agent.has_room_for(task)).collect();
+        let fits: Vec<&CrewMember> =
+            fits.into_iter().filter(|m| m.agent.has_room_for(task)).collect();
         if fits.is_empty() {
             let message = format!("every agent is too small for `{}`", task.task_id);
             return error(ErrorCode::RESOURCES_INSUFFICIENT, message, true);
         }
-        let there: Vec<&Member> = fits.into_iter().filter(|m| m.is_there()).collect();
+        let there: Vec<&CrewMember> = fits.into_iter().filter(|m| m.is_there()).collect();
         if there.is_empty() {
             let message = format!("every agent that can do `{}` is away", task.task_id);
             return error(ErrorCode::AGENT_UNAVAILABLE, message, false);
@@ -190,7 +192,7 @@ impl Crew {
         Ok(there)
     }
 
-    fn score(&self, member: &Member, wish: &Wish<'_>) -> f64 {
+    fn score(&self, member: &CrewMember, wish: &PlacementRequest<'_>) -> f64 {
         let capability = || member.agent.fit(wish.task);
         let load = || 1.0 - member.load(wish);
         let related = || (wish.related)(&member.id);
@@ -208,7 +210,7 @@ impl Crew {
     }
 }
 
-impl Member {
+impl CrewMember {
     /// Attempts that it works on.
     pub fn running(&self) -> u32 {
         self.running
@@ -221,12 +223,12 @@ impl Member {
         }
     }
 
-    fn is_free(&self, wish: &Wish<'_>) -> bool {
+    fn is_free(&self, wish: &PlacementRequest<'_>) -> bool {
         self.running + (wish.own)(&self.id) < self.agent.max_concurrent_tasks
     }
 
     /// How busy it is, 0 to 1: by the attempts that it has here, or by what it says of itself.
-    fn load(&self, wish: &Wish<'_>) -> f64 {
+    fn load(&self, wish: &PlacementRequest<'_>) -> f64 {
         let running = f64::from(self.running + (wish.own)(&self.id));
         let here = running / f64::from(self.agent.max_concurrent_tasks.max(1));
         here.max(f64::from(self.agent.current_load) / 100.0)

@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::amounts::BudgetKind;
-use crate::event::Notice;
-use crate::event::{CancelCause, Event, Gate, Next, Output, Placement, Scope, TaskError};
+use crate::event::RunNotice;
+use crate::event::{
+    AfterFailure, AgentPlacement, CancelCause, CancelScope, Gate, RunEvent, TaskError, TaskOutput,
+};
 use crate::history::agent_of;
 use crate::machine::Run;
 use crate::record::Record;
@@ -61,12 +63,12 @@ pub fn planned(plan: &Plan) -> Vec<PublicEvent> {
 pub fn project(run: &Run, record: &Record) -> Vec<PublicEvent> {
     let (plan, mut out) = (&**run.plan(), Vec::new());
     for (seq, event) in (record.first.0..).zip(&record.events) {
-        Projection { plan, run, seq, time: record.at, out: &mut out }.event(event);
+        EventProjection { plan, run, seq, time: record.at, out: &mut out }.event(event);
     }
     out
 }
 
-struct Projection<'a> {
+struct EventProjection<'a> {
     plan: &'a Plan,
     run: &'a Run,
     seq: u64,
@@ -74,7 +76,7 @@ struct Projection<'a> {
     out: &'a mut Vec<PublicEvent>,
 }
 
-impl Projection<'_> {
+impl EventProjection<'_> {
     fn push(&mut self, kind: &'static str, task: Option<TaskIndex>, data: Value) {
         let task_id = task.map(|t| self.name(t));
         self.out.push(PublicEvent { seq: self.seq, time: self.time, kind, task_id, data });
@@ -88,38 +90,38 @@ impl Projection<'_> {
         tasks.iter().map(|task| self.name(*task)).collect()
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &RunEvent) {
         match event {
-            Event::RunStarted { run, keep, .. } => {
+            RunEvent::RunStarted { run, keep, .. } => {
                 let kept = self.names(keep);
                 self.push("plan.dispatched", None, json!({ "run": run, "kept": kept }));
             }
-            Event::RunAdopted { epoch } => {
+            RunEvent::RunAdopted { epoch } => {
                 self.push("plan.adopted", None, json!({ "epoch": epoch.0 }));
             }
-            Event::EdgeDecided { edge, verdict } => {
+            RunEvent::EdgeDecided { edge, verdict } => {
                 let edge = self.plan.graph().edge(*edge);
                 let from = self.name(edge.from);
                 let data = json!({ "depends_on": from, "verdict": verdict });
                 self.push("task.condition_decided", Some(edge.to), data);
             }
-            Event::GateOpened { gate, expires_at } => {
+            RunEvent::GateOpened { gate, expires_at } => {
                 let data = json!({ "asked_about": asked_about(*gate), "expires_at": expires_at });
                 self.push(gate_kind(*gate, "approval_requested"), gate.task(), data);
             }
-            Event::GateDecided { gate, approved, by, reason } => {
+            RunEvent::GateDecided { gate, approved, by, reason } => {
                 let data = json!({ "asked_about": asked_about(*gate), "by": by, "reason": reason });
                 let answer = if *approved { "approved" } else { "rejected" };
                 self.push(gate_kind(*gate, answer), gate.task(), data);
             }
-            Event::MapExpanded { task, count, .. } => {
+            RunEvent::MapExpanded { task, count, .. } => {
                 self.push("task.expanded", Some(*task), json!({ "items": count }));
             }
-            Event::MapCompleted { task } => {
+            RunEvent::MapCompleted { task } => {
                 let data = json!({ "agent_id": LOCAL_AGENT, "status": "COMPLETED" });
                 self.push("task.completed", Some(*task), data);
             }
-            Event::BudgetWarned { kind, used, limit } => {
+            RunEvent::BudgetWarned { kind, used, limit } => {
                 let unit = match kind {
                     BudgetKind::Tokens => 1.0,
                     BudgetKind::Cost => 1e9,
@@ -129,7 +131,7 @@ impl Projection<'_> {
                 let data = json!({ "kind": kind, "used": used, "limit": limit });
                 self.push("budget.warning", None, data);
             }
-            Event::TaskDispatched { task, attempt, not_after, placed, .. } => {
+            RunEvent::TaskDispatched { task, attempt, not_after, placed, .. } => {
                 let spec = self.run.spec(*task);
                 let mut data = json!({
                     "agent_id": agent_of(placed.as_deref()), "attempt": attempt, "action": spec.action,
@@ -144,43 +146,43 @@ impl Projection<'_> {
                 // Executors in this process begin at once.
                 self.push("task.started", Some(*task), json!({ "attempt": attempt }));
             }
-            Event::AttemptReturned { task, attempt } => {
+            RunEvent::AttemptReturned { task, attempt } => {
                 self.push("task.returned", Some(*task), json!({ "attempt": attempt }));
             }
-            Event::TaskDeferred { task, error, at } => {
+            RunEvent::TaskDeferred { task, error, at } => {
                 let mut data = failure(error);
                 data["next_attempt_at"] = json!(at);
                 self.push("task.deferred", Some(*task), data);
             }
-            Event::TaskRedispatched { task, attempt, placed, .. } => {
+            RunEvent::TaskRedispatched { task, attempt, placed, .. } => {
                 let agent = agent_of(placed.as_deref());
                 let data = json!({ "attempt": attempt, "resumed": true, "agent_id": agent });
                 self.push("task.started", Some(*task), data);
             }
-            Event::TaskCompleted { task, attempt, output, usage } => {
+            RunEvent::TaskCompleted { task, attempt, output, usage } => {
                 let data = json!({
                     "agent_id": self.run.agent(*task), "attempt": attempt, "status": "COMPLETED",
                     "outputs": shown(output), "actual_tokens_used": usage.tokens,
                 });
                 self.push("task.completed", Some(*task), data);
             }
-            Event::AttemptFailed { task, attempt, error, next, .. } => {
+            RunEvent::AttemptFailed { task, attempt, error, next, .. } => {
                 let mut data = failure(error);
                 data["attempt"] = json!(attempt);
                 let kind = match next {
-                    Next::Retry { at } => {
+                    AfterFailure::Retry { at } => {
                         data["next_attempt_at"] = json!(at);
                         "task.retried"
                     }
-                    Next::Final { status: TaskStatus::TimedOut } => "task.timed_out",
-                    Next::Final { .. } => "task.failed",
+                    AfterFailure::Final { status: TaskStatus::TimedOut } => "task.timed_out",
+                    AfterFailure::Final { .. } => "task.failed",
                 };
                 self.push(kind, Some(*task), data);
             }
-            Event::TaskFailed { task, error } => {
+            RunEvent::TaskFailed { task, error } => {
                 self.push("task.failed", Some(*task), failure(error));
             }
-            Event::TasksBlocked { cause, tasks } => {
+            RunEvent::TasksBlocked { cause, tasks } => {
                 let (cause_name, blocked) = (self.name(*cause), self.names(tasks));
                 let data = json!({ "cause": cause_name, "blocked_task_ids": blocked });
                 self.push("cascade.failed", Some(*cause), data);
@@ -188,31 +190,31 @@ impl Projection<'_> {
                     self.push("task.blocked", Some(*task), json!({ "cause": cause_name }));
                 }
             }
-            Event::TasksSkipped { cause, tasks } => {
+            RunEvent::TasksSkipped { cause, tasks } => {
                 let cause = self.name(*cause);
                 for task in tasks {
                     self.push("task.skipped", Some(*task), json!({ "cause": cause }));
                 }
             }
-            Event::CancelRequested { scope, cause, reason, .. } => {
+            RunEvent::CancelRequested { scope, cause, reason, .. } => {
                 let task = match scope {
-                    Scope::Plan => None,
-                    Scope::Task(task) => Some(*task),
+                    CancelScope::Plan => None,
+                    CancelScope::Task(task) => Some(*task),
                 };
                 let data = json!({ "cause": cancel_cause(*cause), "reason": reason });
                 self.push("plan.cancel_requested", task, data);
             }
-            Event::TasksCancelled { tasks, abandoned } => {
+            RunEvent::TasksCancelled { tasks, abandoned } => {
                 for task in tasks {
                     self.push("task.cancelled", Some(*task), json!({ "abandoned": abandoned }));
                 }
             }
-            Event::ReportIgnored { task, attempt, why } => {
+            RunEvent::ReportIgnored { task, attempt, why } => {
                 let data = json!({ "attempt": attempt, "why": why });
                 self.push("task.report_ignored", Some(*task), data);
             }
-            Event::Noticed { notice } => self.notice(notice),
-            Event::RunFinished { status, partial } => {
+            RunEvent::Noticed { notice } => self.notice(notice),
+            RunEvent::RunFinished { status, partial } => {
                 let kind = match status {
                     PlanStatus::Completed => "plan.completed",
                     PlanStatus::Cancelled => "plan.cancelled",
@@ -230,22 +232,22 @@ impl Projection<'_> {
     }
 }
 
-impl Projection<'_> {
-    fn notice(&mut self, notice: &Notice) {
+impl EventProjection<'_> {
+    fn notice(&mut self, notice: &RunNotice) {
         let seconds = |millis: &u64| *millis as f64 / 1e3;
         match notice {
-            Notice::Straggler { task, attempt, elapsed_millis, expected_millis } => {
+            RunNotice::Straggler { task, attempt, elapsed_millis, expected_millis } => {
                 let data = json!({
                     "attempt": attempt, "elapsed_seconds": seconds(elapsed_millis),
                     "expected_seconds": seconds(expected_millis),
                 });
                 self.push("task.straggling", Some(*task), data);
             }
-            Notice::DeadlineAtRisk { forecast, deadline } => {
+            RunNotice::DeadlineAtRisk { forecast, deadline } => {
                 let data = json!({ "forecast_finish_at": forecast, "deadline": deadline });
                 self.push("plan.deadline_at_risk", None, data);
             }
-            Notice::Stuck { idle_millis, waiting, lacks_agents } => {
+            RunNotice::Stuck { idle_millis, waiting, lacks_agents } => {
                 let waits_for = if *lacks_agents { "an agent" } else { "room in its process" };
                 let data = json!({
                     "idle_seconds": seconds(idle_millis), "waiting_task_ids": self.names(waiting),
@@ -258,7 +260,7 @@ impl Projection<'_> {
 }
 
 /// Who else could have done it.
-fn considered(placed: &Placement) -> Value {
+fn considered(placed: &AgentPlacement) -> Value {
     let other =
         |(agent, score): &(std::sync::Arc<str>, f64)| json!({ "agent_id": agent, "score": score });
     placed.others.iter().map(other).collect()
@@ -302,11 +304,11 @@ fn cancel_cause(cause: CancelCause) -> &'static str {
 }
 
 /// Outputs in an event: small ones whole, large ones by reference.
-pub fn shown(output: &Output) -> Value {
+pub fn shown(output: &TaskOutput) -> Value {
     match output {
-        Output::Inline(value) => (**value).clone(),
-        Output::Blob { sha256, bytes } => json!({ "ref": sha256, "bytes": bytes }),
-        Output::List(parts) => {
+        TaskOutput::Inline(value) => (**value).clone(),
+        TaskOutput::Blob { sha256, bytes } => json!({ "ref": sha256, "bytes": bytes }),
+        TaskOutput::List(parts) => {
             parts.iter().map(|part| part.as_ref().map_or(Value::Null, shown)).collect()
         }
     }

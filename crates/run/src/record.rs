@@ -1,6 +1,6 @@
 //! The journal's unit: all events that one commit adds to one plan.
 
-use crate::event::Event;
+use crate::event::RunEvent;
 use l05_core::id::{Epoch, PlanId, Sequence};
 use l05_core::time::Timestamp;
 
@@ -21,9 +21,9 @@ pub struct Record {
     /// Who caused it.
     pub actor: Actor,
     /// What happened.
-    pub events: Vec<Event>,
+    pub events: Vec<RunEvent>,
     /// Large outputs, written in the same transaction.
-    pub blobs: Vec<Blob>,
+    pub blobs: Vec<OutputBlob>,
 }
 
 impl Record {
@@ -35,7 +35,7 @@ impl Record {
 
 /// A large output's JSON text, named by its hash.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Blob {
+pub struct OutputBlob {
     /// SHA-256 in hexadecimal.
     pub sha256: String,
     /// The text.

@@ -6,17 +6,17 @@
 
 use l05_core::id::{Epoch, PlanId, Sequence};
 use l05_core::time::Timestamp;
-use l05_run::event::Event;
+use l05_run::event::RunEvent;
 use l05_run::record::Record;
 
 /// The format of a record's body. Raised when readers must tell old and new apart.
 ///
-/// 1: JSON list of `l05_run::event::Event`.
+/// 1: JSON list of `l05_run::event::RunEvent`.
 pub(crate) const FORMAT: u32 = 1;
 
 /// A record as a row holds it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct JournalRow {
     pub(crate) first: u64,
     pub(crate) count: u64,
     pub(crate) epoch: u64,
@@ -38,9 +38,9 @@ pub(crate) enum DecodeError {
     Events(String),
 }
 
-pub(crate) fn encode(record: &Record) -> Row {
+pub(crate) fn encode(record: &Record) -> JournalRow {
     let body = serde_json::to_vec(&record.events).expect("events are plain data");
-    let mut row = Row {
+    let mut row = JournalRow {
         first: record.first.0,
         count: record.events.len() as u64,
         epoch: record.epoch.0,
@@ -54,14 +54,14 @@ pub(crate) fn encode(record: &Record) -> Row {
     row
 }
 
-pub(crate) fn decode(plan: PlanId, row: &Row) -> Result<Record, DecodeError> {
+pub(crate) fn decode(plan: PlanId, row: &JournalRow) -> Result<Record, DecodeError> {
     if row.format > FORMAT {
         return Err(DecodeError::NewerFormat(row.format));
     }
     if row.crc != checksum(plan, row) {
         return Err(DecodeError::Checksum);
     }
-    let events: Vec<Event> =
+    let events: Vec<RunEvent> =
         serde_json::from_slice(&row.body).map_err(|e| DecodeError::Events(e.to_string()))?;
     if events.len() as u64 != row.count {
         return Err(DecodeError::Events(format!("{} of {} events", events.len(), row.count)));
@@ -77,7 +77,7 @@ pub(crate) fn decode(plan: PlanId, row: &Row) -> Result<Record, DecodeError> {
     })
 }
 
-fn checksum(plan: PlanId, row: &Row) -> u32 {
+fn checksum(plan: PlanId, row: &JournalRow) -> u32 {
     let mut crc = crc32c::crc32c(plan.0.as_bytes());
     for number in [row.first, row.count, row.epoch, row.at.cast_unsigned()] {
         crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
@@ -102,7 +102,7 @@ mod tests {
             epoch: Epoch(2),
             at: Timestamp(1_700_000_000_000),
             actor: "local".into(),
-            events: vec![Event::TaskDispatched {
+            events: vec![RunEvent::TaskDispatched {
                 task: TaskIndex(4),
                 attempt: Attempt(1),
                 not_after: Timestamp(5),
@@ -119,8 +119,11 @@ mod tests {
             assert_eq!(decode(plan, &flipped), Err(DecodeError::Checksum), "byte {at}");
         }
         assert!(decode(PlanId(Uuid::from_u128(8)), &row).is_err(), "another plan's row");
-        assert!(decode(plan, &Row { first: 4, ..row.clone() }).is_err(), "a row in another place");
-        let newer = Row { format: FORMAT + 1, ..row };
+        assert!(
+            decode(plan, &JournalRow { first: 4, ..row.clone() }).is_err(),
+            "a row in another place"
+        );
+        let newer = JournalRow { format: FORMAT + 1, ..row };
         assert_eq!(decode(plan, &newer), Err(DecodeError::NewerFormat(FORMAT + 1)));
     }
 }

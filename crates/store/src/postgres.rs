@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_engine::port::{
-    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
-    RemoteCommand, Renewal, StoreError, StoredPlan,
+    AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal, LeaseRenewal,
+    PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredPlan,
 };
 use l05_run::record::Record;
 use sqlx::PgPool;
@@ -151,7 +151,11 @@ impl Journal for PostgresStore {
         Box::pin(async move { read::blob(&self.pool, plan, &sha256).await })
     }
 
-    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
+    fn claim(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<ClaimResult, StoreError>> {
         Box::pin(async move {
             let answer = within(write::claim(&self.pool, plan, worker)).await?;
             answer.ok_or_else(|| {
@@ -170,10 +174,10 @@ impl Journal for PostgresStore {
         Box::pin(within(write::release(&self.pool, plan, worker, epoch)))
     }
 
-    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<LeaseRenewal, StoreError>> {
         Box::pin(async move {
             let renewed = within(write::renew(&self.pool, worker, LEASE.as_secs_f64())).await?;
-            Ok(if renewed { Renewal::Renewed } else { Renewal::Lapsed })
+            Ok(if renewed { LeaseRenewal::Renewed } else { LeaseRenewal::Lapsed })
         })
     }
 
@@ -196,7 +200,7 @@ impl Journal for PostgresStore {
         Box::pin(async move { within(write::post(&self.pool, plan, &command)).await })
     }
 
-    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<PostedCommand>, StoreError>> {
         Box::pin(within(read::posted(&self.pool, worker)))
     }
 

@@ -19,8 +19,8 @@ use std::sync::mpsc;
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_engine::port::{
-    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
-    RemoteCommand, Renewal, StoreError, StoredPlan,
+    AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal, LeaseRenewal,
+    PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredPlan,
 };
 use l05_run::record::Record;
 use rusqlite::Connection;
@@ -34,7 +34,7 @@ pub const DATABASE_FILE: &str = "l05.db";
 
 /// Settings that tests move.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub struct SqliteOptions {
     /// The most pages the file may have: a full disk without filling one.
     pub page_count_max: Option<u32>,
 }
@@ -53,11 +53,11 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens or makes the store in `folder`, which must exist.
     pub fn open(folder: &Path) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open_with(folder, Options::default())
+        SqliteStore::open_with(folder, SqliteOptions::default())
     }
 
     /// Opens with settings.
-    pub fn open_with(folder: &Path, options: Options) -> Result<SqliteStore, StoreError> {
+    pub fn open_with(folder: &Path, options: SqliteOptions) -> Result<SqliteStore, StoreError> {
         let path = folder.join(DATABASE_FILE);
         let at = |e: rusqlite::Error| open_error(&path, &e);
         let mut writer = Connection::open(&path).map_err(at)?;
@@ -173,7 +173,11 @@ impl Journal for SqliteStore {
         self.on(&self.reader, move |c| read::blob(c, plan, &sha256))
     }
 
-    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
+    fn claim(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<ClaimResult, StoreError>> {
         let locks = self.lock.folder().to_owned();
         self.on(&self.writer, move |c| {
             write::unsynced(c, |c| write::claim(c, plan, worker, &locks)).map_err(|e| failed(&e))
@@ -191,9 +195,9 @@ impl Journal for SqliteStore {
         })
     }
 
-    fn renew(&self, _worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+    fn renew(&self, _worker: WorkerId) -> BoxFuture<'_, Result<LeaseRenewal, StoreError>> {
         // The lock of its file says whether a worker lives.
-        Box::pin(std::future::ready(Ok(Renewal::Unneeded)))
+        Box::pin(std::future::ready(Ok(LeaseRenewal::Unneeded)))
     }
 
     fn resign(&self, _worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -223,7 +227,7 @@ impl Journal for SqliteStore {
         self.on(&self.writer, move |c| write::post(c, plan, &command).map_err(|e| failed(&e)))
     }
 
-    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<PostedCommand>, StoreError>> {
         self.on(&self.reader, move |c| read::posted(c, worker))
     }
 

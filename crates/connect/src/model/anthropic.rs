@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use l05_engine::port::{
-    BoxFuture, Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
+    BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
     ModelRequest,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{ApiKey, Endpoint, EndpointError};
+use super::http::{ApiKey, EndpointError, ModelEndpoint};
 use super::l04::role;
 
 /// The version of the protocol that this adapter was written for.
@@ -19,25 +19,25 @@ const VERSION: &str = "2023-06-01";
 const MODELS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The provider with one of its models. The endpoint's base has no version: paths begin with `/v1`.
-pub struct Anthropic {
-    endpoint: Endpoint,
+pub struct AnthropicGateway {
+    endpoint: ModelEndpoint,
     model: String,
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct AnthropicReply {
     #[serde(default)]
     model: String,
-    content: Vec<Block>,
+    content: Vec<ContentBlock>,
     #[serde(default)]
     stop_reason: Option<String>,
     #[serde(default)]
-    usage: Tokens,
+    usage: AnthropicUsage,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Block {
+enum ContentBlock {
     Text {
         text: String,
     },
@@ -49,26 +49,26 @@ enum Block {
 }
 
 #[derive(Deserialize, Default)]
-struct Tokens {
+struct AnthropicUsage {
     #[serde(default)]
     input_tokens: u64,
     #[serde(default)]
     output_tokens: u64,
 }
 
-impl Anthropic {
+impl AnthropicGateway {
     /// The provider's endpoint with a key.
     pub fn new(
-        endpoint: Endpoint,
+        endpoint: ModelEndpoint,
         key: Option<&ApiKey>,
         model: impl Into<String>,
-    ) -> Result<Anthropic, EndpointError> {
+    ) -> Result<AnthropicGateway, EndpointError> {
         let endpoint = endpoint.header("anthropic-version", VERSION);
         let endpoint = match key {
             Some(key) => endpoint.key_header("x-api-key", key)?,
             None => endpoint,
         };
-        Ok(Anthropic { endpoint, model: model.into() })
+        Ok(AnthropicGateway { endpoint, model: model.into() })
     }
 
     fn body(&self, request: &ModelRequest) -> Value {
@@ -90,37 +90,37 @@ impl Anthropic {
         body
     }
 
-    fn answer(&self, reply: Reply) -> Result<ModelAnswer, ModelError> {
+    fn answer(&self, reply: AnthropicReply) -> Result<ModelAnswer, ModelError> {
         let finish = match reply.stop_reason.as_deref() {
-            Some("max_tokens") => Finish::Length,
+            Some("max_tokens") => FinishReason::Length,
             Some("refusal") => {
                 let what = "the model declines to answer";
                 return Err(self.endpoint.failed(ModelFailure::Refused, what));
             }
-            _ => Finish::Stop,
+            _ => FinishReason::Stop,
         };
         let mut text = String::new();
         for block in reply.content {
             match block {
                 // The answer itself; words beside it are none.
-                Block::ToolUse { input } => {
+                ContentBlock::ToolUse { input } => {
                     text = input.to_string();
                     break;
                 }
-                Block::Text { text: words } => text.push_str(&words),
-                Block::Other => {}
+                ContentBlock::Text { text: words } => text.push_str(&words),
+                ContentBlock::Other => {}
             }
         }
-        if text.is_empty() && finish == Finish::Stop {
+        if text.is_empty() && finish == FinishReason::Stop {
             return Err(self.endpoint.failed(ModelFailure::Malformed, "the answer is empty"));
         }
         let model = if reply.model.is_empty() { self.model.clone() } else { reply.model };
-        let Tokens { input_tokens, output_tokens } = reply.usage;
+        let AnthropicUsage { input_tokens, output_tokens } = reply.usage;
         Ok(ModelAnswer { text, model, input_tokens, output_tokens, finish })
     }
 }
 
-impl ModelGateway for Anthropic {
+impl ModelGateway for AnthropicGateway {
     fn identity(&self) -> ModelIdentity {
         ModelIdentity {
             provider: "anthropic",

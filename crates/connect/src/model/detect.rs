@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use l05_engine::port::ModelGateway;
 
-use super::http::Endpoint;
-use super::ollama::{Ollama, models};
+use super::http::ModelEndpoint;
+use super::ollama::{OllamaGateway, models};
 
 /// Where Ollama listens by default.
 pub const OLLAMA_ADDRESS: &str = "http://127.0.0.1:11434";
@@ -14,7 +14,7 @@ pub const OLLAMA_ADDRESS: &str = "http://127.0.0.1:11434";
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// What was found, and why, for people.
-pub struct Detected {
+pub struct DetectedGateway {
     /// The gateway, where there is one.
     pub gateway: Option<Arc<dyn ModelGateway>>,
     /// The models that it has.
@@ -24,8 +24,8 @@ pub struct Detected {
 }
 
 /// Looks for Ollama at an address. `wanted` names the model; empty: the first that it has.
-pub async fn detect(endpoint: Endpoint, wanted: &str) -> Detected {
-    let nothing = |why: String| Detected { gateway: None, models: Vec::new(), why };
+pub async fn detect(endpoint: ModelEndpoint, wanted: &str) -> DetectedGateway {
+    let nothing = |why: String| DetectedGateway { gateway: None, models: Vec::new(), why };
     let address = endpoint.shown();
     let models = match models(&endpoint, ANSWER_WITHIN).await {
         Ok(models) => models,
@@ -39,8 +39,8 @@ pub async fn detect(endpoint: Endpoint, wanted: &str) -> Detected {
     };
     let Some(model) = model else {
         let why = format!("Ollama at {address} has no model; `ollama pull` gets one");
-        return Detected { gateway: None, models, why };
+        return DetectedGateway { gateway: None, models, why };
     };
     let why = format!("nothing is configured, and Ollama answers at {address}");
-    Detected { gateway: Some(Arc::new(Ollama::new(endpoint, model))), models, why }
+    DetectedGateway { gateway: Some(Arc::new(OllamaGateway::new(endpoint, model))), models, why }
 }

@@ -47,17 +47,17 @@ pub enum EndpointError {
 }
 
 /// Where a gateway is, and how it is spoken to.
-pub struct Endpoint {
+pub struct ModelEndpoint {
     client: Client,
     base: Url,
     is_loopback: bool,
     headers: HeaderMap,
 }
 
-impl Endpoint {
+impl ModelEndpoint {
     /// `base` is everything before the paths of the protocol. Addresses of other machines need TLS
     /// unless `cleartext_allowed`.
-    pub fn new(base: &str, cleartext_allowed: bool) -> Result<Endpoint, EndpointError> {
+    pub fn new(base: &str, cleartext_allowed: bool) -> Result<ModelEndpoint, EndpointError> {
         let url: Url = base.parse().map_err(|_| EndpointError::NotAUrl)?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let is_loopback = host == "localhost"
@@ -82,11 +82,11 @@ impl Endpoint {
             .user_agent(concat!("l05/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| EndpointError::Client(causes(&error)))?;
-        Ok(Endpoint { client, base: url, is_loopback, headers: HeaderMap::new() })
+        Ok(ModelEndpoint { client, base: url, is_loopback, headers: HeaderMap::new() })
     }
 
     /// Sends the key as `Authorization: Bearer …`.
-    pub fn bearer(self, key: &ApiKey) -> Result<Endpoint, EndpointError> {
+    pub fn bearer(self, key: &ApiKey) -> Result<ModelEndpoint, EndpointError> {
         let value = Zeroizing::new(format!("Bearer {}", key.0.as_str()));
         self.secret_header(AUTHORIZATION, &value)
     }
@@ -96,16 +96,20 @@ impl Endpoint {
         self,
         name: &'static str,
         key: &ApiKey,
-    ) -> Result<Endpoint, EndpointError> {
+    ) -> Result<ModelEndpoint, EndpointError> {
         self.secret_header(HeaderName::from_static(name), &key.0)
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: &'static str) -> Endpoint {
+    pub(super) fn header(mut self, name: &'static str, value: &'static str) -> ModelEndpoint {
         self.headers.insert(name, HeaderValue::from_static(value));
         self
     }
 
-    fn secret_header(mut self, name: HeaderName, value: &str) -> Result<Endpoint, EndpointError> {
+    fn secret_header(
+        mut self,
+        name: HeaderName,
+        value: &str,
+    ) -> Result<ModelEndpoint, EndpointError> {
         let mut value = HeaderValue::from_str(value).map_err(|_| EndpointError::Key)?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
@@ -162,7 +166,7 @@ impl Endpoint {
         path: &str,
         body: Option<&Value>,
         within: Duration,
-    ) -> Result<Reply<'_>, ModelError> {
+    ) -> Result<HttpReply<'_>, ModelError> {
         let until = Instant::now() + within.mul_f64(SHARE_OF_TIME);
         let request = match body {
             Some(body) => {
@@ -178,7 +182,7 @@ impl Endpoint {
             Ok(Err(error)) => return Err(self.unsent(&error)),
             Err(_) => return Err(self.late(within)),
         };
-        let mut reply = Reply { endpoint: self, response, until, within, read: 0 };
+        let mut reply = HttpReply { endpoint: self, response, until, within, read: 0 };
         let status = reply.response.status();
         if !status.is_success() {
             return Err(reply.refused(status).await);
@@ -214,15 +218,15 @@ impl Endpoint {
 }
 
 /// An answer under way.
-pub(super) struct Reply<'e> {
-    endpoint: &'e Endpoint,
+pub(super) struct HttpReply<'e> {
+    endpoint: &'e ModelEndpoint,
     response: Response,
     until: Instant,
     within: Duration,
     read: usize,
 }
 
-impl Reply<'_> {
+impl HttpReply<'_> {
     /// The next bytes; none at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Vec<u8>>, ModelError> {
         let next = tokio::time::timeout_at(self.until.into(), self.response.chunk());

@@ -3,42 +3,42 @@
 use std::time::Duration;
 
 use l05_engine::port::{
-    BoxFuture, Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
-    ModelRequest, Role,
+    BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
+    ModelRequest, ModelRole,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::Endpoint;
+use super::http::ModelEndpoint;
 
 /// How long the health check may take (spec 06, service_discovery.health_check_timeout_sec).
 const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 
 /// Speaks `POST /api/inference`. The gateway has no parameter for a schema: it goes into the prompt.
-pub struct L04 {
-    endpoint: Endpoint,
+pub struct L04Gateway {
+    endpoint: ModelEndpoint,
     model: String,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct L04Answer {
     model_id: String,
     content: String,
-    token_usage: Tokens,
+    token_usage: L04Usage,
     #[serde(default)]
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Tokens {
+struct L04Usage {
     input_tokens: u64,
     output_tokens: u64,
 }
 
-impl L04 {
+impl L04Gateway {
     /// `model` may be empty: the gateway chooses.
-    pub fn new(endpoint: Endpoint, model: impl Into<String>) -> L04 {
-        L04 { endpoint, model: model.into() }
+    pub fn new(endpoint: ModelEndpoint, model: impl Into<String>) -> L04Gateway {
+        L04Gateway { endpoint, model: model.into() }
     }
 
     fn body(&self, request: &ModelRequest) -> Value {
@@ -67,14 +67,14 @@ impl L04 {
     }
 }
 
-pub(super) fn role(role: Role) -> &'static str {
+pub(super) fn role(role: ModelRole) -> &'static str {
     match role {
-        Role::User => "user",
-        Role::Assistant => "assistant",
+        ModelRole::User => "user",
+        ModelRole::Assistant => "assistant",
     }
 }
 
-impl ModelGateway for L04 {
+impl ModelGateway for L04Gateway {
     fn identity(&self) -> ModelIdentity {
         ModelIdentity {
             provider: "l04",
@@ -88,17 +88,17 @@ impl ModelGateway for L04 {
         Box::pin(async move {
             let body = self.body(&request);
             let value = self.endpoint.post("/api/inference", &body, request.within).await?;
-            let answer: Answer = serde_json::from_value(value).map_err(|error| {
+            let answer: L04Answer = serde_json::from_value(value).map_err(|error| {
                 let what = format!("the answer is not what L04 sends: {error}");
                 self.endpoint.failed(ModelFailure::Malformed, what)
             })?;
             let finish = match answer.finish_reason.as_deref() {
-                Some("length" | "max_tokens") => Finish::Length,
+                Some("length" | "max_tokens") => FinishReason::Length,
                 Some("content_filter" | "refusal") => {
                     let what = "the model declines to answer";
                     return Err(self.endpoint.failed(ModelFailure::Refused, what));
                 }
-                _ => Finish::Stop,
+                _ => FinishReason::Stop,
             };
             Ok(ModelAnswer {
                 text: answer.content,

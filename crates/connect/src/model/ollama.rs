@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use l05_engine::port::{
-    BoxFuture, Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
+    BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
     ModelRequest,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{Endpoint, Reply};
+use super::http::{HttpReply, ModelEndpoint};
 use super::l04::role;
 
 /// How long the list of models may take.
@@ -23,20 +23,20 @@ const CONTEXT_MAX: usize = 131_072;
 const CHARS_PER_TOKEN: usize = 3;
 
 /// A local Ollama server.
-pub struct Ollama {
-    endpoint: Endpoint,
+pub struct OllamaGateway {
+    endpoint: ModelEndpoint,
     model: String,
 }
 
 /// One line of an answer, or the whole.
 #[derive(Deserialize)]
-struct Part {
+struct AnswerPart {
     #[serde(default)]
     error: Option<Value>,
     #[serde(default)]
     model: String,
     #[serde(default)]
-    message: Option<Message>,
+    message: Option<PartMessage>,
     #[serde(default)]
     done: bool,
     #[serde(default)]
@@ -48,7 +48,7 @@ struct Part {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct PartMessage {
     #[serde(default)]
     content: String,
 }
@@ -56,14 +56,14 @@ struct Message {
 /// A stream by lines. Each byte is looked at once: a line that is no value of its own belongs to one
 /// that is written over many, and then nothing is read before the end.
 #[derive(Default)]
-struct Lines {
+struct LineBuffer {
     rest: Vec<u8>,
     over_many: bool,
 }
 
-impl Lines {
+impl LineBuffer {
     /// The parts that are whole with these bytes.
-    fn take(&mut self, bytes: &[u8]) -> Vec<Part> {
+    fn take(&mut self, bytes: &[u8]) -> Vec<AnswerPart> {
         let mut parts = Vec::new();
         let mut begin = 0;
         while let Some(length) = bytes[begin..].iter().position(|byte| *byte == b'\n') {
@@ -92,10 +92,10 @@ impl Lines {
     }
 }
 
-impl Ollama {
+impl OllamaGateway {
     /// A server and one of its models.
-    pub fn new(endpoint: Endpoint, model: impl Into<String>) -> Ollama {
-        Ollama { endpoint, model: model.into() }
+    pub fn new(endpoint: ModelEndpoint, model: impl Into<String>) -> OllamaGateway {
+        OllamaGateway { endpoint, model: model.into() }
     }
 
     fn body(&self, request: &ModelRequest) -> Value {
@@ -121,15 +121,15 @@ impl Ollama {
         body
     }
 
-    async fn read(&self, mut reply: Reply<'_>) -> Result<ModelAnswer, ModelError> {
+    async fn read(&self, mut reply: HttpReply<'_>) -> Result<ModelAnswer, ModelError> {
         let mut answer = ModelAnswer {
             text: String::new(),
             model: self.model.clone(),
             input_tokens: 0,
             output_tokens: 0,
-            finish: Finish::Stop,
+            finish: FinishReason::Stop,
         };
-        let mut lines = Lines::default();
+        let mut lines = LineBuffer::default();
         while let Some(chunk) = reply.chunk().await? {
             for part in lines.take(&chunk) {
                 if self.take(part, &mut answer)? {
@@ -138,7 +138,7 @@ impl Ollama {
             }
         }
         let buffer = lines.rest;
-        for part in serde_json::Deserializer::from_slice(&buffer).into_iter::<Part>() {
+        for part in serde_json::Deserializer::from_slice(&buffer).into_iter::<AnswerPart>() {
             let part = part.map_err(|error| {
                 let what = match error.is_eof() {
                     true => "the answer breaks off".to_owned(),
@@ -158,7 +158,7 @@ impl Ollama {
     }
 
     /// Adds a part; whether it is the last.
-    fn take(&self, part: Part, answer: &mut ModelAnswer) -> Result<bool, ModelError> {
+    fn take(&self, part: AnswerPart, answer: &mut ModelAnswer) -> Result<bool, ModelError> {
         if let Some(error) = part.error {
             let what = error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
             return Err(self.endpoint.failed(ModelFailure::Unavailable, what));
@@ -175,7 +175,7 @@ impl Ollama {
             answer.model = part.model;
         }
         if part.done_reason.as_deref() == Some("length") {
-            answer.finish = Finish::Length;
+            answer.finish = FinishReason::Length;
         }
         Ok(true)
     }
@@ -183,7 +183,7 @@ impl Ollama {
 
 /// The names of the models that a server has.
 pub(super) async fn models(
-    endpoint: &Endpoint,
+    endpoint: &ModelEndpoint,
     within: Duration,
 ) -> Result<Vec<String>, ModelError> {
     let list = endpoint.get("/api/tags", within).await?;
@@ -195,7 +195,7 @@ pub(super) async fn models(
     Ok(models.iter().filter_map(name).collect())
 }
 
-impl ModelGateway for Ollama {
+impl ModelGateway for OllamaGateway {
     fn identity(&self) -> ModelIdentity {
         ModelIdentity {
             provider: "ollama",

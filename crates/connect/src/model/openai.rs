@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use l05_engine::port::{
-    BoxFuture, Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
+    BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
     ModelRequest,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::Endpoint;
+use super::http::ModelEndpoint;
 use super::l04::role;
 
 /// How long the list of models may take.
 const MODELS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A server with one of its models. The endpoint's base holds the version: `…/v1`.
-pub struct OpenAi {
-    endpoint: Endpoint,
+pub struct OpenAiGateway {
+    endpoint: ModelEndpoint,
     model: String,
     /// How far down the list of [`FORMATS`] the server made us go.
     format: AtomicU8,
@@ -28,12 +28,13 @@ pub struct OpenAi {
 }
 
 /// How a schema is told, best first.
-const FORMATS: [Format; 3] = [Format::Schema, Format::Object, Format::Prompt];
+const FORMATS: [AnswerFormat; 3] =
+    [AnswerFormat::Schema, AnswerFormat::Object, AnswerFormat::Prompt];
 /// What the limit of an answer's tokens is called: by most servers, by OpenAI's newer models.
 const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
+enum AnswerFormat {
     /// `response_format: json_schema`.
     Schema,
     /// `response_format: json_object`, the schema in the prompt.
@@ -43,23 +44,23 @@ enum Format {
 }
 
 #[derive(Deserialize)]
-struct Completion {
+struct ChatCompletion {
     #[serde(default)]
     model: String,
-    choices: Vec<Choice>,
+    choices: Vec<CompletionChoice>,
     #[serde(default)]
-    usage: Option<Tokens>,
+    usage: Option<CompletionUsage>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
-    message: Message,
+struct CompletionChoice {
+    message: CompletionMessage,
     #[serde(default)]
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct CompletionMessage {
     #[serde(default)]
     content: Option<String>,
     #[serde(default)]
@@ -67,22 +68,22 @@ struct Message {
 }
 
 #[derive(Deserialize)]
-struct Tokens {
+struct CompletionUsage {
     #[serde(default)]
     prompt_tokens: u64,
     #[serde(default)]
     completion_tokens: u64,
 }
 
-impl OpenAi {
+impl OpenAiGateway {
     /// A server and one of its models.
-    pub fn new(endpoint: Endpoint, model: impl Into<String>) -> OpenAi {
+    pub fn new(endpoint: ModelEndpoint, model: impl Into<String>) -> OpenAiGateway {
         let (format, limit) = (AtomicU8::new(0), AtomicU8::new(0));
-        OpenAi { endpoint, model: model.into(), format, limit }
+        OpenAiGateway { endpoint, model: model.into(), format, limit }
     }
 
-    fn body(&self, request: &ModelRequest, format: Format, limit: &str) -> Value {
-        let in_prompt = request.schema.as_ref().filter(|_| format != Format::Schema);
+    fn body(&self, request: &ModelRequest, format: AnswerFormat, limit: &str) -> Value {
+        let in_prompt = request.schema.as_ref().filter(|_| format != AnswerFormat::Schema);
         let system = with_schema(&request.system, in_prompt);
         let turns =
             request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
@@ -95,21 +96,21 @@ impl OpenAi {
         });
         if let Some((name, schema)) = &request.schema {
             match format {
-                Format::Schema => {
+                AnswerFormat::Schema => {
                     body["response_format"] = json!({
                         "type": "json_schema",
                         // Inputs are free in form, which strict mode does not allow.
                         "json_schema": { "name": name, "schema": schema, "strict": false },
                     });
                 }
-                Format::Object => body["response_format"] = json!({ "type": "json_object" }),
-                Format::Prompt => {}
+                AnswerFormat::Object => body["response_format"] = json!({ "type": "json_object" }),
+                AnswerFormat::Prompt => {}
             }
         }
         body
     }
 
-    async fn complete(&self, request: &ModelRequest) -> Result<Completion, ModelError> {
+    async fn complete(&self, request: &ModelRequest) -> Result<ChatCompletion, ModelError> {
         loop {
             let format = self.format.load(Ordering::Relaxed);
             let limit = self.limit.load(Ordering::Relaxed);
@@ -125,7 +126,7 @@ impl OpenAi {
                 Err(error) if error.kind != ModelFailure::Rejected => return Err(error),
                 Err(error) => {
                     let asks_for_other = error.message.contains(LIMITS[1]) && limit == 0;
-                    let has_format = request.schema.is_some() && told != Format::Prompt;
+                    let has_format = request.schema.is_some() && told != AnswerFormat::Prompt;
                     let is_of_format = ["response_format", "json_schema", "json_object", "schema"]
                         .iter()
                         .any(|word| error.message.contains(word));
@@ -141,7 +142,7 @@ impl OpenAi {
         }
     }
 
-    fn answer(&self, completion: Completion) -> Result<ModelAnswer, ModelError> {
+    fn answer(&self, completion: ChatCompletion) -> Result<ModelAnswer, ModelError> {
         let empty = || self.endpoint.failed(ModelFailure::Malformed, "the answer is empty");
         let choice = completion.choices.into_iter().next().ok_or_else(empty)?;
         let refused = |why: &str| {
@@ -152,12 +153,14 @@ impl OpenAi {
             return Err(refused(&why));
         }
         let finish = match choice.finish_reason.as_deref() {
-            Some("length") => Finish::Length,
+            Some("length") => FinishReason::Length,
             Some("content_filter") => return Err(refused("its content filter stopped it")),
-            _ => Finish::Stop,
+            _ => FinishReason::Stop,
         };
-        let text =
-            choice.message.content.filter(|text| !text.is_empty() || finish == Finish::Length);
+        let text = choice
+            .message
+            .content
+            .filter(|text| !text.is_empty() || finish == FinishReason::Length);
         let (input_tokens, output_tokens) =
             completion.usage.map_or((0, 0), |u| (u.prompt_tokens, u.completion_tokens));
         let model = if completion.model.is_empty() { self.model.clone() } else { completion.model };
@@ -181,7 +184,7 @@ pub(super) fn with_schema(system: &str, schema: Option<&(&'static str, Value)>) 
     }
 }
 
-impl ModelGateway for OpenAi {
+impl ModelGateway for OpenAiGateway {
     fn identity(&self) -> ModelIdentity {
         ModelIdentity {
             provider: "openai",

@@ -18,16 +18,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Bench;
-use super::table::{ColumnType, Handle, TABLE, quoted};
+use super::ToolContext;
+use super::table::{ColumnType, TABLE, TableHandle, quoted};
 use crate::workspace::{failed, final_error};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct QueryInput {
     /// The table that SQL calls `t`.
     #[serde(default)]
-    table: Option<Handle>,
+    table: Option<TableHandle>,
     /// Tables under names of their own.
     #[serde(default)]
     tables: Map<String, Value>,
@@ -59,7 +59,7 @@ fn rows_max() -> usize {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct QueryOutput {
     /// Names of the result's columns.
     columns: Vec<String>,
     /// The rows, as objects.
@@ -69,12 +69,12 @@ pub(crate) struct Output {
     /// There are more than `rows` holds.
     truncated: bool,
     /// The result as a table, when it was asked for.
-    table: Option<Handle>,
+    table: Option<TableHandle>,
 }
 
 pub(super) fn spec() -> ToolSpec {
     let description = "Asks one SQL question, or a grouping, of tables of the run.";
-    super::spec::<Input, Output>("data.query", description, true)
+    super::spec::<QueryInput, QueryOutput>("data.query", description, true)
 }
 
 /// How long one question may take.
@@ -88,7 +88,7 @@ const ROWS_BYTES_MAX: usize = 16 << 20;
 /// The most tables of one question.
 const TABLES_MAX: usize = 8;
 
-pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+pub(super) fn run(bench: &ToolContext, input: &QueryInput) -> Result<QueryOutput, TaskError> {
     let tables = tables(input)?;
     let connection = connect(bench, &tables)?;
     let sql = match (&input.sql, input.group_by.is_empty()) {
@@ -117,16 +117,16 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
 }
 
 fn answer(
-    bench: &Bench,
-    input: &Input,
+    bench: &ToolContext,
+    input: &QueryInput,
     statement: &mut Statement<'_>,
     parameters: Vec<SqlValue>,
     explain: &dyn Fn(&rusqlite::Error) -> TaskError,
-) -> Result<Output, TaskError> {
+) -> Result<QueryOutput, TaskError> {
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let mut kept = input.keep_as_table.then(|| bench.tables.create(bench, &columns)).transpose()?;
     let mut output =
-        Output { columns, rows: Vec::new(), row_count: 0, truncated: false, table: None };
+        QueryOutput { columns, rows: Vec::new(), row_count: 0, truncated: false, table: None };
     let mut bytes = 0;
     let mut rows =
         statement.query(rusqlite::params_from_iter(parameters)).map_err(|e| explain(&e))?;
@@ -150,24 +150,24 @@ fn answer(
         }
     }
     output.truncated = output.row_count > output.rows.len() as u64;
-    output.table = kept.map(super::table::Writer::finish).transpose()?;
+    output.table = kept.map(super::table::TableWriter::finish).transpose()?;
     Ok(output)
 }
 
-struct Named {
+struct NamedTable {
     name: String,
-    handle: Handle,
+    handle: TableHandle,
 }
 
-fn tables(input: &Input) -> Result<Vec<Named>, TaskError> {
+fn tables(input: &QueryInput) -> Result<Vec<NamedTable>, TaskError> {
     let mut named = Vec::new();
     if let Some(handle) = &input.table {
-        named.push(Named { name: TABLE.to_owned(), handle: handle.clone() });
+        named.push(NamedTable { name: TABLE.to_owned(), handle: handle.clone() });
     }
     for (name, value) in &input.tables {
         let handle = serde_json::from_value(value.clone())
             .map_err(|_| wrong(&format!("`tables.{name}` is not a table of data.read")))?;
-        named.push(Named { name: name.clone(), handle });
+        named.push(NamedTable { name: name.clone(), handle });
     }
     match named.len() {
         0 => Err(wrong("give `table` or `tables`")),
@@ -177,7 +177,7 @@ fn tables(input: &Input) -> Result<Vec<Named>, TaskError> {
 }
 
 /// A database in memory that sees the tables under their names, read-only.
-fn connect(bench: &Bench, tables: &[Named]) -> Result<Connection, TaskError> {
+fn connect(bench: &ToolContext, tables: &[NamedTable]) -> Result<Connection, TaskError> {
     let sql = super::table::sql;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -204,7 +204,7 @@ fn uri_path(path: &std::path::Path) -> String {
 }
 
 /// From here on the connection only reads, within time and size.
-fn guard(bench: &Bench, connection: &Connection) -> Result<(), TaskError> {
+fn guard(bench: &ToolContext, connection: &Connection) -> Result<(), TaskError> {
     let sql = super::table::sql;
     let limits = [
         (Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
@@ -240,7 +240,11 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
 }
 
 /// One row per value: how many rows, and the sums of number columns, largest first.
-fn grouping(table: &Handle, by: &[String], sum: Option<&[String]>) -> Result<String, TaskError> {
+fn grouping(
+    table: &TableHandle,
+    by: &[String],
+    sum: Option<&[String]>,
+) -> Result<String, TaskError> {
     let find = |wanted: &String| {
         let exact = table.columns.iter().find(|c| c.name == *wanted);
         let found =
@@ -287,7 +291,7 @@ fn grouping(table: &Handle, by: &[String], sum: Option<&[String]>) -> Result<Str
     ))
 }
 
-fn no_column(wanted: &str, table: &Handle) -> TaskError {
+fn no_column(wanted: &str, table: &TableHandle) -> TaskError {
     let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
     let near = l05_core::suggest::nearest(wanted, known.iter().copied());
     let hint = l05_core::suggest::did_you_mean(&near);
@@ -296,7 +300,7 @@ fn no_column(wanted: &str, table: &Handle) -> TaskError {
     final_error(ErrorCode::TYPE_MISMATCH, message)
 }
 
-fn explain(error: &rusqlite::Error, tables: &[Named], bench: &Bench) -> TaskError {
+fn explain(error: &rusqlite::Error, tables: &[NamedTable], bench: &ToolContext) -> TaskError {
     if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) {
         return match bench.go_on() {
             Err(cancelled) => cancelled,

@@ -12,20 +12,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Bench;
-use super::format::Format;
-use super::table::{COLUMNS_MAX, Handle, Writer};
+use super::ToolContext;
+use super::format::DataFormat;
+use super::table::{COLUMNS_MAX, TableHandle, TableWriter};
 use crate::workspace::{failed, final_error};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct ReadTableInput {
     /// The file, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
     /// How it is written; `auto` goes by its name, then by its first character.
     #[serde(default)]
-    format: Format,
+    format: DataFormat,
     /// What separates CSV columns; found out when it is not given.
     #[serde(default)]
     #[schemars(length(min = 1, max = 1))]
@@ -37,9 +37,9 @@ pub(crate) struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct ReadTableOutput {
     /// The table, for `data.query` and `data.write`.
-    table: Handle,
+    table: TableHandle,
     /// How many rows.
     rows: u64,
     /// Names of the columns.
@@ -48,7 +48,7 @@ pub(crate) struct Output {
 
 pub(super) fn spec() -> ToolSpec {
     let description = "Reads a CSV, JSON or NDJSON file of the workspace into a table of the run.";
-    super::spec::<Input, Output>("data.read", description, true)
+    super::spec::<ReadTableInput, ReadTableOutput>("data.read", description, true)
 }
 
 /// The largest JSON file; a JSON list must be held whole, CSV and NDJSON are streamed.
@@ -58,7 +58,10 @@ const LINE_MAX_BYTES: u64 = 16 << 20;
 /// How often a cancellation is looked for, in rows.
 const ROWS_BETWEEN_LOOKS: u64 = 1_000;
 
-pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+pub(super) fn run(
+    bench: &ToolContext,
+    input: &ReadTableInput,
+) -> Result<ReadTableOutput, TaskError> {
     let file = bench.workspace.open_file(&input.path)?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let beginning = reader.fill_buf().map_err(|e| unreadable(input, &e))?.to_vec();
@@ -66,43 +69,44 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
         return Err(failed(format!("`{}` is empty", input.path)));
     }
     let mut writer = match format_of(input, &beginning) {
-        Format::Csv | Format::Auto => csv_table(bench, input, reader, &beginning)?,
-        Format::Json => json_table(bench, input, reader)?,
-        Format::Ndjson => ndjson_table(bench, input, reader)?,
+        DataFormat::Csv | DataFormat::Auto => csv_table(bench, input, reader, &beginning)?,
+        DataFormat::Json => json_table(bench, input, reader)?,
+        DataFormat::Ndjson => ndjson_table(bench, input, reader)?,
     };
     // The end may come after the last look.
     bench.go_on()?;
-    let table = writer.take().map_or_else(|| Err(failed("there are no rows")), Writer::finish)?;
+    let table =
+        writer.take().map_or_else(|| Err(failed("there are no rows")), TableWriter::finish)?;
     let columns: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    Ok(Output { rows: table.rows, columns, table })
+    Ok(ReadTableOutput { rows: table.rows, columns, table })
 }
 
-fn format_of(input: &Input, beginning: &[u8]) -> Format {
-    if input.format != Format::Auto {
+fn format_of(input: &ReadTableInput, beginning: &[u8]) -> DataFormat {
+    if input.format != DataFormat::Auto {
         return input.format;
     }
-    Format::of_name(&input.path).unwrap_or_else(|| match beginning.trim_ascii_start().first() {
-        Some(b'[') => Format::Json,
-        Some(b'{') => Format::Ndjson,
-        _ => Format::Csv,
+    DataFormat::of_name(&input.path).unwrap_or_else(|| match beginning.trim_ascii_start().first() {
+        Some(b'[') => DataFormat::Json,
+        Some(b'{') => DataFormat::Ndjson,
+        _ => DataFormat::Csv,
     })
 }
 
 type File = BufReader<cap_std::fs::File>;
 
 fn csv_table(
-    bench: &Bench,
-    input: &Input,
+    bench: &ToolContext,
+    input: &ReadTableInput,
     reader: File,
     beginning: &[u8],
-) -> Result<Option<Writer>, TaskError> {
+) -> Result<Option<TableWriter>, TaskError> {
     let delimiter = input.delimiter.as_ref().and_then(|d| d.bytes().next());
     let delimiter = delimiter.unwrap_or_else(|| likely_delimiter(beginning));
     let since_record = Rc::new(Cell::new(0));
     let mut rows = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .flexible(true)
-        .from_reader(Bounded { reader, since_record: since_record.clone() });
+        .from_reader(BoundedReader { reader, since_record: since_record.clone() });
     let broken = |e: &csv::Error| failed(format!("`{}` is no CSV: {e}", input.path));
     let header = rows.byte_headers().map_err(|e| broken(&e))?.clone();
     let columns: Vec<String> = header
@@ -132,12 +136,12 @@ fn csv_table(
 
 /// Reads no further than a record may be long: a quote that is never closed, or a file that is no
 /// CSV at all, would otherwise be one record as large as the file.
-struct Bounded {
+struct BoundedReader {
     reader: File,
     since_record: Rc<Cell<u64>>,
 }
 
-impl std::io::Read for Bounded {
+impl std::io::Read for BoundedReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.reader.read(buffer)?;
         let since = self.since_record.get() + read as u64;
@@ -158,7 +162,11 @@ fn likely_delimiter(beginning: &[u8]) -> u8 {
     b",;\t|".iter().copied().rev().max_by_key(|d| count(*d)).unwrap_or(b',')
 }
 
-fn json_table(bench: &Bench, input: &Input, reader: File) -> Result<Option<Writer>, TaskError> {
+fn json_table(
+    bench: &ToolContext,
+    input: &ReadTableInput,
+    reader: File,
+) -> Result<Option<TableWriter>, TaskError> {
     let mut text = Vec::new();
     reader.take(JSON_MAX_BYTES + 1).read_to_end(&mut text).map_err(|e| unreadable(input, &e))?;
     if text.len() as u64 > JSON_MAX_BYTES {
@@ -182,7 +190,7 @@ fn json_table(bench: &Bench, input: &Input, reader: File) -> Result<Option<Write
         }
         _ => return Err(failed(format!("`{}` must hold a list of objects", input.path))),
     };
-    let mut rows = Rows::new(bench, input);
+    let mut rows = RowReader::new(bench, input);
     for (i, item) in items.into_iter().enumerate() {
         rows.push(item, i as u64 + 1)?;
     }
@@ -190,11 +198,11 @@ fn json_table(bench: &Bench, input: &Input, reader: File) -> Result<Option<Write
 }
 
 fn ndjson_table(
-    bench: &Bench,
-    input: &Input,
+    bench: &ToolContext,
+    input: &ReadTableInput,
     mut reader: File,
-) -> Result<Option<Writer>, TaskError> {
-    let mut rows = Rows::new(bench, input);
+) -> Result<Option<TableWriter>, TaskError> {
+    let mut rows = RowReader::new(bench, input);
     let mut line = Vec::new();
     let mut number = 0;
     loop {
@@ -215,16 +223,16 @@ fn ndjson_table(
 
 /// Objects as rows. Columns are those of the first object; a later object with others is refused,
 /// because silently dropping values is worse than asking for a list of one shape.
-struct Rows<'a> {
-    bench: &'a Bench,
-    input: &'a Input,
-    writer: Option<Writer>,
+struct RowReader<'a> {
+    bench: &'a ToolContext,
+    input: &'a ReadTableInput,
+    writer: Option<TableWriter>,
     columns: Vec<String>,
 }
 
-impl<'a> Rows<'a> {
-    fn new(bench: &'a Bench, input: &'a Input) -> Rows<'a> {
-        Rows { bench, input, writer: None, columns: Vec::new() }
+impl<'a> RowReader<'a> {
+    fn new(bench: &'a ToolContext, input: &'a ReadTableInput) -> RowReader<'a> {
+        RowReader { bench, input, writer: None, columns: Vec::new() }
     }
 
     fn push(&mut self, item: Value, number: u64) -> Result<(), TaskError> {
@@ -270,7 +278,7 @@ fn cell(value: Value) -> SqlValue {
     }
 }
 
-fn require(input: &Input, columns: &[String]) -> Result<(), TaskError> {
+fn require(input: &ReadTableInput, columns: &[String]) -> Result<(), TaskError> {
     let missing: Vec<&str> = input
         .require_columns
         .iter()
@@ -291,6 +299,6 @@ fn require(input: &Input, columns: &[String]) -> Result<(), TaskError> {
     ))
 }
 
-fn unreadable(input: &Input, error: &std::io::Error) -> TaskError {
+fn unreadable(input: &ReadTableInput, error: &std::io::Error) -> TaskError {
     failed(format!("`{}`: {error}", input.path))
 }

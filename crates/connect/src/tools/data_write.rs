@@ -8,35 +8,35 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Bench;
-use super::format::Format;
-use super::fs_write::IfExists;
-use super::table::{Handle, TABLE, open, sql};
+use super::ToolContext;
+use super::format::DataFormat;
+use super::fs_write::WriteConflict;
+use super::table::{TABLE, TableHandle, open, sql};
 use crate::workspace::{failed, final_error};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct WriteTableInput {
     /// Where, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
     /// A table of the run.
     #[serde(default)]
-    table: Option<Handle>,
+    table: Option<TableHandle>,
     /// Rows, when there is no table.
     #[serde(default)]
     rows: Option<Vec<Map<String, Value>>>,
     /// How to write; `auto` goes by the file's name.
     #[serde(default)]
-    format: Format,
+    format: DataFormat,
     /// What to do when the file is there.
     #[serde(default)]
-    if_exists: IfExists,
+    if_exists: WriteConflict,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct WriteTableOutput {
     /// Where it was written.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
@@ -50,13 +50,16 @@ pub(crate) struct Output {
 
 pub(super) fn spec() -> ToolSpec {
     let description = "Writes a table or rows to a CSV, JSON or NDJSON file; never overwrites one.";
-    super::spec::<Input, Output>("data.write", description, false)
+    super::spec::<WriteTableInput, WriteTableOutput>("data.write", description, false)
 }
 
 /// The largest file written, in bytes; it is put together in memory.
 const FILE_BYTES_MAX: usize = 512 << 20;
 
-pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+pub(super) fn run(
+    bench: &ToolContext,
+    input: &WriteTableInput,
+) -> Result<WriteTableOutput, TaskError> {
     let rows = match (&input.table, &input.rows) {
         (Some(table), None) => table_rows(bench, table)?,
         (None, Some(rows)) => rows.clone(),
@@ -66,9 +69,9 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
         }
     };
     let bytes = match format_of(input)? {
-        Format::Csv => csv_bytes(input, &rows)?,
-        Format::Json | Format::Auto => json_bytes(&rows),
-        Format::Ndjson => ndjson_bytes(&rows),
+        DataFormat::Csv => csv_bytes(input, &rows)?,
+        DataFormat::Json | DataFormat::Auto => json_bytes(&rows),
+        DataFormat::Ndjson => ndjson_bytes(&rows),
     };
     if bytes.len() > FILE_BYTES_MAX {
         return Err(failed(format!(
@@ -77,20 +80,28 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
         )));
     }
     let path = bench.workspace.write(&input.path, &bytes, input.if_exists.into())?;
-    Ok(Output { files_written: vec![path.clone()], path, rows: rows.len(), bytes: bytes.len() })
+    Ok(WriteTableOutput {
+        files_written: vec![path.clone()],
+        path,
+        rows: rows.len(),
+        bytes: bytes.len(),
+    })
 }
 
-fn format_of(input: &Input) -> Result<Format, TaskError> {
-    if input.format != Format::Auto {
+fn format_of(input: &WriteTableInput) -> Result<DataFormat, TaskError> {
+    if input.format != DataFormat::Auto {
         return Ok(input.format);
     }
-    Format::of_name(&input.path).ok_or_else(|| {
+    DataFormat::of_name(&input.path).ok_or_else(|| {
         let message = format!("`{}` does not say its format; give `format`", input.path);
         final_error(ErrorCode::TYPE_MISMATCH, message)
     })
 }
 
-fn table_rows(bench: &Bench, table: &Handle) -> Result<Vec<Map<String, Value>>, TaskError> {
+fn table_rows(
+    bench: &ToolContext,
+    table: &TableHandle,
+) -> Result<Vec<Map<String, Value>>, TaskError> {
     let connection = open(&bench.tables.path(bench, table)?)?;
     let mut statement = connection
         .prepare(&format!("SELECT * FROM {TABLE} ORDER BY rowid"))
@@ -116,7 +127,7 @@ fn table_rows(bench: &Bench, table: &Handle) -> Result<Vec<Map<String, Value>>, 
     Ok(found)
 }
 
-fn csv_bytes(input: &Input, rows: &[Map<String, Value>]) -> Result<Vec<u8>, TaskError> {
+fn csv_bytes(input: &WriteTableInput, rows: &[Map<String, Value>]) -> Result<Vec<u8>, TaskError> {
     let mut columns: Vec<&str> = match &input.table {
         Some(table) => table.columns.iter().map(|c| c.name.as_str()).collect(),
         None => Vec::new(),

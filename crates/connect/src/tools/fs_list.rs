@@ -10,12 +10,12 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Skipped, Walk, glob, walk};
-use super::{Bench, language};
+use super::walk::{FolderWalk, SkippedPaths, glob, walk};
+use super::{ToolContext, language};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct ListFilesInput {
     /// The folder, relative to the workspace.
     #[serde(default = "here")]
     path: String,
@@ -52,7 +52,7 @@ fn top() -> usize {
 
 #[derive(Serialize, JsonSchema, Clone)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Entry {
+pub(crate) struct FileEntry {
     /// Relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
@@ -68,7 +68,7 @@ pub(crate) struct Entry {
 
 #[derive(Serialize, JsonSchema, Default, Clone)]
 #[schemars(deny_unknown_fields)]
-struct Sum {
+struct LanguageSum {
     /// The language.
     language: String,
     /// How many files.
@@ -81,30 +81,30 @@ struct Sum {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct ListFilesOutput {
     /// The folder's own name.
     folder: String,
     /// Files in the order of their paths.
-    files: Vec<Entry>,
+    files: Vec<FileEntry>,
     /// There are more files than `files` holds.
     truncated: bool,
     /// Over all files.
-    totals: Totals,
+    totals: ListTotals,
     /// By language, most lines first.
-    by_language: Vec<Sum>,
+    by_language: Vec<LanguageSum>,
     /// Largest first.
-    largest: Vec<Entry>,
+    largest: Vec<FileEntry>,
     /// Last modified first.
-    newest: Vec<Entry>,
+    newest: Vec<FileEntry>,
     /// Files and folders that could not be read, at most a hundred.
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedPaths>,
     /// How many could not be read.
     skipped_count: usize,
 }
 
 #[derive(Serialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
-struct Totals {
+struct ListTotals {
     /// How many files.
     files: u64,
     /// Their sizes.
@@ -116,20 +116,28 @@ struct Totals {
 pub(super) fn spec() -> ToolSpec {
     let description =
         "Lists files of the workspace that git does not ignore, with sums by language.";
-    super::spec::<Input, Output>("fs.list", description, true)
+    super::spec::<ListFilesInput, ListFilesOutput>("fs.list", description, true)
 }
 
 /// How many skipped files are named.
 const SKIPPED_MAX: usize = 100;
 
-pub(super) fn run(bench: &Bench, input: &Input, tracked: &[PathBuf]) -> Result<Output, TaskError> {
+pub(super) fn run(
+    bench: &ToolContext,
+    input: &ListFilesInput,
+    tracked: &[PathBuf],
+) -> Result<ListFilesOutput, TaskError> {
     let matcher = glob(input.glob.as_deref())?;
-    let question =
-        Walk { folder: &input.path, glob: matcher, ignored_too: input.include_ignored, tracked };
+    let question = FolderWalk {
+        folder: &input.path,
+        glob: matcher,
+        ignored_too: input.include_ignored,
+        tracked,
+    };
     let walked = walk(bench, &question)?;
     let mut skipped = walked.skipped;
-    let mut totals = Totals::default();
-    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+    let mut totals = ListTotals::default();
+    let mut sums: BTreeMap<String, LanguageSum> = BTreeMap::new();
     let mut entries = Vec::with_capacity(walked.files.len());
     let mut buffer = vec![0u8; 1 << 16];
     for path in &walked.files {
@@ -148,12 +156,12 @@ pub(super) fn run(bench: &Bench, input: &Input, tracked: &[PathBuf]) -> Result<O
             // Gone since the walk, or tracked and deleted.
             Ok(None) => {}
             Err(reason) => {
-                skipped.push(Skipped { path: path.to_string_lossy().into_owned(), reason });
+                skipped.push(SkippedPaths { path: path.to_string_lossy().into_owned(), reason });
             }
         }
     }
-    let mut by_language: Vec<Sum> =
-        sums.into_iter().map(|(language, sum)| Sum { language, ..sum }).collect();
+    let mut by_language: Vec<LanguageSum> =
+        sums.into_iter().map(|(language, sum)| LanguageSum { language, ..sum }).collect();
     by_language.sort_by(|a, b| {
         b.lines.cmp(&a.lines).then(b.bytes.cmp(&a.bytes)).then_with(|| a.language.cmp(&b.language))
     });
@@ -164,7 +172,7 @@ pub(super) fn run(bench: &Bench, input: &Input, tracked: &[PathBuf]) -> Result<O
     let truncated = entries.len() > input.max_entries;
     entries.truncate(input.max_entries);
     let folder = Path::new(&input.path).file_name().map(|n| n.to_string_lossy().into_owned());
-    Ok(Output {
+    Ok(ListFilesOutput {
         folder: folder.unwrap_or_else(|| bench.workspace.name()),
         files: entries,
         truncated,
@@ -178,22 +186,22 @@ pub(super) fn run(bench: &Bench, input: &Input, tracked: &[PathBuf]) -> Result<O
 }
 
 fn first(
-    entries: &[Entry],
+    entries: &[FileEntry],
     top: usize,
-    order: impl Fn(&Entry, &Entry) -> std::cmp::Ordering,
-) -> Vec<Entry> {
-    let mut refs: Vec<&Entry> = entries.iter().collect();
+    order: impl Fn(&FileEntry, &FileEntry) -> std::cmp::Ordering,
+) -> Vec<FileEntry> {
+    let mut refs: Vec<&FileEntry> = entries.iter().collect();
     refs.sort_by(|a, b| order(a, b).then_with(|| a.path.cmp(&b.path)));
     refs.into_iter().take(top).cloned().collect()
 }
 
 /// One file's line; `Ok(None)` when it is not there or no regular file any more.
 fn look(
-    bench: &Bench,
+    bench: &ToolContext,
     path: &Path,
     count_lines: bool,
     buffer: &mut [u8],
-) -> Result<Option<Entry>, String> {
+) -> Result<Option<FileEntry>, String> {
     let shown = path.to_string_lossy().into_owned();
     let Some(name) = path.to_str() else {
         return Err("its name is not UTF-8".to_owned());
@@ -215,7 +223,7 @@ fn look(
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .and_then(|since| i64::try_from(since.as_millis()).ok());
     let modified = Timestamp(modified.unwrap_or(0)).to_string();
-    Ok(Some(Entry { path: shown, bytes: metadata.len(), lines, language, modified }))
+    Ok(Some(FileEntry { path: shown, bytes: metadata.len(), lines, language, modified }))
 }
 
 /// Newline characters of a text; `None` for a binary file, known by a NUL in its beginning, as

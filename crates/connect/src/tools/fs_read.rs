@@ -5,12 +5,12 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Bench;
+use super::ToolContext;
 use crate::workspace::failed;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct ReadFileInput {
     /// The file, relative to the workspace.
     #[serde(default)]
     path: Option<String>,
@@ -37,7 +37,7 @@ fn bytes_max() -> u64 {
 
 #[derive(Serialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct ReadFileOutput {
     /// Whether there was a file.
     found: bool,
     /// Which.
@@ -55,13 +55,17 @@ pub(crate) struct Output {
 }
 
 pub(super) fn spec() -> ToolSpec {
-    super::spec::<Input, Output>("fs.read", "Reads a text file of the workspace.", true)
+    super::spec::<ReadFileInput, ReadFileOutput>(
+        "fs.read",
+        "Reads a text file of the workspace.",
+        true,
+    )
 }
 
-pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+pub(super) fn run(bench: &ToolContext, input: &ReadFileInput) -> Result<ReadFileOutput, TaskError> {
     let Some(path) = choose(bench, input)? else {
         if input.optional {
-            return Ok(Output::default());
+            return Ok(ReadFileOutput::default());
         }
         let wanted = input.path.clone().unwrap_or_else(|| input.first_of.join(", "));
         return Err(failed(format!("there is no file `{wanted}`")));
@@ -69,7 +73,7 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
     let (bytes, mut truncated) = match bench.workspace.read(&path, input.max_bytes) {
         Ok(read) => read,
         Err(error) if input.optional => {
-            return Ok(Output { path, text: error.message, ..Output::default() });
+            return Ok(ReadFileOutput { path, text: error.message, ..ReadFileOutput::default() });
         }
         Err(error) => return Err(error),
     };
@@ -81,7 +85,7 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
         text.truncate(end + 1);
         truncated = true;
     }
-    Ok(Output {
+    Ok(ReadFileOutput {
         found: true,
         bytes: text.len(),
         truncated,
@@ -92,7 +96,7 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
     })
 }
 
-fn choose(bench: &Bench, input: &Input) -> Result<Option<String>, TaskError> {
+fn choose(bench: &ToolContext, input: &ReadFileInput) -> Result<Option<String>, TaskError> {
     if let Some(path) = &input.path {
         let missing = input.optional && bench.workspace.metadata(path).is_err();
         return Ok((!missing).then(|| path.clone()));

@@ -10,13 +10,13 @@ use regex::bytes::RegexBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Bench;
-use super::walk::{Walk, glob, walk};
+use super::ToolContext;
+use super::walk::{FolderWalk, glob, walk};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct SearchFilesInput {
     /// The regular expression (RE2 style, linear time).
     #[schemars(length(min = 1, max = 10_000))]
     pattern: String,
@@ -51,7 +51,7 @@ fn matches_max() -> usize {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-struct Found {
+struct FoundLine {
     /// The file.
     path: String,
     /// From 1.
@@ -62,9 +62,9 @@ struct Found {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct SearchFilesOutput {
     /// In the order of paths and lines.
-    matches: Vec<Found>,
+    matches: Vec<FoundLine>,
     /// Lines that match, also those not in `matches`.
     total: u64,
     /// There are more than `matches` holds.
@@ -76,7 +76,11 @@ pub(crate) struct Output {
 }
 
 pub(super) fn spec() -> ToolSpec {
-    super::spec::<Input, Output>("fs.search", "Finds lines in text files of the workspace.", true)
+    super::spec::<SearchFilesInput, SearchFilesOutput>(
+        "fs.search",
+        "Finds lines in text files of the workspace.",
+        true,
+    )
 }
 
 /// The longest line looked at, in bytes; the rest of a longer one is passed over.
@@ -86,7 +90,11 @@ const QUOTE_MAX_CHARS: usize = 200;
 /// Compiled size of a pattern: large enough for real ones, small enough for hostile ones.
 const PATTERN_SIZE_MAX: usize = 10 << 20;
 
-pub(super) fn run(bench: &Bench, input: &Input, tracked: &[PathBuf]) -> Result<Output, TaskError> {
+pub(super) fn run(
+    bench: &ToolContext,
+    input: &SearchFilesInput,
+    tracked: &[PathBuf],
+) -> Result<SearchFilesOutput, TaskError> {
     let pattern = if input.literal { regex::escape(&input.pattern) } else { input.pattern.clone() };
     let regex = RegexBuilder::new(&pattern)
         .case_insensitive(input.ignore_case)
@@ -95,14 +103,14 @@ pub(super) fn run(bench: &Bench, input: &Input, tracked: &[PathBuf]) -> Result<O
         .map_err(|e| {
             final_error(ErrorCode::TYPE_MISMATCH, format!("`{}` is no pattern: {e}", input.pattern))
         })?;
-    let question = Walk {
+    let question = FolderWalk {
         folder: &input.path,
         glob: glob(input.glob.as_deref())?,
         ignored_too: input.include_ignored,
         tracked,
     };
     let walked = walk(bench, &question)?;
-    let mut output = Output {
+    let mut output = SearchFilesOutput {
         matches: Vec::new(),
         total: 0,
         truncated: false,
@@ -130,8 +138,8 @@ fn search(
     reader: &mut BufReader<cap_std::fs::File>,
     regex: &regex::bytes::Regex,
     path: &str,
-    input: &Input,
-    output: &mut Output,
+    input: &SearchFilesInput,
+    output: &mut SearchFilesOutput,
 ) -> std::io::Result<bool> {
     let beginning = reader.fill_buf()?;
     if memchr::memchr(0, beginning).is_some() {
@@ -155,7 +163,7 @@ fn search(
         if output.matches.len() < input.max_matches {
             let text = String::from_utf8_lossy(&line);
             let text = text.trim().chars().take(QUOTE_MAX_CHARS).collect();
-            output.matches.push(Found { path: path.to_owned(), line: number, text });
+            output.matches.push(FoundLine { path: path.to_owned(), line: number, text });
         }
     }
 }

@@ -5,12 +5,12 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Bench;
+use super::ToolContext;
 use crate::workspace;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct WriteFileInput {
     /// Where, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
@@ -18,31 +18,31 @@ pub(crate) struct Input {
     text: String,
     /// What to do when the file is there: `fail`, `number` (take the next free name) or `append`.
     #[serde(default)]
-    if_exists: IfExists,
+    if_exists: WriteConflict,
 }
 
 #[derive(Deserialize, JsonSchema, Default, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum IfExists {
+pub(super) enum WriteConflict {
     #[default]
     Fail,
     Number,
     Append,
 }
 
-impl From<IfExists> for workspace::IfExists {
-    fn from(word: IfExists) -> workspace::IfExists {
+impl From<WriteConflict> for workspace::IfExists {
+    fn from(word: WriteConflict) -> workspace::IfExists {
         match word {
-            IfExists::Fail => workspace::IfExists::Fail,
-            IfExists::Number => workspace::IfExists::Number,
-            IfExists::Append => workspace::IfExists::Append,
+            WriteConflict::Fail => workspace::IfExists::Fail,
+            WriteConflict::Number => workspace::IfExists::Number,
+            WriteConflict::Append => workspace::IfExists::Append,
         }
     }
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct WriteFileOutput {
     /// Where it was written.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
@@ -54,11 +54,14 @@ pub(crate) struct Output {
 
 pub(super) fn spec() -> ToolSpec {
     let description = "Writes a text to a file in the workspace; never overwrites one.";
-    super::spec::<Input, Output>("fs.write", description, false)
+    super::spec::<WriteFileInput, WriteFileOutput>("fs.write", description, false)
 }
 
-pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+pub(super) fn run(
+    bench: &ToolContext,
+    input: &WriteFileInput,
+) -> Result<WriteFileOutput, TaskError> {
     let bytes = input.text.as_bytes();
     let path = bench.workspace.write(&input.path, bytes, input.if_exists.into())?;
-    Ok(Output { files_written: vec![path.clone()], path, bytes: bytes.len() })
+    Ok(WriteFileOutput { files_written: vec![path.clone()], path, bytes: bytes.len() })
 }

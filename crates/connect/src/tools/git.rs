@@ -32,16 +32,16 @@ pub(super) enum GitError {
 }
 
 /// A folder whose repository may be read.
-pub(super) struct Repository {
+pub(super) struct GitRepository {
     /// Held open: git starts in this folder, whatever its name leads to by then.
     folder: Dir,
 }
 
-impl Repository {
+impl GitRepository {
     /// The repository that a folder of the workspace belongs to, if its data are where they seem to
     /// be. A `.git` that is a file or a link, or a common directory elsewhere, could name any
     /// repository of this machine, so worktrees and submodules are left out with it.
-    pub(super) fn of(workspace: &Workspace, path: &str) -> Result<Repository, GitError> {
+    pub(super) fn of(workspace: &Workspace, path: &str) -> Result<GitRepository, GitError> {
         let folder = workspace.folder(path).map_err(|e| GitError::Failed(e.message))?;
         let real = workspace.path().join(path);
         let real = real.canonicalize().map_err(|e| GitError::Failed(e.to_string()))?;
@@ -53,14 +53,17 @@ impl Repository {
                 let why = "the repository's data lie elsewhere (a worktree, submodule or link)";
                 return Err(GitError::Failed(why.to_owned()));
             }
-            return Ok(Repository { folder });
+            return Ok(GitRepository { folder });
         }
         Err(GitError::Failed("not a git repository".to_owned()))
     }
 }
 
 /// What a git command prints.
-pub(super) async fn git(repository: &Repository, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
+pub(super) async fn git(
+    repository: &GitRepository,
+    arguments: &[&str],
+) -> Result<Vec<u8>, GitError> {
     let mut command = Command::new("git");
     command
         .current_dir(format!("/proc/self/fd/{}", repository.folder.as_fd().as_raw_fd()))
@@ -130,7 +133,7 @@ pub(super) async fn git(repository: &Repository, arguments: &[&str]) -> Result<V
 /// Files that git tracks although a pattern ignores them, relative to `folder`. None where there
 /// is no git or no repository: then nothing is tracked.
 pub(super) async fn tracked_but_ignored(workspace: &Workspace) -> Vec<PathBuf> {
-    let Ok(repository) = Repository::of(workspace, ".") else { return Vec::new() };
+    let Ok(repository) = GitRepository::of(workspace, ".") else { return Vec::new() };
     let arguments = ["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"];
     let Ok(output) = git(&repository, &arguments).await else { return Vec::new() };
     output

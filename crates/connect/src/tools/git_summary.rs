@@ -7,12 +7,12 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Bench;
-use super::git::{GitError, Repository, git};
+use super::ToolContext;
+use super::git::{GitError, GitRepository, git};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct GitSummaryInput {
     /// The folder, relative to the workspace.
     #[serde(default)]
     path: Option<String>,
@@ -28,7 +28,7 @@ fn commits_max() -> usize {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-struct Commit {
+struct CommitEntry {
     /// Abbreviated.
     hash: String,
     /// Who wrote it.
@@ -41,7 +41,7 @@ struct Commit {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-struct Author {
+struct AuthorEntry {
     /// The name in the commits.
     name: String,
     /// How many commits.
@@ -50,7 +50,7 @@ struct Author {
 
 #[derive(Serialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct GitSummaryOutput {
     /// Whether the folder belongs to a repository with commits.
     repository: bool,
     /// Why there is nothing to tell.
@@ -60,14 +60,14 @@ pub(crate) struct Output {
     /// How many commits the branch has.
     total_commits: u64,
     /// Newest first.
-    commits: Vec<Commit>,
+    commits: Vec<CommitEntry>,
     /// Most commits first, over the last 100,000 commits.
-    authors: Vec<Author>,
+    authors: Vec<AuthorEntry>,
 }
 
 pub(super) fn spec() -> ToolSpec {
     let description = "Tells recent commits and authors of the git repository of the workspace.";
-    super::spec::<Input, Output>("git.summary", description, true)
+    super::spec::<GitSummaryInput, GitSummaryOutput>("git.summary", description, true)
 }
 
 /// How many commits authors are counted over.
@@ -77,21 +77,26 @@ const AUTHORS_MAX: usize = 20;
 /// The longest subject or name quoted, in characters.
 const QUOTE_MAX_CHARS: usize = 200;
 
-pub(super) async fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+pub(super) async fn run(
+    bench: &ToolContext,
+    input: &GitSummaryInput,
+) -> Result<GitSummaryOutput, TaskError> {
     let path = input.path.as_deref().unwrap_or(".");
     bench.workspace.metadata(path)?;
-    let told = match Repository::of(&bench.workspace, path) {
+    let told = match GitRepository::of(&bench.workspace, path) {
         Ok(repository) => summary(&repository, input.max_commits).await,
         Err(error) => Err(error),
     };
     match told {
         Ok(output) => Ok(output),
         // No git and no repository are answers, not failures.
-        Err(error) => Ok(Output { reason: error.to_string(), ..Output::default() }),
+        Err(error) => {
+            Ok(GitSummaryOutput { reason: error.to_string(), ..GitSummaryOutput::default() })
+        }
     }
 }
 
-async fn summary(folder: &Repository, max_commits: usize) -> Result<Output, GitError> {
+async fn summary(folder: &GitRepository, max_commits: usize) -> Result<GitSummaryOutput, GitError> {
     let inside = git(folder, &["rev-parse", "--is-inside-work-tree"]).await?;
     if inside.trim_ascii() != b"true" {
         return Err(GitError::Failed("not inside a work tree".to_owned()));
@@ -115,7 +120,7 @@ async fn summary(folder: &Repository, max_commits: usize) -> Result<Output, GitE
     let log = git(folder, &log).await?;
     let names = ["log", COUNTED_COMMITS, "--no-show-signature", "--format=%an", "HEAD", "--"];
     let names = git(folder, &names).await?;
-    Ok(Output {
+    Ok(GitSummaryOutput {
         repository: true,
         reason: String::new(),
         branch: text(&branch),
@@ -129,9 +134,9 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
-fn commit(line: &str) -> Option<Commit> {
+fn commit(line: &str) -> Option<CommitEntry> {
     let mut fields = line.trim().split('\x1f').map(cut);
-    Some(Commit {
+    Some(CommitEntry {
         hash: fields.next().filter(|hash| !hash.is_empty())?,
         author: fields.next()?,
         date: fields.next()?,
@@ -139,13 +144,15 @@ fn commit(line: &str) -> Option<Commit> {
     })
 }
 
-fn authors(names: &str) -> Vec<Author> {
+fn authors(names: &str) -> Vec<AuthorEntry> {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for name in names.lines().map(str::trim).filter(|name| !name.is_empty()) {
         *counts.entry(name).or_default() += 1;
     }
-    let mut authors: Vec<Author> =
-        counts.into_iter().map(|(name, commits)| Author { name: cut(name), commits }).collect();
+    let mut authors: Vec<AuthorEntry> = counts
+        .into_iter()
+        .map(|(name, commits)| AuthorEntry { name: cut(name), commits })
+        .collect();
     authors.sort_by(|a, b| b.commits.cmp(&a.commits).then_with(|| a.name.cmp(&b.name)));
     authors.truncate(AUTHORS_MAX);
     authors

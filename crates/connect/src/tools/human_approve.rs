@@ -7,7 +7,7 @@ use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::task::APPROVAL_TOOL;
 use l05_run::event::TaskError;
-use l05_run::machine::Answer;
+use l05_run::machine::GateApproval;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct ApproveInput {
     /// What is asked.
     #[expect(dead_code, reason = "people read it in the plan")]
     question: String,
@@ -28,7 +28,7 @@ pub(crate) struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct ApproveOutput {
     /// True: a refusal fails the task instead.
     approved: bool,
     /// Who approved.
@@ -39,12 +39,15 @@ pub(crate) struct Output {
 
 pub(super) fn spec() -> ToolSpec {
     let does = "Asks a person; goes on when approved, fails when refused.";
-    super::spec::<Input, Output>(APPROVAL_TOOL, does, true)
+    super::spec::<ApproveInput, ApproveOutput>(APPROVAL_TOOL, does, true)
 }
 
-pub(super) fn run(answer: Option<Answer>, _: Input) -> Result<Output, TaskError> {
+pub(super) fn run(
+    answer: Option<GateApproval>,
+    _: ApproveInput,
+) -> Result<ApproveOutput, TaskError> {
     match answer {
-        Some(Answer { by, reason }) => Ok(Output { approved: true, by, reason }),
+        Some(GateApproval { by, reason }) => Ok(ApproveOutput { approved: true, by, reason }),
         None => Err(final_error(ErrorCode::APPROVAL_REFUSED, "nobody was asked")),
     }
 }

@@ -12,7 +12,7 @@ use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct SelectInput {
     /// The value to look into.
     value: Value,
     /// An RFC 9535 JSONPath: `$.items[*].name`.
@@ -22,7 +22,7 @@ pub(crate) struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct SelectOutput {
     /// Everything it finds, in order.
     matches: Vec<Value>,
     /// How many.
@@ -32,14 +32,18 @@ pub(crate) struct Output {
 }
 
 pub(super) fn spec() -> ToolSpec {
-    super::spec::<Input, Output>("json.select", "Finds values in a JSON value by JSONPath.", true)
+    super::spec::<SelectInput, SelectOutput>(
+        "json.select",
+        "Finds values in a JSON value by JSONPath.",
+        true,
+    )
 }
 
-pub(super) fn run(input: &Input) -> Result<Output, TaskError> {
+pub(super) fn run(input: &SelectInput) -> Result<SelectOutput, TaskError> {
     let path =
         parse_json_path(&input.path).map_err(|why| final_error(ErrorCode::TYPE_MISMATCH, why))?;
     let matches: Vec<Value> = path.query(&input.value).into_iter().cloned().collect();
-    Ok(Output {
+    Ok(SelectOutput {
         count: matches.len(),
         first: matches.first().cloned().unwrap_or(Value::Null),
         matches,

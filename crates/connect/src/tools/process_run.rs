@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-use super::Bench;
+use super::ToolContext;
 use crate::workspace::final_error;
 
 /// How much of each stream is kept, in bytes.
@@ -31,7 +31,7 @@ const KEY_VARIABLE: &str = "L05_IDEMPOTENCY_KEY";
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct RunProgramInput {
     /// One of the programs that `tools.programs` allows.
     #[schemars(length(min = 1, max = 4096), extend("x-l05-literal" = true))]
     program: String,
@@ -49,7 +49,7 @@ pub(crate) struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct RunProgramOutput {
     /// Its exit code.
     exit_code: i32,
     /// What it printed, as far as it is kept.
@@ -62,17 +62,17 @@ pub(crate) struct Output {
 
 pub(super) fn spec(programs: &[String]) -> ToolSpec {
     let does = format!("Runs a program of the machine: {}.", programs.join(", "));
-    super::spec::<Input, Output>("process.run", &does, false)
+    super::spec::<RunProgramInput, RunProgramOutput>("process.run", &does, false)
 }
 
 pub(super) async fn run(
-    mut bench: Bench,
+    mut bench: ToolContext,
     programs: &[String],
-    input: Input,
-) -> Result<Output, TaskError> {
+    input: RunProgramInput,
+) -> Result<RunProgramOutput, TaskError> {
     let program = allowed(programs, &input.program)?;
     let mut child = spawn(&bench, &program, &input)?;
-    let group = Group::of(&child);
+    let group = ProcessGroup::of(&child);
     let ended = tokio::select! {
         ended = talk(&mut child, group, input.stdin) => ended,
         () = bench.cancel.cancelled() => {
@@ -113,7 +113,7 @@ fn allowed(programs: &[String], wanted: &str) -> Result<PathBuf, TaskError> {
     })
 }
 
-fn spawn(bench: &Bench, program: &Path, input: &Input) -> Result<Child, TaskError> {
+fn spawn(bench: &ToolContext, program: &Path, input: &RunProgramInput) -> Result<Child, TaskError> {
     let stdin = if input.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
     Command::new(program)
         .args(&input.args)
@@ -131,7 +131,11 @@ fn spawn(bench: &Bench, program: &Path, input: &Input) -> Result<Child, TaskErro
         .map_err(|error| failed(format!("`{}` does not start: {error}", input.program)))
 }
 
-async fn talk(child: &mut Child, group: Group, stdin: Option<String>) -> std::io::Result<Output> {
+async fn talk(
+    child: &mut Child,
+    group: ProcessGroup,
+    stdin: Option<String>,
+) -> std::io::Result<RunProgramOutput> {
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let (Some(mut pipe), Some(text)) = (input, stdin) {
@@ -139,7 +143,7 @@ async fn talk(child: &mut Child, group: Group, stdin: Option<String>) -> std::io
             let _ = pipe.write_all(text.as_bytes()).await;
         }
     };
-    let (mut out, mut err) = (Kept::default(), Kept::default());
+    let (mut out, mut err) = (KeptOutput::default(), KeptOutput::default());
     let status = {
         let streams = async { tokio::join!(write, out.read(output), err.read(errors)) };
         tokio::pin!(streams);
@@ -161,18 +165,18 @@ async fn talk(child: &mut Child, group: Group, stdin: Option<String>) -> std::io
     };
     let exit_code = status.code().unwrap_or(-1);
     let truncated = out.more || err.more;
-    Ok(Output { exit_code, stdout: out.text(), stderr: err.text(), truncated })
+    Ok(RunProgramOutput { exit_code, stdout: out.text(), stderr: err.text(), truncated })
 }
 
 /// What is kept of a stream.
 #[derive(Default)]
-struct Kept {
+struct KeptOutput {
     bytes: Vec<u8>,
     /// There was more.
     more: bool,
 }
 
-impl Kept {
+impl KeptOutput {
     /// Reads to the end: a program that cannot print would wait for ever.
     async fn read(&mut self, stream: Option<impl tokio::io::AsyncRead + Unpin>) {
         let Some(mut stream) = stream else { return };
@@ -194,15 +198,15 @@ fn failed(message: String) -> TaskError {
 }
 
 /// The program and all that it started, ended with the attempt.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
-    fn of(child: &Child) -> Group {
-        Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
+impl ProcessGroup {
+    fn of(child: &Child) -> ProcessGroup {
+        ProcessGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             // Nobody left in it is the usual case.

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Bench;
+use super::ToolContext;
 use crate::workspace::{failed, final_error};
 
 /// The name of the one table in a file.
@@ -29,19 +29,19 @@ const PAGES_MAX: u32 = 524_288;
 /// What stands for a table in inputs and outputs.
 #[derive(Serialize, Deserialize, JsonSchema, Clone)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Handle {
+pub(super) struct TableHandle {
     /// Which table of the run.
     pub(super) table_id: String,
     /// How many rows.
     pub(super) rows: u64,
     /// Its columns.
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<TableColumn>,
 }
 
 /// A column's name and type.
 #[derive(Serialize, Deserialize, JsonSchema, Clone)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Column {
+pub(super) struct TableColumn {
     /// As the data has it.
     pub(super) name: String,
     /// `integer`, `real` or `text`.
@@ -69,7 +69,11 @@ impl TableStore {
     }
 
     /// Begins a table for the attempt at hand. The same attempt again begins it anew.
-    pub(super) fn create(&self, bench: &Bench, columns: &[String]) -> Result<Writer, TaskError> {
+    pub(super) fn create(
+        &self,
+        bench: &ToolContext,
+        columns: &[String],
+    ) -> Result<TableWriter, TaskError> {
         check_columns(columns)?;
         let mut hasher = DefaultHasher::new();
         bench.key.hash(&mut hasher);
@@ -94,7 +98,7 @@ impl TableStore {
             .execute_batch(&format!("CREATE TABLE staging ({})", list.join(", ")))
             .map_err(|e| sql(&e))?;
         let kinds = vec![None; columns.len()];
-        Ok(Writer {
+        Ok(TableWriter {
             connection: Some(connection),
             partial,
             path,
@@ -106,7 +110,11 @@ impl TableStore {
     }
 
     /// Where a handle's file is, for the plan that asks.
-    pub(super) fn path(&self, bench: &Bench, handle: &Handle) -> Result<PathBuf, TaskError> {
+    pub(super) fn path(
+        &self,
+        bench: &ToolContext,
+        handle: &TableHandle,
+    ) -> Result<PathBuf, TaskError> {
         let id = &handle.table_id;
         let well_formed = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
         let path = self.folder.join(&bench.plan).join(format!("{id}.db"));
@@ -139,7 +147,7 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// A table being written. Dropped before it is finished, it leaves nothing behind.
-pub(super) struct Writer {
+pub(super) struct TableWriter {
     connection: Option<Connection>,
     partial: PathBuf,
     path: PathBuf,
@@ -149,7 +157,7 @@ pub(super) struct Writer {
     rows: u64,
 }
 
-impl Drop for Writer {
+impl Drop for TableWriter {
     fn drop(&mut self) {
         self.connection = None;
         // Finished tables have another name by now.
@@ -157,7 +165,7 @@ impl Drop for Writer {
     }
 }
 
-impl Writer {
+impl TableWriter {
     fn connection(&self) -> &Connection {
         self.connection.as_ref().expect("only `finish` and `drop` take it")
     }
@@ -203,12 +211,12 @@ impl Writer {
     }
 
     /// Gives every column its type, makes the file durable and hands out the handle.
-    pub(super) fn finish(mut self) -> Result<Handle, TaskError> {
-        let columns: Vec<Column> = self
+    pub(super) fn finish(mut self) -> Result<TableHandle, TaskError> {
+        let columns: Vec<TableColumn> = self
             .columns
             .iter()
             .zip(&self.kinds)
-            .map(|(name, kind)| Column {
+            .map(|(name, kind)| TableColumn {
                 name: name.clone(),
                 kind: kind.unwrap_or(ColumnType::Text),
             })
@@ -235,7 +243,7 @@ impl Writer {
         let file = fs::File::open(&self.partial).map_err(|e| cannot(&e))?;
         file.sync_all().map_err(|e| cannot(&e))?;
         fs::rename(&self.partial, &self.path).map_err(|e| cannot(&e))?;
-        Ok(Handle { table_id: self.id.clone(), rows: self.rows, columns })
+        Ok(TableHandle { table_id: self.id.clone(), rows: self.rows, columns })
     }
 }
 

@@ -12,14 +12,14 @@ use minijinja::{AutoEscape, Environment, Output as JinjaOutput, State, Undefined
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Bench;
-use super::fs_write::IfExists;
+use super::ToolContext;
+use super::fs_write::WriteConflict;
 use super::markdown::{cell_code_span, code_span, write_escaped};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct RenderTextInput {
     /// The template: Jinja without access to anything but `data`.
     #[schemars(length(max = 1_000_000), extend("x-l05-literal" = true))]
     template: String,
@@ -28,27 +28,27 @@ pub(crate) struct Input {
     data: serde_json::Map<String, serde_json::Value>,
     /// What comes out; decides how data is escaped.
     #[serde(default)]
-    format: Format,
+    format: RenderFormat,
     /// Also write it to a file; never over one.
     #[serde(default)]
-    write_to: Option<Target>,
+    write_to: Option<RenderTarget>,
 }
 
 /// Where a text is written.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Target {
+struct RenderTarget {
     /// Where, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
     /// What to do when the file is there.
     #[serde(default)]
-    if_exists: IfExists,
+    if_exists: WriteConflict,
 }
 
 #[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Format {
+enum RenderFormat {
     #[default]
     Markdown,
     Html,
@@ -57,7 +57,7 @@ enum Format {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct RenderTextOutput {
     /// What came out.
     text: String,
     /// Its length.
@@ -69,14 +69,17 @@ pub(crate) struct Output {
 pub(super) fn spec() -> ToolSpec {
     let description =
         "Renders a text template over data, escaped for Markdown, HTML or plain text.";
-    super::spec::<Input, Output>("text.render", description, false)
+    super::spec::<RenderTextInput, RenderTextOutput>("text.render", description, false)
 }
 
 /// Steps a template may take: a report of some thousand lines takes a hundredth of it.
 const FUEL: u64 = 3_000_000;
 const ESCAPE_MARKDOWN: &str = "markdown";
 
-pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
+pub(super) fn run(
+    bench: &ToolContext,
+    input: &RenderTextInput,
+) -> Result<RenderTextOutput, TaskError> {
     let text = render(input)?;
     let files_written = match &input.write_to {
         None => Vec::new(),
@@ -85,7 +88,7 @@ pub(super) fn run(bench: &Bench, input: &Input) -> Result<Output, TaskError> {
             vec![bench.workspace.write(&target.path, text.as_bytes(), if_exists)?]
         }
     };
-    Ok(Output { bytes: text.len(), text, files_written })
+    Ok(RenderTextOutput { bytes: text.len(), text, files_written })
 }
 
 /// The longest expression or statement, in bytes: the template parser recurses within one.
@@ -108,7 +111,7 @@ fn check_blocks(template: &str) -> Result<(), TaskError> {
     Ok(())
 }
 
-fn render(input: &Input) -> Result<String, TaskError> {
+fn render(input: &RenderTextInput) -> Result<String, TaskError> {
     check_blocks(&input.template)?;
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
@@ -121,9 +124,9 @@ fn render(input: &Input) -> Result<String, TaskError> {
         .expect("the default delimiters do not clash");
     environment.set_syntax(syntax);
     let escape = match input.format {
-        Format::Markdown => AutoEscape::Custom(ESCAPE_MARKDOWN.into()),
-        Format::Html => AutoEscape::Html,
-        Format::Text => AutoEscape::None,
+        RenderFormat::Markdown => AutoEscape::Custom(ESCAPE_MARKDOWN.into()),
+        RenderFormat::Html => AutoEscape::Html,
+        RenderFormat::Text => AutoEscape::None,
     };
     environment.set_auto_escape_callback(move |_| escape.clone());
     environment.set_formatter(format_value);
@@ -187,35 +190,35 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rendered(template: &str, format: Format) -> String {
+    fn rendered(template: &str, format: RenderFormat) -> String {
         let data = json!({"name": "<b>*x*</b>", "n": 1234567, "f": -1234.5, "list": ["a", "b"]});
         let data = data.as_object().unwrap().clone();
-        let input = Input { template: template.to_owned(), data, format, write_to: None };
+        let input = RenderTextInput { template: template.to_owned(), data, format, write_to: None };
         render(&input).unwrap_or_else(|error| error.message)
     }
 
     #[test]
     fn data_is_escaped_for_the_format() {
-        assert_eq!(rendered("{{ name }}", Format::Markdown), "&lt;b&gt;\\*x\\*&lt;/b&gt;");
-        assert_eq!(rendered("{{ name }}", Format::Html), "&lt;b&gt;*x*&lt;&#x2f;b&gt;");
-        assert_eq!(rendered("{{ name }}", Format::Text), "<b>*x*</b>");
-        assert_eq!(rendered("{{ name|code }}", Format::Markdown), "`<b>*x*</b>`");
+        assert_eq!(rendered("{{ name }}", RenderFormat::Markdown), "&lt;b&gt;\\*x\\*&lt;/b&gt;");
+        assert_eq!(rendered("{{ name }}", RenderFormat::Html), "&lt;b&gt;*x*&lt;&#x2f;b&gt;");
+        assert_eq!(rendered("{{ name }}", RenderFormat::Text), "<b>*x*</b>");
+        assert_eq!(rendered("{{ name|code }}", RenderFormat::Markdown), "`<b>*x*</b>`");
         assert_eq!(
-            rendered("{{ n|thousands }} {{ f|thousands }}", Format::Markdown),
+            rendered("{{ n|thousands }} {{ f|thousands }}", RenderFormat::Markdown),
             "1,234,567 \\-1,234.50"
         );
-        assert_eq!(rendered("{% for x in list %}{{ x }};{% endfor %}", Format::Text), "a;b;");
+        assert_eq!(rendered("{% for x in list %}{{ x }};{% endfor %}", RenderFormat::Text), "a;b;");
     }
 
     #[test]
     fn templates_end_and_say_what_is_wrong() {
-        assert!(rendered("{{ missing.deep }}", Format::Text).contains("fails at line 1"));
-        assert!(rendered("{% for", Format::Text).contains("fails"));
+        assert!(rendered("{{ missing.deep }}", RenderFormat::Text).contains("fails at line 1"));
+        assert!(rendered("{% for", RenderFormat::Text).contains("fails"));
         let endless =
             "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
-        assert!(rendered(endless, Format::Text).contains("fuel"));
+        assert!(rendered(endless, RenderFormat::Text).contains("fuel"));
         let deep = format!("{{{{ {} 1 }}}}", "not ".repeat(50_000));
-        assert!(rendered(&deep, Format::Text).contains("longer than"));
-        assert!(rendered("{{ 'x'|indent(999999999) }}", Format::Text).contains("fails"));
+        assert!(rendered(&deep, RenderFormat::Text).contains("longer than"));
+        assert!(rendered("{{ 'x'|indent(999999999) }}", RenderFormat::Text).contains("fails"));
     }
 }

@@ -13,7 +13,7 @@ use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Input {
+pub(crate) struct WaitInput {
     /// How long, in seconds.
     #[schemars(range(min = 0.0, max = 604_800.0))]
     seconds: f64,
@@ -21,19 +21,22 @@ pub(crate) struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Output {
+pub(crate) struct WaitOutput {
     /// How long it waited, in seconds.
     waited_seconds: f64,
 }
 
 pub(super) fn spec() -> ToolSpec {
-    super::spec::<Input, Output>("time.wait", "Waits for a number of seconds.", true)
+    super::spec::<WaitInput, WaitOutput>("time.wait", "Waits for a number of seconds.", true)
 }
 
-pub(super) async fn run(mut cancel: CancelSignal, input: &Input) -> Result<Output, TaskError> {
+pub(super) async fn run(
+    mut cancel: CancelSignal,
+    input: &WaitInput,
+) -> Result<WaitOutput, TaskError> {
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs_f64(input.seconds)) => {
-            Ok(Output { waited_seconds: input.seconds })
+            Ok(WaitOutput { waited_seconds: input.seconds })
         }
         () = cancel.cancelled() => {
             Err(final_error(ErrorCode::CANCELLED, "the wait was cut short"))

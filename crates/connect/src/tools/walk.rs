@@ -11,13 +11,13 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Bench;
+use super::ToolContext;
 use crate::workspace::{failed, final_error};
 
 /// A file that could not be looked at.
 #[derive(Serialize, JsonSchema, Clone)]
 #[schemars(deny_unknown_fields)]
-pub(super) struct Skipped {
+pub(super) struct SkippedPaths {
     /// Which.
     pub(super) path: String,
     /// Why.
@@ -25,7 +25,7 @@ pub(super) struct Skipped {
 }
 
 /// What to walk.
-pub(super) struct Walk<'a> {
+pub(super) struct FolderWalk<'a> {
     /// Relative to the workspace.
     pub(super) folder: &'a str,
     pub(super) glob: Option<GlobMatcher>,
@@ -35,9 +35,9 @@ pub(super) struct Walk<'a> {
 }
 
 /// The relative paths of regular files, in order, and what could not be entered.
-pub(super) struct Walked {
+pub(super) struct WalkedFile {
     pub(super) files: Vec<PathBuf>,
-    pub(super) skipped: Vec<Skipped>,
+    pub(super) skipped: Vec<SkippedPaths>,
 }
 
 /// A glob over relative paths; `*` also crosses folders where the glob has no slash.
@@ -66,7 +66,7 @@ const GLOB_BRACES_MAX: usize = 8;
 /// How many files one walk may give; past it the walk fails rather than fills the memory.
 const FILES_MAX: usize = 2_000_000;
 
-pub(super) fn walk(bench: &Bench, walk: &Walk<'_>) -> Result<Walked, TaskError> {
+pub(super) fn walk(bench: &ToolContext, walk: &FolderWalk<'_>) -> Result<WalkedFile, TaskError> {
     // Refuses what leaves the workspace, and says so before anything is walked.
     let metadata = bench.workspace.metadata(walk.folder)?;
     if !metadata.is_dir() {
@@ -123,7 +123,7 @@ pub(super) fn walk(bench: &Bench, walk: &Walk<'_>) -> Result<Walked, TaskError> 
         }
     }
     let odd = std::mem::take(&mut *odd_folders.lock().expect("the walk is over"));
-    skipped.extend(odd.into_iter().map(|path| Skipped {
+    skipped.extend(odd.into_iter().map(|path| SkippedPaths {
         path: path.to_string_lossy().into_owned(),
         reason: "its .gitignore is not a small regular file".to_owned(),
     }));
@@ -131,7 +131,7 @@ pub(super) fn walk(bench: &Bench, walk: &Walk<'_>) -> Result<Walked, TaskError> 
     let inside = |path: &&PathBuf| walk.folder == "." || path.starts_with(folder);
     files.extend(walk.tracked.iter().filter(inside).cloned());
     let wanted = |path: &PathBuf| walk.glob.as_ref().is_none_or(|glob| glob.is_match(path));
-    Ok(Walked { files: files.into_iter().filter(wanted).collect(), skipped })
+    Ok(WalkedFile { files: files.into_iter().filter(wanted).collect(), skipped })
 }
 
 /// The largest `.gitignore` that is obeyed, in bytes.
@@ -145,10 +145,10 @@ fn rules_are_plain(folder: &Path) -> bool {
     }
 }
 
-fn skip(root: &Path, error: &ignore::Error) -> Skipped {
+fn skip(root: &Path, error: &ignore::Error) -> SkippedPaths {
     let (path, reason) = place(error);
     let path = path.map(|p| p.strip_prefix(root).unwrap_or(p).to_string_lossy().into_owned());
-    Skipped { path: path.unwrap_or_default(), reason }
+    SkippedPaths { path: path.unwrap_or_default(), reason }
 }
 
 fn place(error: &ignore::Error) -> (Option<&Path>, String) {

@@ -1,7 +1,7 @@
 //! Enumerations of the documents: written in one spelling, read in any case.
 
 /// A closed set of words. Implemented by [`choices!`].
-pub trait Choice: Sized + Copy + 'static {
+pub trait ClosedChoice: Sized + Copy + 'static {
     /// Every value with its written spelling.
     const ALL: &'static [(&'static str, Self)];
 
@@ -28,7 +28,7 @@ macro_rules! choices {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         $vis enum $name { $($(#[$variant_meta])* $variant,)* }
 
-        impl $crate::document::choice::Choice for $name {
+        impl $crate::document::choice::ClosedChoice for $name {
             const ALL: &'static [(&'static str, $name)] = &[$(($word, $name::$variant),)*];
         }
 
@@ -38,7 +38,7 @@ macro_rules! choices {
 
             /// Reads a word in any case.
             pub fn parse(word: &str) -> Option<$name> {
-                <$name as $crate::document::choice::Choice>::read(word)
+                <$name as $crate::document::choice::ClosedChoice>::read(word)
             }
 
             /// The written spelling.
@@ -62,7 +62,7 @@ macro_rules! choices {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 let word = <String as serde::Deserialize>::deserialize(d)?;
-                <$name as $crate::document::choice::Choice>::read(&word).ok_or_else(|| {
+                <$name as $crate::document::choice::ClosedChoice>::read(&word).ok_or_else(|| {
                     let known = [$($word),*].join(", ");
                     serde::de::Error::custom(format!("`{word}` is none of {known}"))
                 })

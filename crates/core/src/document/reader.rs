@@ -8,25 +8,25 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use super::choice::Choice;
+use super::choice::ClosedChoice;
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
+use crate::finding::{Finding, ValidationLevel};
 use crate::suggest::{did_you_mean, nearest};
 
 /// One field: the written name and the other spellings that are read.
-pub(crate) struct Field {
+pub(crate) struct FieldName {
     pub(crate) name: &'static str,
     pub(crate) aliases: &'static [&'static str],
 }
 
 /// A field with other spellings; [`plain`] for one without.
-pub(crate) const fn aliased(name: &'static str, aliases: &'static [&'static str]) -> Field {
-    Field { name, aliases }
+pub(crate) const fn aliased(name: &'static str, aliases: &'static [&'static str]) -> FieldName {
+    FieldName { name, aliases }
 }
 
 /// A field with one spelling.
-pub(crate) const fn plain(name: &'static str) -> Field {
-    Field { name, aliases: &[] }
+pub(crate) const fn plain(name: &'static str) -> FieldName {
+    FieldName { name, aliases: &[] }
 }
 
 /// How many findings one document may collect; past it a hostile file would only cost memory.
@@ -34,17 +34,19 @@ const FINDINGS_MAX: usize = 1_000;
 
 /// Collects the findings of one document.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct DocumentReader {
     findings: RefCell<Vec<Finding>>,
 }
 
-impl Reader {
+impl DocumentReader {
     pub(crate) fn into_findings(self) -> Vec<Finding> {
         self.findings.into_inner()
     }
 
     pub(crate) fn malformed(&self, path: &str, message: impl Into<String>) {
-        self.push(Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, message).field(path));
+        self.push(
+            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message).field(path),
+        );
     }
 
     pub(crate) fn push(&self, finding: Finding) {
@@ -59,8 +61,8 @@ impl Reader {
         &'v self,
         value: &'v Value,
         path: impl Into<String>,
-        fields: &'static [Field],
-    ) -> Option<Object<'v>> {
+        fields: &'static [FieldName],
+    ) -> Option<ObjectReader<'v>> {
         let path = path.into();
         let Value::Object(map) = value else {
             self.malformed(&path, format!("must be a mapping, not {}", kind(value)));
@@ -81,16 +83,16 @@ impl Reader {
                 self.malformed(&join(&path, key), format!("`{name}` is given twice"));
             }
         }
-        Some(Object { reader: self, path, fields, values })
+        Some(ObjectReader { reader: self, path, fields, values })
     }
 
-    fn unknown_field(&self, path: &str, key: &str, fields: &'static [Field]) {
+    fn unknown_field(&self, path: &str, key: &str, fields: &'static [FieldName]) {
         let known =
             fields.iter().flat_map(|f| std::iter::once(f.name).chain(f.aliases.iter().copied()));
         let near = nearest(key, known);
         let message = format!("unknown field `{key}`{}", did_you_mean(&near));
         self.push(
-            Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, message)
+            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message)
                 .field(join(path, key))
                 .detail("nearest", near),
         );
@@ -98,14 +100,14 @@ impl Reader {
 }
 
 /// An opened object.
-pub(crate) struct Object<'v> {
-    reader: &'v Reader,
+pub(crate) struct ObjectReader<'v> {
+    reader: &'v DocumentReader,
     path: String,
-    fields: &'static [Field],
+    fields: &'static [FieldName],
     values: Vec<Option<&'v Value>>,
 }
 
-impl<'v> Object<'v> {
+impl<'v> ObjectReader<'v> {
     pub(crate) fn path(&self, name: &str) -> String {
         join(&self.path, name)
     }
@@ -169,7 +171,7 @@ impl<'v> Object<'v> {
         number
     }
 
-    pub(crate) fn choice<T: Choice>(&self, name: &str) -> Option<T> {
+    pub(crate) fn choice<T: ClosedChoice>(&self, name: &str) -> Option<T> {
         let word = self.text(name)?;
         let read = T::read(&word);
         if read.is_none() {

@@ -10,33 +10,33 @@ use crate::error::{Error, ErrorCode};
 
 /// What a document is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum DocumentFormat {
     /// RFC 8259.
     Json,
     /// YAML 1.2, where only `true` and `false` are booleans and only plain decimals are numbers.
     Yaml,
 }
 
-impl Format {
+impl DocumentFormat {
     /// JSON when the name ends in `.json` or the text begins like JSON, else YAML.
-    pub fn detect(name: &str, text: &str) -> Format {
+    pub fn detect(name: &str, text: &str) -> DocumentFormat {
         let begins_like_json = text.trim_start().starts_with(['{', '[']);
         let named_json = name.to_ascii_lowercase().ends_with(".json");
-        if named_json || begins_like_json { Format::Json } else { Format::Yaml }
+        if named_json || begins_like_json { DocumentFormat::Json } else { DocumentFormat::Yaml }
     }
 }
 
 /// Bounds on what is parsed at all.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TextLimits {
     /// The longest text, in bytes.
     pub bytes_max: usize,
 }
 
-impl Default for Limits {
+impl Default for TextLimits {
     /// 64 MiB: a plan of 1,000,000 small tasks fits, a disk image does not.
-    fn default() -> Limits {
-        Limits { bytes_max: 64 << 20 }
+    fn default() -> TextLimits {
+        TextLimits { bytes_max: 64 << 20 }
     }
 }
 
@@ -94,7 +94,11 @@ impl DocumentError {
 }
 
 /// Parses a document within limits.
-pub fn parse(text: &str, format: Format, limits: Limits) -> Result<Value, DocumentError> {
+pub fn parse(
+    text: &str,
+    format: DocumentFormat,
+    limits: TextLimits,
+) -> Result<Value, DocumentError> {
     if text.len() > limits.bytes_max {
         return Err(DocumentError::TooLong { bytes: text.len(), bytes_max: limits.bytes_max });
     }
@@ -103,11 +107,13 @@ pub fn parse(text: &str, format: Format, limits: Limits) -> Result<Value, Docume
         return Err(DocumentError::Empty);
     }
     match format {
-        Format::Json => serde_json::from_str(text).map(|Unique(value)| value).map_err(|e| {
-            let (line, column) = (e.line() as u64, e.column() as u64);
-            DocumentError::Syntax { line, column, message: json_message(&e) }
-        }),
-        Format::Yaml => parse_yaml(text),
+        DocumentFormat::Json => {
+            serde_json::from_str(text).map(|UniqueKeys(value)| value).map_err(|e| {
+                let (line, column) = (e.line() as u64, e.column() as u64);
+                DocumentError::Syntax { line, column, message: json_message(&e) }
+            })
+        }
+        DocumentFormat::Yaml => parse_yaml(text),
     }
 }
 
@@ -127,11 +133,11 @@ fn plain_words(message: &str) -> String {
 }
 
 /// A JSON value in which no key stands twice: of two, one would be lost without a word.
-struct Unique(Value);
+struct UniqueKeys(Value);
 
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Unique)
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueKeys, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(UniqueKeys)
     }
 }
 
@@ -166,7 +172,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(Unique(item)) = seq.next_element()? {
+        while let Some(UniqueKeys(item)) = seq.next_element()? {
             items.push(item);
         }
         Ok(items.into())
@@ -177,7 +183,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
             if object.contains_key(&key) {
                 return Err(serde::de::Error::custom(format!("the key `{key}` stands twice")));
             }
-            let Unique(value) = map.next_value()?;
+            let UniqueKeys(value) = map.next_value()?;
             object.insert(key, value);
         }
         Ok(object.into())
@@ -198,7 +204,7 @@ fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
         budget.max_nodes = text.len().saturating_add(64);
         budget.max_total_scalar_bytes = text.len().saturating_add(64);
     }
-    let root: Spanned<Node> =
+    let root: Spanned<ValueNode> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
             let message = error.to_string();
@@ -215,30 +221,30 @@ fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
 
 /// A YAML node as the parser resolves it, its children with their places, so that a number can be
 /// taken back to the text that was written.
-enum Node {
+enum ValueNode {
     Null,
     Bool(bool),
     Number(Number),
     Text(String),
-    List(Vec<Spanned<Node>>),
-    Map(Vec<(String, Spanned<Node>)>),
+    List(Vec<Spanned<ValueNode>>),
+    Map(Vec<(String, Spanned<ValueNode>)>),
 }
 
-impl Node {
+impl ValueNode {
     fn into_value(self, text: &str, raw: Option<&str>) -> Value {
         match self {
-            Node::Null => Value::Null,
-            Node::Bool(b) => Value::Bool(b),
-            Node::Number(number) => match raw {
+            ValueNode::Null => Value::Null,
+            ValueNode::Bool(b) => Value::Bool(b),
+            ValueNode::Number(number) => match raw {
                 Some(raw) if !is_plain_decimal(raw) => Value::String(raw.to_owned()),
                 _ => Value::Number(number),
             },
-            Node::Text(s) => Value::String(s),
-            Node::List(items) => items
+            ValueNode::Text(s) => Value::String(s),
+            ValueNode::List(items) => items
                 .into_iter()
                 .map(|item| item.value.into_value(text, self::raw(text, &item.defined)))
                 .collect(),
-            Node::Map(entries) => Value::Object(
+            ValueNode::Map(entries) => Value::Object(
                 entries
                     .into_iter()
                     .map(|(key, item)| {
@@ -268,8 +274,8 @@ fn is_plain_decimal(raw: &str) -> bool {
         && fraction.is_none_or(all_digits)
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+impl<'de> Deserialize<'de> for ValueNode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ValueNode, D::Error> {
         deserializer.deserialize_any(NodeVisitor)
     }
 }
@@ -277,45 +283,45 @@ impl<'de> Deserialize<'de> for Node {
 struct NodeVisitor;
 
 impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
+    type Value = ValueNode;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_unit<E>(self) -> Result<ValueNode, E> {
+        Ok(ValueNode::Null)
     }
-    fn visit_bool<E>(self, b: bool) -> Result<Node, E> {
-        Ok(Node::Bool(b))
+    fn visit_bool<E>(self, b: bool) -> Result<ValueNode, E> {
+        Ok(ValueNode::Bool(b))
     }
-    fn visit_i64<E>(self, n: i64) -> Result<Node, E> {
-        Ok(Node::Number(n.into()))
+    fn visit_i64<E>(self, n: i64) -> Result<ValueNode, E> {
+        Ok(ValueNode::Number(n.into()))
     }
-    fn visit_u64<E>(self, n: u64) -> Result<Node, E> {
-        Ok(Node::Number(n.into()))
+    fn visit_u64<E>(self, n: u64) -> Result<ValueNode, E> {
+        Ok(ValueNode::Number(n.into()))
     }
-    fn visit_f64<E>(self, n: f64) -> Result<Node, E> {
-        Ok(Number::from_f64(n).map_or(Node::Null, Node::Number))
+    fn visit_f64<E>(self, n: f64) -> Result<ValueNode, E> {
+        Ok(Number::from_f64(n).map_or(ValueNode::Null, ValueNode::Number))
     }
-    fn visit_str<E>(self, s: &str) -> Result<Node, E> {
-        Ok(Node::Text(s.to_owned()))
+    fn visit_str<E>(self, s: &str) -> Result<ValueNode, E> {
+        Ok(ValueNode::Text(s.to_owned()))
     }
-    fn visit_string<E>(self, s: String) -> Result<Node, E> {
-        Ok(Node::Text(s))
+    fn visit_string<E>(self, s: String) -> Result<ValueNode, E> {
+        Ok(ValueNode::Text(s))
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ValueNode, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
-        Ok(Node::List(items))
+        Ok(ValueNode::List(items))
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ValueNode, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Node::Map(entries))
+        Ok(ValueNode::Map(entries))
     }
 }
 
@@ -325,7 +331,7 @@ mod tests {
     use serde_json::json;
 
     fn check(text: &str, expected: &Value) {
-        let value = parse(text, Format::Yaml, Limits::default()).expect(text);
+        let value = parse(text, DocumentFormat::Yaml, TextLimits::default()).expect(text);
         assert_eq!(&value, expected, "{text}");
     }
 
@@ -342,18 +348,25 @@ mod tests {
 
     #[test]
     fn errors_name_line_and_column() {
-        let syntax = |text| match parse(text, Format::Yaml, Limits::default()) {
+        let syntax = |text| match parse(text, DocumentFormat::Yaml, TextLimits::default()) {
             Err(DocumentError::Syntax { line, column, .. }) => (line, column),
             other => panic!("{text:?} gave {other:?}"),
         };
         assert_eq!(syntax("a:\n\tb: 1"), (2, 2));
         assert_eq!(syntax("a: 1\na: 2"), (2, 1));
-        let twice = parse("{\"a\": 1, \"a\": 2}", Format::Json, Limits::default()).unwrap_err();
+        let twice =
+            parse("{\"a\": 1, \"a\": 2}", DocumentFormat::Json, TextLimits::default()).unwrap_err();
         assert!(twice.to_string().contains("`a` stands twice"), "{twice}");
-        assert!(matches!(parse(" \n", Format::Yaml, Limits::default()), Err(DocumentError::Empty)));
-        assert!(matches!(parse("~", Format::Yaml, Limits::default()), Err(DocumentError::Empty)));
+        assert!(matches!(
+            parse(" \n", DocumentFormat::Yaml, TextLimits::default()),
+            Err(DocumentError::Empty)
+        ));
+        assert!(matches!(
+            parse("~", DocumentFormat::Yaml, TextLimits::default()),
+            Err(DocumentError::Empty)
+        ));
         let deep = "[".repeat(100_000);
-        assert!(parse(&deep, Format::Yaml, Limits::default()).is_err());
-        assert!(parse(&deep, Format::Json, Limits::default()).is_err());
+        assert!(parse(&deep, DocumentFormat::Yaml, TextLimits::default()).is_err());
+        assert!(parse(&deep, DocumentFormat::Json, TextLimits::default()).is_err());
     }
 }

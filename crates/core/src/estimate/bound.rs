@@ -1,24 +1,24 @@
 //! What a plan can take at worst, with the arithmetic.
 
-use super::Knowledge;
+use super::EstimateBasis;
 use crate::graph::DependencyGraph;
-use crate::plan::{Bound, PlanDocument, TaskBound};
+use crate::plan::{PlanBound, PlanDocument, TaskBound};
 use crate::resource::rounded;
 use crate::task::{RetryPolicy, Task, TaskType};
 
 /// No class of errors is retried more often, whatever a task's policy says (spec 03, 3.3).
 const CLASS_RETRIES_MAX: u8 = 3;
 
-impl Knowledge {
+impl EstimateBasis {
     /// The worst case of a plan.
-    pub fn bound(&self, document: &PlanDocument, graph: &DependencyGraph) -> Bound {
+    pub fn bound(&self, document: &PlanDocument, graph: &DependencyGraph) -> PlanBound {
         let tasks: Vec<TaskBound> = document.tasks.iter().map(|task| self.worst(task)).collect();
         let seconds: Vec<f64> = tasks.iter().map(TaskBound::seconds).collect();
         let rank = graph.upward_rank(&seconds);
         let chain = rank.into_iter().fold(0.0, f64::max);
         let workers = f64::from(document.parallelism()).min(tasks.len().max(1) as f64);
         let work: f64 = seconds.iter().sum();
-        Bound {
+        PlanBound {
             tokens: tasks.iter().map(TaskBound::tokens).fold(0, u64::saturating_add),
             cost_usd: rounded_up(tasks.iter().map(TaskBound::cost_usd).sum()),
             chain_seconds: rounded(chain),

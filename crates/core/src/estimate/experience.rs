@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::resource::Range;
+use crate::resource::EstimateRange;
 use crate::resource::rounded;
 use crate::time::Timestamp;
 
@@ -13,7 +13,7 @@ const KEYS_MAX: usize = 10_000;
 
 /// One successful attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Observation {
+pub struct RunObservation {
     /// When it ended.
     pub at: Timestamp,
     /// How long it took, in seconds.
@@ -26,31 +26,31 @@ pub struct Observation {
 
 /// What the observations of one tool come to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Observed {
+pub struct ObservedFigures {
     /// How many there are.
     pub runs: usize,
     /// Seconds an attempt.
-    pub seconds: Range,
+    pub seconds: EstimateRange,
     /// Tokens an attempt.
-    pub tokens: Range,
+    pub tokens: EstimateRange,
     /// US dollars an attempt.
-    pub cost_usd: Range,
+    pub cost_usd: EstimateRange,
 }
 
 /// Observations by tool name, and by task of a template.
 #[derive(Clone, Debug, Default)]
-pub struct Experience {
-    known: HashMap<String, VecDeque<Observation>>,
+pub struct RunExperience {
+    known: HashMap<String, VecDeque<RunObservation>>,
 }
 
-impl Experience {
+impl RunExperience {
     /// The key of a template's task. No tool name has a control character.
     pub fn template_key(template: &str, task: &str) -> String {
         format!("{template}\u{1}{task}")
     }
 
     /// Adds an observation, the latest of its key.
-    pub fn observe(&mut self, key: &str, observation: Observation) {
+    pub fn observe(&mut self, key: &str, observation: RunObservation) {
         if !self.known.contains_key(key) {
             if self.known.len() >= KEYS_MAX {
                 return;
@@ -74,10 +74,10 @@ impl Experience {
     }
 
     /// What is known of a tool or a template's task.
-    pub fn observed(&self, key: &str) -> Option<Observed> {
+    pub fn observed(&self, key: &str) -> Option<ObservedFigures> {
         let list = self.known.get(key)?;
-        let range = |pick: fn(&Observation) -> f64| spread(list.iter().map(pick).collect());
-        Some(Observed {
+        let range = |pick: fn(&RunObservation) -> f64| spread(list.iter().map(pick).collect());
+        Some(ObservedFigures {
             runs: list.len(),
             seconds: range(|o| o.seconds),
             tokens: range(|o| o.tokens),
@@ -88,13 +88,13 @@ impl Experience {
 
 /// The 10th and 90th percentile, and between them the mean of the middle four fifths: one slow run
 /// among many says little about the next.
-fn spread(mut values: Vec<f64>) -> Range {
+fn spread(mut values: Vec<f64>) -> EstimateRange {
     values.sort_by(f64::total_cmp);
     let cut = values.len() / 10;
     let middle = &values[cut..values.len() - cut];
     let mean = middle.iter().sum::<f64>() / middle.len().max(1) as f64;
     let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
-    Range {
+    EstimateRange {
         low: rounded(at(0.1).min(mean)),
         expected: rounded(mean),
         high: rounded(at(0.9).max(mean)),

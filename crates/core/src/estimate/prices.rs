@@ -13,7 +13,7 @@ pub struct ModelPrice {
 
 /// The price table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Prices {
+pub struct PriceTable {
     /// By model name.
     pub models: BTreeMap<String, ModelPrice>,
     /// For models that are not listed.
@@ -22,17 +22,17 @@ pub struct Prices {
     pub tools: BTreeMap<String, f64>,
 }
 
-impl Default for Prices {
+impl Default for PriceTable {
     /// No model is known to be free: an unlisted one counts at 3 and 15 US dollars per million
     /// tokens, the list price of hosted models of middle size in 2025. Cautious on purpose; the
     /// configuration sets what is true.
-    fn default() -> Prices {
+    fn default() -> PriceTable {
         let other_models = ModelPrice { input_usd_per_million: 3.0, output_usd_per_million: 15.0 };
-        Prices { models: BTreeMap::new(), other_models, tools: BTreeMap::new() }
+        PriceTable { models: BTreeMap::new(), other_models, tools: BTreeMap::new() }
     }
 }
 
-impl Prices {
+impl PriceTable {
     /// A model's price; of no model in particular, the others'.
     pub fn model(&self, name: Option<&str>) -> ModelPrice {
         name.and_then(|name| self.models.get(name)).copied().unwrap_or(self.other_models)

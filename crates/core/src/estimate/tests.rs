@@ -2,22 +2,22 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::catalog::ToolSpec;
-use crate::plan::Bound;
-use crate::plan::Structure;
+use crate::plan::PlanBound;
+use crate::plan::PlanStructure;
 use crate::time::Timestamp;
 
-fn figures(knowledge: &Knowledge, plan: &Value) -> (PlanEstimate, Bound) {
+fn figures(knowledge: &EstimateBasis, plan: &Value) -> (PlanEstimate, PlanBound) {
     let document = PlanDocument::read(plan).expect("the plan reads");
-    let structure = Structure::build(&document, &mut Vec::new()).expect("acyclic");
-    let catalog = Catalog::new([ToolSpec::bare("t")]).expect("no schemas");
+    let structure = PlanStructure::build(&document, &mut Vec::new()).expect("acyclic");
+    let catalog = ToolCatalog::new([ToolSpec::bare("t")]).expect("no schemas");
     let estimate = knowledge.estimate(&document, structure.graph(), &catalog);
     (estimate, knowledge.bound(&document, structure.graph()))
 }
 
-fn observe(knowledge: &mut Knowledge, key: &str, runs: usize, seconds: f64, tokens: f64) {
+fn observe(knowledge: &mut EstimateBasis, key: &str, runs: usize, seconds: f64, tokens: f64) {
     for _ in 0..runs {
         let at = Timestamp(0);
-        knowledge.experience.observe(key, Observation { at, seconds, tokens, cost_usd: 0.0 });
+        knowledge.experience.observe(key, RunObservation { at, seconds, tokens, cost_usd: 0.0 });
     }
 }
 
@@ -25,7 +25,7 @@ fn observe(knowledge: &mut Knowledge, key: &str, runs: usize, seconds: f64, toke
 fn history_replaces_the_guess_step_by_step() {
     let plan = json!({"goal": "x", "tasks": [{"id": "a", "tool": "t"}]});
     let expected = |runs, model| {
-        let mut knowledge = Knowledge { model, ..Knowledge::default() };
+        let mut knowledge = EstimateBasis { model, ..EstimateBasis::default() };
         observe(&mut knowledge, "t", runs, 0.2, 1000.0);
         let (estimate, _) = figures(&knowledge, &plan);
         (estimate.seconds.expected, estimate.tokens.expected, estimate.method)
@@ -44,10 +44,10 @@ fn history_replaces_the_guess_step_by_step() {
 fn the_author_counts_more_than_the_tool_and_the_template_task_more_than_both() {
     let mut plan = json!({"goal": "x", "tasks": [{"id": "a", "tool": "t", "expected_seconds": 60}],
         "metadata": {"template_id": "p"}});
-    let mut knowledge = Knowledge::default();
+    let mut knowledge = EstimateBasis::default();
     observe(&mut knowledge, "t", 20, 0.2, 0.0);
     assert_eq!(figures(&knowledge, &plan).0.seconds.expected, 60.0);
-    observe(&mut knowledge, &Experience::template_key("p", "a"), 20, 3.0, 0.0);
+    observe(&mut knowledge, &RunExperience::template_key("p", "a"), 20, 3.0, 0.0);
     assert_eq!(figures(&knowledge, &plan).0.seconds.expected, 3.0);
     plan["metadata"] = json!({});
     assert_eq!(figures(&knowledge, &plan).0.seconds.expected, 60.0);
@@ -59,7 +59,7 @@ fn models_cost_tokens_and_tools_calls() {
         {"id": "ask", "prompt": "Count to ten, please.", "metadata": {"model": "m"}},
         {"id": "call", "tool": "t", "depends_on": ["ask"], "retry": {"max_retries": 1}},
     ]});
-    let mut knowledge = Knowledge::default();
+    let mut knowledge = EstimateBasis::default();
     let price = ModelPrice { input_usd_per_million: 10.0, output_usd_per_million: 20.0 };
     knowledge.prices.models.insert("m".to_owned(), price);
     knowledge.prices.tools.insert("t".to_owned(), 0.25);
@@ -78,7 +78,7 @@ fn models_cost_tokens_and_tools_calls() {
 
 #[test]
 fn one_slow_run_says_little() {
-    let mut knowledge = Knowledge::default();
+    let mut knowledge = EstimateBasis::default();
     observe(&mut knowledge, "t", 19, 1.0, 0.0);
     observe(&mut knowledge, "t", 1, 100.0, 0.0);
     let observed = knowledge.experience.observed("t").expect("observed");

@@ -10,7 +10,7 @@ use crate::json_schema::compile_schema;
 
 /// What can be said of two schemas.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum FlowVerdict {
     /// Whatever the one gives the other takes.
     Fits,
     /// The one gives a value that the other refuses.
@@ -33,11 +33,11 @@ pub enum Verdict {
 /// `format` counts as an assertion on both sides. Where the consumer narrows a type in a way of
 /// which the producer says nothing at all (a text of no declared format or length, a number without
 /// range), the verdict is undecided: most values that would fit never say so.
-pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
+pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> FlowVerdict {
     if takes_anything(consumed) || produced == consumed {
-        return Verdict::Fits;
+        return FlowVerdict::Fits;
     }
-    let undecided = |why: &str| Verdict::Undecided { why: why.to_owned() };
+    let undecided = |why: &str| FlowVerdict::Undecided { why: why.to_owned() };
     if takes_anything(produced) {
         return undecided("nothing is promised of it");
     }
@@ -50,11 +50,11 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
     };
     let covered = matches!(taking.covers(&giving), Ok(Containment::Yes));
     if covered || recursion::fits(produced, consumed) {
-        return Verdict::Fits;
+        return FlowVerdict::Fits;
     }
     let left_over = giving.subtract(&taking).ok();
     if left_over.as_ref().map(CanonicalSchema::satisfiability) == Some(Satisfiability::No) {
-        return Verdict::Fits;
+        return FlowVerdict::Fits;
     }
     let (Ok(gives), Ok(takes)) = (compile_schema(produced), compile_schema(consumed)) else {
         return undecided("a schema could not be compiled");
@@ -71,8 +71,8 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
     if !exact {
         let disjoint = giving.intersect(&taking).map(|both| both.satisfiability());
         return match disjoint {
-            Ok(Satisfiability::No) => Verdict::Misfit { witness, why },
-            _ => Verdict::Undecided {
+            Ok(Satisfiability::No) => FlowVerdict::Misfit { witness, why },
+            _ => FlowVerdict::Undecided {
                 why: format!("it would be refused if it were {}: {why}", shown(&witness)),
             },
         };
@@ -81,17 +81,17 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> Verdict {
     let asked = without_unsaid(consumed, &said(produced));
     if asked != *consumed {
         return match compare(produced, &asked, exact) {
-            Verdict::Misfit { witness, why } if !takes.is_valid(&witness) => {
-                Verdict::Misfit { witness, why }
+            FlowVerdict::Misfit { witness, why } if !takes.is_valid(&witness) => {
+                FlowVerdict::Misfit { witness, why }
             }
-            Verdict::Misfit { .. } | Verdict::Fits | Verdict::Undecided { .. } => {
-                Verdict::Undecided {
+            FlowVerdict::Misfit { .. } | FlowVerdict::Fits | FlowVerdict::Undecided { .. } => {
+                FlowVerdict::Undecided {
                     why: format!("nothing is promised that rules out {}: {why}", shown(&witness)),
                 }
             }
         };
     }
-    Verdict::Misfit { witness, why }
+    FlowVerdict::Misfit { witness, why }
 }
 
 /// Schemas with more alternatives than this, multiplied out, are not compared.

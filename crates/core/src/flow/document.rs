@@ -29,9 +29,10 @@ pub(crate) struct SchemaDocument {
 impl SchemaDocument {
     /// Prepares a schema. `name` must differ between documents that are to be combined.
     pub(crate) fn new(schema: &Value, name: String) -> SchemaDocument {
-        let mut rewrite = Rewrite { name: &name, parts: 0, has_references: false, opaque: None };
+        let mut rewrite =
+            SchemaRewrite { name: &name, parts: 0, has_references: false, opaque: None };
         let root = rewrite.schema(schema, 0);
-        let Rewrite { has_references, opaque, .. } = rewrite;
+        let SchemaRewrite { has_references, opaque, .. } = rewrite;
         SchemaDocument { name, root, has_references, looks: Cell::new(LOOKS_MAX), opaque }
     }
 
@@ -72,14 +73,14 @@ impl SchemaDocument {
     }
 }
 
-struct Rewrite<'n> {
+struct SchemaRewrite<'n> {
     name: &'n str,
     parts: usize,
     has_references: bool,
     opaque: Option<&'static str>,
 }
 
-impl Rewrite<'_> {
+impl SchemaRewrite<'_> {
     fn schema(&mut self, schema: &Value, depth: usize) -> Value {
         self.parts += 1;
         if depth > DEPTH_MAX || self.parts > PARTS_MAX {

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::Verdict;
-use super::projection::Presence;
+use super::FlowVerdict;
+use super::projection::ValuePresence;
 
 /// How many verdicts are kept; past it the memo starts anew. A verdict is a few hundred bytes.
 const ENTRIES_MAX: usize = 20_000;
@@ -27,25 +27,25 @@ pub(crate) struct FlowKey {
 
 /// What is known of one flow of data.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Flow {
+pub(crate) struct DataFlow {
     /// Whether there is anything at the path.
-    pub(crate) presence: Presence,
+    pub(crate) presence: ValuePresence,
     /// Whether the consumer's schema has branches on the way to the place, so that a fit there is
     /// none of the whole.
     pub(crate) branching: bool,
     /// Whether it fits.
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: FlowVerdict,
 }
 
 /// Known flows.
 #[derive(Debug, Default)]
 pub(crate) struct FlowMemo {
-    known: RwLock<HashMap<FlowKey, Arc<Flow>>>,
+    known: RwLock<HashMap<FlowKey, Arc<DataFlow>>>,
 }
 
 impl FlowMemo {
     /// The flow, made by `make` when it is not known.
-    pub(crate) fn get(&self, key: FlowKey, make: impl FnOnce() -> Flow) -> Arc<Flow> {
+    pub(crate) fn get(&self, key: FlowKey, make: impl FnOnce() -> DataFlow) -> Arc<DataFlow> {
         // A poisoned lock still holds whole entries: each is inserted at once.
         if let Some(flow) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return flow.clone();

@@ -7,14 +7,14 @@
 use serde_json::{Map, Value, json};
 
 use super::document::SchemaDocument;
-use crate::reference::Step;
+use crate::reference::PathStep;
 
 /// How deep schemas are followed; recursion in a schema ends here.
 pub(super) const DEPTH_MAX: usize = 64;
 
 /// Whether there is anything at the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presence {
+pub enum ValuePresence {
     /// In every value.
     Always,
     /// In some.
@@ -30,11 +30,11 @@ pub enum Presence {
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Projection {
+pub struct SchemaProjection {
     /// A schema of it, a document of its own.
     pub schema: Value,
     /// Whether it is there.
-    pub presence: Presence,
+    pub presence: ValuePresence,
     /// Whether the schema takes nothing that cannot be there.
     pub exact: bool,
     /// Whether the schema says anything of this place; an open object may hold anything.
@@ -44,13 +44,13 @@ pub struct Projection {
 }
 
 /// The part of `schema` at `steps`.
-pub fn project(schema: &Value, steps: &[Step]) -> Projection {
+pub fn project(schema: &Value, steps: &[PathStep]) -> SchemaProjection {
     SchemaDocument::new(schema, "root".to_owned()).project(steps)
 }
 
 /// One place, while the path is being followed.
 #[derive(Clone, Debug)]
-struct Place {
+struct SchemaPlace {
     schema: Value,
     always: bool,
     exact: bool,
@@ -58,20 +58,24 @@ struct Place {
     branching: bool,
 }
 
-impl Place {
-    fn anything() -> Place {
-        Place { declared: false, always: false, ..whole() }
+impl SchemaPlace {
+    fn anything() -> SchemaPlace {
+        SchemaPlace { declared: false, always: false, ..whole() }
     }
 }
 
 impl SchemaDocument {
     /// The part at `steps`; the whole for no steps.
-    pub(crate) fn project(&self, steps: &[Step]) -> Projection {
-        let place = self.follow_from(Place { schema: self.root().clone(), ..whole() }, steps);
+    pub(crate) fn project(&self, steps: &[PathStep]) -> SchemaProjection {
+        let place = self.follow_from(SchemaPlace { schema: self.root().clone(), ..whole() }, steps);
         match place {
-            Ok(place) => Projection {
+            Ok(place) => SchemaProjection {
                 schema: self.standalone(place.schema),
-                presence: if place.always { Presence::Always } else { Presence::Sometimes },
+                presence: if place.always {
+                    ValuePresence::Always
+                } else {
+                    ValuePresence::Sometimes
+                },
                 exact: place.exact,
                 declared: place.declared,
                 branching: place.branching,
@@ -81,8 +85,8 @@ impl SchemaDocument {
     }
 
     /// The list of what stands at a path with wildcards: `runs` are the steps between them.
-    pub(crate) fn project_all(&self, runs: &[Vec<Step>]) -> Projection {
-        let mut at = Place { schema: self.root().clone(), ..whole() };
+    pub(crate) fn project_all(&self, runs: &[Vec<PathStep>]) -> SchemaProjection {
+        let mut at = SchemaPlace { schema: self.root().clone(), ..whole() };
         for (i, run) in runs.iter().enumerate() {
             if i > 0 {
                 at = self.each(&at);
@@ -94,10 +98,20 @@ impl SchemaDocument {
         }
         let (declared, branching) = (at.declared, false);
         let schema = self.standalone(json!({ "type": "array", "items": at.schema }));
-        Projection { schema, presence: Presence::Always, exact: false, declared, branching }
+        SchemaProjection {
+            schema,
+            presence: ValuePresence::Always,
+            exact: false,
+            declared,
+            branching,
+        }
     }
 
-    fn follow_from(&self, mut at: Place, steps: &[Step]) -> Result<Place, Presence> {
+    fn follow_from(
+        &self,
+        mut at: SchemaPlace,
+        steps: &[PathStep],
+    ) -> Result<SchemaPlace, ValuePresence> {
         for step in steps {
             match self.step(&at.schema, step, 0) {
                 Some(next) => at = after(&at, next),
@@ -106,7 +120,7 @@ impl SchemaDocument {
                     self.names(&at.schema, &mut known, 0);
                     // A name that is declared as never there is no help.
                     known.retain(|name| *name != missing);
-                    return Err(Presence::Never { at: missing, known });
+                    return Err(ValuePresence::Never { at: missing, known });
                 }
             }
         }
@@ -114,7 +128,7 @@ impl SchemaDocument {
     }
 
     /// Everything directly inside.
-    fn each(&self, at: &Place) -> Place {
+    fn each(&self, at: &SchemaPlace) -> SchemaPlace {
         let mut inside: Vec<Value> = Vec::new();
         let mut declared = at.declared;
         let schema = self.dereferenced(&at.schema);
@@ -133,7 +147,7 @@ impl SchemaDocument {
             _ => declared = false,
         }
         let schema = if declared { any_of(inside) } else { Value::Bool(true) };
-        Place { schema, always: false, exact: false, declared, branching: false }
+        SchemaPlace { schema, always: false, exact: false, declared, branching: false }
     }
 
     fn dereferenced<'s>(&'s self, schema: &'s Value) -> Option<&'s Value> {
@@ -150,15 +164,15 @@ impl SchemaDocument {
     }
 
     /// What one step leads to; `None` when no value of the schema has anything there.
-    fn step(&self, schema: &Value, step: &Step, depth: usize) -> Option<Place> {
+    fn step(&self, schema: &Value, step: &PathStep, depth: usize) -> Option<SchemaPlace> {
         self.looks.set(self.looks.get().saturating_sub(1));
         if depth > DEPTH_MAX || self.opaque.is_some() || self.looks.get() == 0 {
-            return Some(Place { exact: false, ..Place::anything() });
+            return Some(SchemaPlace { exact: false, ..SchemaPlace::anything() });
         }
         let map = match schema {
             Value::Bool(false) => return None,
             Value::Object(map) => map,
-            _ => return Some(Place::anything()),
+            _ => return Some(SchemaPlace::anything()),
         };
         let mut place = own(map, step)?;
         if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
@@ -184,20 +198,20 @@ impl SchemaDocument {
         &self,
         branches: &[Value],
         keyword: &str,
-        step: &Step,
+        step: &PathStep,
         depth: usize,
-    ) -> Option<Place> {
-        let found: Vec<Option<Place>> =
+    ) -> Option<SchemaPlace> {
+        let found: Vec<Option<SchemaPlace>> =
             branches.iter().map(|branch| self.step(branch, step, depth + 1)).collect();
         let always = found.iter().all(|place| place.as_ref().is_some_and(|p| p.always));
-        let places: Vec<Place> = found.into_iter().flatten().collect();
+        let places: Vec<SchemaPlace> = found.into_iter().flatten().collect();
         if places.is_empty() {
             return None;
         }
         // One of several that exclude each other is less than all of them together, unless a
         // constant tells them apart.
         let apart = keyword == "anyOf" || places.len() < 2 || discriminated(branches);
-        Some(Place {
+        Some(SchemaPlace {
             always,
             branching: branches.len() > 1,
             exact: apart && places.iter().all(|place| place.exact),
@@ -228,8 +242,8 @@ impl SchemaDocument {
     }
 }
 
-fn nowhere(never: Presence) -> Projection {
-    Projection {
+fn nowhere(never: ValuePresence) -> SchemaProjection {
+    SchemaProjection {
         schema: json!(false),
         presence: never,
         exact: true,
@@ -238,12 +252,18 @@ fn nowhere(never: Presence) -> Projection {
     }
 }
 
-fn whole() -> Place {
-    Place { schema: Value::Bool(true), always: true, exact: true, declared: true, branching: false }
+fn whole() -> SchemaPlace {
+    SchemaPlace {
+        schema: Value::Bool(true),
+        always: true,
+        exact: true,
+        declared: true,
+        branching: false,
+    }
 }
 
-fn after(before: &Place, next: Place) -> Place {
-    Place {
+fn after(before: &SchemaPlace, next: SchemaPlace) -> SchemaPlace {
+    SchemaPlace {
         always: before.always && next.always,
         exact: before.exact && next.exact,
         declared: before.declared && next.declared,
@@ -253,17 +273,17 @@ fn after(before: &Place, next: Place) -> Place {
 }
 
 /// What a schema's own keywords say of one step, its applicators apart.
-fn own(map: &Map<String, Value>, step: &Step) -> Option<Place> {
+fn own(map: &Map<String, Value>, step: &PathStep) -> Option<SchemaPlace> {
     let sure = match step {
-        Step::Name(_) => type_allows(map, "object")?,
-        Step::Index(_) => type_allows(map, "array")?,
+        PathStep::Name(_) => type_allows(map, "object")?,
+        PathStep::Index(_) => type_allows(map, "array")?,
     };
     if let Some(values) = map.get("const").map(std::slice::from_ref).or_else(|| enumerated(map)) {
         return constants(values, step);
     }
     let mut place = match step {
-        Step::Name(name) => member(map, name)?,
-        Step::Index(index) => item(map, *index)?,
+        PathStep::Name(name) => member(map, name)?,
+        PathStep::Index(index) => item(map, *index)?,
     };
     // Without a `type` the value may be of another one, where the path leads nowhere.
     place.always &= sure && map.contains_key("type");
@@ -285,12 +305,12 @@ fn type_allows(map: &Map<String, Value>, wanted: &str) -> Option<bool> {
     }
 }
 
-fn constants(values: &[Value], step: &Step) -> Option<Place> {
+fn constants(values: &[Value], step: &PathStep) -> Option<SchemaPlace> {
     let found: Vec<Value> = values
         .iter()
         .filter_map(|value| match step {
-            Step::Name(name) => value.get(name).cloned(),
-            Step::Index(i) => value.as_array().and_then(|items| {
+            PathStep::Name(name) => value.get(name).cloned(),
+            PathStep::Index(i) => value.as_array().and_then(|items| {
                 let at = if *i < 0 { *i + items.len() as i64 } else { *i };
                 items.get(usize::try_from(at).ok()?).cloned()
             }),
@@ -300,10 +320,10 @@ fn constants(values: &[Value], step: &Step) -> Option<Place> {
         return None;
     }
     let always = found.len() == values.len();
-    Some(Place { schema: json!({ "enum": found }), always, ..whole() })
+    Some(SchemaPlace { schema: json!({ "enum": found }), always, ..whole() })
 }
 
-fn member(map: &Map<String, Value>, name: &str) -> Option<Place> {
+fn member(map: &Map<String, Value>, name: &str) -> Option<SchemaPlace> {
     let required = list(map, "required").iter().any(|r| r == name);
     let mut parts: Vec<Value> = Vec::new();
     parts.extend(map.get("properties").and_then(|p| p.get(name)).cloned());
@@ -312,25 +332,25 @@ fn member(map: &Map<String, Value>, name: &str) -> Option<Place> {
             match regex::Regex::new(pattern) {
                 Ok(regex) if regex.is_match(name) => parts.push(schema.clone()),
                 Ok(_) => {}
-                Err(_) => return Some(Place { exact: false, ..Place::anything() }),
+                Err(_) => return Some(SchemaPlace { exact: false, ..SchemaPlace::anything() }),
             }
         }
     }
     if !parts.is_empty() {
         let schema = all_of(parts);
         let never = schema == Value::Bool(false);
-        return (!never).then_some(Place { schema, always: required, ..whole() });
+        return (!never).then_some(SchemaPlace { schema, always: required, ..whole() });
     }
     match map.get("additionalProperties") {
         Some(Value::Bool(false)) => None,
         Some(schema @ Value::Object(_)) => {
-            Some(Place { schema: schema.clone(), always: required, ..whole() })
+            Some(SchemaPlace { schema: schema.clone(), always: required, ..whole() })
         }
-        _ => Some(Place { always: required, ..Place::anything() }),
+        _ => Some(SchemaPlace { always: required, ..SchemaPlace::anything() }),
     }
 }
 
-fn item(map: &Map<String, Value>, index: i64) -> Option<Place> {
+fn item(map: &Map<String, Value>, index: i64) -> Option<SchemaPlace> {
     let number = |keyword: &str| map.get(keyword).and_then(Value::as_u64);
     let items_min = number("minItems").unwrap_or(0);
     let needed = if index < 0 { index.unsigned_abs() } else { index.unsigned_abs() + 1 };
@@ -353,13 +373,19 @@ fn item(map: &Map<String, Value>, index: i64) -> Option<Place> {
         let mut any = prefix.to_vec();
         any.push(rest);
         let exact = prefix.is_empty();
-        return Some(Place { schema: any_of(any), always, exact, declared, branching: false });
+        return Some(SchemaPlace {
+            schema: any_of(any),
+            always,
+            exact,
+            declared,
+            branching: false,
+        });
     }
     let (schema, declared) = match prefix.get(usize::try_from(index).ok()?) {
         Some(schema) => (schema.clone(), true),
         None => (rest, declared),
     };
-    (schema != Value::Bool(false)).then_some(Place { schema, always, declared, ..whole() })
+    (schema != Value::Bool(false)).then_some(SchemaPlace { schema, always, declared, ..whole() })
 }
 
 /// Whether a required member of every branch is a constant, another one in each.
@@ -379,8 +405,8 @@ fn discriminated(branches: &[Value]) -> bool {
 }
 
 /// Both hold at once.
-fn both(a: Place, b: Place) -> Place {
-    Place {
+fn both(a: SchemaPlace, b: SchemaPlace) -> SchemaPlace {
+    SchemaPlace {
         always: a.always || b.always,
         exact: a.exact && b.exact,
         declared: a.declared || b.declared,
@@ -415,9 +441,9 @@ fn list<'m>(map: &'m Map<String, Value>, keyword: &str) -> &'m [Value] {
     map.get(keyword).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn step_text(step: &Step) -> String {
+fn step_text(step: &PathStep) -> String {
     match step {
-        Step::Name(name) => name.clone(),
-        Step::Index(i) => format!("[{i}]"),
+        PathStep::Name(name) => name.clone(),
+        PathStep::Index(i) => format!("[{i}]"),
     }
 }

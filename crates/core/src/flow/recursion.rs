@@ -14,11 +14,11 @@ const PAIRS_MAX: usize = 2_000;
 
 /// Whether `consumed` is shown to take every value of `produced`. `false` proves nothing.
 pub(super) fn fits(produced: &Value, consumed: &Value) -> bool {
-    let mut pairs = Pairs { produced, consumed, assumed: Vec::new(), depth: 0, met: 0 };
+    let mut pairs = SchemaPairs { produced, consumed, assumed: Vec::new(), depth: 0, met: 0 };
     has_reference(produced) && has_reference(consumed) && pairs.fit(produced, consumed)
 }
 
-struct Pairs<'s> {
+struct SchemaPairs<'s> {
     produced: &'s Value,
     consumed: &'s Value,
     /// Pairs under comparison, by identity, with how deep in the values they were met.
@@ -28,7 +28,7 @@ struct Pairs<'s> {
     met: usize,
 }
 
-impl<'s> Pairs<'s> {
+impl<'s> SchemaPairs<'s> {
     fn fit(&mut self, produced: &'s Value, consumed: &'s Value) -> bool {
         let (Some(p), Some(c)) = (target(self.produced, produced), target(self.consumed, consumed))
         else {

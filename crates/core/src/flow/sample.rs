@@ -26,20 +26,20 @@ const BUDGET: usize = 50_000;
 
 /// Some values that `schema` may hold for valid.
 pub fn samples(schema: &Value) -> Vec<Value> {
-    let sampler = Sampler { document: schema, budget: Cell::new(BUDGET) };
+    let sampler = SchemaSampler { document: schema, budget: Cell::new(BUDGET) };
     let mut values = sampler.values(schema, 0);
     values.truncate(VALUES_MAX);
     values
 }
 
-struct Sampler<'s> {
+struct SchemaSampler<'s> {
     document: &'s Value,
     budget: Cell<usize>,
 }
 
 const TYPES: [&str; 7] = ["string", "integer", "number", "object", "array", "boolean", "null"];
 
-impl Sampler<'_> {
+impl SchemaSampler<'_> {
     fn values(&self, schema: &Value, depth: usize) -> Vec<Value> {
         let map = match schema {
             Value::Bool(false) => return Vec::new(),

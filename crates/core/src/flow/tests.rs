@@ -3,16 +3,18 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::json_schema::compile_schema;
-use crate::reference::Step;
+use crate::reference::PathStep;
 
-fn path(text: &str) -> Vec<Step> {
+fn path(text: &str) -> Vec<PathStep> {
     let steps = text.split('.').filter(|s| !s.is_empty());
-    steps.map(|s| s.parse().map_or_else(|_| Step::Name(s.to_owned()), Step::Index)).collect()
+    steps
+        .map(|s| s.parse().map_or_else(|_| PathStep::Name(s.to_owned()), PathStep::Index))
+        .collect()
 }
 
 #[test]
 fn paths_lead_to_parts() {
-    use Presence::{Always, Sometimes};
+    use ValuePresence::{Always, Sometimes};
     let people = json!({
         "type": "object", "required": ["rows"], "additionalProperties": false,
         "properties": {
@@ -30,7 +32,7 @@ fn paths_lead_to_parts() {
             "name": {"type": "string"}, "boss": {"$ref": "#/$defs/person"}}}},
     });
     // (path, presence, declared, a value it takes, one it refuses)
-    let cases: Vec<(&str, Presence, bool, Value, Option<Value>)> = vec![
+    let cases: Vec<(&str, ValuePresence, bool, Value, Option<Value>)> = vec![
         ("rows", Always, true, json!([{"name": "x"}]), Some(json!("x"))),
         ("rows.0.name", Always, true, json!("x"), Some(json!(1))),
         ("rows.-1.name", Always, true, json!("x"), Some(json!(1))),
@@ -56,18 +58,18 @@ fn paths_lead_to_parts() {
         [("row", "row"), ("rows.0.name.x", "x"), ("rows.name", "name"), ("fixed.j", "j")]
     {
         match project(&people, &path(at)).presence {
-            Presence::Never { at: failed, .. } => assert_eq!(failed, step),
+            ValuePresence::Never { at: failed, .. } => assert_eq!(failed, step),
             other => panic!("{at}: {other:?}"),
         }
     }
 }
 
 /// F: fits, M: misfit, U: undecided.
-fn letter(verdict: &Verdict) -> char {
+fn letter(verdict: &FlowVerdict) -> char {
     match verdict {
-        Verdict::Fits => 'F',
-        Verdict::Misfit { .. } => 'M',
-        Verdict::Undecided { .. } => 'U',
+        FlowVerdict::Fits => 'F',
+        FlowVerdict::Misfit { .. } => 'M',
+        FlowVerdict::Undecided { .. } => 'U',
     }
 }
 
@@ -197,7 +199,7 @@ fn schemas_are_compared() {
         if letter(&verdict) != expected {
             wrong.push(format!("{expected}: {produced} -> {consumed}: {verdict:?}"));
         }
-        if let Verdict::Misfit { witness, .. } = verdict {
+        if let FlowVerdict::Misfit { witness, .. } = verdict {
             assert!(compile_schema(&produced).unwrap().is_valid(&witness), "{witness}");
             assert!(!compile_schema(&consumed).unwrap().is_valid(&witness), "{witness}");
         }
@@ -275,18 +277,18 @@ proptest! {
         let gives = compile_schema(&produced).expect("generated schemas compile");
         let takes = compile_schema(&consumed).expect("generated schemas compile");
         match compare(&produced, &consumed, true) {
-            Verdict::Fits => {
+            FlowVerdict::Fits => {
                 for value in values.into_iter().chain(samples(&produced)) {
                     if gives.is_valid(&value) {
                         prop_assert!(takes.is_valid(&value), "{} -> {}: {}", produced, consumed, value);
                     }
                 }
             }
-            Verdict::Misfit { witness, .. } => {
+            FlowVerdict::Misfit { witness, .. } => {
                 prop_assert!(gives.is_valid(&witness));
                 prop_assert!(!takes.is_valid(&witness));
             }
-            Verdict::Undecided { .. } => {}
+            FlowVerdict::Undecided { .. } => {}
         }
     }
 
@@ -294,7 +296,7 @@ proptest! {
     #[test]
     fn parts_take_what_stands_at_the_path(
         schema in any_schema(), values in prop::collection::vec(any_json(), 24),
-        steps in prop::collection::vec(prop_oneof!["[w-z]".prop_map(Step::Name), (-2i64..3).prop_map(Step::Index)], 1..3),
+        steps in prop::collection::vec(prop_oneof!["[w-z]".prop_map(PathStep::Name), (-2i64..3).prop_map(PathStep::Index)], 1..3),
     ) {
         let gives = compile_schema(&schema).expect("generated schemas compile");
         let part = project(&schema, &steps);
@@ -305,7 +307,7 @@ proptest! {
             }
             match crate::reference::follow(&value, &steps) {
                 Ok(found) => prop_assert!(takes.is_valid(found), "{} at {:?}: {}", schema, steps, found),
-                Err(_) => prop_assert_ne!(&part.presence, &Presence::Always, "{} of {}", value, schema),
+                Err(_) => prop_assert_ne!(&part.presence, &ValuePresence::Always, "{} of {}", value, schema),
             }
         }
     }

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::document::reader::{Field, Object, aliased, plain};
+use crate::document::reader::{FieldName, ObjectReader, aliased, plain};
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
+use crate::finding::{Finding, ValidationLevel};
 use crate::time::Timestamp;
 
 /// The parallelism of a plan that says nothing.
@@ -73,7 +73,7 @@ impl GoalConstraints {
         vec![
             Finding::new(
                 ErrorCode::DEADLINE_MISSED,
-                Level::Syntax,
+                ValidationLevel::Syntax,
                 format!("the deadline {} was {late} ms ago", Timestamp(deadline)),
             )
             .field("constraints.deadline_unix_ms")
@@ -82,7 +82,7 @@ impl GoalConstraints {
     }
 }
 
-pub(crate) static CONSTRAINT_FIELDS: &[Field] = &[
+pub(crate) static CONSTRAINT_FIELDS: &[FieldName] = &[
     aliased("max_token_budget", &["token_budget"]),
     aliased("max_execution_time_sec", &["deadline_seconds"]),
     plain("max_parallelism"),
@@ -94,7 +94,7 @@ pub(crate) static CONSTRAINT_FIELDS: &[Field] = &[
     plain("additional_constraints"),
 ];
 
-pub(crate) fn read_constraints(object: &Object<'_>) -> GoalConstraints {
+pub(crate) fn read_constraints(object: &ObjectReader<'_>) -> GoalConstraints {
     let parallelism = object.integer("max_parallelism", 1..=u64::from(PARALLELISM_MAX));
     // The least is a millionth: below it a limit is a mistake.
     let positive = 1e-6..=1e15;

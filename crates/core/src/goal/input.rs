@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorCode};
 
 choices! {
     /// Which rules apply.
-    pub enum Policy {
+    pub enum InputPolicy {
         /// Letters, digits, white space and `- . , ! ? : ( )`; no SQL words, no code.
         Strict = "strict",
         /// Real sentences; no SQL statements, shell constructs, markup or code.
@@ -28,7 +28,7 @@ pub const GOAL_MAX_CHARS: usize = 100_000;
 
 /// Why a goal was refused.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Refusal {
+pub enum GoalRefusal {
     /// No text, or white space alone.
     Empty,
     /// More than [`GOAL_MAX_CHARS`].
@@ -37,12 +37,12 @@ pub enum Refusal {
         chars: usize,
     },
     /// A rule of the policy.
-    Rule(Violation),
+    Rule(PolicyViolation),
 }
 
 /// What broke a rule, and where.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Violation {
+pub struct PolicyViolation {
     /// The rule's name.
     pub rule: &'static str,
     /// The character or words.
@@ -54,45 +54,45 @@ pub struct Violation {
 }
 
 /// Checks a goal's text.
-pub fn check(text: &str, policy: Policy) -> Result<(), Refusal> {
+pub fn check(text: &str, policy: InputPolicy) -> Result<(), GoalRefusal> {
     // Bytes bound characters, so the count is only made where it can matter.
     if text.len() > GOAL_MAX_CHARS {
         let chars = text.chars().count();
         if chars > GOAL_MAX_CHARS {
-            return Err(Refusal::TooLong { chars });
+            return Err(GoalRefusal::TooLong { chars });
         }
     }
     if text.trim().is_empty() {
-        return Err(Refusal::Empty);
+        return Err(GoalRefusal::Empty);
     }
     let violation = match policy {
-        Policy::Strict => strict_violation(text).map(|mut violation| {
+        InputPolicy::Strict => strict_violation(text).map(|mut violation| {
             violation.passes_prose = prose_violation(text).is_none();
             violation
         }),
-        Policy::Prose => prose_violation(text),
+        InputPolicy::Prose => prose_violation(text),
     };
-    violation.map_or(Ok(()), |violation| Err(Refusal::Rule(violation)))
+    violation.map_or(Ok(()), |violation| Err(GoalRefusal::Rule(violation)))
 }
 
-impl Refusal {
+impl GoalRefusal {
     /// As a coded error: E5001 for length, E5004 for content.
     pub fn into_error(self) -> Error {
         match self {
-            Refusal::Empty => Error::new(ErrorCode::GOAL_FORMAT_INVALID, "the goal is empty")
+            GoalRefusal::Empty => Error::new(ErrorCode::GOAL_FORMAT_INVALID, "the goal is empty")
                 .suggest("say what is to be done"),
-            Refusal::TooLong { chars } => Error::new(
+            GoalRefusal::TooLong { chars } => Error::new(
                 ErrorCode::GOAL_FORMAT_INVALID,
                 format!("the goal has {chars} characters; at most {GOAL_MAX_CHARS} are accepted"),
             )
             .detail("characters", chars)
             .detail("characters_max", GOAL_MAX_CHARS),
-            Refusal::Rule(violation) => violation.into_error(),
+            GoalRefusal::Rule(violation) => violation.into_error(),
         }
     }
 }
 
-impl Violation {
+impl PolicyViolation {
     fn into_error(self) -> Error {
         let message = format!(
             "the goal has `{}` at character {}, which the rule `{}` refuses",
@@ -117,8 +117,8 @@ static STRICT_WORDS: LazyLock<Regex> =
 
 /// Refused by both policies. `position` and `found` come from the single patterns; the set says in
 /// one pass whether any of them can match.
-static CODE: LazyLock<Patterns> = LazyLock::new(|| {
-    Patterns::new(&[
+static CODE: LazyLock<RefusedPatterns> = LazyLock::new(|| {
+    RefusedPatterns::new(&[
         ("code: eval", r"\beval\s*\("),
         ("code: __import__", r"__import__"),
         ("code: exec", r"\bexec\s*\("),
@@ -126,8 +126,8 @@ static CODE: LazyLock<Patterns> = LazyLock::new(|| {
     ])
 });
 
-static PROSE: LazyLock<Patterns> = LazyLock::new(|| {
-    Patterns::new(&[
+static PROSE: LazyLock<RefusedPatterns> = LazyLock::new(|| {
+    RefusedPatterns::new(&[
         // SQL statements: the keyword with the words that make it one, not the keyword alone.
         (
             "sql: drop",
@@ -203,21 +203,21 @@ fn ascii_regex(pattern: &str) -> Regex {
         .expect("the pattern is a constant, compiled by every test run")
 }
 
-struct Patterns {
+struct RefusedPatterns {
     names: Vec<&'static str>,
     set: RegexSet,
     single: Vec<Regex>,
 }
 
-impl Patterns {
-    fn new(rules: &[(&'static str, &str)]) -> Patterns {
+impl RefusedPatterns {
+    fn new(rules: &[(&'static str, &str)]) -> RefusedPatterns {
         let build = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .case_insensitive(true)
                 .build()
                 .expect("the pattern is a constant, compiled by every test run")
         };
-        Patterns {
+        RefusedPatterns {
             names: rules.iter().map(|(name, _)| *name).collect(),
             set: RegexSetBuilder::new(rules.iter().map(|(_, pattern)| pattern))
                 .case_insensitive(true)
@@ -229,7 +229,7 @@ impl Patterns {
     }
 
     /// The earliest match of any pattern.
-    fn find(&self, text: &str) -> Option<Violation> {
+    fn find(&self, text: &str) -> Option<PolicyViolation> {
         let matched = self.set.matches(text);
         matched
             .iter()
@@ -244,8 +244,8 @@ const PATTERNS_SIZE_MAX: usize = 32 << 20;
 /// How much of the offending text a message shows, in characters.
 const FOUND_MAX_CHARS: usize = 60;
 
-fn violation(text: &str, range: std::ops::Range<usize>, rule: &'static str) -> Violation {
-    Violation {
+fn violation(text: &str, range: std::ops::Range<usize>, rule: &'static str) -> PolicyViolation {
+    PolicyViolation {
         rule,
         position: text[..range.start].chars().count(),
         found: text[range].chars().take(FOUND_MAX_CHARS).collect(),
@@ -253,7 +253,7 @@ fn violation(text: &str, range: std::ops::Range<usize>, rule: &'static str) -> V
     }
 }
 
-fn strict_violation(text: &str) -> Option<Violation> {
+fn strict_violation(text: &str) -> Option<PolicyViolation> {
     if let Some(at) = text.bytes().position(|b| !STRICT_BYTES[usize::from(b)]) {
         let offending = text[at..].chars().next().expect("a position inside the text");
         // White space beyond ASCII is white space too.
@@ -287,7 +287,7 @@ fn is_strict(c: char) -> bool {
     if c.is_ascii() { STRICT_BYTES[c as usize] } else { c.is_whitespace() }
 }
 
-fn prose_violation(text: &str) -> Option<Violation> {
+fn prose_violation(text: &str) -> Option<PolicyViolation> {
     let hidden =
         text.char_indices().find_map(|(at, c)| hidden_character(c).map(|rule| (at, c, rule)));
     if let Some((at, c, rule)) = hidden {
@@ -312,10 +312,10 @@ fn hidden_character(c: char) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn rule(text: &str, policy: Policy) -> Option<(&'static str, String, usize)> {
+    fn rule(text: &str, policy: InputPolicy) -> Option<(&'static str, String, usize)> {
         match check(text, policy) {
             Ok(()) => None,
-            Err(Refusal::Rule(v)) => Some((v.rule, v.found, v.position)),
+            Err(GoalRefusal::Rule(v)) => Some((v.rule, v.found, v.position)),
             Err(other) => panic!("{text:?}: {other:?}"),
         }
     }
@@ -325,7 +325,7 @@ mod tests {
         for good in
             ["Create a summary of the project status", "Why? (now!) a-b, c: d.", "updates dropped"]
         {
-            assert_eq!(rule(good, Policy::Strict), None, "{good}");
+            assert_eq!(rule(good, InputPolicy::Strict), None, "{good}");
         }
         let cases = [
             ("Update the docs", "sql keyword", "Update", 0),
@@ -337,7 +337,7 @@ mod tests {
         ];
         for (text, name, found, position) in cases {
             assert_eq!(
-                rule(text, Policy::Strict),
+                rule(text, InputPolicy::Strict),
                 Some((name, found.to_owned(), position)),
                 "{text}"
             );
@@ -353,7 +353,7 @@ mod tests {
             "Write a select statement for a union of workers",
             "Use `main` and $5, a | b, x > y, {curly} <angle>",
         ] {
-            assert_eq!(rule(good, Policy::Prose), None, "{good}");
+            assert_eq!(rule(good, InputPolicy::Prose), None, "{good}");
         }
         for bad in [
             "x; rm -rf /",
@@ -374,21 +374,21 @@ mod tests {
             "a\u{200b}b",
             "a\u{7}b",
         ] {
-            assert!(rule(bad, Policy::Prose).is_some(), "{bad}");
+            assert!(rule(bad, InputPolicy::Prose).is_some(), "{bad}");
         }
     }
 
     #[test]
     fn lengths_are_e5001_and_rules_e5004() {
-        let code = |text: &str| check(text, Policy::Strict).unwrap_err().into_error().code;
+        let code = |text: &str| check(text, InputPolicy::Strict).unwrap_err().into_error().code;
         assert_eq!(code(" \n"), ErrorCode::GOAL_FORMAT_INVALID);
         assert_eq!(code(&"a".repeat(GOAL_MAX_CHARS + 1)), ErrorCode::GOAL_FORMAT_INVALID);
         assert_eq!(code("Update it"), ErrorCode::GOAL_INPUT_REFUSED);
-        assert!(check(&"a".repeat(GOAL_MAX_CHARS), Policy::Strict).is_ok());
-        assert!(check(&"ä".repeat(GOAL_MAX_CHARS), Policy::Prose).is_ok());
-        let hint = check("Update the docs", Policy::Strict).unwrap_err().into_error();
+        assert!(check(&"a".repeat(GOAL_MAX_CHARS), InputPolicy::Strict).is_ok());
+        assert!(check(&"ä".repeat(GOAL_MAX_CHARS), InputPolicy::Prose).is_ok());
+        let hint = check("Update the docs", InputPolicy::Strict).unwrap_err().into_error();
         assert!(hint.suggestion().contains("input.policy=prose"));
-        let none = check("x; rm -rf /", Policy::Strict).unwrap_err().into_error();
+        let none = check("x; rm -rf /", InputPolicy::Strict).unwrap_err().into_error();
         assert!(!none.suggestion().contains("prose"));
     }
 }

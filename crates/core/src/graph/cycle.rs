@@ -1,6 +1,6 @@
 //! Naming the circle: a shortest cycle of each knot of tasks that need each other.
 
-use super::{Cycle, DependencyGraph};
+use super::{DependencyCycle, DependencyGraph};
 use crate::id::TaskIndex;
 
 /// Work that the search for a *shortest* cycle may cost, in edges visited, over all knots. A knot
@@ -10,7 +10,7 @@ const SEARCH_EDGES_MAX: usize = 20_000_000;
 const UNSEEN: u32 = u32::MAX;
 
 /// One cycle for each strongly connected part that has one.
-pub(super) fn cycles(graph: &DependencyGraph) -> Vec<Cycle> {
+pub(super) fn cycles(graph: &DependencyGraph) -> Vec<DependencyCycle> {
     let component = components(graph);
     let mut members: Vec<Vec<TaskIndex>> = Vec::new();
     for task in graph.indices() {
@@ -21,15 +21,18 @@ pub(super) fn cycles(graph: &DependencyGraph) -> Vec<Cycle> {
         members[id].push(task);
     }
     let mut budget = SEARCH_EDGES_MAX;
-    let mut search = Search::new(graph, &component);
-    let mut found: Vec<Cycle> =
-        members.iter().filter_map(|knot| search.shortest(knot, &mut budget)).map(Cycle).collect();
+    let mut search = CycleSearch::new(graph, &component);
+    let mut found: Vec<DependencyCycle> = members
+        .iter()
+        .filter_map(|knot| search.shortest(knot, &mut budget))
+        .map(DependencyCycle)
+        .collect();
     found.sort_by_key(|cycle| cycle.0.first().copied());
     found
 }
 
 /// A shortest cycle of the graph as a whole, closed: its first task stands again at the end.
-pub fn shortest_cycle(cycles: &[Cycle]) -> Option<&Cycle> {
+pub fn shortest_cycle(cycles: &[DependencyCycle]) -> Option<&DependencyCycle> {
     cycles.iter().min_by_key(|cycle| cycle.0.len())
 }
 
@@ -84,7 +87,7 @@ fn components(graph: &DependencyGraph) -> Vec<u32> {
     component
 }
 
-struct Search<'g> {
+struct CycleSearch<'g> {
     graph: &'g DependencyGraph,
     component: &'g [u32],
     /// Where the breadth-first search came from; `UNSEEN` for tasks it has not reached.
@@ -92,9 +95,9 @@ struct Search<'g> {
     reached: Vec<TaskIndex>,
 }
 
-impl<'g> Search<'g> {
-    fn new(graph: &'g DependencyGraph, component: &'g [u32]) -> Search<'g> {
-        Search { graph, component, parent: vec![UNSEEN; graph.len()], reached: Vec::new() }
+impl<'g> CycleSearch<'g> {
+    fn new(graph: &'g DependencyGraph, component: &'g [u32]) -> CycleSearch<'g> {
+        CycleSearch { graph, component, parent: vec![UNSEEN; graph.len()], reached: Vec::new() }
     }
 
     /// A shortest cycle inside one part: breadth-first from each member, never deeper than the

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn graph(tasks: usize, edges: &[(u32, u32)]) -> Result<DependencyGraph, Vec<Cycle>> {
+fn graph(tasks: usize, edges: &[(u32, u32)]) -> Result<DependencyGraph, Vec<DependencyCycle>> {
     let edges =
         edges.iter().map(|(f, t)| Edge { from: TaskIndex(*f), to: TaskIndex(*t) }).collect();
     DependencyGraph::build(tasks, edges)

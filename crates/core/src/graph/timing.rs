@@ -5,7 +5,7 @@ use crate::id::TaskIndex;
 
 /// Times of all tasks with unlimited room, in seconds from the start of the plan.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Timing {
+pub struct TaskTiming {
     /// The earliest start: when the longest chain before the task has ended.
     pub earliest_start: Vec<f64>,
     /// The latest start that does not delay the end of the plan.
@@ -14,7 +14,7 @@ pub struct Timing {
     pub end: f64,
 }
 
-impl Timing {
+impl TaskTiming {
     /// How long a task may be late without delaying the plan; 0 on the critical path.
     pub fn slack(&self, task: TaskIndex) -> f64 {
         let slack = self.latest_start[task.at()] - self.earliest_start[task.at()];
@@ -29,7 +29,7 @@ const VISITS_PER_EDGE: usize = 64;
 
 impl DependencyGraph {
     /// The critical-path method, forwards and backwards (Kelley and Walker, 1959).
-    pub fn timing(&self, seconds: &[f64]) -> Timing {
+    pub fn timing(&self, seconds: &[f64]) -> TaskTiming {
         let mut earliest_start = vec![0.0f64; self.len()];
         for task in self.order() {
             let ready = earliest_start[task.at()] + seconds[task.at()];
@@ -41,7 +41,7 @@ impl DependencyGraph {
         let rank = self.upward_rank(seconds);
         let end = rank.iter().copied().fold(0.0, f64::max);
         let latest_start = rank.iter().map(|rank| end - rank).collect();
-        Timing { earliest_start, latest_start, end }
+        TaskTiming { earliest_start, latest_start, end }
     }
 
     /// Edges that another path implies: taking one away changes no order. Edges that carry data or

@@ -14,22 +14,22 @@ use serde::ser::{self, Impossible, Serializer};
 /// The canonical text of a value, without the members `left_out` of the outermost object.
 pub(super) fn to_vec(value: &impl Serialize, left_out: &[&str]) -> Vec<u8> {
     let out = Vec::with_capacity(16_384);
-    let mut page = Page { out, members: Vec::with_capacity(64), scratch: Vec::new() };
-    let written = value.serialize(Writer { page: &mut page, left_out });
+    let mut page = OutputPage { out, members: Vec::with_capacity(64), scratch: Vec::new() };
+    let written = value.serialize(CanonicalWriter { page: &mut page, left_out });
     written.expect("plan documents have text keys and finite numbers");
     page.out
 }
 
 /// The bytes so far, with the members of all objects that are under way.
-struct Page {
+struct OutputPage {
     out: Vec<u8>,
     /// Those of an inner object stand behind those of the outer one, and go when it ends.
-    members: Vec<Member>,
+    members: Vec<ObjectMember>,
     scratch: Vec<u8>,
 }
 
 /// `"key":value` stands from one place in the bytes to another.
-struct Member {
+struct ObjectMember {
     from: usize,
     to: usize,
     key_bytes: usize,
@@ -37,7 +37,7 @@ struct Member {
     escaped: Option<String>,
 }
 
-impl Member {
+impl ObjectMember {
     /// Its key, whose bytes are still where they were written.
     fn key<'a>(&'a self, out: &'a [u8]) -> &'a [u8] {
         match &self.escaped {
@@ -49,35 +49,35 @@ impl Member {
 
 /// What has no canonical form: keys that are no texts, numbers that are not finite.
 #[derive(Debug)]
-struct Unwritable(String);
+struct UnwritableValue(String);
 
-impl fmt::Display for Unwritable {
+impl fmt::Display for UnwritableValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Unwritable {}
+impl std::error::Error for UnwritableValue {}
 
-impl ser::Error for Unwritable {
-    fn custom<T: fmt::Display>(message: T) -> Unwritable {
-        Unwritable(message.to_string())
+impl ser::Error for UnwritableValue {
+    fn custom<T: fmt::Display>(message: T) -> UnwritableValue {
+        UnwritableValue(message.to_string())
     }
 }
 
-struct Writer<'o> {
-    page: &'o mut Page,
+struct CanonicalWriter<'o> {
+    page: &'o mut OutputPage,
     left_out: &'o [&'o str],
 }
 
-impl Writer<'_> {
-    fn literal(self, text: &[u8]) -> Result<(), Unwritable> {
+impl CanonicalWriter<'_> {
+    fn literal(self, text: &[u8]) -> Result<(), UnwritableValue> {
         self.page.out.extend_from_slice(text);
         Ok(())
     }
 
     /// Whole numbers that a double holds exactly are written as they are.
-    fn whole(self, number: i64) -> Result<(), Unwritable> {
+    fn whole(self, number: i64) -> Result<(), UnwritableValue> {
         if number.unsigned_abs() > WHOLE_MAX {
             return self.number(number as f64);
         }
@@ -86,9 +86,9 @@ impl Writer<'_> {
     }
 
     /// As ECMAScript writes numbers: every number is a double.
-    fn number(self, double: f64) -> Result<(), Unwritable> {
+    fn number(self, double: f64) -> Result<(), UnwritableValue> {
         if !double.is_finite() {
-            return Err(Unwritable("a number is not finite".to_owned()));
+            return Err(UnwritableValue("a number is not finite".to_owned()));
         }
         if double.fract() == 0.0 && double.abs() <= WHOLE_MAX as f64 {
             return self.whole(double as i64);
@@ -125,29 +125,29 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 }
 
 /// An array under way.
-struct Items<'o> {
-    page: &'o mut Page,
+struct ArrayWriter<'o> {
+    page: &'o mut OutputPage,
     first: bool,
 }
 
-impl Items<'_> {
-    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+impl ArrayWriter<'_> {
+    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), UnwritableValue> {
         if !self.first {
             self.page.out.push(b',');
         }
         self.first = false;
-        value.serialize(Writer { page: self.page, left_out: &[] })
+        value.serialize(CanonicalWriter { page: self.page, left_out: &[] })
     }
 
-    fn close(self) -> Result<(), Unwritable> {
+    fn close(self) -> Result<(), UnwritableValue> {
         self.page.out.push(b']');
         Ok(())
     }
 }
 
 /// An object under way: its members stand as they came.
-struct Members<'o> {
-    page: &'o mut Page,
+struct ObjectWriter<'o> {
+    page: &'o mut OutputPage,
     left_out: &'o [&'o str],
     /// Where its members begin, in the bytes and in the list.
     begin: usize,
@@ -156,18 +156,18 @@ struct Members<'o> {
     key_from: Option<usize>,
 }
 
-impl Members<'_> {
-    fn push_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
+impl ObjectWriter<'_> {
+    fn push_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), UnwritableValue> {
         let page = &mut *self.page;
         let before = page.out.len();
         if page.members.len() > self.first {
             page.out.push(b',');
         }
         let from = page.out.len();
-        key.serialize(Writer { page, left_out: &[] })?;
+        key.serialize(CanonicalWriter { page, left_out: &[] })?;
         let key = page.out.get(from + 1..page.out.len() - 1).unwrap_or_default();
         if page.out.get(from) != Some(&b'"') {
-            return Err(Unwritable("a key is no text".to_owned()));
+            return Err(UnwritableValue("a key is no text".to_owned()));
         }
         self.key_from = Some(from);
         if self.left_out.iter().any(|left_out| left_out.as_bytes() == key) {
@@ -177,7 +177,7 @@ impl Members<'_> {
         Ok(())
     }
 
-    fn push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+    fn push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), UnwritableValue> {
         let Some(from) = self.key_from.take() else { return Ok(()) };
         let page = &mut *self.page;
         let written = &page.out[from..];
@@ -186,14 +186,14 @@ impl Members<'_> {
             .contains(&b'\\')
             .then(|| serde_json::from_slice(written).expect("a text that was written can be read"));
         page.out.push(b':');
-        value.serialize(Writer { page, left_out: &[] })?;
+        value.serialize(CanonicalWriter { page, left_out: &[] })?;
         let to = page.out.len();
-        page.members.push(Member { from, to, key_bytes, escaped });
+        page.members.push(ObjectMember { from, to, key_bytes, escaped });
         Ok(())
     }
 
-    fn close(self) -> Result<(), Unwritable> {
-        let Page { out, members, scratch } = self.page;
+    fn close(self) -> Result<(), UnwritableValue> {
+        let OutputPage { out, members, scratch } = self.page;
         let own = &mut members[self.first..];
         let plain = own.iter().all(|member| is_plain(member.key(out)));
         let order = if plain { <[u8]>::cmp } else { by_units };
@@ -215,90 +215,90 @@ impl Members<'_> {
     }
 }
 
-impl<'o> Serializer for Writer<'o> {
+impl<'o> Serializer for CanonicalWriter<'o> {
     type Ok = ();
-    type Error = Unwritable;
-    type SerializeSeq = Items<'o>;
-    type SerializeTuple = Items<'o>;
-    type SerializeTupleStruct = Items<'o>;
-    type SerializeTupleVariant = Impossible<(), Unwritable>;
-    type SerializeMap = Members<'o>;
-    type SerializeStruct = Members<'o>;
-    type SerializeStructVariant = Impossible<(), Unwritable>;
+    type Error = UnwritableValue;
+    type SerializeSeq = ArrayWriter<'o>;
+    type SerializeTuple = ArrayWriter<'o>;
+    type SerializeTupleStruct = ArrayWriter<'o>;
+    type SerializeTupleVariant = Impossible<(), UnwritableValue>;
+    type SerializeMap = ObjectWriter<'o>;
+    type SerializeStruct = ObjectWriter<'o>;
+    type SerializeStructVariant = Impossible<(), UnwritableValue>;
 
-    fn serialize_bool(self, value: bool) -> Result<(), Unwritable> {
+    fn serialize_bool(self, value: bool) -> Result<(), UnwritableValue> {
         self.literal(if value { b"true" } else { b"false" })
     }
 
-    fn serialize_i8(self, value: i8) -> Result<(), Unwritable> {
+    fn serialize_i8(self, value: i8) -> Result<(), UnwritableValue> {
         self.whole(i64::from(value))
     }
 
-    fn serialize_i16(self, value: i16) -> Result<(), Unwritable> {
+    fn serialize_i16(self, value: i16) -> Result<(), UnwritableValue> {
         self.whole(i64::from(value))
     }
 
-    fn serialize_i32(self, value: i32) -> Result<(), Unwritable> {
+    fn serialize_i32(self, value: i32) -> Result<(), UnwritableValue> {
         self.whole(i64::from(value))
     }
 
-    fn serialize_i64(self, value: i64) -> Result<(), Unwritable> {
+    fn serialize_i64(self, value: i64) -> Result<(), UnwritableValue> {
         self.whole(value)
     }
 
-    fn serialize_u8(self, value: u8) -> Result<(), Unwritable> {
+    fn serialize_u8(self, value: u8) -> Result<(), UnwritableValue> {
         self.whole(i64::from(value))
     }
 
-    fn serialize_u16(self, value: u16) -> Result<(), Unwritable> {
+    fn serialize_u16(self, value: u16) -> Result<(), UnwritableValue> {
         self.whole(i64::from(value))
     }
 
-    fn serialize_u32(self, value: u32) -> Result<(), Unwritable> {
+    fn serialize_u32(self, value: u32) -> Result<(), UnwritableValue> {
         self.whole(i64::from(value))
     }
 
-    fn serialize_u64(self, value: u64) -> Result<(), Unwritable> {
+    fn serialize_u64(self, value: u64) -> Result<(), UnwritableValue> {
         match i64::try_from(value) {
             Ok(whole) => self.whole(whole),
             Err(_) => self.number(value as f64),
         }
     }
 
-    fn serialize_f32(self, value: f32) -> Result<(), Unwritable> {
+    fn serialize_f32(self, value: f32) -> Result<(), UnwritableValue> {
         self.number(f64::from(value))
     }
 
-    fn serialize_f64(self, value: f64) -> Result<(), Unwritable> {
+    fn serialize_f64(self, value: f64) -> Result<(), UnwritableValue> {
         self.number(value)
     }
 
-    fn serialize_char(self, value: char) -> Result<(), Unwritable> {
+    fn serialize_char(self, value: char) -> Result<(), UnwritableValue> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
 
-    fn serialize_str(self, value: &str) -> Result<(), Unwritable> {
+    fn serialize_str(self, value: &str) -> Result<(), UnwritableValue> {
         write_text(value, &mut self.page.out);
         Ok(())
     }
 
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Unwritable> {
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), UnwritableValue> {
         value.serialize(self)
     }
 
-    fn serialize_none(self) -> Result<(), Unwritable> {
+    fn serialize_none(self) -> Result<(), UnwritableValue> {
         self.literal(b"null")
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unwritable> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), UnwritableValue> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), Unwritable> {
+    fn serialize_unit(self) -> Result<(), UnwritableValue> {
         self.literal(b"null")
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unwritable> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), UnwritableValue> {
         self.literal(b"null")
     }
 
@@ -307,7 +307,7 @@ impl<'o> Serializer for Writer<'o> {
         _: &'static str,
         _: u32,
         variant: &'static str,
-    ) -> Result<(), Unwritable> {
+    ) -> Result<(), UnwritableValue> {
         self.serialize_str(variant)
     }
 
@@ -315,7 +315,7 @@ impl<'o> Serializer for Writer<'o> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Unwritable> {
+    ) -> Result<(), UnwritableValue> {
         value.serialize(self)
     }
 
@@ -325,19 +325,19 @@ impl<'o> Serializer for Writer<'o> {
         _: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Unwritable> {
+    ) -> Result<(), UnwritableValue> {
         let mut members = self.serialize_map(Some(1))?;
         members.push_key(variant)?;
         members.push_value(value)?;
         members.close()
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'o>, Unwritable> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<ArrayWriter<'o>, UnwritableValue> {
         self.page.out.push(b'[');
-        Ok(Items { page: self.page, first: true })
+        Ok(ArrayWriter { page: self.page, first: true })
     }
 
-    fn serialize_tuple(self, length: usize) -> Result<Items<'o>, Unwritable> {
+    fn serialize_tuple(self, length: usize) -> Result<ArrayWriter<'o>, UnwritableValue> {
         self.serialize_seq(Some(length))
     }
 
@@ -345,7 +345,7 @@ impl<'o> Serializer for Writer<'o> {
         self,
         _: &'static str,
         length: usize,
-    ) -> Result<Items<'o>, Unwritable> {
+    ) -> Result<ArrayWriter<'o>, UnwritableValue> {
         self.serialize_seq(Some(length))
     }
 
@@ -355,17 +355,21 @@ impl<'o> Serializer for Writer<'o> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Unwritable> {
-        Err(Unwritable(format!("{name}::{variant} is no part of a document")))
+    ) -> Result<Self::SerializeTupleVariant, UnwritableValue> {
+        Err(UnwritableValue(format!("{name}::{variant} is no part of a document")))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Members<'o>, Unwritable> {
+    fn serialize_map(self, _: Option<usize>) -> Result<ObjectWriter<'o>, UnwritableValue> {
         self.page.out.push(b'{');
         let (begin, first) = (self.page.out.len(), self.page.members.len());
-        Ok(Members { page: self.page, left_out: self.left_out, begin, first, key_from: None })
+        Ok(ObjectWriter { page: self.page, left_out: self.left_out, begin, first, key_from: None })
     }
 
-    fn serialize_struct(self, _: &'static str, length: usize) -> Result<Members<'o>, Unwritable> {
+    fn serialize_struct(
+        self,
+        _: &'static str,
+        length: usize,
+    ) -> Result<ObjectWriter<'o>, UnwritableValue> {
         self.serialize_map(Some(length))
     }
 
@@ -375,81 +379,87 @@ impl<'o> Serializer for Writer<'o> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeStructVariant, Unwritable> {
-        Err(Unwritable(format!("{name}::{variant} is no part of a document")))
+    ) -> Result<Self::SerializeStructVariant, UnwritableValue> {
+        Err(UnwritableValue(format!("{name}::{variant} is no part of a document")))
     }
 }
 
-impl ser::SerializeSeq for Items<'_> {
+impl ser::SerializeSeq for ArrayWriter<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = UnwritableValue;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+    fn serialize_element<T: Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), UnwritableValue> {
         self.push(value)
     }
 
-    fn end(self) -> Result<(), Unwritable> {
+    fn end(self) -> Result<(), UnwritableValue> {
         self.close()
     }
 }
 
-impl ser::SerializeTuple for Items<'_> {
+impl ser::SerializeTuple for ArrayWriter<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = UnwritableValue;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+    fn serialize_element<T: Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), UnwritableValue> {
         self.push(value)
     }
 
-    fn end(self) -> Result<(), Unwritable> {
+    fn end(self) -> Result<(), UnwritableValue> {
         self.close()
     }
 }
 
-impl ser::SerializeTupleStruct for Items<'_> {
+impl ser::SerializeTupleStruct for ArrayWriter<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = UnwritableValue;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), UnwritableValue> {
         self.push(value)
     }
 
-    fn end(self) -> Result<(), Unwritable> {
+    fn end(self) -> Result<(), UnwritableValue> {
         self.close()
     }
 }
 
-impl ser::SerializeMap for Members<'_> {
+impl ser::SerializeMap for ObjectWriter<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = UnwritableValue;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), UnwritableValue> {
         self.push_key(key)
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), UnwritableValue> {
         self.push_value(value)
     }
 
-    fn end(self) -> Result<(), Unwritable> {
+    fn end(self) -> Result<(), UnwritableValue> {
         self.close()
     }
 }
 
-impl ser::SerializeStruct for Members<'_> {
+impl ser::SerializeStruct for ObjectWriter<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = UnwritableValue;
 
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         key: &'static str,
         value: &T,
-    ) -> Result<(), Unwritable> {
+    ) -> Result<(), UnwritableValue> {
         self.push_key(key)?;
         self.push_value(value)
     }
 
-    fn end(self) -> Result<(), Unwritable> {
+    fn end(self) -> Result<(), UnwritableValue> {
         self.close()
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// One decision of planning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "decision", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Decision {
+pub enum PlanDecision {
     /// How the goal became tasks.
     Strategy {
         /// What was asked for.

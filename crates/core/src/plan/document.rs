@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::decision::Decision;
-use super::figures::{Bound, PlanEstimate};
+use super::decision::PlanDecision;
+use super::figures::{PlanBound, PlanEstimate};
 use crate::document::choice::choices;
-use crate::document::reader::{Field, Object, Reader, aliased, plain};
+use crate::document::reader::{DocumentReader, FieldName, ObjectReader, aliased, plain};
 use crate::finding::Finding;
 use crate::goal::{
     CONSTRAINT_FIELDS, GoalConstraints, INTEGER_MAX, PRIORITY_DEFAULT, read_constraints,
@@ -119,10 +119,10 @@ pub struct PlanMetadata {
     pub estimate: Option<PlanEstimate>,
     /// What it can take at worst.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bound: Option<Bound>,
+    pub bound: Option<PlanBound>,
     /// What was decided when the plan was made, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<PlanDecision>,
     /// What was repaired or could not be decided when the plan was made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -146,7 +146,7 @@ choices! {
 /// That a plan is a copy of one made before. Its metadata tell how that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Cached {
+pub struct CachedCopy {
     /// Where the copy came from.
     pub hit: CacheHit,
     /// How old the first plan is.
@@ -155,7 +155,7 @@ pub struct Cached {
 
 /// A keyed signature over a plan (spec 04, 4.5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Signature {
+pub struct PlanSignature {
     /// Which key.
     pub key_id: String,
     /// Base64 of the HMAC-SHA256.
@@ -209,10 +209,10 @@ pub struct PlanDocument {
     pub validated_at: Option<Timestamp>,
     /// The signature.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub signature: Option<Signature>,
+    pub signature: Option<PlanSignature>,
     /// Set on a copy from the plan cache.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cached: Option<Cached>,
+    pub cached: Option<CachedCopy>,
     /// The document's format.
     pub version: u32,
 }
@@ -251,7 +251,7 @@ impl PlanDocument {
 
     /// Reads a parsed document; all problems at once.
     pub fn read(value: &Value) -> Result<PlanDocument, Vec<Finding>> {
-        let reader = Reader::default();
+        let reader = DocumentReader::default();
         let document = read_plan(&reader, value);
         let findings = reader.into_findings();
         match document {
@@ -261,7 +261,7 @@ impl PlanDocument {
     }
 }
 
-pub(crate) static PLAN_FIELDS: &[Field] = &[
+pub(crate) static PLAN_FIELDS: &[FieldName] = &[
     plain("plan_id"),
     plain("goal_id"),
     plain("agent_did"),
@@ -293,7 +293,7 @@ pub(crate) static PLAN_FIELDS: &[Field] = &[
     plain("interrupted"),
 ];
 
-pub(crate) static METADATA_FIELDS: &[Field] = &[
+pub(crate) static METADATA_FIELDS: &[FieldName] = &[
     plain("strategy"),
     plain("template_id"),
     plain("template_version"),
@@ -312,12 +312,12 @@ pub(crate) static METADATA_FIELDS: &[Field] = &[
     plain("custom"),
 ];
 
-pub(crate) static SIGNATURE_FIELDS: &[Field] = &[plain("key_id"), plain("value")];
+pub(crate) static SIGNATURE_FIELDS: &[FieldName] = &[plain("key_id"), plain("value")];
 
 /// A label's limits: what a goal may be long.
 pub const GOAL_MAX_CHARS: usize = 100_000;
 
-fn read_plan(reader: &Reader, value: &Value) -> Option<PlanDocument> {
+fn read_plan(reader: &DocumentReader, value: &Value) -> Option<PlanDocument> {
     let object = reader.object(value, "", PLAN_FIELDS)?;
     let goal = object.text("goal").unwrap_or_default();
     if object.value("goal").is_none() {
@@ -367,7 +367,7 @@ fn read_plan(reader: &Reader, value: &Value) -> Option<PlanDocument> {
 }
 
 fn read_parsed<T>(
-    object: &Object<'_>,
+    object: &ObjectReader<'_>,
     name: &str,
     what: &str,
     parse: impl Fn(&str) -> Option<T>,
@@ -380,7 +380,7 @@ fn read_parsed<T>(
     parsed
 }
 
-fn read_metadata(reader: &Reader, plan: &Object<'_>) -> PlanMetadata {
+fn read_metadata(reader: &DocumentReader, plan: &ObjectReader<'_>) -> PlanMetadata {
     let read = plan.value("metadata").and_then(|v| reader.object(v, "metadata", METADATA_FIELDS));
     let Some(object) = read else { return PlanMetadata::default() };
     PlanMetadata {
@@ -405,12 +405,12 @@ fn read_metadata(reader: &Reader, plan: &Object<'_>) -> PlanMetadata {
     }
 }
 
-fn read_signature(reader: &Reader, plan: &Object<'_>) -> Option<Signature> {
+fn read_signature(reader: &DocumentReader, plan: &ObjectReader<'_>) -> Option<PlanSignature> {
     let object = reader.object(plan.value("signature")?, "signature", SIGNATURE_FIELDS)?;
     for name in ["key_id", "value"] {
         if object.value(name).is_none() {
             object.problem(name, "is missing from the signature");
         }
     }
-    Some(Signature { key_id: object.text("key_id")?, value: object.text("value")? })
+    Some(PlanSignature { key_id: object.text("key_id")?, value: object.text("value")? })
 }

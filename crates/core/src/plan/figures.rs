@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{EstimateMethod, Range};
+use crate::resource::{EstimateMethod, EstimateRange};
 
 /// One task's figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,16 +15,16 @@ pub struct TaskEstimate {
     /// The task.
     pub task: String,
     /// Execution time of one successful attempt, in seconds.
-    pub seconds: Range,
+    pub seconds: EstimateRange,
     /// Model tokens, in and out.
-    #[serde(default, skip_serializing_if = "Range::is_zero")]
-    pub tokens: Range,
+    #[serde(default, skip_serializing_if = "EstimateRange::is_zero")]
+    pub tokens: EstimateRange,
     /// Of the expected tokens those that go in. Worked out anew where it is needed, not kept.
     #[serde(skip)]
     pub tokens_in: f64,
     /// US dollars.
-    #[serde(default, skip_serializing_if = "Range::is_zero")]
-    pub cost_usd: Range,
+    #[serde(default, skip_serializing_if = "EstimateRange::is_zero")]
+    pub cost_usd: EstimateRange,
     /// How it was made.
     pub method: EstimateMethod,
     /// Earlier runs behind it.
@@ -42,13 +42,13 @@ fn is_zero(n: &usize) -> bool {
 #[serde(deny_unknown_fields)]
 pub struct PlanEstimate {
     /// From the start to the end at the plan's parallelism, in seconds.
-    pub seconds: Range,
+    pub seconds: EstimateRange,
     /// The longest chain by expected time, in seconds.
     pub critical_path_seconds: f64,
     /// Model tokens, in and out.
-    pub tokens: Range,
+    pub tokens: EstimateRange,
     /// US dollars.
-    pub cost_usd: Range,
+    pub cost_usd: EstimateRange,
     /// How it was made: hybrid as soon as any task's history was used.
     pub method: EstimateMethod,
     /// 0 to 1: how much of the time is known from earlier runs or from the author.
@@ -61,7 +61,7 @@ pub struct PlanEstimate {
 /// has to be repeated because its process died (such repetitions are not retries, and not counted).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Bound {
+pub struct PlanBound {
     /// Model tokens: the sum over the tasks.
     pub tokens: u64,
     /// US dollars: the sum over the tasks.

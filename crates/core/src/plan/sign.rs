@@ -9,7 +9,10 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use serde::Serialize;
 
-use super::{Cached, Identity, Plan, PlanDocument, PlanStatus, Signature, Structure, canonical};
+use super::{
+    CachedCopy, Plan, PlanDocument, PlanIdentity, PlanSignature, PlanStatus, PlanStructure,
+    canonical,
+};
 use crate::error::{Error, ErrorCode};
 use crate::finding::findings_error;
 use crate::id::{GoalId, PlanId};
@@ -24,21 +27,21 @@ const NOT_COVERED: [&str; 7] =
 
 /// The fields that the content digest leaves out, as they are written.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Head {
+pub(super) struct PlanHead {
     pub(super) plan_id: Option<PlanId>,
     pub(super) goal_id: Option<GoalId>,
     pub(super) status: PlanStatus,
     pub(super) created_at: Option<Timestamp>,
     pub(super) validated_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) signature: Option<Signature>,
+    pub(super) signature: Option<PlanSignature>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cached: Option<Cached>,
+    pub(super) cached: Option<CachedCopy>,
 }
 
-impl Head {
-    pub(super) fn of(document: &PlanDocument) -> Head {
-        Head {
+impl PlanHead {
+    pub(super) fn of(document: &PlanDocument) -> PlanHead {
+        PlanHead {
             plan_id: document.plan_id,
             goal_id: document.goal_id.clone(),
             status: document.status,
@@ -51,7 +54,7 @@ impl Head {
 
     /// The document with this head.
     pub(super) fn on(&self, mut document: PlanDocument) -> PlanDocument {
-        let Head { plan_id, goal_id, status, created_at, validated_at, signature, cached } =
+        let PlanHead { plan_id, goal_id, status, created_at, validated_at, signature, cached } =
             self.clone();
         (document.plan_id, document.goal_id, document.status) = (plan_id, goal_id, status);
         (document.created_at, document.validated_at) = (created_at, validated_at);
@@ -96,7 +99,7 @@ impl Plan {
 
     /// Puts the signature into the document.
     #[must_use]
-    pub fn signed(mut self, signature: Signature) -> Plan {
+    pub fn signed(mut self, signature: PlanSignature) -> Plan {
         match &mut self.own {
             Some(own) => own.signature = Some(signature),
             None => Arc::make_mut(&mut self.document).signature = Some(signature),
@@ -105,7 +108,7 @@ impl Plan {
     }
 }
 
-fn signing_text(identity: &Identity, digest: &Digest, key_id: &str) -> String {
+fn signing_text(identity: &PlanIdentity, digest: &Digest, key_id: &str) -> String {
     format!(
         "l05-plan-1|{key_id}|{}|{}|{}|{}",
         identity.plan_id,
@@ -140,7 +143,7 @@ impl SignedPlan {
     /// Checks the signature with `verify(signing text, signature)` and opens the plan.
     pub fn open(
         self,
-        verify: impl FnOnce(&str, &Signature) -> Result<(), Error>,
+        verify: impl FnOnce(&str, &PlanSignature) -> Result<(), Error>,
     ) -> Result<Plan, Error> {
         let document = self.document;
         let (Some(signature), Some(plan_id), Some(goal_id), Some(created_at)) =
@@ -148,11 +151,11 @@ impl SignedPlan {
         else {
             unreachable!("`new` checked that these are there");
         };
-        let identity = Identity { plan_id, goal_id, created_at };
+        let identity = PlanIdentity { plan_id, goal_id, created_at };
         let text = signing_text(&identity, &content_digest(&document).0, &signature.key_id);
         verify(&text, signature)?;
         let mut findings = Vec::new();
-        match Structure::build(&document, &mut findings) {
+        match PlanStructure::build(&document, &mut findings) {
             Some(structure) if findings.is_empty() => {
                 let mut plan = Plan::assemble(document, structure, identity);
                 // It was stored already.

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::condition::Condition;
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
-use crate::graph::{Cycle, DependencyGraph, Edge, EdgeIndex};
+use crate::finding::{Finding, ValidationLevel};
+use crate::graph::{DependencyCycle, DependencyGraph, Edge, EdgeIndex};
 use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
-use crate::reference::{Binding, Place, Reference, Source};
+use crate::reference::{InputBinding, Reference, ReferencePlace, ReferenceSource};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::{Task, TaskDependency};
 
@@ -21,7 +21,7 @@ type Ids = ahash::HashMap<String, TaskIndex>;
 
 /// The parsed form of a plan's tasks.
 #[derive(Debug)]
-pub struct Structure {
+pub struct PlanStructure {
     ids: Ids,
     bindings: Vec<TaskBindings>,
     conditions: BTreeMap<EdgeIndex, Vec<Condition>>,
@@ -32,16 +32,16 @@ pub struct Structure {
 #[derive(Debug, Default)]
 pub struct TaskBindings {
     /// The task's inputs, by name.
-    pub inputs: Vec<(String, Binding)>,
+    pub inputs: Vec<(String, InputBinding)>,
     /// The prompt of an LLM_CALL.
-    pub prompt: Option<Binding>,
+    pub prompt: Option<InputBinding>,
     /// The list of a fan-out.
     pub list: Option<Reference>,
 }
 
 impl TaskBindings {
     /// All values of the task that may hold references; the list of a fan-out is none of them.
-    pub fn all(&self) -> impl Iterator<Item = &Binding> {
+    pub fn all(&self) -> impl Iterator<Item = &InputBinding> {
         self.inputs.iter().map(|(_, binding)| binding).chain(self.prompt.as_ref())
     }
 
@@ -57,16 +57,16 @@ impl TaskBindings {
 /// Suggestions cost a comparison with every id: only the first few missing ones get them.
 const SUGGESTIONS_MAX: usize = 20;
 
-impl Structure {
+impl PlanStructure {
     /// Parses all tasks. Every missing and duplicate id, bad reference, bad condition and cycle is
     /// a finding; with any of those that leave no graph the answer is `None`.
-    pub fn build(document: &PlanDocument, findings: &mut Vec<Finding>) -> Option<Structure> {
+    pub fn build(document: &PlanDocument, findings: &mut Vec<Finding>) -> Option<PlanStructure> {
         let ids = index_ids(&document.tasks, findings);
         let mut bindings = Vec::with_capacity(document.tasks.len());
         let mut edges = Vec::with_capacity(document.tasks.len());
         let mut conditions = BTreeMap::new();
         let mut needs = Vec::new();
-        let mut resolver = Resolver { ids: &ids, suggestions: 0, findings };
+        let mut resolver = StructureResolver { ids: &ids, suggestions: 0, findings };
         for (i, task) in document.tasks.iter().enumerate() {
             let parsed = resolver.bindings(task, i);
             resolver.needs(task, i, &parsed, &mut needs);
@@ -81,7 +81,7 @@ impl Structure {
             bindings.push(parsed);
         }
         match DependencyGraph::build(document.tasks.len(), edges) {
-            Ok(graph) => Some(Structure { ids, bindings, conditions, graph }),
+            Ok(graph) => Some(PlanStructure { ids, bindings, conditions, graph }),
             Err(cycles) => {
                 findings.extend(cycles.iter().map(|cycle| cycle_finding(document, cycle)));
                 None
@@ -133,7 +133,7 @@ fn index_ids(tasks: &[Task], findings: &mut Vec<Finding>) -> Ids {
                 let message =
                     format!("the id `{}` is used by tasks[{}] already", task.task_id, first.0);
                 findings.push(
-                    Finding::new(ErrorCode::DUPLICATE_TASK_ID, Level::Semantic, message)
+                    Finding::new(ErrorCode::DUPLICATE_TASK_ID, ValidationLevel::Semantic, message)
                         .task(&task.task_id)
                         .field(format!("tasks[{i}].task_id")),
                 );
@@ -143,7 +143,7 @@ fn index_ids(tasks: &[Task], findings: &mut Vec<Finding>) -> Ids {
     ids
 }
 
-fn cycle_finding(document: &PlanDocument, cycle: &Cycle) -> Finding {
+fn cycle_finding(document: &PlanDocument, cycle: &DependencyCycle) -> Finding {
     let names: Vec<&str> =
         cycle.0.iter().map(|task| document.tasks[task.at()].task_id.as_str()).collect();
     // A long circle is shown by its ends; the details hold all of it.
@@ -156,7 +156,7 @@ fn cycle_finding(document: &PlanDocument, cycle: &Cycle) -> Finding {
     };
     let message = format!("{} tasks depend on each other in a circle: {shown}", names.len() - 1);
     let task = names.first().copied().unwrap_or_default().to_owned();
-    Finding::new(ErrorCode::CIRCULAR_DEPENDENCY, Level::Semantic, message)
+    Finding::new(ErrorCode::CIRCULAR_DEPENDENCY, ValidationLevel::Semantic, message)
         .task(task)
         .detail("cycle", names)
 }
@@ -164,30 +164,30 @@ fn cycle_finding(document: &PlanDocument, cycle: &Cycle) -> Finding {
 /// How many ids of a circle a message shows.
 const CYCLE_SHOWN_MAX: usize = 12;
 
-struct Resolver<'a> {
+struct StructureResolver<'a> {
     ids: &'a Ids,
     suggestions: usize,
     findings: &'a mut Vec<Finding>,
 }
 
-impl Resolver<'_> {
+impl StructureResolver<'_> {
     fn bindings(&mut self, task: &Task, i: usize) -> TaskBindings {
         let mut errors = Vec::new();
         let inputs = task
             .inputs
             .iter()
             .map(|(name, value)| {
-                let place = Place::Field("inputs");
-                (name.clone(), Binding::parse(value, &place.key(name), &mut errors))
+                let place = ReferencePlace::Field("inputs");
+                (name.clone(), InputBinding::parse(value, &place.key(name), &mut errors))
             })
             .collect();
         let prompt = task.prompt.as_ref().map(|prompt| {
             let text = serde_json::Value::String(prompt.clone());
-            Binding::parse(&text, &Place::Field("prompt"), &mut errors)
+            InputBinding::parse(&text, &ReferencePlace::Field("prompt"), &mut errors)
         });
         for (path, error) in errors {
             self.findings.push(
-                Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, error.to_string())
+                Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, error.to_string())
                     .task(&task.task_id)
                     .field(format!("tasks[{i}].{path}"))
                     .suggest("write `$[task].output.path`, or `$$[` for the text itself"),
@@ -201,15 +201,15 @@ impl Resolver<'_> {
         let each = task.for_each.as_ref()?;
         let why = match Reference::parse(&each.list) {
             Ok(reference) => match reference.source {
-                Source::Inputs | Source::Output(_) => return Some(reference),
-                Source::Error(_) | Source::Item | Source::Index => {
+                ReferenceSource::Inputs | ReferenceSource::Output(_) => return Some(reference),
+                ReferenceSource::Error(_) | ReferenceSource::Item | ReferenceSource::Index => {
                     format!("`{}` is no list: it must be an output or an input", each.list)
                 }
             },
             Err(error) => error.to_string(),
         };
         self.findings.push(
-            Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, why)
+            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, why)
                 .task(&task.task_id)
                 .field(format!("tasks[{i}].for_each.in"))
                 .suggest("write `$[task].output.path` or `$[inputs].name`"),
@@ -270,7 +270,7 @@ impl Resolver<'_> {
             let (id, needed) = (&task.task_id, &dependency.task_id);
             let message = format!("task `{id}` lists its dependency on `{needed}` twice");
             self.findings.push(
-                Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Semantic, message)
+                Finding::new(ErrorCode::DEPENDENCY_INVALID, ValidationLevel::Semantic, message)
                     .task(id)
                     .field(format!("tasks[{i}].dependencies[{d}]"))
                     .suggest("take one of the two away"),
@@ -291,7 +291,7 @@ impl Resolver<'_> {
             did_you_mean(&near)
         );
         self.findings.push(
-            Finding::new(ErrorCode::UNRESOLVABLE_DEPENDENCY, Level::Semantic, message)
+            Finding::new(ErrorCode::UNRESOLVABLE_DEPENDENCY, ValidationLevel::Semantic, message)
                 .task(&task.task_id)
                 .field(field)
                 .detail("missing", id)
@@ -308,10 +308,14 @@ impl Resolver<'_> {
             match Condition::compile(text) {
                 Ok(condition) => compiled.push((*from, condition)),
                 Err(error) => self.findings.push(
-                    Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Syntax, error.to_string())
-                        .task(&task.task_id)
-                        .field(format!("tasks[{i}].dependencies[{d}].condition"))
-                        .suggest("write CEL over `outputs`, `inputs` and `status`"),
+                    Finding::new(
+                        ErrorCode::DEPENDENCY_INVALID,
+                        ValidationLevel::Syntax,
+                        error.to_string(),
+                    )
+                    .task(&task.task_id)
+                    .field(format!("tasks[{i}].dependencies[{d}].condition"))
+                    .suggest("write CEL over `outputs`, `inputs` and `status`"),
                 ),
             }
         }

@@ -1,20 +1,20 @@
 //! How short a schedule on equal workers can possibly be.
 
-use super::shape::{Direction, Shape};
+use super::shape::{JobShape, TimeDirection};
 
 /// Beyond this many tasks the interval bound, which is cubic, is left out.
 const INTERVAL_TASKS_MAX: usize = 160;
 
 /// The longest chain, in seconds, and for each task the time that must pass before it can start
 /// (`head`) and after it has ended (`tail`).
-pub(super) struct Chains {
+pub(super) struct LongestChains {
     pub(super) critical: f64,
     pub(super) head: Vec<f64>,
     pub(super) tail: Vec<f64>,
 }
 
-pub(super) fn chains(shape: &Shape, order: &[u32]) -> Chains {
-    let (out, into) = shape.arcs(Direction::Forward);
+pub(super) fn chains(shape: &JobShape, order: &[u32]) -> LongestChains {
+    let (out, into) = shape.arcs(TimeDirection::Forward);
     let mut head = vec![0.0f64; shape.len()];
     for task in order {
         let ends = into.of(*task).iter().map(|p| head[*p as usize] + shape.seconds[*p as usize]);
@@ -27,13 +27,13 @@ pub(super) fn chains(shape: &Shape, order: &[u32]) -> Chains {
     }
     let through = |t: u32| head[t as usize] + shape.seconds[t as usize] + tail[t as usize];
     let critical = shape.tasks().map(through).fold(0.0, f64::max);
-    Chains { critical, head, tail }
+    LongestChains { critical, head, tail }
 }
 
 /// The longest of three bounds: the critical path, the work divided by the workers, and for small
 /// plans the work that must fall into an interval (Fernandez and Bussell, "Bounds on the number of
 /// processors and time for multiprocessor optimal schedules", 1973).
-pub(super) fn lower_bound(shape: &Shape, workers: usize, chains: &Chains) -> f64 {
+pub(super) fn lower_bound(shape: &JobShape, workers: usize, chains: &LongestChains) -> f64 {
     let work: f64 = shape.seconds.iter().sum();
     let simple = chains.critical.max(work / workers as f64);
     if shape.len() > INTERVAL_TASKS_MAX || workers >= shape.len() {
@@ -44,7 +44,7 @@ pub(super) fn lower_bound(shape: &Shape, workers: usize, chains: &Chains) -> f64
 
 /// In any schedule of length `target`, each task runs inside its window; where the windows force
 /// more work into an interval than the workers can do, the schedule is longer by the excess.
-fn interval_bound(shape: &Shape, workers: f64, chains: &Chains, target: f64) -> f64 {
+fn interval_bound(shape: &JobShape, workers: f64, chains: &LongestChains, target: f64) -> f64 {
     let latest = |t: usize| target - chains.tail[t];
     let mut begins: Vec<f64> = chains.head.clone();
     let mut ends: Vec<f64> = (0..shape.len()).map(latest).collect();

@@ -4,11 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::shape::{Direction, Shape};
+use super::shape::{JobShape, TimeDirection};
 
 /// Schedules one shape again and again; keeps its buffers between calls.
-pub(super) struct Lister<'s> {
-    shape: &'s Shape,
+pub(super) struct ListScheduler<'s> {
+    shape: &'s JobShape,
     workers: usize,
     /// Dependencies of each task, forwards and backwards.
     needs: [Vec<u32>; 2],
@@ -24,13 +24,13 @@ pub(super) struct Lister<'s> {
     pub(super) started: Vec<u32>,
 }
 
-impl<'s> Lister<'s> {
-    pub(super) fn new(shape: &'s Shape, workers: usize) -> Lister<'s> {
-        let needs = [Direction::Forward, Direction::Backward].map(|direction| {
+impl<'s> ListScheduler<'s> {
+    pub(super) fn new(shape: &'s JobShape, workers: usize) -> ListScheduler<'s> {
+        let needs = [TimeDirection::Forward, TimeDirection::Backward].map(|direction| {
             let (_, into) = shape.arcs(direction);
             shape.tasks().map(|task| into.of(task).len() as u32).collect()
         });
-        Lister {
+        ListScheduler {
             shape,
             workers: workers.clamp(1, shape.len().max(1)),
             needs,
@@ -43,14 +43,14 @@ impl<'s> Lister<'s> {
         }
     }
 
-    pub(super) fn shape(&self) -> &'s Shape {
+    pub(super) fn shape(&self) -> &'s JobShape {
         self.shape
     }
 
     /// How long everything takes when tasks are preferred in the order of `list`.
-    pub(super) fn makespan(&mut self, list: &[u32], direction: Direction) -> f64 {
+    pub(super) fn makespan(&mut self, list: &[u32], direction: TimeDirection) -> f64 {
         let (out, _) = self.shape.arcs(direction);
-        let needs = &self.needs[usize::from(direction == Direction::Backward)];
+        let needs = &self.needs[usize::from(direction == TimeDirection::Backward)];
         self.started.clear();
         self.waiting.clone_from(needs);
         for (place, task) in list.iter().enumerate() {
@@ -86,7 +86,7 @@ impl<'s> Lister<'s> {
         }
     }
 
-    fn finish(&mut self, task: u32, out: &super::shape::Arcs) {
+    fn finish(&mut self, task: u32, out: &super::shape::ArcList) {
         for next in out.of(task) {
             let waiting = &mut self.waiting[*next as usize];
             *waiting -= 1;

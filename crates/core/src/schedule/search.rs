@@ -6,8 +6,8 @@
 //! list that is no worse is kept. Deterministic: the seed decides all, and the effort is a count of
 //! steps, not of seconds.
 
-use super::list::Lister;
-use super::shape::{Direction, Shape};
+use super::list::ListScheduler;
+use super::shape::{JobShape, TimeDirection};
 use crate::random::splitmix64;
 
 /// Tasks scheduled in all; a step is some 30 ns, so this is about 20 ms.
@@ -20,13 +20,17 @@ const SEARCH_TASKS_MAX: usize = 5_000;
 /// The best list found and its makespan. `rules` are lists to begin with; the search ends when it
 /// reaches `bound`.
 pub(super) fn search(
-    shape: &Shape,
+    shape: &JobShape,
     workers: usize,
     rules: Vec<Vec<u32>>,
     bound: f64,
     seed: u64,
 ) -> (Vec<u32>, f64) {
-    let mut search = Search { lister: Lister::new(shape, workers), steps: 0, draw: Draw(seed) };
+    let mut search = LocalSearch {
+        lister: ListScheduler::new(shape, workers),
+        steps: 0,
+        draw: DrawSequence(seed),
+    };
     let mut best: Option<(Vec<u32>, f64)> = None;
     let reached = |makespan: f64| makespan <= bound * (1.0 + 1e-12);
     for mut list in rules {
@@ -70,23 +74,23 @@ pub(super) fn search(
 /// Steps without a better list before the search moves elsewhere.
 const STALE_MAX: usize = 160;
 
-struct Search<'s> {
-    lister: Lister<'s>,
+struct LocalSearch<'s> {
+    lister: ListScheduler<'s>,
     steps: usize,
-    draw: Draw,
+    draw: DrawSequence,
 }
 
-impl Search<'_> {
+impl LocalSearch<'_> {
     /// Forwards, then backwards and forwards as long as that helps. The list ends up in the order
     /// of starts.
     fn improve(&mut self, list: &mut Vec<u32>) -> f64 {
-        let mut makespan = self.schedule(list, Direction::Forward);
+        let mut makespan = self.schedule(list, TimeDirection::Forward);
         loop {
             let mut other = list.clone();
             self.by_end(&mut other);
-            self.schedule(&other, Direction::Backward);
+            self.schedule(&other, TimeDirection::Backward);
             self.by_end(&mut other);
-            let again = self.schedule(&other, Direction::Forward);
+            let again = self.schedule(&other, TimeDirection::Forward);
             if again > makespan {
                 return makespan;
             }
@@ -99,7 +103,7 @@ impl Search<'_> {
         }
     }
 
-    fn schedule(&mut self, list: &[u32], direction: Direction) -> f64 {
+    fn schedule(&mut self, list: &[u32], direction: TimeDirection) -> f64 {
         self.steps += list.len();
         self.lister.makespan(list, direction)
     }
@@ -124,9 +128,9 @@ impl Search<'_> {
 }
 
 /// A sequence of draws that the seed decides.
-struct Draw(u64);
+struct DrawSequence(u64);
 
-impl Draw {
+impl DrawSequence {
     fn below(&mut self, end: usize) -> usize {
         let drawn = splitmix64(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

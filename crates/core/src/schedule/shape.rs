@@ -5,22 +5,22 @@ use crate::id::TaskIndex;
 
 /// Who follows whom, and how long each takes.
 #[derive(Clone, Debug)]
-pub(super) struct Shape {
+pub(super) struct JobShape {
     pub(super) seconds: Vec<f64>,
-    forward: Arcs,
-    backward: Arcs,
+    forward: ArcList,
+    backward: ArcList,
 }
 
 /// Edges of one direction: task t leads to `ends[start[t]..start[t + 1]]`.
 #[derive(Clone, Debug)]
-pub(super) struct Arcs {
+pub(super) struct ArcList {
     start: Vec<u32>,
     ends: Vec<u32>,
 }
 
-impl Arcs {
-    fn new(graph: &DependencyGraph, ends: impl Fn(TaskIndex) -> Vec<u32>) -> Arcs {
-        let mut arcs = Arcs { start: vec![0], ends: Vec::new() };
+impl ArcList {
+    fn new(graph: &DependencyGraph, ends: impl Fn(TaskIndex) -> Vec<u32>) -> ArcList {
+        let mut arcs = ArcList { start: vec![0], ends: Vec::new() };
         for task in graph.indices() {
             arcs.ends.extend(ends(task));
             arcs.start.push(arcs.ends.len() as u32);
@@ -34,12 +34,12 @@ impl Arcs {
     }
 }
 
-impl Shape {
-    pub(super) fn new(graph: &DependencyGraph, seconds: Vec<f64>) -> Shape {
+impl JobShape {
+    pub(super) fn new(graph: &DependencyGraph, seconds: Vec<f64>) -> JobShape {
         let out = |task| graph.edges_out(task).iter().map(|e| graph.edge(*e).to.0).collect();
         let into = |task| graph.edges_in(task).iter().map(|e| graph.edge(*e).from.0).collect();
-        let (forward, backward) = (Arcs::new(graph, out), Arcs::new(graph, into));
-        Shape { seconds, forward, backward }
+        let (forward, backward) = (ArcList::new(graph, out), ArcList::new(graph, into));
+        JobShape { seconds, forward, backward }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,17 +51,17 @@ impl Shape {
     }
 
     /// Arcs of one direction and of the other.
-    pub(super) fn arcs(&self, direction: Direction) -> (&Arcs, &Arcs) {
+    pub(super) fn arcs(&self, direction: TimeDirection) -> (&ArcList, &ArcList) {
         match direction {
-            Direction::Forward => (&self.forward, &self.backward),
-            Direction::Backward => (&self.backward, &self.forward),
+            TimeDirection::Forward => (&self.forward, &self.backward),
+            TimeDirection::Backward => (&self.backward, &self.forward),
         }
     }
 }
 
 /// Which end of the plan comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(super) enum TimeDirection {
     Forward,
     Backward,
 }

@@ -8,8 +8,8 @@ fn graph(tasks: usize, edges: &[(u32, u32)]) -> DependencyGraph {
     DependencyGraph::build(tasks, edges.iter().map(edge).collect()).expect("acyclic")
 }
 
-fn job<'a>(graph: &'a DependencyGraph, seconds: &'a [f64]) -> Job<'a> {
-    Job { graph, seconds, needs: &[] }
+fn job<'a>(graph: &'a DependencyGraph, seconds: &'a [f64]) -> ScheduleJob<'a> {
+    ScheduleJob { graph, seconds, needs: &[] }
 }
 
 /// Precedence and room hold at every moment.
@@ -41,15 +41,15 @@ fn equal_workers_share_the_work() {
             schedule(&job(&diamond, &[1.0, 2.0, 5.0, 1.0]), &pool, RoutingStrategy::Balanced, 1);
         schedule.expect("equal workers can do all").makespan
     };
-    assert_eq!(makespan(Pool::Unlimited), 7.0);
-    assert_eq!(makespan(Pool::Equal(2)), 7.0);
-    assert_eq!(makespan(Pool::Equal(1)), 9.0);
+    assert_eq!(makespan(WorkerPool::Unlimited), 7.0);
+    assert_eq!(makespan(WorkerPool::Equal(2)), 7.0);
+    assert_eq!(makespan(WorkerPool::Equal(1)), 9.0);
 }
 
 #[test]
 fn unlike_workers_are_used_for_what_they_are() {
     let fork = graph(3, &[(0, 1), (0, 2)]);
-    let worker = |id: &str, speed, capabilities: &[&str]| Worker {
+    let worker = |id: &str, speed, capabilities: &[&str]| ScheduleWorker {
         id: id.to_owned(),
         speed,
         slots: 1,
@@ -59,8 +59,8 @@ fn unlike_workers_are_used_for_what_they_are() {
     let pool = vec![worker("slow", 1.0, &["a", "b"]), worker("fast", 4.0, &["a"])];
     let needs = vec![vec!["a".to_owned()], vec!["b".to_owned()], vec!["a".to_owned()]];
     let seconds = [8.0, 4.0, 8.0];
-    let job = Job { graph: &fork, seconds: &seconds, needs: &needs };
-    let balanced = schedule(&job, &Pool::Unlike(pool.clone()), RoutingStrategy::Balanced, 1);
+    let job = ScheduleJob { graph: &fork, seconds: &seconds, needs: &needs };
+    let balanced = schedule(&job, &WorkerPool::Unlike(pool.clone()), RoutingStrategy::Balanced, 1);
     let balanced = balanced.expect("somebody can do each");
     // 2 s on the fast one, then 4 s on the slow one beside 2 s on the fast one.
     assert_eq!(balanced.makespan, 6.0);
@@ -72,23 +72,27 @@ fn unlike_workers_are_used_for_what_they_are() {
         RoutingStrategy::Load,
         RoutingStrategy::Affinity,
     ] {
-        let other = schedule(&job, &Pool::Unlike(pool.clone()), routing, 1).expect("can be done");
+        let other =
+            schedule(&job, &WorkerPool::Unlike(pool.clone()), routing, 1).expect("can be done");
         assert!(other.makespan >= balanced.makespan, "{routing}");
         check(&other, &fork, |_| 1);
     }
     let needs = vec![vec!["c".to_owned()], vec![], vec![]];
-    let job = Job { needs: &needs, ..job };
-    let error = schedule(&job, &Pool::Unlike(pool), RoutingStrategy::Balanced, 1).expect_err("c");
+    let job = ScheduleJob { needs: &needs, ..job };
+    let error =
+        schedule(&job, &WorkerPool::Unlike(pool), RoutingStrategy::Balanced, 1).expect_err("c");
     assert_eq!(error.tasks, [(0, vec!["c".to_owned()])]);
 }
 
 /// The best makespan over all lists: what no list schedule beats.
 fn best_of_all_lists(graph: &DependencyGraph, seconds: &[f64], workers: usize) -> f64 {
-    let shape = Shape::new(graph, seconds.to_vec());
-    let mut lister = list::Lister::new(&shape, workers);
+    let shape = JobShape::new(graph, seconds.to_vec());
+    let mut lister = list::ListScheduler::new(&shape, workers);
     let mut list: Vec<u32> = shape.tasks().collect();
     let mut best = f64::MAX;
-    permute(&mut list, 0, &mut |list| best = best.min(lister.makespan(list, Direction::Forward)));
+    permute(&mut list, 0, &mut |list| {
+        best = best.min(lister.makespan(list, TimeDirection::Forward));
+    });
     best
 }
 
@@ -117,7 +121,7 @@ proptest! {
     fn schedules_hold_and_are_no_worse_than_the_rule((seconds, edges) in any_job(), workers in 1u32..4) {
         let graph = graph(seconds.len(), &edges);
         let seconds: Vec<f64> = seconds.into_iter().map(f64::from).collect();
-        let found = schedule(&job(&graph, &seconds), &Pool::Equal(workers), RoutingStrategy::Balanced, 7)
+        let found = schedule(&job(&graph, &seconds), &WorkerPool::Equal(workers), RoutingStrategy::Balanced, 7)
             .expect("equal workers can do all");
         check(&found, &graph, |_| 1);
         let best = best_of_all_lists(&graph, &seconds, workers as usize);
@@ -128,7 +132,7 @@ proptest! {
         prop_assert!(found.makespan <= makespan(&graph, &seconds, workers) + 1e-9);
         let graham = (2.0 - 1.0 / f64::from(workers)) * best;
         prop_assert!(found.makespan <= graham + 1e-9, "{} > {}", found.makespan, graham);
-        let again = schedule(&job(&graph, &seconds), &Pool::Equal(workers), RoutingStrategy::Balanced, 7);
+        let again = schedule(&job(&graph, &seconds), &WorkerPool::Equal(workers), RoutingStrategy::Balanced, 7);
         prop_assert_eq!(again.expect("again").slots, found.slots);
     }
 
@@ -136,12 +140,12 @@ proptest! {
     fn unlike_schedules_hold((seconds, edges) in any_job(), speeds in proptest::collection::vec((1u32..5, 1u32..3), 1..4)) {
         let graph = graph(seconds.len(), &edges);
         let seconds: Vec<f64> = seconds.into_iter().map(f64::from).collect();
-        let workers: Vec<Worker> = speeds.iter().enumerate().map(|(i, (speed, slots))| Worker {
+        let workers: Vec<ScheduleWorker> = speeds.iter().enumerate().map(|(i, (speed, slots))| ScheduleWorker {
             id: i.to_string(), speed: f64::from(*speed), slots: *slots,
             capabilities: Vec::new(), cost_per_hour: 0.0,
         }).collect();
         for routing in [RoutingStrategy::Balanced, RoutingStrategy::RoundRobin, RoutingStrategy::Affinity] {
-            let found = schedule(&job(&graph, &seconds), &Pool::Unlike(workers.clone()), routing, 7)
+            let found = schedule(&job(&graph, &seconds), &WorkerPool::Unlike(workers.clone()), routing, 7)
                 .expect("all can do all");
             check(&found, &graph, |w| workers[w as usize].slots as usize);
         }

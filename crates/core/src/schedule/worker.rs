@@ -4,23 +4,23 @@
 use serde_json::Value;
 
 use crate::document::choice::choices;
-use crate::document::reader::{Field, Reader, aliased, plain};
+use crate::document::reader::{DocumentReader, FieldName, aliased, plain};
 use crate::finding::Finding;
 
 /// Who there is to do the work.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Pool {
+pub enum WorkerPool {
     /// As many as could ever be busy.
     Unlimited,
     /// So many, all alike.
     Equal(u32),
     /// These.
-    Unlike(Vec<Worker>),
+    Unlike(Vec<ScheduleWorker>),
 }
 
 /// One worker of an unlike pool.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Worker {
+pub struct ScheduleWorker {
     /// Its name.
     pub id: String,
     /// How fast it is: a task of 10 s takes 5 s at speed 2.
@@ -56,8 +56,8 @@ impl Default for RoutingStrategy {
     }
 }
 
-static POOL_FIELDS: &[Field] = &[plain("agents")];
-static WORKER_FIELDS: &[Field] = &[
+static POOL_FIELDS: &[FieldName] = &[plain("agents")];
+static WORKER_FIELDS: &[FieldName] = &[
     aliased("id", &["agent_id", "name"]),
     plain("speed"),
     aliased("max_concurrent_tasks", &["slots"]),
@@ -71,9 +71,9 @@ const SLOTS_MAX: u64 = 100_000;
 
 /// Reads `agents: [{id, speed, max_concurrent_tasks, capabilities, cost_per_hour}]`, or the list
 /// alone; all problems at once.
-pub fn read_workers(value: &Value) -> Result<Vec<Worker>, Vec<Finding>> {
-    let reader = Reader::default();
-    let mut workers: Vec<Worker> = Vec::new();
+pub fn read_workers(value: &Value) -> Result<Vec<ScheduleWorker>, Vec<Finding>> {
+    let reader = DocumentReader::default();
+    let mut workers: Vec<ScheduleWorker> = Vec::new();
     let object = value.is_object().then(|| reader.object(value, "", POOL_FIELDS)).flatten();
     let list = match (&object, value) {
         (Some(object), _) => object.list("agents"),
@@ -92,7 +92,7 @@ pub fn read_workers(value: &Value) -> Result<Vec<Worker>, Vec<Finding>> {
             object.problem("id", format!("`{id}` is there already"));
         }
         let slots = object.integer("max_concurrent_tasks", 1..=10_000).unwrap_or(1);
-        workers.push(Worker {
+        workers.push(ScheduleWorker {
             id,
             speed: object.number("speed", 1e-6..=1e6).unwrap_or(1.0),
             slots: u32::try_from(slots).unwrap_or(1),
@@ -111,7 +111,7 @@ pub fn read_workers(value: &Value) -> Result<Vec<Worker>, Vec<Finding>> {
     if findings.is_empty() { Ok(workers) } else { Err(findings) }
 }
 
-impl Worker {
+impl ScheduleWorker {
     /// Whether it can do a task that needs these.
     pub fn can_do(&self, needs: &[String]) -> bool {
         self.capabilities.is_empty() || needs.iter().all(|need| self.capabilities.contains(need))

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::Template;
 use super::coarse::CoarseSet;
-use super::pattern::Pattern;
+use super::pattern::GoalPattern;
 
 /// A confidence, 0 to 1.
 pub type Confidence = f64;
@@ -33,7 +33,7 @@ const PART_SPAN: Confidence = 0.34;
 const KEYWORDS_MAX: Confidence = 0.80;
 /// How well a template fits a goal.
 #[derive(Debug, Clone)]
-pub struct Match<'l> {
+pub struct TemplateMatch<'l> {
     /// The template.
     pub template: &'l Template,
     /// How well, 0 to 1.
@@ -49,7 +49,7 @@ pub struct Match<'l> {
 pub struct TemplateLibrary {
     templates: Vec<Template>,
     /// Each pattern with its template's place.
-    patterns: Vec<(usize, Pattern)>,
+    patterns: Vec<(usize, GoalPattern)>,
     /// All of them, built for the first goal; without it each is searched by itself.
     set: OnceLock<Option<CoarseSet>>,
     keywords: HashMap<String, Vec<(usize, f64)>>,
@@ -71,7 +71,7 @@ impl TemplateLibrary {
         let mut keywords: HashMap<String, Vec<(usize, f64)>> = HashMap::new();
         let mut keyword_totals = vec![0.0; kept.len()];
         for (index, template) in kept.iter().enumerate() {
-            patterns.extend(template.patterns.iter().map(|text| (index, Pattern::new(text))));
+            patterns.extend(template.patterns.iter().map(|text| (index, GoalPattern::new(text))));
             for (word, weight) in &template.keywords {
                 keywords.entry(word.clone()).or_default().push((index, *weight));
                 keyword_totals[index] += weight;
@@ -113,9 +113,9 @@ impl TemplateLibrary {
     }
 
     /// Templates that fit a goal at all, best first. `given` are parameters the caller knows.
-    pub fn find(&self, goal: &str, given: &Map<String, Value>) -> Vec<Match<'_>> {
+    pub fn find(&self, goal: &str, given: &Map<String, Value>) -> Vec<TemplateMatch<'_>> {
         let goal = tidy(goal);
-        let mut best: HashMap<usize, Match<'_>> = HashMap::new();
+        let mut best: HashMap<usize, TemplateMatch<'_>> = HashMap::new();
         for hit in self.candidates(&goal) {
             let (index, pattern) = &self.patterns[hit];
             let Some(regex) = pattern.regex() else { continue };
@@ -134,7 +134,7 @@ impl TemplateLibrary {
             let found = self.matched(index, confidence, Map::new(), given);
             keep_better(&mut best, index, found);
         }
-        let mut found: Vec<Match<'_>> = best.into_values().collect();
+        let mut found: Vec<TemplateMatch<'_>> = best.into_values().collect();
         found.sort_by(|a, b| {
             b.confidence.total_cmp(&a.confidence).then_with(|| a.template.id.cmp(&b.template.id))
         });
@@ -147,7 +147,7 @@ impl TemplateLibrary {
         regex: &Regex,
         goal: &str,
         given: &Map<String, Value>,
-    ) -> Option<Match<'_>> {
+    ) -> Option<TemplateMatch<'_>> {
         let captures = regex.captures(goal)?;
         let whole = captures.get_match();
         let mut said = Map::new();
@@ -180,7 +180,7 @@ impl TemplateLibrary {
         confidence: Confidence,
         said: Map<String, Value>,
         given: &Map<String, Value>,
-    ) -> Match<'_> {
+    ) -> TemplateMatch<'_> {
         let template = &self.templates[index];
         let missing = template
             .parameters
@@ -189,11 +189,15 @@ impl TemplateLibrary {
             .filter(|p| !said.contains_key(&p.name) && !given.contains_key(&p.name))
             .map(|p| p.name.as_str())
             .collect();
-        Match { template, confidence, said, missing }
+        TemplateMatch { template, confidence, said, missing }
     }
 }
 
-fn keep_better<'l>(best: &mut HashMap<usize, Match<'l>>, index: usize, found: Match<'l>) {
+fn keep_better<'l>(
+    best: &mut HashMap<usize, TemplateMatch<'l>>,
+    index: usize,
+    found: TemplateMatch<'l>,
+) {
     match best.get(&index) {
         Some(known) if known.confidence >= found.confidence => {}
         _ => {

@@ -20,15 +20,15 @@ const LITERAL: u64 = 10;
 
 /// A pattern over a goal, whatever the case of its letters.
 #[derive(Debug)]
-pub(super) struct Pattern {
+pub(super) struct GoalPattern {
     text: String,
     compiled: OnceLock<Option<Regex>>,
 }
 
-impl Pattern {
+impl GoalPattern {
     /// A pattern that [`check`] has found good.
-    pub(super) fn new(text: &str) -> Pattern {
-        Pattern { text: text.to_owned(), compiled: OnceLock::new() }
+    pub(super) fn new(text: &str) -> GoalPattern {
+        GoalPattern { text: text.to_owned(), compiled: OnceLock::new() }
     }
 
     pub(super) fn text(&self) -> &str {
@@ -115,7 +115,7 @@ mod tests {
             match expected {
                 Ok(names) => {
                     assert_eq!(found, Ok(names.into_iter().map(str::to_owned).collect()), "{text}");
-                    assert!(Pattern::new(text).regex().is_some(), "{text}");
+                    assert!(GoalPattern::new(text).regex().is_some(), "{text}");
                 }
                 Err(why) => assert!(found.as_ref().is_err_and(|e| e.contains(why)), "{found:?}"),
             }

@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use super::{Example, Parameter, ParameterType, Template};
+use super::{ParameterType, Template, TemplateExample, TemplateParameter};
 use super::{pattern, substitute};
-use crate::document::reader::{Field, Object, Reader, kind, plain};
+use crate::document::reader::{DocumentReader, FieldName, ObjectReader, kind, plain};
 use crate::error::ErrorCode;
 use crate::finding::Finding;
-use crate::plan::{OnFailure, PlanDocument, Structure};
+use crate::plan::{OnFailure, PlanDocument, PlanStructure};
 use crate::task::{Task, read_task};
 
-static TEMPLATE_FIELDS: &[Field] = &[
+static TEMPLATE_FIELDS: &[FieldName] = &[
     plain("id"),
     plain("version"),
     plain("description"),
@@ -21,19 +21,19 @@ static TEMPLATE_FIELDS: &[Field] = &[
     plain("on_failure"),
     plain("tasks"),
 ];
-static MATCH_FIELDS: &[Field] = &[plain("patterns"), plain("keywords")];
-static PARAMETER_FIELDS: &[Field] =
+static MATCH_FIELDS: &[FieldName] = &[plain("patterns"), plain("keywords")];
+static PARAMETER_FIELDS: &[FieldName] =
     &[plain("name"), plain("description"), plain("type"), plain("required"), plain("default")];
-static EXAMPLES_FIELDS: &[Field] = &[plain("match"), plain("no_match")];
-static EXAMPLE_FIELDS: &[Field] = &[plain("goal"), plain("parameters")];
+static EXAMPLES_FIELDS: &[FieldName] = &[plain("match"), plain("no_match")];
+static EXAMPLE_FIELDS: &[FieldName] = &[plain("goal"), plain("parameters")];
 
 /// The field tables, for the JSON Schema.
 pub(crate) struct TemplateFields {
-    pub(crate) template: &'static [Field],
-    pub(crate) matching: &'static [Field],
-    pub(crate) parameter: &'static [Field],
-    pub(crate) examples: &'static [Field],
-    pub(crate) example: &'static [Field],
+    pub(crate) template: &'static [FieldName],
+    pub(crate) matching: &'static [FieldName],
+    pub(crate) parameter: &'static [FieldName],
+    pub(crate) examples: &'static [FieldName],
+    pub(crate) example: &'static [FieldName],
 }
 
 pub(crate) static TEMPLATE_FIELD_TABLES: TemplateFields = TemplateFields {
@@ -47,13 +47,13 @@ pub(crate) static TEMPLATE_FIELD_TABLES: TemplateFields = TemplateFields {
 impl Template {
     /// Reads a parsed template file.
     pub fn read(value: &Value) -> Result<Template, Vec<Finding>> {
-        let reader = Reader::default();
+        let reader = DocumentReader::default();
         let template = read_template(&reader, value);
         let mut findings = reader.into_findings();
         if let Some(template) = &template {
             // Ids, references and cycles, as in any plan.
             let draft = PlanDocument::draft(&template.id, template.tasks.clone());
-            Structure::build(&draft, &mut findings);
+            PlanStructure::build(&draft, &mut findings);
         }
         match template {
             Some(template) if findings.is_empty() => Ok(template),
@@ -65,7 +65,7 @@ impl Template {
     }
 }
 
-fn read_template(reader: &Reader, value: &Value) -> Option<Template> {
+fn read_template(reader: &DocumentReader, value: &Value) -> Option<Template> {
     let object = reader.object(value, "", TEMPLATE_FIELDS)?;
     for required in ["id", "version", "description", "match", "tasks"] {
         if object.value(required).is_none() {
@@ -94,7 +94,7 @@ fn read_template(reader: &Reader, value: &Value) -> Option<Template> {
     })
 }
 
-fn read_parameters(reader: &Reader, template: &Object<'_>) -> Vec<Parameter> {
+fn read_parameters(reader: &DocumentReader, template: &ObjectReader<'_>) -> Vec<TemplateParameter> {
     let mut parameters = Vec::new();
     for (i, value) in template.list("parameters").iter().enumerate() {
         let Some(object) = reader.object(value, format!("parameters[{i}]"), PARAMETER_FIELDS)
@@ -108,7 +108,7 @@ fn read_parameters(reader: &Reader, template: &Object<'_>) -> Vec<Parameter> {
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             object.problem("name", "may have letters, digits and `_` only");
         }
-        parameters.push(Parameter {
+        parameters.push(TemplateParameter {
             name,
             description: object.text("description").unwrap_or_default(),
             kind: object.choice("type").unwrap_or(ParameterType::String),
@@ -120,9 +120,9 @@ fn read_parameters(reader: &Reader, template: &Object<'_>) -> Vec<Parameter> {
 }
 
 fn read_match(
-    reader: &Reader,
-    template: &Object<'_>,
-    parameters: &[Parameter],
+    reader: &DocumentReader,
+    template: &ObjectReader<'_>,
+    parameters: &[TemplateParameter],
 ) -> (Vec<String>, Vec<(String, f64)>) {
     let read = template.value("match").and_then(|v| reader.object(v, "match", MATCH_FIELDS));
     let Some(object) = read else { return (Vec::new(), Vec::new()) };
@@ -148,7 +148,10 @@ fn read_match(
     (patterns, keywords)
 }
 
-fn read_examples(reader: &Reader, template: &Object<'_>) -> (Vec<Example>, Vec<String>) {
+fn read_examples(
+    reader: &DocumentReader,
+    template: &ObjectReader<'_>,
+) -> (Vec<TemplateExample>, Vec<String>) {
     let read =
         template.value("examples").and_then(|v| reader.object(v, "examples", EXAMPLES_FIELDS));
     let Some(object) = read else { return (Vec::new(), Vec::new()) };
@@ -156,13 +159,16 @@ fn read_examples(reader: &Reader, template: &Object<'_>) -> (Vec<Example>, Vec<S
     for (i, value) in object.list("match").iter().enumerate() {
         match value {
             Value::String(goal) => {
-                examples.push(Example { goal: goal.clone(), parameters: serde_json::Map::new() });
+                examples.push(TemplateExample {
+                    goal: goal.clone(),
+                    parameters: serde_json::Map::new(),
+                });
             }
             Value::Object(_) => {
                 let path = format!("examples.match[{i}]");
                 let Some(example) = reader.object(value, path, EXAMPLE_FIELDS) else { continue };
                 let goal = example.text("goal").unwrap_or_default();
-                examples.push(Example { goal, parameters: example.map("parameters") });
+                examples.push(TemplateExample { goal, parameters: example.map("parameters") });
             }
             other => object.problem("match", format!("must hold goals, not {}", kind(other))),
         }
@@ -172,7 +178,11 @@ fn read_examples(reader: &Reader, template: &Object<'_>) -> (Vec<Example>, Vec<S
 
 /// Tasks as in a plan, with two more words: `{{ name }}` in inputs and labels, and `raw`, the list
 /// of inputs in which braces mean something else.
-fn read_tasks(reader: &Reader, template: &Object<'_>, parameters: &[Parameter]) -> Vec<Task> {
+fn read_tasks(
+    reader: &DocumentReader,
+    template: &ObjectReader<'_>,
+    parameters: &[TemplateParameter],
+) -> Vec<Task> {
     let known = |name: &str| parameters.iter().any(|parameter| parameter.name == name);
     let mut tasks = Vec::new();
     for (i, value) in template.list("tasks").iter().enumerate() {

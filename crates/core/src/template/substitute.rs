@@ -15,12 +15,14 @@ pub(super) fn into_references(
             let mut rewritten = String::new();
             for piece in &pieces {
                 match piece {
-                    Piece::Text(s) => rewritten.push_str(s),
-                    Piece::Name(name) if !known(name) => unknown.push((*name).to_owned()),
-                    Piece::Name(name) if pieces.len() == 1 => {
+                    TemplatePiece::Text(s) => rewritten.push_str(s),
+                    TemplatePiece::Name(name) if !known(name) => unknown.push((*name).to_owned()),
+                    TemplatePiece::Name(name) if pieces.len() == 1 => {
                         rewritten = format!("$[inputs].{name}");
                     }
-                    Piece::Name(name) => rewritten.push_str(&format!("${{[inputs].{name}}}")),
+                    TemplatePiece::Name(name) => {
+                        rewritten.push_str(&format!("${{[inputs].{name}}}"));
+                    }
                 }
             }
             *text = rewritten;
@@ -39,8 +41,8 @@ pub(super) fn label(text: &mut String, parameters: &Map<String, Value>) {
     let filled = split(text)
         .iter()
         .map(|piece| match piece {
-            Piece::Text(s) => (*s).to_owned(),
-            Piece::Name(name) => match parameters.get(*name) {
+            TemplatePiece::Text(s) => (*s).to_owned(),
+            TemplatePiece::Name(name) => match parameters.get(*name) {
                 // Shown on terminals: nothing in it may move the cursor or begin a line.
                 Some(Value::String(s)) => {
                     s.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -58,8 +60,8 @@ pub(super) fn names(text: &str) -> Vec<&str> {
     split(text)
         .into_iter()
         .filter_map(|piece| match piece {
-            Piece::Name(name) => Some(name),
-            Piece::Text(_) => None,
+            TemplatePiece::Name(name) => Some(name),
+            TemplatePiece::Text(_) => None,
         })
         .collect()
 }
@@ -72,12 +74,12 @@ pub(super) fn today(default: &Value, today: &str) -> Value {
     }
 }
 
-enum Piece<'t> {
+enum TemplatePiece<'t> {
     Text(&'t str),
     Name(&'t str),
 }
 
-fn split(text: &str) -> Vec<Piece<'_>> {
+fn split(text: &str) -> Vec<TemplatePiece<'_>> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(open) = rest.find("{{") {
@@ -89,13 +91,13 @@ fn split(text: &str) -> Vec<Piece<'_>> {
             break;
         }
         if open > 0 {
-            pieces.push(Piece::Text(&rest[..open]));
+            pieces.push(TemplatePiece::Text(&rest[..open]));
         }
-        pieces.push(Piece::Name(name));
+        pieces.push(TemplatePiece::Name(name));
         rest = &rest[open + length + 2..];
     }
     if !rest.is_empty() || pieces.is_empty() {
-        pieces.push(Piece::Text(rest));
+        pieces.push(TemplatePiece::Text(rest));
     }
     pieces
 }

@@ -1,6 +1,6 @@
 //! Which plans a person has to approve before they run (spec 03, 3.7).
 
-use super::{Figures, Surroundings};
+use super::{PlanFigures, ValidationContext};
 use crate::plan::PlanDocument;
 
 /// What a person has to approve, beside plans whose goal asks for it.
@@ -23,8 +23,8 @@ impl Default for ApprovalPolicy {
 /// Why a plan has to be approved, in words; empty: it has not.
 pub(super) fn reasons(
     document: &PlanDocument,
-    around: &Surroundings<'_>,
-    figures: Option<&Figures>,
+    around: &ValidationContext<'_>,
+    figures: Option<&PlanFigures>,
     complexity: f64,
 ) -> Vec<String> {
     let policy = around.limits.approval;

@@ -7,23 +7,23 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Findings;
-use super::dataflow::Promises;
-use crate::catalog::Catalog;
+use super::FindingList;
+use super::dataflow::ProducerPromises;
+use crate::catalog::ToolCatalog;
 use crate::condition::{Condition, ConditionError};
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
-use crate::flow::{Flow, FlowKey, Presence, SchemaDocument, Verdict, samples, shown};
+use crate::finding::{Finding, ValidationLevel};
+use crate::flow::{DataFlow, FlowKey, FlowVerdict, SchemaDocument, ValuePresence, samples, shown};
 use crate::json_schema::compile_schema;
-use crate::plan::{PlanDocument, Structure};
+use crate::plan::{PlanDocument, PlanStructure};
 use crate::task::TaskStatus;
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: &Structure,
-    catalog: &Catalog,
-    promises: &Promises,
-    findings: &mut Findings,
+    structure: &PlanStructure,
+    catalog: &ToolCatalog,
+    promises: &ProducerPromises,
+    findings: &mut FindingList,
 ) {
     let inputs = Value::Object(document.inputs.clone());
     for (edge, conditions) in structure.all_conditions() {
@@ -33,7 +33,7 @@ pub(super) fn check(
         for condition in conditions {
             let flow = judge(condition, schema, identity, &inputs, catalog);
             let finding = |message: String, suggestion: &str| {
-                Finding::new(ErrorCode::DEPENDENCY_INVALID, Level::Semantic, message)
+                Finding::new(ErrorCode::DEPENDENCY_INVALID, ValidationLevel::Semantic, message)
                     .task(&to.task_id)
                     .field(format!("tasks[{}].dependencies", edge.to.0))
                     .suggest(suggestion)
@@ -41,8 +41,8 @@ pub(super) fn check(
                     .detail("to", to.task_id.as_str())
             };
             match &flow.verdict {
-                Verdict::Fits => {}
-                Verdict::Misfit { witness, why } => findings.errors.push(
+                FlowVerdict::Fits => {}
+                FlowVerdict::Misfit { witness, why } => findings.errors.push(
                     finding(
                         format!(
                             "the condition cannot be evaluated over what `{}` gives, such as {}: {why}",
@@ -53,7 +53,7 @@ pub(super) fn check(
                     )
                     .detail("witness", witness.clone()),
                 ),
-                Verdict::Undecided { why } => findings.warnings.push(finding(
+                FlowVerdict::Undecided { why } => findings.warnings.push(finding(
                     format!("the condition may fail on what `{}` gives: {why}", from.task_id),
                     "ask with `has(outputs.name)` first, or declare it in the output schema",
                 )),
@@ -67,10 +67,10 @@ fn judge(
     schema: &Value,
     identity: &str,
     inputs: &Value,
-    catalog: &Catalog,
-) -> Arc<Flow> {
-    let make = || Flow {
-        presence: Presence::Always,
+    catalog: &ToolCatalog,
+) -> Arc<DataFlow> {
+    let make = || DataFlow {
+        presence: ValuePresence::Always,
         branching: false,
         verdict: verdict(condition, schema, inputs),
     };
@@ -86,19 +86,19 @@ fn judge(
     catalog.flows().get(key, make)
 }
 
-fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> Verdict {
+fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> FlowVerdict {
     let document = SchemaDocument::new(schema, "p".to_owned());
     let (mut never, mut always) = (false, true);
     for path in condition.output_paths() {
         let part = document.project(&path);
-        never |= matches!(part.presence, Presence::Never { .. });
-        always &= part.presence == Presence::Always;
-        if !matches!(part.presence, Presence::Never { .. }) && !part.declared {
+        never |= matches!(part.presence, ValuePresence::Never { .. });
+        always &= part.presence == ValuePresence::Always;
+        if !matches!(part.presence, ValuePresence::Never { .. }) && !part.declared {
             let why = "the output's schema says nothing of what it reads".to_owned();
-            return Verdict::Undecided { why };
+            return FlowVerdict::Undecided { why };
         }
     }
-    let Ok(validator) = compile_schema(schema) else { return Verdict::Fits };
+    let Ok(validator) = compile_schema(schema) else { return FlowVerdict::Fits };
     let (mut passed, mut failed, mut of_types) = (0, None, true);
     for value in samples(schema).into_iter().filter(|value| validator.is_valid(value)) {
         match condition.evaluate(&value, inputs, TaskStatus::Completed) {
@@ -110,14 +110,14 @@ fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> Verdict {
         }
     }
     match failed {
-        None => Verdict::Fits,
+        None => FlowVerdict::Fits,
         // The values are some of many: that all of them fail is a proof only where what is read
         // is never there, or always and of types that do not go together.
         Some((witness, why)) if passed == 0 && (never || (always && of_types)) => {
-            Verdict::Misfit { witness, why }
+            FlowVerdict::Misfit { witness, why }
         }
         Some((witness, why)) => {
-            Verdict::Undecided { why: format!("for instance on {}: {why}", shown(&witness)) }
+            FlowVerdict::Undecided { why: format!("for instance on {}: {why}", shown(&witness)) }
         }
     }
 }

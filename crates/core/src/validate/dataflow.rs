@@ -9,25 +9,29 @@ mod whole;
 
 use serde_json::{Map, Value, json};
 
-use super::Findings;
-use crate::catalog::{Catalog, Tool};
+use super::FindingList;
+use crate::catalog::{Tool, ToolCatalog};
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
-use crate::flow::{Presence, Verdict, compare, shown};
+use crate::finding::{Finding, ValidationLevel};
+use crate::flow::{FlowVerdict, ValuePresence, compare, shown};
 use crate::id::TaskIndex;
-use crate::plan::{PlanDocument, Structure};
-use crate::reference::{Binding, Path, Piece, Reference, Source, Step};
+use crate::plan::{PlanDocument, PlanStructure};
+use crate::reference::{
+    InputBinding, PathStep, Reference, ReferencePath, ReferenceSource, TextPiece,
+};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::Task;
-pub(super) use known::Promises;
-use known::{Consumer, Producer, asked, digest_of, field_of, flow, presence, text_flow};
+pub(super) use known::ProducerPromises;
+use known::{
+    ConsumerSchema, ProducerSchema, asked, digest_of, field_of, flow, presence, text_flow,
+};
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: &Structure,
-    catalog: &Catalog,
-    promises: &Promises,
-    findings: &mut Findings,
+    structure: &PlanStructure,
+    catalog: &ToolCatalog,
+    promises: &ProducerPromises,
+    findings: &mut FindingList,
 ) {
     for i in 0..document.tasks.len() {
         let task = &document.tasks[i];
@@ -35,7 +39,7 @@ pub(super) fn check(
         // An unknown tool is one finding: nothing else can be said of the call.
         let Some(tool) = tool.map_or(Some(None), |tool| tool.map(Some)) else { continue };
         let index = TaskIndex(i as u32);
-        let mut call = Call {
+        let mut call = CheckedCall {
             document,
             structure,
             catalog,
@@ -57,21 +61,21 @@ pub(super) fn check(
 }
 
 /// One task's view of what flows into it.
-struct Call<'a> {
+struct CheckedCall<'a> {
     document: &'a PlanDocument,
-    structure: &'a Structure,
-    catalog: &'a Catalog,
-    promises: &'a Promises,
+    structure: &'a PlanStructure,
+    catalog: &'a ToolCatalog,
+    promises: &'a ProducerPromises,
     task: &'a Task,
     tool: Option<&'a Tool>,
     index: TaskIndex,
     /// What is wrong, by producer.
-    bad: Vec<Bad>,
+    bad: Vec<BadValue>,
     /// References whose places lie behind branches of a consumer's schema.
-    branching: Vec<Branching>,
+    branching: Vec<BranchPaths>,
 }
 
-struct Branching {
+struct BranchPaths {
     /// Whose schema it is.
     consumer: String,
     from: TaskIndex,
@@ -79,7 +83,7 @@ struct Branching {
     field: String,
 }
 
-struct Bad {
+struct BadValue {
     from: TaskIndex,
     field: String,
     message: String,
@@ -87,18 +91,22 @@ struct Bad {
     details: Map<String, Value>,
 }
 
-impl<'a> Call<'a> {
-    fn consumers(&self) -> Vec<Consumer<'a>> {
+impl<'a> CheckedCall<'a> {
+    fn consumers(&self) -> Vec<ConsumerSchema<'a>> {
         let mut consumers = Vec::new();
         if let Some(tool) = self.tool
             && let Some(schema) = &tool.spec.input_schema
         {
             let name = format!("`{}`", tool.spec.name);
-            consumers.push(Consumer { schema, identity: tool.spec.name.as_str().into(), name });
+            consumers.push(ConsumerSchema {
+                schema,
+                identity: tool.spec.name.as_str().into(),
+                name,
+            });
         }
         if let Some(schema) = &self.task.input_schema {
             let identity = digest_of(&schema.to_string()).into();
-            consumers.push(Consumer {
+            consumers.push(ConsumerSchema {
                 schema,
                 identity,
                 name: "the task's input_schema".to_owned(),
@@ -107,20 +115,20 @@ impl<'a> Call<'a> {
         consumers
     }
 
-    fn producer(&self, from: TaskIndex) -> Option<Producer<'a>> {
+    fn producer(&self, from: TaskIndex) -> Option<ProducerSchema<'a>> {
         let task = &self.document.tasks[from.at()];
         let (schema, identity) = self.promises.schema(from, task, self.catalog)?;
-        Some(Producer { schema, identity })
+        Some(ProducerSchema { schema, identity })
     }
 
-    fn check_inputs(&mut self, findings: &mut Findings) {
+    fn check_inputs(&mut self, findings: &mut FindingList) {
         let bindings = &self.structure.bindings(self.index).inputs;
         if bindings.iter().all(|(_, binding)| !binding.is_late()) {
             return;
         }
         let consumers = self.consumers();
         for (name, binding) in bindings {
-            let mut place = vec![Step::Name(name.clone())];
+            let mut place = vec![PathStep::Name(name.clone())];
             self.binding(binding, &mut place, &consumers, findings);
         }
         for consumer in &consumers {
@@ -129,11 +137,14 @@ impl<'a> Call<'a> {
     }
 
     /// What a fan-out runs over must be a list.
-    fn check_list(&mut self, findings: &mut Findings) {
+    fn check_list(&mut self, findings: &mut FindingList) {
         let Some(list) = &self.structure.bindings(self.index).list else { return };
         let schema = json!({ "type": "array" });
-        let consumer =
-            Consumer { schema: &schema, identity: "for_each".into(), name: "for_each".to_owned() };
+        let consumer = ConsumerSchema {
+            schema: &schema,
+            identity: "for_each".into(),
+            name: "for_each".to_owned(),
+        };
         let before = (self.bad.len(), findings.warnings.len());
         self.flows(list, &[], std::slice::from_ref(&consumer), findings);
         let field = "for_each.in";
@@ -147,40 +158,43 @@ impl<'a> Call<'a> {
     /// its path selects.
     fn item_of_list(&self, item: &Reference) -> Option<Reference> {
         let list = self.structure.bindings(self.index).list.as_ref()?;
-        let singular = matches!((&list.path, &item.path), (Path::Singular(_), Path::Singular(_)));
+        let singular = matches!(
+            (&list.path, &item.path),
+            (ReferencePath::Singular(_), ReferencePath::Singular(_))
+        );
         (singular && list.task().is_some())
             .then(|| Reference::parse(&format!("{list}[0]{}", item.path_text())).ok())?
     }
 
     fn binding(
         &mut self,
-        binding: &Binding,
-        place: &mut Vec<Step>,
-        consumers: &[Consumer<'a>],
-        findings: &mut Findings,
+        binding: &InputBinding,
+        place: &mut Vec<PathStep>,
+        consumers: &[ConsumerSchema<'a>],
+        findings: &mut FindingList,
     ) {
         match binding {
-            Binding::Literal(_) | Binding::Secret(_) => {}
-            Binding::Whole(reference) => self.whole(reference, place, consumers, findings),
-            Binding::Text(pieces) => {
+            InputBinding::Literal(_) | InputBinding::Secret(_) => {}
+            InputBinding::Whole(reference) => self.whole(reference, place, consumers, findings),
+            InputBinding::Text(pieces) => {
                 for piece in pieces {
-                    if let Piece::Reference(reference) = piece {
+                    if let TextPiece::Reference(reference) = piece {
                         self.whole(reference, place, &[], findings);
                     }
                 }
                 self.text(pieces, place, consumers, findings);
             }
-            Binding::List(items) => {
+            InputBinding::List(items) => {
                 for (i, item) in items.iter().enumerate() {
-                    place.push(Step::Index(i as i64));
+                    place.push(PathStep::Index(i as i64));
                     self.binding(item, place, consumers, findings);
                     place.pop();
                 }
                 self.check_container(binding, place, consumers, findings);
             }
-            Binding::Map(entries) => {
+            InputBinding::Map(entries) => {
                 for (key, entry) in entries {
-                    place.push(Step::Name(key.clone()));
+                    place.push(PathStep::Name(key.clone()));
                     self.binding(entry, place, consumers, findings);
                     place.pop();
                 }
@@ -193,11 +207,11 @@ impl<'a> Call<'a> {
     fn whole(
         &mut self,
         reference: &Reference,
-        place: &[Step],
-        consumers: &[Consumer<'a>],
-        findings: &mut Findings,
+        place: &[PathStep],
+        consumers: &[ConsumerSchema<'a>],
+        findings: &mut FindingList,
     ) {
-        if reference.source == Source::Item {
+        if reference.source == ReferenceSource::Item {
             if let Some(part) = self.item_of_list(reference) {
                 self.flows(&part, place, consumers, findings);
             }
@@ -209,11 +223,11 @@ impl<'a> Call<'a> {
     fn flows(
         &mut self,
         reference: &Reference,
-        place: &[Step],
-        consumers: &[Consumer<'_>],
-        findings: &mut Findings,
+        place: &[PathStep],
+        consumers: &[ConsumerSchema<'_>],
+        findings: &mut FindingList,
     ) {
-        let Source::Output(id) = &reference.source else { return };
+        let ReferenceSource::Output(id) = &reference.source else { return };
         let Some(from) = self.structure.index_of(id) else { return };
         let Some(producer) = self.producer(from) else {
             return self.unknown_producer(reference, from, place, consumers, findings);
@@ -221,10 +235,10 @@ impl<'a> Call<'a> {
         let memo = self.catalog.flows();
         let field = field_of(place);
         let presence = presence(memo, &producer, reference);
-        if let Presence::Never { at, known } = &presence.presence {
+        if let ValuePresence::Never { at, known } = &presence.presence {
             return self.never(from, reference, &field, at, known);
         }
-        if presence.presence == Presence::Sometimes && names_only(reference) {
+        if presence.presence == ValuePresence::Sometimes && names_only(reference) {
             let message = format!(
                 "`{reference}` may be missing: the output of `{id}` need not have it, and the task fails then"
             );
@@ -233,7 +247,7 @@ impl<'a> Call<'a> {
         for consumer in consumers {
             let flow = flow(memo, &producer, reference, consumer, place);
             if flow.branching {
-                self.branching.push(Branching {
+                self.branching.push(BranchPaths {
                     consumer: consumer.identity.to_string(),
                     from,
                     reference: reference.to_string(),
@@ -246,24 +260,24 @@ impl<'a> Call<'a> {
 
     fn judge(
         &mut self,
-        verdict: &Verdict,
+        verdict: &FlowVerdict,
         from: TaskIndex,
         what: &str,
         field: &str,
-        consumer: &Consumer<'_>,
-        findings: &mut Findings,
+        consumer: &ConsumerSchema<'_>,
+        findings: &mut FindingList,
     ) {
         let input = field.strip_prefix("inputs.").unwrap_or(field);
         match verdict {
-            Verdict::Fits => {}
-            Verdict::Misfit { witness, why } => {
+            FlowVerdict::Fits => {}
+            FlowVerdict::Misfit { witness, why } => {
                 let message = format!(
                     "`{what}` can give {}, which {} does not take for `{input}`: {why}",
                     shown(witness),
                     consumer.name
                 );
                 let details = json!({ "witness": witness, "why": why, "references": [what] });
-                self.bad.push(Bad {
+                self.bad.push(BadValue {
                     from,
                     field: field.to_owned(),
                     message,
@@ -273,7 +287,7 @@ impl<'a> Call<'a> {
                     details: details.as_object().cloned().unwrap_or_default(),
                 });
             }
-            Verdict::Undecided { why } => {
+            FlowVerdict::Undecided { why } => {
                 let message = format!(
                     "whether `{what}` fits `{input}` of {} shows only when it runs: {why}",
                     consumer.name
@@ -285,7 +299,7 @@ impl<'a> Call<'a> {
     }
 
     fn warning(&self, field: &str, message: String, from: TaskIndex) -> Finding {
-        Finding::new(ErrorCode::TYPE_MISMATCH, Level::Semantic, message)
+        Finding::new(ErrorCode::TYPE_MISMATCH, ValidationLevel::Semantic, message)
             .task(&self.task.task_id)
             .field(format!("tasks[{}].{field}", self.index.0))
             .suggest("declare it in the producer's output schema, if it is promised")
@@ -319,7 +333,7 @@ impl<'a> Call<'a> {
             if near.is_empty() { known.iter().map(String::as_str).collect() } else { near };
         let details = json!({ "nearest": shown, "references": [reference.to_string()] });
         let details = details.as_object().cloned().unwrap_or_default();
-        self.bad.push(Bad { from, field: field.to_owned(), message, suggestion, details });
+        self.bad.push(BadValue { from, field: field.to_owned(), message, suggestion, details });
     }
 
     /// The producer promises nothing: worth a word only where the consumer asks for something.
@@ -327,9 +341,9 @@ impl<'a> Call<'a> {
         &mut self,
         reference: &Reference,
         from: TaskIndex,
-        place: &[Step],
-        consumers: &[Consumer<'_>],
-        findings: &mut Findings,
+        place: &[PathStep],
+        consumers: &[ConsumerSchema<'_>],
+        findings: &mut FindingList,
     ) {
         let known_tool = match &self.document.tasks[from.at()].tool {
             Some(tool) => self.catalog.get(tool).is_some(),
@@ -340,9 +354,9 @@ impl<'a> Call<'a> {
             let verdict = match asked(consumer, place) {
                 Err(verdict) => verdict,
                 Ok(asked) => match compare(&Value::Bool(true), &asked.schema, false) {
-                    Verdict::Fits => Verdict::Fits,
-                    Verdict::Misfit { .. } | Verdict::Undecided { .. } => {
-                        Verdict::Undecided { why }
+                    FlowVerdict::Fits => FlowVerdict::Fits,
+                    FlowVerdict::Misfit { .. } | FlowVerdict::Undecided { .. } => {
+                        FlowVerdict::Undecided { why }
                     }
                 },
             };
@@ -354,16 +368,16 @@ impl<'a> Call<'a> {
     /// A text with references in it is a text, whatever they give.
     fn text(
         &mut self,
-        pieces: &[Piece],
-        place: &[Step],
-        consumers: &[Consumer<'a>],
-        findings: &mut Findings,
+        pieces: &[TextPiece],
+        place: &[PathStep],
+        consumers: &[ConsumerSchema<'a>],
+        findings: &mut FindingList,
     ) {
         let Some((from, first)) = pieces.iter().find_map(|piece| match piece {
-            Piece::Reference(reference) => {
+            TextPiece::Reference(reference) => {
                 Some((self.structure.index_of(reference.task()?)?, reference))
             }
-            Piece::Text(_) => None,
+            TextPiece::Text(_) => None,
         }) else {
             return;
         };
@@ -386,15 +400,17 @@ impl<'a> Call<'a> {
 
     /// Only whether there can be anything at the path.
     fn check_path(&mut self, reference: &Reference, field: &str) {
-        let part = (reference.source == Source::Item).then(|| self.item_of_list(reference));
+        let part =
+            (reference.source == ReferenceSource::Item).then(|| self.item_of_list(reference));
         let reference = part.as_ref().map_or(Some(reference), Option::as_ref);
-        let Some((reference, Source::Output(id))) = reference.map(|r| (r, &r.source)) else {
+        let Some((reference, ReferenceSource::Output(id))) = reference.map(|r| (r, &r.source))
+        else {
             return;
         };
         let Some(from) = self.structure.index_of(id) else { return };
         let Some(producer) = self.producer(from) else { return };
         let flow = presence(self.catalog.flows(), &producer, reference);
-        if let Presence::Never { at, known } = &flow.presence {
+        if let ValuePresence::Never { at, known } = &flow.presence {
             self.never(from, reference, field, at, known);
         }
     }
@@ -402,16 +418,18 @@ impl<'a> Call<'a> {
 
 fn names_only(reference: &Reference) -> bool {
     match &reference.path {
-        Path::Singular(steps) => steps.iter().all(|step| matches!(step, Step::Name(_))),
-        Path::Query { .. } => false,
+        ReferencePath::Singular(steps) => {
+            steps.iter().all(|step| matches!(step, PathStep::Name(_)))
+        }
+        ReferencePath::Query { .. } => false,
     }
 }
 
 /// How many characters of a text stand in the plan.
-fn written(pieces: &[Piece]) -> usize {
-    let written = |piece: &Piece| match piece {
-        Piece::Text(text) => text.chars().count(),
-        Piece::Reference(_) => 0,
+fn written(pieces: &[TextPiece]) -> usize {
+    let written = |piece: &TextPiece| match piece {
+        TextPiece::Text(text) => text.chars().count(),
+        TextPiece::Reference(_) => 0,
     };
     pieces.iter().map(written).sum()
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::Figures;
+use super::PlanFigures;
 use crate::agent::LOCAL_AGENT;
 use crate::graph::EdgeIndex;
 use crate::id::TaskIndex;
-use crate::plan::{Decision, StatedEdge, TaskSlack};
-use crate::plan::{PlanDocument, Structure};
+use crate::plan::{PlanDecision, StatedEdge, TaskSlack};
+use crate::plan::{PlanDocument, PlanStructure};
 use crate::resource::rounded;
 use crate::task::Join;
 
@@ -17,17 +17,17 @@ const EDGES_MAX: usize = 100;
 const PATH_MAX: usize = 1_000;
 
 #[derive(Clone, Copy)]
-pub(super) struct Counts {
+pub(super) struct EdgeCounts {
     pub(super) warnings: usize,
     pub(super) undecided: usize,
 }
 
 pub(super) fn record(
     document: &PlanDocument,
-    structure: &Structure,
-    figures: &Figures,
-    counts: Counts,
-) -> Vec<Decision> {
+    structure: &PlanStructure,
+    figures: &PlanFigures,
+    counts: EdgeCounts,
+) -> Vec<PlanDecision> {
     let graph = structure.graph();
     let estimate = &figures.estimate;
     let name = |task: TaskIndex| document.tasks[task.at()].task_id.clone();
@@ -43,7 +43,7 @@ pub(super) fn record(
     let parallelism = document.parallelism();
     let lower_bound = timing.end.max(work / f64::from(parallelism));
     let mut made = vec![
-        Decision::Validation {
+        PlanDecision::Validation {
             tasks: graph.len(),
             edges: graph.edges().len(),
             implied: implied(structure, document),
@@ -51,35 +51,35 @@ pub(super) fn record(
             undecided: counts.undecided,
             warnings: counts.warnings,
         },
-        Decision::CriticalPath {
+        PlanDecision::CriticalPath {
             tasks: path.iter().take(PATH_MAX).map(|task| name(*task)).collect(),
             seconds: estimate.critical_path_seconds,
             next,
         },
-        Decision::Assignment {
+        PlanDecision::Assignment {
             agents: vec![LOCAL_AGENT.to_owned()],
             routing: "balanced".to_owned(),
         },
-        Decision::Schedule {
+        PlanDecision::Schedule {
             parallelism,
             makespan_seconds: estimate.seconds.expected,
             lower_bound_seconds: rounded(lower_bound),
         },
     ];
     if !figures.limits.is_empty() {
-        made.push(Decision::Constraints { limits: figures.limits.clone() });
+        made.push(PlanDecision::Constraints { limits: figures.limits.clone() });
     }
     made
 }
 
-fn stated(structure: &Structure, document: &PlanDocument, edge: EdgeIndex) -> StatedEdge {
+fn stated(structure: &PlanStructure, document: &PlanDocument, edge: EdgeIndex) -> StatedEdge {
     let edge = structure.graph().edge(edge);
     let name = |task: TaskIndex| document.tasks[task.at()].task_id.clone();
     StatedEdge { from: name(edge.from), to: name(edge.to) }
 }
 
 /// Edges that no dependency says: a reference does.
-fn implied(structure: &Structure, document: &PlanDocument) -> Vec<StatedEdge> {
+fn implied(structure: &PlanStructure, document: &PlanDocument) -> Vec<StatedEdge> {
     let graph = structure.graph();
     let of_task = |task: TaskIndex| {
         let stated: HashSet<&str> = document.tasks[task.at()]
@@ -96,7 +96,7 @@ fn implied(structure: &Structure, document: &PlanDocument) -> Vec<StatedEdge> {
 }
 
 /// Stated edges that only repeat an order: they carry no data and no condition.
-pub fn redundant_edges(document: &PlanDocument, structure: &Structure) -> Vec<StatedEdge> {
+pub fn redundant_edges(document: &PlanDocument, structure: &PlanStructure) -> Vec<StatedEdge> {
     let graph = structure.graph();
     // Behind such a task another may run although this one's dependencies did not complete.
     let lenient = |task: TaskIndex| {
@@ -124,7 +124,7 @@ pub fn redundant_edges(document: &PlanDocument, structure: &Structure) -> Vec<St
 
 /// The tasks of which one takes data.
 fn carried<'a>(
-    structure: &'a Structure,
+    structure: &'a PlanStructure,
     document: &'a PlanDocument,
     task: TaskIndex,
 ) -> HashSet<&'a str> {

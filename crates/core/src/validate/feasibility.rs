@@ -4,28 +4,28 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{Agents, Findings, Surroundings};
+use super::{FindingList, KnownAgents, ValidationContext};
 use crate::agent::{Agent, AgentStatus, LOCAL_AGENT_TYPE, MODEL_CAPABILITY};
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
+use crate::finding::{Finding, ValidationLevel};
 use crate::id::TaskIndex;
-use crate::plan::{PlanDocument, Structure};
+use crate::plan::{PlanDocument, PlanStructure};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::{Task, TaskType};
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: Option<&Structure>,
-    around: &Surroundings<'_>,
-    findings: &mut Findings,
+    structure: Option<&PlanStructure>,
+    around: &ValidationContext<'_>,
+    findings: &mut FindingList,
 ) {
     for (i, task) in document.tasks.iter().enumerate() {
         let known_tool = task.tool.as_deref().is_none_or(|tool| around.catalog.get(tool).is_some());
         // An unknown tool is one finding: nothing else can be said of the call.
         if known_tool {
             let problem = match around.agents {
-                Agents::Elsewhere => check_capabilities(task, around),
-                Agents::Registered(agents) => check_agents(document, task, agents),
+                KnownAgents::Elsewhere => check_capabilities(task, around),
+                KnownAgents::Registered(agents) => check_agents(document, task, agents),
             };
             let finding = problem.or_else(|| check_size(task, around));
             findings.errors.extend(
@@ -37,7 +37,7 @@ pub(super) fn check(
 }
 
 /// Where agents are not asked for, a capability must still be one that some tool declares.
-fn check_capabilities(task: &Task, around: &Surroundings<'_>) -> Option<Finding> {
+fn check_capabilities(task: &Task, around: &ValidationContext<'_>) -> Option<Finding> {
     let known = |need: &str| {
         need == MODEL_CAPABILITY
             || need.strip_prefix("tool:").is_some_and(|tool| around.catalog.get(tool).is_some())
@@ -72,7 +72,7 @@ fn nothing_can(task: &Task, missing: &[&str], known: &[&str]) -> Finding {
 }
 
 fn finding(code: ErrorCode, message: String) -> Finding {
-    Finding::new(code, Level::Feasibility, message)
+    Finding::new(code, ValidationLevel::Feasibility, message)
 }
 
 /// Sieve by sieve, so that the finding names what excludes the last candidates.
@@ -200,7 +200,7 @@ fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
 }
 
 /// What one task may take anywhere.
-fn check_size(task: &Task, around: &Surroundings<'_>) -> Option<Finding> {
+fn check_size(task: &Task, around: &ValidationContext<'_>) -> Option<Finding> {
     let (cores, memory) = task.expected_size();
     let limits = around.limits;
     let fits = cores <= limits.cpu_cores_per_task && memory <= limits.memory_mb_per_task;
@@ -222,7 +222,7 @@ fn too_large(task: &Task, cores: f64, memory: f64, allowed: &str) -> Finding {
         .detail("memory_mb", memory)
 }
 
-fn check_secrets(i: usize, structure: Option<&Structure>, errors: &mut Vec<Finding>) {
+fn check_secrets(i: usize, structure: Option<&PlanStructure>, errors: &mut Vec<Finding>) {
     let Some(structure) = structure else { return };
     for binding in structure.bindings(TaskIndex(i as u32)).all() {
         binding.for_each_secret(&mut |name| {

@@ -1,10 +1,10 @@
 //! Level 4: forbidden and destructive tools, and secrets in plain sight. Signatures are checked
 //! where signed plans are opened, sizes and depths at level 1, agent types with the agents.
 
-use super::Surroundings;
+use super::ValidationContext;
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
-use crate::plan::{PlanDocument, Structure};
+use crate::finding::{Finding, ValidationLevel};
+use crate::plan::{PlanDocument, PlanStructure};
 use serde_json::json;
 
 /// Names of fields that hold secrets (spec 04, 4.3).
@@ -12,8 +12,8 @@ const SECRET_NAMES: [&str; 6] = ["password", "token", "key", "secret", "api_key"
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: Option<&Structure>,
-    around: &Surroundings<'_>,
+    structure: Option<&PlanStructure>,
+    around: &ValidationContext<'_>,
     errors: &mut Vec<Finding>,
     warnings: &mut Vec<Finding>,
 ) {
@@ -23,7 +23,7 @@ pub(super) fn check(
         if let Some(tool) = task.tool.as_ref().filter(|tool| forbidden.contains(tool)) {
             let message = format!("task `{}` uses `{tool}`, which the goal forbids", task.task_id);
             errors.push(
-                Finding::new(ErrorCode::TOOL_FORBIDDEN, Level::Security, message)
+                Finding::new(ErrorCode::TOOL_FORBIDDEN, ValidationLevel::Security, message)
                     .task(&task.task_id)
                     .field(format!("tasks[{i}].tool"))
                     .detail("conflict", json!({
@@ -40,7 +40,7 @@ pub(super) fn check(
                 task.task_id, tool.spec.name
             );
             warnings.push(
-                Finding::new(ErrorCode::SECURITY_CHECK_FAILED, Level::Security, message)
+                Finding::new(ErrorCode::SECURITY_CHECK_FAILED, ValidationLevel::Security, message)
                     .task(&task.task_id)
                     .field(format!("tasks[{i}].tool"))
                     .suggest("give the task `gate: true`, or turn approvals.destructive on"),
@@ -59,10 +59,14 @@ pub(super) fn check(
                     task.task_id
                 );
                 warnings.push(
-                    Finding::new(ErrorCode::SECURITY_CHECK_FAILED, Level::Security, message)
-                        .task(&task.task_id)
-                        .field(format!("tasks[{i}].inputs.{name}"))
-                        .suggest("keep it in a secret store and write `secret://name`"),
+                    Finding::new(
+                        ErrorCode::SECURITY_CHECK_FAILED,
+                        ValidationLevel::Security,
+                        message,
+                    )
+                    .task(&task.task_id)
+                    .field(format!("tasks[{i}].inputs.{name}"))
+                    .suggest("keep it in a secret store and write `secret://name`"),
                 );
             }
         }

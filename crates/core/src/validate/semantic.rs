@@ -4,16 +4,16 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 use std::convert::Infallible;
 
-use super::dataflow::Promises;
-use super::{Findings, conditions, dataflow};
-use crate::catalog::{Catalog, Tool};
+use super::dataflow::ProducerPromises;
+use super::{FindingList, conditions, dataflow};
+use crate::catalog::{Tool, ToolCatalog};
 use crate::document::reader::kind;
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
+use crate::finding::{Finding, ValidationLevel};
 use crate::id::TaskIndex;
 use crate::json_schema::{LITERAL_KEYWORD, compile_schema};
-use crate::plan::{PlanDocument, Structure};
-use crate::reference::{Binding, Path, Reference, Source, Step};
+use crate::plan::{PlanDocument, PlanStructure};
+use crate::reference::{InputBinding, PathStep, Reference, ReferencePath, ReferenceSource};
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::{Task, TaskType};
 
@@ -22,9 +22,9 @@ const INPUT_FINDINGS_MAX: usize = 20;
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: Option<&Structure>,
-    catalog: &Catalog,
-    findings: &mut Findings,
+    structure: Option<&PlanStructure>,
+    catalog: &ToolCatalog,
+    findings: &mut FindingList,
 ) {
     let errors = &mut findings.errors;
     let plan_inputs = Value::Object(document.inputs.clone());
@@ -39,7 +39,7 @@ pub(super) fn check(
         };
         let Some(structure) = structure else { continue };
         let index = TaskIndex(i as u32);
-        let call = Call { document, structure, plan_inputs: &plan_inputs, task, index };
+        let call = ToolCallCheck { document, structure, plan_inputs: &plan_inputs, task, index };
         if let Some(tool) = tool {
             call.check_inputs(tool, errors);
         }
@@ -47,7 +47,7 @@ pub(super) fn check(
         call.check_references(errors);
     }
     if let Some(structure) = structure {
-        let promises = Promises::of(&document.tasks, catalog);
+        let promises = ProducerPromises::of(&document.tasks, catalog);
         dataflow::check(document, structure, catalog, &promises, findings);
         conditions::check(document, structure, catalog, &promises, findings);
     }
@@ -67,7 +67,7 @@ fn is_structural(kind: &ValidationErrorKind) -> bool {
 fn tool_of<'c>(
     task: &Task,
     i: usize,
-    catalog: &'c Catalog,
+    catalog: &'c ToolCatalog,
 ) -> Result<Option<&'c Tool>, Box<Finding>> {
     let (TaskType::ToolCall, Some(name)) = (task.task_type, &task.tool) else { return Ok(None) };
     if let Some(tool) = catalog.get(name) {
@@ -76,7 +76,7 @@ fn tool_of<'c>(
     let near = nearest(name, catalog.names());
     let message = format!("there is no tool `{name}`{}", did_you_mean(&near));
     Err(Box::new(
-        Finding::new(ErrorCode::TOOL_UNKNOWN, Level::Semantic, message)
+        Finding::new(ErrorCode::TOOL_UNKNOWN, ValidationLevel::Semantic, message)
             .task(&task.task_id)
             .field(format!("tasks[{i}].tool"))
             .suggest("`l05 tools list` shows the tools there are")
@@ -85,17 +85,17 @@ fn tool_of<'c>(
     ))
 }
 
-struct Call<'a> {
+struct ToolCallCheck<'a> {
     document: &'a PlanDocument,
-    structure: &'a Structure,
+    structure: &'a PlanStructure,
     plan_inputs: &'a Value,
     task: &'a Task,
     index: TaskIndex,
 }
 
-impl Call<'_> {
+impl ToolCallCheck<'_> {
     fn finding(&self, code: ErrorCode, field: &str, message: String) -> Finding {
-        Finding::new(code, Level::Semantic, message)
+        Finding::new(code, ValidationLevel::Semantic, message)
             .task(&self.task.task_id)
             .field(format!("tasks[{}].{field}", self.index.0))
     }
@@ -141,18 +141,21 @@ impl Call<'_> {
 
     /// The inputs as far as they are known: the plan's own inputs stand in their places. What comes
     /// from other tasks stands as it is written, or as a value that the tool takes there.
-    fn known_inputs(&self, bindings: &[(String, Binding)], tool: Option<&Tool>) -> Value {
+    fn known_inputs(&self, bindings: &[(String, InputBinding)], tool: Option<&Tool>) -> Value {
         let mut lookup = |reference: &Reference| -> Result<Value, Infallible> {
             let known = match reference.source {
-                Source::Inputs => reference.resolve(self.plan_inputs).ok(),
-                Source::Output(_) | Source::Error(_) | Source::Item | Source::Index => None,
+                ReferenceSource::Inputs => reference.resolve(self.plan_inputs).ok(),
+                ReferenceSource::Output(_)
+                | ReferenceSource::Error(_)
+                | ReferenceSource::Item
+                | ReferenceSource::Index => None,
             };
             Ok(known.unwrap_or_else(|| Value::String(reference.to_string())))
         };
         let mut inputs = Map::new();
         for (name, binding) in bindings {
             let fitting = match binding {
-                Binding::Whole(reference) if reference.source != Source::Inputs => {
+                InputBinding::Whole(reference) if reference.source != ReferenceSource::Inputs => {
                     tool.and_then(|tool| tool.stand_in(name)).cloned()
                 }
                 _ => None,
@@ -237,7 +240,7 @@ impl Call<'_> {
     /// A list among the plan's own inputs is known: it must be one, and not too long.
     fn list_finding(&self, list: &Reference) -> Option<Finding> {
         const FIELD: &str = "for_each.in";
-        if list.source != Source::Inputs {
+        if list.source != ReferenceSource::Inputs {
             return None;
         }
         if let Some(finding) = self.plan_input_finding(FIELD, list) {
@@ -267,10 +270,10 @@ impl Call<'_> {
 
     fn reference_finding(&self, field: &str, reference: &Reference) -> Option<Finding> {
         match &reference.source {
-            Source::Inputs => self.plan_input_finding(field, reference),
+            ReferenceSource::Inputs => self.plan_input_finding(field, reference),
             // What an output holds is the data-flow check's question.
-            Source::Output(_) => None,
-            Source::Error(id) => {
+            ReferenceSource::Output(_) => None,
+            ReferenceSource::Error(id) => {
                 let producer = self.structure.index_of(id)?;
                 let allowed = self.document.tasks[producer.at()].allow_failure;
                 (!allowed).then(|| {
@@ -279,8 +282,8 @@ impl Call<'_> {
                     self.finding(ErrorCode::TYPE_MISMATCH, field, message)
                 })
             }
-            Source::Item | Source::Index if self.task.for_each.is_some() => None,
-            Source::Item | Source::Index => {
+            ReferenceSource::Item | ReferenceSource::Index if self.task.for_each.is_some() => None,
+            ReferenceSource::Item | ReferenceSource::Index => {
                 let message = format!("`{reference}` only means something inside a for_each");
                 Some(self.finding(ErrorCode::PLAN_MALFORMED, field, message))
             }
@@ -288,8 +291,8 @@ impl Call<'_> {
     }
 
     fn plan_input_finding(&self, field: &str, reference: &Reference) -> Option<Finding> {
-        let Path::Singular(steps) = &reference.path else { return None };
-        let Some(Step::Name(name)) = steps.first() else { return None };
+        let ReferencePath::Singular(steps) = &reference.path else { return None };
+        let Some(PathStep::Name(name)) = steps.first() else { return None };
         if self.document.inputs.contains_key(name) {
             return None;
         }
@@ -313,25 +316,29 @@ fn properties(schema: Option<&Value>) -> Vec<&str> {
 }
 
 /// Whether the value at a JSON pointer is, holds or lies inside something that is bound late.
-fn holds_reference(inputs: &[(String, Binding)], pointer: &str) -> bool {
+fn holds_reference(inputs: &[(String, InputBinding)], pointer: &str) -> bool {
     let mut parts = pointer.split('/').skip(1);
     let Some(name) = parts.next() else {
         return inputs.iter().any(|(_, binding)| binding.is_late());
     };
     let Some((_, first)) = inputs.iter().find(|(key, _)| key == name) else { return false };
-    let mut at: &Binding = first;
+    let mut at: &InputBinding = first;
     for part in parts {
         at = match at {
-            Binding::List(items) => match part.parse::<usize>().ok().and_then(|i| items.get(i)) {
-                Some(item) => item,
-                None => return true,
-            },
-            Binding::Map(entries) => match entries.iter().find(|(key, _)| key == part) {
+            InputBinding::List(items) => {
+                match part.parse::<usize>().ok().and_then(|i| items.get(i)) {
+                    Some(item) => item,
+                    None => return true,
+                }
+            }
+            InputBinding::Map(entries) => match entries.iter().find(|(key, _)| key == part) {
                 Some((_, entry)) => entry,
                 None => return true,
             },
-            Binding::Literal(_) => return false,
-            Binding::Whole(_) | Binding::Text(_) | Binding::Secret(_) => return at.is_late(),
+            InputBinding::Literal(_) => return false,
+            InputBinding::Whole(_) | InputBinding::Text(_) | InputBinding::Secret(_) => {
+                return at.is_late();
+            }
         };
     }
     at.is_late()

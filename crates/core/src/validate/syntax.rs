@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Limits, Stats, Surroundings};
+use super::{PlanLimits, ValidationContext, ValidationStats};
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
+use crate::finding::{Finding, ValidationLevel};
 use crate::goal::INTEGER_MAX;
 use crate::json_schema::compile_schema;
 use crate::plan::{GOAL_MAX_CHARS, PlanDocument};
@@ -18,7 +18,11 @@ const VALUE_DEPTH_MAX: usize = 64;
 /// The longest text in a plan, in bytes; larger things are files.
 const TEXT_MAX_BYTES: usize = 1 << 20;
 
-pub(super) fn check(document: &PlanDocument, around: &Surroundings<'_>, errors: &mut Vec<Finding>) {
+pub(super) fn check(
+    document: &PlanDocument,
+    around: &ValidationContext<'_>,
+    errors: &mut Vec<Finding>,
+) {
     check_size(document, around.limits, errors);
     check_label(&document.goal, errors);
     errors.extend(document.constraints.check(around.now));
@@ -30,7 +34,7 @@ pub(super) fn check(document: &PlanDocument, around: &Surroundings<'_>, errors: 
     }
 }
 
-fn check_size(document: &PlanDocument, limits: Limits, errors: &mut Vec<Finding>) {
+fn check_size(document: &PlanDocument, limits: PlanLimits, errors: &mut Vec<Finding>) {
     let written = document.tasks.len();
     let items = document.tasks.iter().filter_map(|task| task.for_each.as_ref());
     let items: u64 = items.map(|each| each.max_items).sum();
@@ -43,7 +47,7 @@ fn check_size(document: &PlanDocument, limits: Limits, errors: &mut Vec<Finding>
         let message =
             format!("the plan has {tasks} tasks{counted}; 1 to {} are allowed", limits.tasks_max);
         errors.push(
-            Finding::new(ErrorCode::PLAN_SIZE_INVALID, Level::Syntax, message)
+            Finding::new(ErrorCode::PLAN_SIZE_INVALID, ValidationLevel::Syntax, message)
                 .field("tasks")
                 .detail("tasks", tasks)
                 .detail("tasks_max", limits.tasks_max),
@@ -52,13 +56,17 @@ fn check_size(document: &PlanDocument, limits: Limits, errors: &mut Vec<Finding>
 }
 
 /// The complexity score, which needs the graph.
-pub(super) fn check_complexity(stats: &Stats, limits: Limits, errors: &mut Vec<Finding>) {
+pub(super) fn check_complexity(
+    stats: &ValidationStats,
+    limits: PlanLimits,
+    errors: &mut Vec<Finding>,
+) {
     let complexity_max = limits.complexity_max;
     if stats.complexity > complexity_max {
         let message =
             format!("the complexity score is {}; the limit is {complexity_max}", stats.complexity);
         errors.push(
-            Finding::new(ErrorCode::PLAN_TOO_COMPLEX, Level::Syntax, message)
+            Finding::new(ErrorCode::PLAN_TOO_COMPLEX, ValidationLevel::Syntax, message)
                 .detail("complexity", stats.complexity)
                 .detail("complexity_max", complexity_max),
         );
@@ -67,7 +75,7 @@ pub(super) fn check_complexity(stats: &Stats, limits: Limits, errors: &mut Vec<F
 
 fn check_label(goal: &str, errors: &mut Vec<Finding>) {
     let malformed = |message: String| {
-        Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, message).field("goal")
+        Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message).field("goal")
     };
     let chars = goal.chars().count();
     if goal.trim().is_empty() || chars > GOAL_MAX_CHARS {
@@ -82,7 +90,7 @@ fn check_label(goal: &str, errors: &mut Vec<Finding>) {
 fn check_task(task: &Task, i: usize, errors: &mut Vec<Finding>) {
     let mut report = |field: &str, message: String| {
         errors.push(
-            Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, message)
+            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message)
                 .task(&task.task_id)
                 .field(format!("tasks[{i}].{field}")),
         );
@@ -146,7 +154,7 @@ fn tool_problem(tool: &str) -> Option<String> {
 /// Numbers that JSON readers keep exactly, texts of bounded length, bounded depth.
 fn check_value(value: &Value, path: &str, task: Option<&str>, errors: &mut Vec<Finding>) {
     let mut report = |path: &str, message: String, suggestion: &str| {
-        let mut finding = Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, message)
+        let mut finding = Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message)
             .field(path)
             .suggest(suggestion);
         finding.task = task.map(str::to_owned);

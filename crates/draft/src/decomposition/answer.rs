@@ -3,16 +3,16 @@
 
 use serde_json::Value;
 
-use super::draft::Draft;
-use super::json::{self, Repairs, Unreadable};
+use super::draft::DraftPlan;
+use super::json::{self, Repairs, UnreadableJson};
 use super::steps;
-use crate::import::{IMPORT_BYTES_MAX, Imported, read_markdown};
+use crate::import::{IMPORT_BYTES_MAX, ImportedPlan, read_markdown};
 use l05_core::error::{Error, ErrorCode};
 use l05_core::finding::brief;
 
 /// How an answer is read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reading {
+pub struct ReadingMode {
     /// A step of unknown shape is kept as an ATOMIC task whose description is its text.
     pub lenient: bool,
 }
@@ -21,11 +21,11 @@ pub struct Reading {
 const CANDIDATES_MAX: usize = 10_000;
 
 /// Reads an answer. What is no plan in any form is E5106, whose message says what was found instead.
-pub fn read_answer(text: &str, reading: Reading) -> Result<Imported, Error> {
+pub fn read_answer(text: &str, reading: ReadingMode) -> Result<ImportedPlan, Error> {
     match read_draft(text, reading) {
         Ok(draft) => {
             let plan = draft.plan_file();
-            Ok(Imported { plan, repairs: draft.repairs, warnings: draft.warnings })
+            Ok(ImportedPlan { plan, repairs: draft.repairs, warnings: draft.warnings })
         }
         // What was no JSON at all may be a list in words; what was broken JSON is none.
         Err(error) if error.details.contains_key(NO_STEPS) && is_prose(text) => {
@@ -53,7 +53,7 @@ pub fn answer_text(bytes: &[u8]) -> String {
 }
 
 /// Reads an answer that has JSON in it.
-pub fn read_draft(text: &str, reading: Reading) -> Result<Draft, Error> {
+pub fn read_draft(text: &str, reading: ReadingMode) -> Result<DraftPlan, Error> {
     if text.len() > IMPORT_BYTES_MAX {
         let message = format!("the answer has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
         return Err(Error::new(ErrorCode::REQUEST_TOO_LARGE, message));
@@ -121,7 +121,7 @@ fn find_plan(text: &str) -> Result<(Value, Repairs), Error> {
         }
         first = Some(value);
     }
-    let mut budget = json::Budget::for_text(text);
+    let mut budget = json::RepairBudget::for_text(text);
     let (mut at, mut looked_at) = (0, 0);
     while let Some(found) = text[at..].find(['{', '[']) {
         let begin = at + found;
@@ -148,13 +148,13 @@ fn find_plan(text: &str) -> Result<(Value, Repairs), Error> {
     }
 }
 
-fn unreadable(text: &str, why: Unreadable) -> Error {
+fn unreadable(text: &str, why: UnreadableJson) -> Error {
     let message = match why {
-        Unreadable::Empty => return no_plan(text, None),
-        Unreadable::TooDeep => {
+        UnreadableJson::Empty => return no_plan(text, None),
+        UnreadableJson::TooDeep => {
             format!("the answer nests deeper than {} levels", json::NESTING_MAX)
         }
-        Unreadable::TooBroken => "too many quotes of the answer do not close".to_owned(),
+        UnreadableJson::TooBroken => "too many quotes of the answer do not close".to_owned(),
     };
     malformed(message, text)
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// Steps as a model gave them, in its order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Draft {
+pub struct DraftPlan {
     /// What the plan is for, where the answer says so.
     pub goal: Option<String>,
     /// The steps.
@@ -27,28 +27,28 @@ pub struct DraftStep {
     /// Its id.
     pub id: String,
     /// What it waits for.
-    pub needs: Vec<Need>,
+    pub needs: Vec<DraftNeed>,
     /// The rest, by the plan file's names.
     pub fields: Map<String, Value>,
 }
 
 /// One dependency.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Need {
+pub struct DraftNeed {
     /// The id of the step that is needed.
     pub task: String,
     /// `type`, `condition`, `output_key`, where they are said.
     pub terms: Map<String, Value>,
 }
 
-impl Need {
+impl DraftNeed {
     /// A plain dependency.
-    pub fn on(task: impl Into<String>) -> Need {
-        Need { task: task.into(), terms: Map::new() }
+    pub fn on(task: impl Into<String>) -> DraftNeed {
+        DraftNeed { task: task.into(), terms: Map::new() }
     }
 }
 
-impl Draft {
+impl DraftPlan {
     /// As a plan file has it.
     pub fn plan_file(&self) -> Value {
         let mut plan = Map::new();
@@ -74,7 +74,7 @@ impl Draft {
                     let note =
                         format!("`{}` uses the output of `{id}`: it waits for it now", step.id);
                     self.repairs.push(note);
-                    step.needs.push(Need::on(id));
+                    step.needs.push(DraftNeed::on(id));
                 }
             }
         }
@@ -86,8 +86,8 @@ impl Draft {
     ///
     /// Err: what is referenced has no such stand-in, in words for whoever wrote the plan.
     ///
-    /// `is_asked`: whether [`Draft::referenced`] holds the parent.
-    pub fn splice(&mut self, parent: &str, sub: Draft, is_asked: bool) -> Result<(), String> {
+    /// `is_asked`: whether [`DraftPlan::referenced`] holds the parent.
+    pub fn splice(&mut self, parent: &str, sub: DraftPlan, is_asked: bool) -> Result<(), String> {
         let Some(at) = self.steps.iter().position(|step| step.id == parent) else { return Ok(()) };
         let ids: HashSet<&str> = sub.steps.iter().map(|step| step.id.as_str()).collect();
         let renamed: HashMap<String, String> =
@@ -174,7 +174,7 @@ impl Draft {
 /// What stands for `$[parent].output` from now on.
 fn stand_in(
     parent: &str,
-    sub: &Draft,
+    sub: &DraftPlan,
     renamed: &HashMap<String, String>,
     leaves: &[String],
 ) -> Result<Option<String>, String> {
@@ -198,7 +198,7 @@ impl DraftStep {
         task.insert("id".to_owned(), json!(self.id));
         task.extend(self.fields.clone());
         if !self.needs.is_empty() {
-            let needs: Vec<Value> = self.needs.iter().map(Need::written).collect();
+            let needs: Vec<Value> = self.needs.iter().map(DraftNeed::written).collect();
             task.insert("depends_on".to_owned(), Value::Array(needs));
         }
         Value::Object(task)
@@ -218,7 +218,7 @@ impl DraftStep {
     }
 }
 
-impl Need {
+impl DraftNeed {
     fn written(&self) -> Value {
         if self.terms.is_empty() {
             return json!(self.task);
@@ -246,10 +246,10 @@ fn each_reference(value: &Value, found: &mut dyn FnMut(&str)) {
 }
 
 /// Who needed the parent needs each of its leaves, once.
-fn redirect(needs: &mut Vec<Need>, parent: &str, leaves: &[String]) {
+fn redirect(needs: &mut Vec<DraftNeed>, parent: &str, leaves: &[String]) {
     let Some(at) = needs.iter().position(|need| need.task == parent) else { return };
     let terms = needs[at].terms.clone();
-    let to_leaf = |leaf: &String| Need { task: leaf.clone(), terms: terms.clone() };
+    let to_leaf = |leaf: &String| DraftNeed { task: leaf.clone(), terms: terms.clone() };
     needs.splice(at..=at, leaves.iter().map(to_leaf));
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 
-use super::quoted::{End, Quote, Scan, Scanned, is_space, unescape};
+use super::quoted::{QuoteEnd, QuoteMark, QuoteScan, ScannedText, is_space, unescape};
 
 /// How deep values may nest.
 pub(super) const NESTING_MAX: usize = 128;
@@ -22,11 +22,11 @@ const REREAD_MAX: usize = 8;
 const REREAD_SLACK: usize = 1 << 16;
 
 /// Bytes of a text that may still be read for nothing.
-pub(super) struct Budget(usize);
+pub(super) struct RepairBudget(usize);
 
-impl Budget {
-    pub(super) fn for_text(text: &str) -> Budget {
-        Budget(REREAD_MAX * text.len() + REREAD_SLACK)
+impl RepairBudget {
+    pub(super) fn for_text(text: &str) -> RepairBudget {
+        RepairBudget(REREAD_MAX * text.len() + REREAD_SLACK)
     }
 }
 
@@ -35,7 +35,7 @@ pub(super) type Repairs = BTreeMap<&'static str, usize>;
 
 /// Why a text cannot be read at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(super) enum UnreadableJson {
     /// There is no value in it.
     Empty,
     /// Brackets nest deeper than [`NESTING_MAX`].
@@ -45,17 +45,17 @@ pub(super) enum Unreadable {
 }
 
 /// Reads a whole text: one value, or several with commas or nothing between them as a list.
-pub(super) fn read(text: &str) -> Result<(Value, Repairs), Unreadable> {
+pub(super) fn read(text: &str) -> Result<(Value, Repairs), UnreadableJson> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok((value, Repairs::new()));
     }
     let unescaped = unescaped_once(text);
-    let mut budget = Budget::for_text(text);
-    let mut reader = Reader::new(unescaped.as_deref().unwrap_or(text), 0, &mut budget);
+    let mut budget = RepairBudget::for_text(text);
+    let mut reader = JsonReader::new(unescaped.as_deref().unwrap_or(text), 0, &mut budget);
     if unescaped.is_some() {
         reader.repair("the whole was escaped once too often");
     }
-    let mut values = vec![reader.value()?.ok_or(Unreadable::Empty)?];
+    let mut values = vec![reader.value()?.ok_or(UnreadableJson::Empty)?];
     // More values after a comma; what else follows a value is prose or stray brackets.
     while reader.comma() {
         match reader.value()? {
@@ -74,15 +74,15 @@ pub(super) fn read(text: &str) -> Result<(Value, Repairs), Unreadable> {
 pub(super) fn read_at(
     text: &str,
     at: usize,
-    budget: &mut Budget,
-) -> Result<(Value, usize, Repairs), Unreadable> {
+    budget: &mut RepairBudget,
+) -> Result<(Value, usize, Repairs), UnreadableJson> {
     // The one case in a thousand where it is right as it stands costs no repair.
     let mut strict = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
     if let Some(Ok(value)) = strict.next() {
         return Ok((value, at + strict.byte_offset(), Repairs::new()));
     }
-    let mut reader = Reader::new(text, at, budget);
-    let value = reader.value()?.ok_or(Unreadable::Empty)?;
+    let mut reader = JsonReader::new(text, at, budget);
+    let value = reader.value()?.ok_or(UnreadableJson::Empty)?;
     Ok((value, reader.at, reader.repairs))
 }
 
@@ -109,7 +109,7 @@ fn unescaped_once(text: &str) -> Option<String> {
 }
 
 /// A container under way.
-enum Frame {
+enum JsonFrame {
     List(Vec<Value>),
     /// `key` waits for its value; `stray` opening braces wait for theirs.
     Object {
@@ -120,7 +120,7 @@ enum Frame {
 }
 
 /// What a place in the text holds.
-enum Found {
+enum FoundValue {
     Value(Value),
     Opened,
     /// Something that means nothing; reading goes on behind it.
@@ -129,19 +129,19 @@ enum Found {
     Nothing,
 }
 
-struct Reader<'t> {
+struct JsonReader<'t> {
     text: &'t str,
     bytes: &'t [u8],
     at: usize,
-    budget: &'t mut Budget,
+    budget: &'t mut RepairBudget,
     repairs: Repairs,
-    stack: Vec<Frame>,
+    stack: Vec<JsonFrame>,
 }
 
-impl<'t> Reader<'t> {
-    fn new(text: &'t str, at: usize, budget: &'t mut Budget) -> Reader<'t> {
+impl<'t> JsonReader<'t> {
+    fn new(text: &'t str, at: usize, budget: &'t mut RepairBudget) -> JsonReader<'t> {
         let bytes = text.as_bytes();
-        Reader { text, bytes, at, budget, repairs: Repairs::new(), stack: Vec::new() }
+        JsonReader { text, bytes, at, budget, repairs: Repairs::new(), stack: Vec::new() }
     }
 
     fn repair(&mut self, what: &'static str) {
@@ -157,28 +157,28 @@ impl<'t> Reader<'t> {
     }
 
     /// One value with all that is in it. None: the text ends first.
-    fn value(&mut self) -> Result<Option<Value>, Unreadable> {
+    fn value(&mut self) -> Result<Option<Value>, UnreadableJson> {
         loop {
             let done = match self.stack.last() {
                 None => match self.start(false)? {
-                    Found::Value(value) => Some(value),
-                    Found::Opened | Found::Skipped => None,
-                    Found::Nothing if self.byte().is_none() => return Ok(None),
+                    FoundValue::Value(value) => Some(value),
+                    FoundValue::Opened | FoundValue::Skipped => None,
+                    FoundValue::Nothing if self.byte().is_none() => return Ok(None),
                     // A closing bracket that nothing opened.
-                    Found::Nothing => {
+                    FoundValue::Nothing => {
                         self.repair("a closing bracket that nothing opened was left out");
                         self.at += 1;
                         None
                     }
                 },
-                Some(Frame::List(_)) => self.list()?,
-                Some(Frame::Object { .. }) => self.object()?,
+                Some(JsonFrame::List(_)) => self.list()?,
+                Some(JsonFrame::Object { .. }) => self.object()?,
             };
             let Some(done) = done else { continue };
             match self.stack.last_mut() {
                 None => return Ok(Some(done)),
-                Some(Frame::List(items)) => items.push(done),
-                Some(Frame::Object { members, key, .. }) => {
+                Some(JsonFrame::List(items)) => items.push(done),
+                Some(JsonFrame::Object { members, key, .. }) => {
                     if let Some(key) = key.take() {
                         members.insert(key, done);
                     }
@@ -188,7 +188,7 @@ impl<'t> Reader<'t> {
     }
 
     /// One step within a list: an item that is whole, or the list that it closes.
-    fn list(&mut self) -> Result<Option<Value>, Unreadable> {
+    fn list(&mut self) -> Result<Option<Value>, UnreadableJson> {
         self.separators();
         match self.byte() {
             None => {
@@ -201,21 +201,21 @@ impl<'t> Reader<'t> {
             }
             Some(b'}') => {
                 self.repair("a closing bracket of the wrong kind");
-                if !self.stack.iter().any(|frame| matches!(frame, Frame::Object { .. })) {
+                if !self.stack.iter().any(|frame| matches!(frame, JsonFrame::Object { .. })) {
                     self.at += 1;
                 }
                 Ok(self.close())
             }
             Some(_) => match self.start(false)? {
-                Found::Value(value) => Ok(Some(value)),
-                Found::Opened | Found::Skipped | Found::Nothing => Ok(None),
+                FoundValue::Value(value) => Ok(Some(value)),
+                FoundValue::Opened | FoundValue::Skipped | FoundValue::Nothing => Ok(None),
             },
         }
     }
 
     /// One step within an object: a value for the key that waits, a key, or the end.
-    fn object(&mut self) -> Result<Option<Value>, Unreadable> {
-        let Some(Frame::Object { members, key, stray }) = self.stack.last_mut() else {
+    fn object(&mut self) -> Result<Option<Value>, UnreadableJson> {
+        let Some(JsonFrame::Object { members, key, stray }) = self.stack.last_mut() else {
             unreachable!("the caller looked");
         };
         if key.is_some() {
@@ -234,14 +234,14 @@ impl<'t> Reader<'t> {
             }
             Some(b'}') => {
                 self.at += 1;
-                if let Some(Frame::Object { stray, .. }) = self.stack.last_mut() {
+                if let Some(JsonFrame::Object { stray, .. }) = self.stack.last_mut() {
                     *stray -= 1;
                 }
                 Ok(None)
             }
             Some(b']') => {
                 self.repair("a closing bracket of the wrong kind");
-                if !self.stack.iter().any(|frame| matches!(frame, Frame::List(_))) {
+                if !self.stack.iter().any(|frame| matches!(frame, JsonFrame::List(_))) {
                     self.at += 1;
                 }
                 Ok(self.close())
@@ -249,7 +249,7 @@ impl<'t> Reader<'t> {
             Some(b'{') if is_empty => {
                 self.repair("a stray opening brace was left out");
                 self.at += 1;
-                if let Some(Frame::Object { stray, .. }) = self.stack.last_mut() {
+                if let Some(JsonFrame::Object { stray, .. }) = self.stack.last_mut() {
                     *stray += 1;
                 }
                 Ok(None)
@@ -272,7 +272,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The value of the key that waits.
-    fn member(&mut self) -> Result<Option<Value>, Unreadable> {
+    fn member(&mut self) -> Result<Option<Value>, UnreadableJson> {
         self.blank();
         let has_colon = self.byte() == Some(b':');
         if has_colon {
@@ -280,18 +280,18 @@ impl<'t> Reader<'t> {
             self.blank();
         }
         let found = match self.byte() {
-            None | Some(b'}' | b']' | b',') => Found::Nothing,
+            None | Some(b'}' | b']' | b',') => FoundValue::Nothing,
             Some(_) => self.start(false)?,
         };
-        if !has_colon && !matches!(found, Found::Nothing) {
+        if !has_colon && !matches!(found, FoundValue::Nothing) {
             self.repair("a missing colon was added");
         }
         match found {
-            Found::Value(value) => Ok(Some(value)),
-            Found::Opened | Found::Skipped => Ok(None),
-            Found::Nothing => {
+            FoundValue::Value(value) => Ok(Some(value)),
+            FoundValue::Opened | FoundValue::Skipped => Ok(None),
+            FoundValue::Nothing => {
                 self.repair("a key without a value was left out");
-                if let Some(Frame::Object { key, .. }) = self.stack.last_mut() {
+                if let Some(JsonFrame::Object { key, .. }) = self.stack.last_mut() {
                     *key = None;
                 }
                 Ok(None)
@@ -299,8 +299,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn key(&mut self) -> Result<(), Unreadable> {
-        let Found::Value(found) = self.start(true)? else { return Ok(()) };
+    fn key(&mut self) -> Result<(), UnreadableJson> {
+        let FoundValue::Value(found) = self.start(true)? else { return Ok(()) };
         let name = match found {
             Value::String(text) => text,
             other => {
@@ -308,7 +308,7 @@ impl<'t> Reader<'t> {
                 other.to_string()
             }
         };
-        if let Some(Frame::Object { key, .. }) = self.stack.last_mut() {
+        if let Some(JsonFrame::Object { key, .. }) = self.stack.last_mut() {
             *key = Some(name);
         }
         Ok(())
@@ -316,30 +316,30 @@ impl<'t> Reader<'t> {
 
     fn close(&mut self) -> Option<Value> {
         match self.stack.pop()? {
-            Frame::List(items) => Some(Value::Array(items)),
-            Frame::Object { members, .. } => Some(Value::Object(members)),
+            JsonFrame::List(items) => Some(Value::Array(items)),
+            JsonFrame::Object { members, .. } => Some(Value::Object(members)),
         }
     }
 
     /// Reads what begins here. A container is opened and goes on the stack.
-    fn start(&mut self, is_key: bool) -> Result<Found, Unreadable> {
+    fn start(&mut self, is_key: bool) -> Result<FoundValue, UnreadableJson> {
         self.blank();
-        let Some(byte) = self.byte() else { return Ok(Found::Nothing) };
+        let Some(byte) = self.byte() else { return Ok(FoundValue::Nothing) };
         match byte {
             b'{' | b'[' => {
                 if self.stack.len() >= NESTING_MAX {
-                    return Err(Unreadable::TooDeep);
+                    return Err(UnreadableJson::TooDeep);
                 }
                 self.at += 1;
                 self.stack.push(match byte {
-                    b'[' => Frame::List(Vec::new()),
-                    _ => Frame::Object { members: Map::new(), key: None, stray: 0 },
+                    b'[' => JsonFrame::List(Vec::new()),
+                    _ => JsonFrame::Object { members: Map::new(), key: None, stray: 0 },
                 });
-                Ok(Found::Opened)
+                Ok(FoundValue::Opened)
             }
-            b'}' | b']' => Ok(Found::Nothing),
-            _ => match Quote::at(self.rest()) {
-                Some(quote) => Ok(Found::Value(Value::String(self.quoted(quote)?))),
+            b'}' | b']' => Ok(FoundValue::Nothing),
+            _ => match QuoteMark::at(self.rest()) {
+                Some(quote) => Ok(FoundValue::Value(Value::String(self.quoted(quote)?))),
                 None => Ok(self.bare(is_key)),
             },
         }
@@ -412,15 +412,15 @@ impl<'t> Reader<'t> {
     }
 
     /// A text in quotes, which may be quotes of any kind and need not close.
-    fn quoted(&mut self, quote: Quote) -> Result<String, Unreadable> {
+    fn quoted(&mut self, quote: QuoteMark) -> Result<String, UnreadableJson> {
         let begin = self.at + quote.bytes;
         if !quote.is_plain() {
             self.repair("quotes other than double ones");
         }
-        let mut scan = Scan { begin, quote, until: End::Quote };
+        let mut scan = QuoteScan { begin, quote, until: QuoteEnd::Quote };
         loop {
             match scan.run(self.text) {
-                Scanned::Whole { to, next, closed } => {
+                ScannedText::Whole { to, next, closed } => {
                     if !closed {
                         self.repair("a missing quote was added");
                     }
@@ -431,9 +431,9 @@ impl<'t> Reader<'t> {
                     self.at = next;
                     return Ok(self.concatenated(text, closed));
                 }
-                Scanned::Again { end, read } => {
+                ScannedText::Again { end, read } => {
                     let left = self.budget.0.checked_sub(read);
-                    self.budget.0 = left.ok_or(Unreadable::TooBroken)?;
+                    self.budget.0 = left.ok_or(UnreadableJson::TooBroken)?;
                     scan.until = end;
                 }
             }
@@ -454,7 +454,7 @@ impl<'t> Reader<'t> {
             };
             self.at += 1;
             self.blank();
-            let Some(quote) = Quote::at(self.rest()) else { break };
+            let Some(quote) = QuoteMark::at(self.rest()) else { break };
             let begin = self.at + quote.bytes;
             let Some(length) = self.text[begin..].find(|c| quote.closes(c)) else { break };
             self.repair("texts that were joined by +");
@@ -465,23 +465,23 @@ impl<'t> Reader<'t> {
     }
 
     /// A word or number without quotes.
-    fn bare(&mut self, is_key: bool) -> Found {
+    fn bare(&mut self, is_key: bool) -> FoundValue {
         let rest = self.rest();
         if let Some(inside) = called(rest) {
             // `callback({…})`: the brackets mean nothing.
             self.repair("a function call around the value was left out");
             self.at += inside;
-            return Found::Skipped;
+            return FoundValue::Skipped;
         }
         let length = bare_length(rest, is_key);
         if length == 0 {
             self.at += rest.chars().next().map_or(0, char::len_utf8);
-            return Found::Skipped;
+            return FoundValue::Skipped;
         }
         let word = rest[..length].trim_end_matches(is_space);
         self.at += word.len();
         // A quote right behind it closes what nobody opened.
-        if Quote::at(self.rest()).is_some_and(Quote::is_plain) {
+        if QuoteMark::at(self.rest()).is_some_and(QuoteMark::is_plain) {
             self.repair("a missing quote was added");
             self.at += 1;
         }
@@ -501,8 +501,8 @@ impl<'t> Reader<'t> {
             _ => {}
         }
         match is_key {
-            true => Found::Value(Value::String(word.to_owned())),
-            false => Found::Value(value),
+            true => FoundValue::Value(Value::String(word.to_owned())),
+            false => FoundValue::Value(value),
         }
     }
 }
@@ -517,7 +517,7 @@ fn called(rest: &str) -> Option<usize> {
     let behind = rest[name..].trim_start_matches(is_space);
     let inside = behind.strip_prefix('(')?;
     let value = inside.trim_start_matches(is_space);
-    let opens = value.starts_with(['{', '[']) || Quote::at(value).is_some();
+    let opens = value.starts_with(['{', '[']) || QuoteMark::at(value).is_some();
     opens.then(|| rest.len() - inside.len())
 }
 
@@ -536,7 +536,7 @@ fn bare_length(rest: &str, is_key: bool) -> usize {
             }
             '`' => rest[at..].starts_with("```"),
             '\'' => is_key,
-            _ => Quote::of(c).is_some(),
+            _ => QuoteMark::of(c).is_some(),
         };
         if ends {
             return at;

@@ -8,14 +8,14 @@ use super::draft::DraftStep;
 use super::steps::plain;
 
 /// A dependency before it is known whom it means.
-pub(super) struct Said {
+pub(super) struct StatedLinks {
     pub(super) whom: String,
     pub(super) is_number: bool,
     pub(super) terms: Map<String, Value>,
 }
 
 /// Steps by everything that others may call them.
-pub(super) struct Names {
+pub(super) struct StepNames {
     pub(super) ids: Vec<String>,
     by_id: HashMap<String, usize>,
     by_name: HashMap<String, Vec<usize>>,
@@ -23,8 +23,8 @@ pub(super) struct Names {
     first: Option<usize>,
 }
 
-impl Names {
-    pub(super) fn of(steps: &[DraftStep], said: &[Vec<Said>]) -> Names {
+impl StepNames {
+    pub(super) fn of(steps: &[DraftStep], said: &[Vec<StatedLinks>]) -> StepNames {
         let (mut by_id, mut by_name) = (HashMap::new(), HashMap::<String, Vec<usize>>::new());
         for (at, step) in steps.iter().enumerate() {
             by_id.entry(step.id.clone()).or_insert(at);
@@ -41,7 +41,7 @@ impl Names {
         let are_numbered = steps.iter().any(|s| s.id.bytes().all(|b| b.is_ascii_digit()));
         let counts_from_zero = said.iter().flatten().any(|one| one.is_number && one.whom == "0");
         let ids = steps.iter().map(|step| step.id.clone()).collect();
-        Names {
+        StepNames {
             ids,
             by_id,
             by_name,
@@ -89,10 +89,10 @@ impl Names {
 }
 
 /// What a value under `depends_on` and the like names.
-pub(super) fn needs_of(value: &Value) -> Vec<Said> {
+pub(super) fn needs_of(value: &Value) -> Vec<StatedLinks> {
     let said = |whom: &str, is_number, terms| {
         let whom = whom.trim();
-        (!whom.is_empty()).then(|| Said { whom: whom.to_owned(), is_number, terms })
+        (!whom.is_empty()).then(|| StatedLinks { whom: whom.to_owned(), is_number, terms })
     };
     match value {
         Value::Array(items) => items.iter().flat_map(needs_of).collect(),

@@ -27,7 +27,7 @@ pub fn prompt_version() -> u32 {
 }
 
 /// What exists, as far as a plan may use it.
-pub struct Told<'a> {
+pub struct PromptFacts<'a> {
     /// The tools, without those that are forbidden.
     pub tools: Vec<&'a ToolSpec>,
     /// What agents can do beside the tools; empty: there are none for tasks without a tool.
@@ -54,7 +54,7 @@ pub struct SystemPrompt {
 
 /// The system's words for a goal. `goal` only chooses which tools are told first when there is no
 /// room for all.
-pub fn system_prompt(told: &Told<'_>, goal: &str) -> SystemPrompt {
+pub fn system_prompt(told: &PromptFacts<'_>, goal: &str) -> SystemPrompt {
     let (tools, left_out) = tool_list(told, goal);
     let agents = match told.capabilities.is_empty() {
         true => String::new(),
@@ -148,7 +148,7 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// One line a tool. When there is no room for all, those that share words with the goal come first.
-fn tool_list(told: &Told<'_>, goal: &str) -> (String, usize) {
+fn tool_list(told: &PromptFacts<'_>, goal: &str) -> (String, usize) {
     let mut lines: Vec<(usize, usize, String)> = told
         .tools
         .iter()
@@ -233,8 +233,8 @@ fn kind_of_items(items: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn told(tools: &[ToolSpec], tokens_max: usize) -> Told<'_> {
-        Told {
+    fn told(tools: &[ToolSpec], tokens_max: usize) -> PromptFacts<'_> {
+        PromptFacts {
             tools: tools.iter().collect(),
             capabilities: Vec::new(),
             tasks_max: 20,

@@ -7,13 +7,13 @@ pub(super) fn is_space(c: char) -> bool {
 
 /// A kind of quote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quote {
-    kind: Kind,
+pub(super) struct QuoteMark {
+    kind: QuoteKind,
     pub(super) bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum QuoteKind {
     Double,
     Single,
     /// Typographic ones close with any of their sort.
@@ -21,42 +21,42 @@ enum Kind {
     SingleLike,
 }
 
-impl Quote {
-    pub(super) fn at(rest: &str) -> Option<Quote> {
+impl QuoteMark {
+    pub(super) fn at(rest: &str) -> Option<QuoteMark> {
         if rest.starts_with("```") {
             return None;
         }
-        Quote::of(rest.chars().next()?)
+        QuoteMark::of(rest.chars().next()?)
     }
 
-    pub(super) fn of(c: char) -> Option<Quote> {
+    pub(super) fn of(c: char) -> Option<QuoteMark> {
         let kind = match c {
-            '"' => Kind::Double,
-            '\'' => Kind::Single,
-            '\u{201c}' | '\u{201d}' => Kind::DoubleLike,
-            '\u{2018}' | '\u{2019}' | '`' | '\u{b4}' => Kind::SingleLike,
+            '"' => QuoteKind::Double,
+            '\'' => QuoteKind::Single,
+            '\u{201c}' | '\u{201d}' => QuoteKind::DoubleLike,
+            '\u{2018}' | '\u{2019}' | '`' | '\u{b4}' => QuoteKind::SingleLike,
             _ => return None,
         };
-        Some(Quote { kind, bytes: c.len_utf8() })
+        Some(QuoteMark { kind, bytes: c.len_utf8() })
     }
 
     pub(super) fn is_plain(self) -> bool {
-        self.kind == Kind::Double
+        self.kind == QuoteKind::Double
     }
 
     pub(super) fn closes(self, c: char) -> bool {
         match self.kind {
-            Kind::Double => c == '"',
-            Kind::Single => c == '\'',
-            Kind::DoubleLike => matches!(c, '"' | '\u{201c}' | '\u{201d}'),
-            Kind::SingleLike => matches!(c, '\'' | '\u{2018}' | '\u{2019}' | '`' | '\u{b4}'),
+            QuoteKind::Double => c == '"',
+            QuoteKind::Single => c == '\'',
+            QuoteKind::DoubleLike => matches!(c, '"' | '\u{201c}' | '\u{201d}'),
+            QuoteKind::SingleLike => matches!(c, '\'' | '\u{2018}' | '\u{2019}' | '`' | '\u{b4}'),
         }
     }
 }
 
 /// Where a text is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum QuoteEnd {
     /// At a quote that looks like an end.
     Quote,
     /// No quote looked like one: at the first delimiter.
@@ -66,26 +66,26 @@ pub(super) enum End {
 }
 
 /// One look for the end of a text.
-pub(super) struct Scan {
+pub(super) struct QuoteScan {
     pub(super) begin: usize,
-    pub(super) quote: Quote,
-    pub(super) until: End,
+    pub(super) quote: QuoteMark,
+    pub(super) until: QuoteEnd,
 }
 
-pub(super) enum Scanned {
+pub(super) enum ScannedText {
     /// The text ends before `to`; reading goes on at `next`.
     Whole { to: usize, next: usize, closed: bool },
     /// It has to be read again with another end; so many bytes were read for nothing.
-    Again { end: End, read: usize },
+    Again { end: QuoteEnd, read: usize },
 }
 
-impl Scan {
-    pub(super) fn run(&self, text: &str) -> Scanned {
+impl QuoteScan {
+    pub(super) fn run(&self, text: &str) -> ScannedText {
         let mut before = None;
         let mut chars = text[self.begin..].char_indices();
         while let Some((offset, c)) = chars.next() {
             let at = self.begin + offset;
-            if self.until == End::At(at) {
+            if self.until == QuoteEnd::At(at) {
                 return self.unclosed(text, at);
             }
             if c == '\\' {
@@ -97,7 +97,7 @@ impl Scan {
                 if let Some(scanned) = self.quote_at(text, at, c.len_utf8(), before) {
                     return scanned;
                 }
-            } else if self.until == End::Delimiter
+            } else if self.until == QuoteEnd::Delimiter
                 && matches!(c, ',' | '[' | ']' | '{' | '}' | '\n')
             {
                 return self.unclosed(text, at);
@@ -108,17 +108,17 @@ impl Scan {
         }
         let to = text.len();
         match before {
-            Some((_, c)) if self.until == End::Quote && is_delimiter(c) => {
-                Scanned::Again { end: End::Delimiter, read: to - self.begin }
+            Some((_, c)) if self.until == QuoteEnd::Quote && is_delimiter(c) => {
+                ScannedText::Again { end: QuoteEnd::Delimiter, read: to - self.begin }
             }
             _ => self.unclosed(text, to),
         }
     }
 
     /// The text ends here without a quote; white space before that is not part of it.
-    fn unclosed(&self, text: &str, at: usize) -> Scanned {
+    fn unclosed(&self, text: &str, at: usize) -> ScannedText {
         let to = self.begin + text[self.begin..at].trim_end_matches(is_space).len();
-        Scanned::Whole { to, next: at, closed: false }
+        ScannedText::Whole { to, next: at, closed: false }
     }
 
     /// What a quote within the text is: its end, the beginning of the next one, or part of it.
@@ -128,22 +128,24 @@ impl Scan {
         at: usize,
         bytes: usize,
         before: Option<(usize, char)>,
-    ) -> Option<Scanned> {
+    ) -> Option<ScannedText> {
         let next = at + bytes;
         let behind = behind_blank(&text[next..]);
         let ends = match behind.chars().next() {
             None => true,
-            Some(_) if self.until == End::Delimiter => true,
+            Some(_) if self.until == QuoteEnd::Delimiter => true,
             Some(c) if is_delimiter(c) || c.is_ascii_digit() || behind.starts_with("```") => true,
-            Some(c) => Quote::of(c).is_some_and(|quote| !closes_soon(behind, quote)),
+            Some(c) => QuoteMark::of(c).is_some_and(|quote| !closes_soon(behind, quote)),
         };
         if ends {
-            return Some(Scanned::Whole { to: at, next, closed: true });
+            return Some(ScannedText::Whole { to: at, next, closed: true });
         }
         let read = at - self.begin;
         match before? {
-            (comma, ',') => Some(Scanned::Again { end: End::At(comma), read }),
-            (_, c) if is_delimiter(c) => Some(Scanned::Again { end: End::Delimiter, read }),
+            (comma, ',') => Some(ScannedText::Again { end: QuoteEnd::At(comma), read }),
+            (_, c) if is_delimiter(c) => {
+                Some(ScannedText::Again { end: QuoteEnd::Delimiter, read })
+            }
             _ => None,
         }
     }
@@ -167,13 +169,13 @@ fn behind_blank(rest: &str) -> &str {
 }
 
 /// Whether the quote that begins this text is an end as well: a delimiter follows it.
-fn closes_soon(rest: &str, quote: Quote) -> bool {
+fn closes_soon(rest: &str, quote: QuoteMark) -> bool {
     let behind = behind_blank(&rest[quote.bytes..]);
     behind.chars().next().is_none_or(is_delimiter)
 }
 
 /// A text's characters; whether something in it had to be escaped and was not, or the reverse.
-pub(super) fn unescape(raw: &str, quote: Quote) -> (String, bool) {
+pub(super) fn unescape(raw: &str, quote: QuoteMark) -> (String, bool) {
     let mut text = String::with_capacity(raw.len());
     let mut odd = false;
     let mut chars = raw.chars();

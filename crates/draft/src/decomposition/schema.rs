@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
-struct Answer {
+struct AnswerSchema {
     /// The tasks, in any order.
     tasks: Vec<AnswerTask>,
     /// The reference that is the plan's result: `$[id].output`.
@@ -43,7 +43,7 @@ struct AnswerTask {
 /// The schema of an answer. Only `tools` may be named, and parts that are planned on their own only
 /// where they are wanted.
 pub fn answer_schema<'a>(tools: impl Iterator<Item = &'a str>, compound: bool) -> Value {
-    let mut schema = schema_for!(Answer).to_value();
+    let mut schema = schema_for!(AnswerSchema).to_value();
     if let Some(members) = schema.as_object_mut() {
         members.remove("$schema");
         members.remove("title");

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Reading, malformed};
-use super::draft::{Draft, DraftStep, Need, rename};
+use super::answer::{ReadingMode, malformed};
+use super::draft::{DraftNeed, DraftPlan, DraftStep, rename};
 use super::json;
-use super::links::{Names, Said, is_nobody, needs_of, pair};
+use super::links::{StatedLinks, StepNames, is_nobody, needs_of, pair};
 use l05_core::error::{Error, ErrorCode};
 use l05_core::finding::brief;
 use l05_core::reference::RESERVED_IDS;
@@ -75,19 +75,23 @@ pub(super) fn count(value: &Value) -> usize {
 /// The same for a value found in the middle of prose, where `[a, b]` is a remark and no plan.
 pub(super) fn count_in_prose(value: &Value) -> usize {
     match find(value) {
-        Some(Found { plan: None, steps }) if steps.iter().any(|(_, step)| step.is_string()) => 0,
+        Some(FoundSteps { plan: None, steps })
+            if steps.iter().any(|(_, step)| step.is_string()) =>
+        {
+            0
+        }
         found => found.map_or(0, |found| found.steps.len()),
     }
 }
 
 /// Where the steps are.
-struct Found<'v> {
+struct FoundSteps<'v> {
     /// The object that holds them, where there is one.
     plan: Option<&'v Map<String, Value>>,
     steps: Vec<(Option<&'v str>, &'v Value)>,
 }
 
-fn find(value: &Value) -> Option<Found<'_>> {
+fn find(value: &Value) -> Option<FoundSteps<'_>> {
     let mut value = value;
     for _ in 0..WRAPPERS_MAX {
         let members = match value {
@@ -126,7 +130,7 @@ fn find(value: &Value) -> Option<Found<'_>> {
     None
 }
 
-fn list<'v>(plan: Option<&'v Map<String, Value>>, items: &'v [Value]) -> Option<Found<'v>> {
+fn list<'v>(plan: Option<&'v Map<String, Value>>, items: &'v [Value]) -> Option<FoundSteps<'v>> {
     // A list of one plan is that plan.
     if let ([only @ Value::Object(members)], None) = (items, plan)
         && members.iter().any(|(name, held)| STEPS.contains(&&*plain(name)) && held.is_array())
@@ -138,15 +142,18 @@ fn list<'v>(plan: Option<&'v Map<String, Value>>, items: &'v [Value]) -> Option<
         Value::String(_) => plan.is_some() || items.len() > 1,
         _ => false,
     });
-    known.then(|| Found { plan, steps: items.iter().map(|item| (None, item)).collect() })
+    known.then(|| FoundSteps { plan, steps: items.iter().map(|item| (None, item)).collect() })
 }
 
 /// `{"fetch": {…}, "report": {…}}`: steps by id.
-fn keyed<'v>(plan: &'v Map<String, Value>, named: &'v Map<String, Value>) -> Option<Found<'v>> {
+fn keyed<'v>(
+    plan: &'v Map<String, Value>,
+    named: &'v Map<String, Value>,
+) -> Option<FoundSteps<'v>> {
     let is_whole =
         !named.is_empty() && named.values().all(|step| step.as_object().is_some_and(is_step));
     let steps = || named.iter().map(|(id, step)| (Some(id.as_str()), step)).collect();
-    is_whole.then(|| Found { plan: Some(plan), steps: steps() })
+    is_whole.then(|| FoundSteps { plan: Some(plan), steps: steps() })
 }
 
 fn is_step(members: &Map<String, Value>) -> bool {
@@ -167,13 +174,13 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 /// The draft that a value holds.
-pub(super) fn read(value: &Value, reading: Reading) -> Result<Draft, Error> {
+pub(super) fn read(value: &Value, reading: ReadingMode) -> Result<DraftPlan, Error> {
     let nothing = || malformed("nothing in the answer's JSON is a step".to_owned(), "");
     let found = find(value).ok_or_else(nothing)?;
     if found.steps.len() > ANSWER_STEPS_MAX {
         return Err(too_many(found.steps.len()));
     }
-    let mut reader = Reader::new(reading);
+    let mut reader = StepReader::new(reading);
     let links = reader.plan(found.plan);
     for (place, (id, step)) in (1..).zip(found.steps) {
         reader.step(place, id, step)?;
@@ -188,18 +195,18 @@ fn too_many(steps: usize) -> Error {
     Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
 }
 
-struct Reader {
-    reading: Reading,
-    draft: Draft,
+struct StepReader {
+    reading: ReadingMode,
+    draft: DraftPlan,
     /// What each step says that it needs, in the answer's own words.
-    said: Vec<Vec<Said>>,
+    said: Vec<Vec<StatedLinks>>,
     /// Steps within a step, by its id.
-    nested: Vec<(String, Draft)>,
+    nested: Vec<(String, DraftPlan)>,
 }
 
-impl Reader {
-    fn new(reading: Reading) -> Reader {
-        Reader { reading, draft: Draft::default(), said: Vec::new(), nested: Vec::new() }
+impl StepReader {
+    fn new(reading: ReadingMode) -> StepReader {
+        StepReader { reading, draft: DraftPlan::default(), said: Vec::new(), nested: Vec::new() }
     }
 
     /// The plan's own fields; gives what links its steps.
@@ -321,7 +328,7 @@ impl Reader {
         if below.is_empty() {
             return Ok(());
         }
-        let mut inner = Reader::new(self.reading);
+        let mut inner = StepReader::new(self.reading);
         for (place, value) in (1..).zip(below) {
             inner.step(place, None, value)?;
         }
@@ -410,9 +417,9 @@ impl Reader {
     }
 
     /// Every dependency finds its step, and steps within steps take their place.
-    fn finish(mut self, links: Vec<(String, String)>) -> Result<Draft, Error> {
+    fn finish(mut self, links: Vec<(String, String)>) -> Result<DraftPlan, Error> {
         self.check_size(links.len())?;
-        let names = Names::of(&self.draft.steps, &self.said);
+        let names = StepNames::of(&self.draft.steps, &self.said);
         let mut missed = Vec::new();
         for (step, said) in self.draft.steps.iter_mut().zip(&self.said) {
             let mut known: HashSet<String> = HashSet::new();
@@ -430,7 +437,7 @@ impl Reader {
                     }
                 };
                 if known.insert(task.clone()) {
-                    step.needs.push(Need { task, terms: one.terms.clone() });
+                    step.needs.push(DraftNeed { task, terms: one.terms.clone() });
                 }
             }
             rename(&mut step.fields, &mut |id| {
@@ -448,7 +455,7 @@ impl Reader {
                     let step = &mut self.draft.steps[target];
                     let source = names.ids[source].clone();
                     if !step.needs.iter().any(|need| need.task == source) {
-                        step.needs.push(Need::on(source));
+                        step.needs.push(DraftNeed::on(source));
                     }
                 }
                 _ if is_nobody(&from) || is_nobody(&to) => {}

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::json::read;
-use super::{Reading, answer_text, read_answer};
-use crate::import::Imported;
+use super::{ReadingMode, answer_text, read_answer};
+use crate::import::ImportedPlan;
 
-fn imported(answer: &str) -> Imported {
-    read_answer(answer, Reading::default()).unwrap_or_else(|e| panic!("{answer}: {e:?}"))
+fn imported(answer: &str) -> ImportedPlan {
+    read_answer(answer, ReadingMode::default()).unwrap_or_else(|e| panic!("{answer}: {e:?}"))
 }
 
 /// The tasks that an answer comes to.
@@ -17,7 +17,7 @@ fn check(answer: &str, expected: Value) {
 }
 
 fn refused(answer: &str) -> String {
-    let error = read_answer(answer, Reading::default()).unwrap_err();
+    let error = read_answer(answer, ReadingMode::default()).unwrap_err();
     assert_eq!(error.code.to_string(), "E5106", "{answer}");
     error.message
 }
@@ -152,7 +152,7 @@ fn answers_that_would_take_long_to_put_together_are_refused() {
             many(10_001, &|n| format!(r#"{{"name": "x{n}"}}"#))
         ),
     ] {
-        let error = read_answer(&answer, Reading::default()).unwrap_err();
+        let error = read_answer(&answer, ReadingMode::default()).unwrap_err();
         assert_eq!(error.code.to_string(), "E5102", "{}: {error}", &answer[..40]);
     }
 }
@@ -172,7 +172,7 @@ fn nothing_is_made_up_and_nothing_vanishes_in_silence() {
     }
     let strange = r#"{"steps": [{"id": "a", "tool": "t"}, 42]}"#;
     assert!(refused(strange).contains("step 2"));
-    let kept = read_answer(strange, Reading { lenient: true }).unwrap();
+    let kept = read_answer(strange, ReadingMode { lenient: true }).unwrap();
     assert_eq!(kept.plan["tasks"][1], json!({"id": "step-2", "name": "42"}));
 }
 
@@ -214,7 +214,7 @@ fn hostile_answers_end() {
         "0) \u{7}?\n1. \u{1b}[\n".repeat(1 << 14),
         answer_text(&[b"{\xff\xfe\"\x80".as_slice(); 1 << 16].concat()),
     ] {
-        let error = read_answer(&answer, Reading::default()).unwrap_err();
+        let error = read_answer(&answer, ReadingMode::default()).unwrap_err();
         assert_eq!(error.code.to_string(), "E5106", "{}", &answer[..20]);
     }
 }

@@ -7,7 +7,7 @@ use regex::Regex;
 
 /// What was said.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Links {
+pub(super) struct StepLinks {
     /// Numbers of the steps that are needed.
     pub(super) needs: Vec<String>,
     /// Names or ids of steps that are needed.
@@ -22,9 +22,9 @@ pub(super) struct Links {
     pub(super) free: bool,
 }
 
-impl Links {
+impl StepLinks {
     pub(super) fn is_stated(&self) -> bool {
-        *self != Links::default()
+        *self != StepLinks::default()
     }
 }
 
@@ -34,7 +34,7 @@ const ONE: &str = r"(?:(?:steps?|tasks?|items?|phases?|no\.?)\s*)?#?\d+(?:\.\d+)
 const JOIN: &str = r"(?:\s*(?:,\s*and|,\s*or|,|;|and|&|\+|to|through|[-\u{2013}])\s*)";
 
 /// Reads all statements in a step's text and notes.
-pub(super) fn links(text: &str) -> Links {
+pub(super) fn links(text: &str) -> StepLinks {
     // Words that can only speak of other steps.
     static STRONG: LazyLock<Regex> = LazyLock::new(|| {
         pattern(&format!(
@@ -83,7 +83,7 @@ pub(super) fn links(text: &str) -> Links {
             r"(?i)\b(?:depends?\s+(?:on|upon)|depends|dependencies|blocked\s+by)\s*:?\s+([^().;\n\]]+)",
         )
     });
-    let mut links = Links::default();
+    let mut links = StepLinks::default();
     let mut seen: HashSet<String> = HashSet::new();
     let denied = |at: usize| NOT.is_match(&text[..at]);
     for found in STRONG.captures_iter(text) {

@@ -7,14 +7,14 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 use regex::Regex;
 
 use super::sequence::resolve;
-use super::{IMPORT_BYTES_MAX, Imported, STEPS_MAX, workflow};
+use super::{IMPORT_BYTES_MAX, ImportedPlan, STEPS_MAX, workflow};
 use l05_core::error::{Error, ErrorCode};
 
 /// How deep lists are followed; deeper items are notes.
 pub(super) const DEPTH_MAX: usize = 10;
 
 /// Reads a Markdown plan.
-pub fn read_markdown(text: &str) -> Result<Imported, Error> {
+pub fn read_markdown(text: &str) -> Result<ImportedPlan, Error> {
     if text.len() > IMPORT_BYTES_MAX {
         let message = format!("the text has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
         return Err(Error::new(ErrorCode::REQUEST_TOO_LARGE, message));
@@ -26,7 +26,7 @@ pub fn read_markdown(text: &str) -> Result<Imported, Error> {
         }
         return draft.finish();
     }
-    let mut reader = Outline::default();
+    let mut reader = MarkdownOutline::default();
     let options = Options::ENABLE_TASKLISTS | Options::ENABLE_TABLES;
     for event in Parser::new_ext(text, options) {
         reader.event(event);
@@ -44,19 +44,19 @@ fn too_many() -> Error {
 
 /// An item of a list, or a heading with what stands below it.
 #[derive(Debug, Default)]
-pub(super) struct Item {
+pub(super) struct MarkdownItem {
     pub(super) text: String,
-    pub(super) kind: Kind,
+    pub(super) kind: ItemKind,
     pub(super) done: bool,
     pub(super) notes: Vec<String>,
     pub(super) commands: Vec<(String, String)>,
     pub(super) files: Vec<String>,
-    pub(super) children: Vec<Item>,
+    pub(super) children: Vec<MarkdownItem>,
 }
 
 /// What an item says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ItemKind {
     Numbered(u64),
     Checkbox,
     #[default]
@@ -65,14 +65,14 @@ pub(super) enum Kind {
 
 /// Collects the outline from the parser's events.
 #[derive(Default)]
-struct Outline {
+struct MarkdownOutline {
     goal: Option<String>,
-    /// Headings that are steps, by `1.` or `Step 1:`.
-    headings: Vec<Item>,
+    /// Headings that are steps, by `1.` or `ImportedStep 1:`.
+    headings: Vec<MarkdownItem>,
     /// Top-level items outside of such headings.
-    items: Vec<Item>,
+    items: Vec<MarkdownItem>,
     /// Open items, outermost first.
-    open: Vec<Item>,
+    open: Vec<MarkdownItem>,
     /// Open items that nest deeper than is followed: their words go to the deepest one above.
     folded: usize,
     /// The next number of each open list; none for bullets.
@@ -84,7 +84,7 @@ struct Outline {
     count: usize,
 }
 
-impl Outline {
+impl MarkdownOutline {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),
@@ -93,8 +93,8 @@ impl Outline {
                 if let Some(item) = self.open.last_mut() {
                     item.done = done;
                     // A number says more than a box.
-                    if item.kind == Kind::Bullet {
-                        item.kind = Kind::Checkbox;
+                    if item.kind == ItemKind::Bullet {
+                        item.kind = ItemKind::Checkbox;
                     }
                 }
             }
@@ -144,11 +144,11 @@ impl Outline {
                 let kind = match self.lists.last_mut() {
                     Some(Some(next)) => {
                         *next += 1;
-                        Kind::Numbered(*next - 1)
+                        ItemKind::Numbered(*next - 1)
                     }
-                    _ => Kind::Bullet,
+                    _ => ItemKind::Bullet,
                 };
-                self.open.push(Item { kind, ..Item::default() });
+                self.open.push(MarkdownItem { kind, ..MarkdownItem::default() });
             }
             Tag::CodeBlock(kind) => {
                 self.flush();
@@ -211,10 +211,10 @@ impl Outline {
             let title = step[3].trim();
             let title = if title.is_empty() { text.trim() } else { title };
             self.count += 1;
-            self.headings.push(Item {
+            self.headings.push(MarkdownItem {
                 text: title.to_owned(),
-                kind: Kind::Numbered(number.unwrap_or(self.headings.len() as u64 + 1)),
-                ..Item::default()
+                kind: ItemKind::Numbered(number.unwrap_or(self.headings.len() as u64 + 1)),
+                ..MarkdownItem::default()
             });
         } else if self.goal.is_none() && matches!(level, HeadingLevel::H1 | HeadingLevel::H2) {
             self.goal = Some(text.trim().to_owned());
@@ -237,7 +237,7 @@ impl Outline {
         }
     }
 
-    fn finish(mut self) -> (Vec<Item>, String, Vec<String>) {
+    fn finish(mut self) -> (Vec<MarkdownItem>, String, Vec<String>) {
         self.flush();
         let goal = self.goal.take().unwrap_or_else(|| "imported plan".to_owned());
         if self.headings.len() >= 2 {
@@ -250,9 +250,10 @@ impl Outline {
         // A single numbered heading is no list of steps: its items are.
         let mut items = self.items;
         items.extend(self.headings.into_iter().flat_map(|heading| heading.children));
-        let steps = |item: &Item| item.kind != Kind::Bullet;
+        let steps = |item: &MarkdownItem| item.kind != ItemKind::Bullet;
         if items.iter().any(steps) {
-            let (steps, bullets): (Vec<Item>, Vec<Item>) = items.into_iter().partition(steps);
+            let (steps, bullets): (Vec<MarkdownItem>, Vec<MarkdownItem>) =
+                items.into_iter().partition(steps);
             let left =
                 bullets.iter().map(|item| format!("the bullet \"{}\"", first_sentence(&item.text)));
             self.left_out.extend(left);

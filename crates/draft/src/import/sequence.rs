@@ -5,13 +5,15 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::links::{Links, links};
-use super::markdown::{DEPTH_MAX, Item, Kind};
-use super::{Draft, Step};
+use super::links::{StepLinks, links};
+use super::markdown::{DEPTH_MAX, ItemKind, MarkdownItem};
+use super::{ImportDraft, ImportedStep};
 
 /// Numbers, nesting and statements become tasks and edges.
-pub(super) fn resolve((items, goal, left_out): (Vec<Item>, String, Vec<String>)) -> Draft {
-    let mut draft = Draft {
+pub(super) fn resolve(
+    (items, goal, left_out): (Vec<MarkdownItem>, String, Vec<String>),
+) -> ImportDraft {
+    let mut draft = ImportDraft {
         goal,
         steps: Vec::new(),
         edges: Vec::new(),
@@ -19,7 +21,7 @@ pub(super) fn resolve((items, goal, left_out): (Vec<Item>, String, Vec<String>))
         warnings: left_out.into_iter().map(|what| format!("not understood: {what}")).collect(),
     };
     let steps = number(items, "", 0, &mut draft);
-    let mut flat = Flat { draft: &mut draft, leaves: HashMap::new() };
+    let mut flat = FlatStep { draft: &mut draft, leaves: HashMap::new() };
     flat.level(&steps, &[]);
     // Steps that were placed out of turn stand where they stood.
     draft.steps.sort_by_cached_key(|step| number_parts(&step.number));
@@ -27,13 +29,18 @@ pub(super) fn resolve((items, goal, left_out): (Vec<Item>, String, Vec<String>))
 }
 
 /// Gives every item a number of its own; plain bullets below a step are its notes.
-fn number(items: Vec<Item>, prefix: &str, depth: usize, draft: &mut Draft) -> Vec<(Step, bool)> {
+fn number(
+    items: Vec<MarkdownItem>,
+    prefix: &str,
+    depth: usize,
+    draft: &mut ImportDraft,
+) -> Vec<(ImportedStep, bool)> {
     let mut used: HashSet<String> = HashSet::new();
     let mut steps = Vec::new();
     for (place, item) in (1u64..).zip(items) {
         let wanted = match item.kind {
-            Kind::Numbered(number) => number,
-            Kind::Checkbox | Kind::Bullet => place,
+            ItemKind::Numbered(number) => number,
+            ItemKind::Checkbox | ItemKind::Bullet => place,
         };
         let mut number = format!("{prefix}{wanted}");
         if !used.insert(number.clone()) {
@@ -42,7 +49,7 @@ fn number(items: Vec<Item>, prefix: &str, depth: usize, draft: &mut Draft) -> Ve
             used.insert(number.clone());
             draft.repairs.push(format!("a second step {prefix}{wanted} is step {number}"));
         }
-        let mut step = Step {
+        let mut step = ImportedStep {
             text: item.text,
             notes: item.notes,
             commands: item.commands,
@@ -52,10 +59,10 @@ fn number(items: Vec<Item>, prefix: &str, depth: usize, draft: &mut Draft) -> Ve
             children: Vec::new(),
             part_of: Vec::new(),
         };
-        let (below, notes): (Vec<Item>, Vec<Item>) = item
+        let (below, notes): (Vec<MarkdownItem>, Vec<MarkdownItem>) = item
             .children
             .into_iter()
-            .partition(|child| child.kind != Kind::Bullet && depth + 1 < DEPTH_MAX);
+            .partition(|child| child.kind != ItemKind::Bullet && depth + 1 < DEPTH_MAX);
         for note in notes {
             note_below(&mut step, note);
         }
@@ -65,19 +72,24 @@ fn number(items: Vec<Item>, prefix: &str, depth: usize, draft: &mut Draft) -> Ve
         }
         let children = number_children(below, &number, depth, draft);
         step.children = children;
-        let numbered = matches!(item.kind, Kind::Numbered(_));
+        let numbered = matches!(item.kind, ItemKind::Numbered(_));
         steps.push((step, numbered));
     }
     steps
 }
 
-fn number_children(items: Vec<Item>, parent: &str, depth: usize, draft: &mut Draft) -> Vec<Step> {
+fn number_children(
+    items: Vec<MarkdownItem>,
+    parent: &str,
+    depth: usize,
+    draft: &mut ImportDraft,
+) -> Vec<ImportedStep> {
     let steps = number(items, &format!("{parent}."), depth + 1, draft);
     steps.into_iter().map(|(step, _)| step).collect()
 }
 
 /// A bullet and all below it become notes of a step. Depth is bounded by the parser's nesting.
-fn note_below(step: &mut Step, item: Item) {
+fn note_below(step: &mut ImportedStep, item: MarkdownItem) {
     let mut stack = vec![item];
     while let Some(mut item) = stack.pop() {
         step.notes.push(item.text);
@@ -89,31 +101,31 @@ fn note_below(step: &mut Step, item: Item) {
 }
 
 /// Replaces steps that have steps within them by those, and finds the edges.
-struct Flat<'d> {
-    draft: &'d mut Draft,
+struct FlatStep<'d> {
+    draft: &'d mut ImportDraft,
     /// For every number, also of steps that were replaced: the tasks that end it.
-    leaves: HashMap<String, Ends>,
+    leaves: HashMap<String, GroupEnds>,
 }
 
 #[derive(Clone, Default)]
-struct Ends {
+struct GroupEnds {
     last: Vec<String>,
     /// What the step itself was found to need.
     needs: Vec<String>,
 }
 
-impl Flat<'_> {
+impl FlatStep<'_> {
     /// One list of steps that all need `before`; gives the tasks that end it.
-    fn level(&mut self, steps: &[(Step, bool)], before: &[String]) -> Vec<String> {
-        let mut said: Vec<Links> = steps
+    fn level(&mut self, steps: &[(ImportedStep, bool)], before: &[String]) -> Vec<String> {
+        let mut said: Vec<StepLinks> = steps
             .iter()
             .map(|(step, _)| links(&format!("{}\n{}", step.text, step.notes.join("\n"))))
             .collect();
         self.resolve_names(steps, &mut said);
         let any_said = said.iter().any(|links| !links.needs.is_empty() || links.free);
-        let mut ends_of: Vec<Option<Ends>> = vec![None; steps.len()];
+        let mut ends_of: Vec<Option<GroupEnds>> = vec![None; steps.len()];
         let mut ended: HashSet<String> = HashSet::new();
-        let turns = Turns::of(steps, &said);
+        let turns = StepTurns::of(steps, &said);
         for at in turns.order.iter().copied() {
             let ((step, numbered), links) = (&steps[at], &said[at]);
             // Boxes and bullets are in order unless the list says of some what they need.
@@ -132,7 +144,7 @@ impl Flat<'_> {
     }
 
     /// Names and ids become numbers of this list's steps: `Fetch data`, `T002`.
-    fn resolve_names(&mut self, steps: &[(Step, bool)], said: &mut [Links]) {
+    fn resolve_names(&mut self, steps: &[(ImportedStep, bool)], said: &mut [StepLinks]) {
         if said.iter().all(|links| links.names.is_empty()) {
             return;
         }
@@ -159,9 +171,9 @@ impl Flat<'_> {
 
     fn needs(
         &mut self,
-        step: &Step,
-        links: &Links,
-        previous: Option<&Ends>,
+        step: &ImportedStep,
+        links: &StepLinks,
+        previous: Option<&GroupEnds>,
         ended: &HashSet<String>,
         before: &[String],
         follows: bool,
@@ -169,7 +181,7 @@ impl Flat<'_> {
         let number = &step.number;
         let mut needs: Vec<String> = Vec::new();
         if let Some(named) = &links.beside {
-            let beside: Vec<Ends> = match (named.is_empty(), previous) {
+            let beside: Vec<GroupEnds> = match (named.is_empty(), previous) {
                 (true, Some(previous)) => vec![previous.clone()],
                 (true, None) => Vec::new(),
                 (false, _) => named.iter().filter_map(|other| self.ends(other, number)).collect(),
@@ -206,7 +218,7 @@ impl Flat<'_> {
     }
 
     /// What another step begins and ends with; steps that come later may not have been placed.
-    fn ends(&mut self, other: &str, number: &str) -> Option<Ends> {
+    fn ends(&mut self, other: &str, number: &str) -> Option<GroupEnds> {
         // `2` inside `1.x` means its sibling `1.2` where there is one.
         let sibling = || {
             let (prefix, _) = number.rsplit_once('.')?;
@@ -224,14 +236,14 @@ impl Flat<'_> {
     }
 
     /// A step without steps in it is a task; another is replaced by those.
-    fn place(&mut self, step: &Step, needs: &[String]) -> Ends {
+    fn place(&mut self, step: &ImportedStep, needs: &[String]) -> GroupEnds {
         if step.children.is_empty() {
             let edges = needs.iter().map(|need| (need.clone(), step.number.clone()));
             self.draft.edges.extend(edges);
-            let flat = Step { children: Vec::new(), ..step.clone() };
+            let flat = ImportedStep { children: Vec::new(), ..step.clone() };
             self.draft.steps.push(flat);
             let itself = vec![step.number.clone()];
-            return Ends { last: itself, needs: needs.to_vec() };
+            return GroupEnds { last: itself, needs: needs.to_vec() };
         }
         self.draft.repairs.push(format!(
             "step {} (\"{}\") is its {} steps",
@@ -239,19 +251,19 @@ impl Flat<'_> {
             step.text,
             step.children.len()
         ));
-        let children: Vec<(Step, bool)> = step
+        let children: Vec<(ImportedStep, bool)> = step
             .children
             .iter()
             .enumerate()
             .map(|(i, c)| (within(c, step, i == 0), true))
             .collect();
         let last = self.level(&children, needs);
-        Ends { last, needs: needs.to_vec() }
+        GroupEnds { last, needs: needs.to_vec() }
     }
 }
 
 /// How the steps of one list go with each other, before any is placed.
-struct Turns {
+struct StepTurns {
     /// What is placed before what: all that is needed, and the step that it follows.
     order: Vec<usize>,
     /// The step that each follows where nothing is said: the last one before it that needs nothing
@@ -259,8 +271,8 @@ struct Turns {
     follows: Vec<Option<usize>>,
 }
 
-impl Turns {
-    fn of(steps: &[(Step, bool)], said: &[Links]) -> Turns {
+impl StepTurns {
+    fn of(steps: &[(ImportedStep, bool)], said: &[StepLinks]) -> StepTurns {
         let places: HashMap<&str, usize> =
             steps.iter().enumerate().map(|(at, (step, _))| (step.number.as_str(), at)).collect();
         let place_of = |at: usize, other: &str| {
@@ -280,7 +292,7 @@ impl Turns {
                 last = Some(at);
             }
         }
-        Turns { order: Turns::order(&needs, &follows), follows }
+        StepTurns { order: StepTurns::order(&needs, &follows), follows }
     }
 
     /// Depth first; a step that is met again on the way closes a circle and stays where it stands.
@@ -334,7 +346,7 @@ fn number_parts(number: &str) -> Vec<u64> {
 
 /// A nested step keeps the words of the step it belongs to; the first one its notes, too. They are
 /// kept apart from its own, because what they say of other steps is said of the outer step.
-fn within(child: &Step, parent: &Step, is_first: bool) -> Step {
+fn within(child: &ImportedStep, parent: &ImportedStep, is_first: bool) -> ImportedStep {
     let mut child = child.clone();
     child.part_of.push(format!("Part of: {}", parent.text));
     if is_first {

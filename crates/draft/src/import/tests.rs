@@ -2,7 +2,7 @@ use super::*;
 use l05_core::plan::PlanDocument;
 
 /// `id <- needs` for each task, and the counts of repairs and warnings.
-fn outline(text: &str) -> (Vec<String>, Imported) {
+fn outline(text: &str) -> (Vec<String>, ImportedPlan) {
     let imported = read_markdown(text).expect(text);
     PlanDocument::read(&imported.plan).expect("what is imported is a plan file");
     let tasks = imported.plan["tasks"].as_array().expect("tasks");

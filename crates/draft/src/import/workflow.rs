@@ -11,10 +11,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Draft, STEPS_MAX, Step};
+use super::{ImportDraft, ImportedStep, STEPS_MAX};
 
 /// Reads a text of this form; `None` when it is none.
-pub(super) fn read(text: &str) -> Option<Draft> {
+pub(super) fn read(text: &str) -> Option<ImportDraft> {
     static NODE: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^\s*(\d+)\s*[:.]\s*(.*)$").expect("a fixed pattern"));
     static PAIR: LazyLock<Regex> = LazyLock::new(|| {
@@ -23,7 +23,7 @@ pub(super) fn read(text: &str) -> Option<Draft> {
     let begin = text.lines().position(|line| line.trim().eq_ignore_ascii_case("node:"))?;
     let head: Vec<&str> = text.lines().take(begin).map(str::trim).collect();
     let goal = head.into_iter().rfind(|line| !line.is_empty()).unwrap_or("workflow").to_owned();
-    let mut draft = Draft {
+    let mut draft = ImportDraft {
         goal,
         steps: Vec::new(),
         edges: Vec::new(),
@@ -52,7 +52,11 @@ pub(super) fn read(text: &str) -> Option<Draft> {
                     .push(format!("node {number} is there twice: the second was left out"));
                 continue;
             }
-            draft.steps.push(Step { number, text: node[2].trim().to_owned(), ..Step::default() });
+            draft.steps.push(ImportedStep {
+                number,
+                text: node[2].trim().to_owned(),
+                ..ImportedStep::default()
+            });
         } else if let (Some(step), false) = (draft.steps.last_mut(), line.trim().is_empty()) {
             step.notes.push(line.trim().to_owned());
         }
@@ -65,7 +69,7 @@ pub(super) fn read(text: &str) -> Option<Draft> {
 }
 
 /// START and END are the ends of the plan, not tasks of it.
-fn check_edges(draft: &mut Draft, numbers: &HashSet<String>) {
+fn check_edges(draft: &mut ImportDraft, numbers: &HashSet<String>) {
     let edges = std::mem::take(&mut draft.edges);
     let is_end = |word: &str| ["START", "END"].iter().any(|end| word.eq_ignore_ascii_case(end));
     for (from, to) in edges {

@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 const TAG_BYTES: usize = 32;
 
 /// A plan to be copied.
-pub(crate) struct Entry {
+pub(crate) struct CacheEntry {
     pub(crate) plan: Arc<Plan>,
     /// Its canonical text, which every copy has as well.
     pub(crate) content: Arc<[u8]>,
@@ -34,7 +34,7 @@ pub(crate) struct Entry {
 
 /// What invalidation looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Marks {
+pub(crate) struct EntryMarks {
     pub(crate) goal: String,
     pub(crate) template: Option<String>,
     pub(crate) model: Option<String>,
@@ -43,18 +43,18 @@ pub(crate) struct Marks {
 
 /// An entry as a shared level keeps it.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Shared {
+pub(crate) struct SharedEntry {
     version: u32,
-    pub(crate) marks: Marks,
+    pub(crate) marks: EntryMarks,
     pub(crate) made_at: i64,
     /// The signed plan document.
     pub(crate) plan: Value,
 }
 
-impl Marks {
-    pub(crate) fn of(plan: &Plan, goal: String) -> Marks {
+impl EntryMarks {
+    pub(crate) fn of(plan: &Plan, goal: String) -> EntryMarks {
         let metadata = &plan.document().metadata;
-        Marks {
+        EntryMarks {
             goal,
             template: metadata.template_id.clone(),
             model: metadata.model.clone(),
@@ -65,10 +65,10 @@ impl Marks {
 
 /// The bytes of an entry: its tag over key and body, and the body. An entry under another key than
 /// its own is forged.
-pub(crate) fn seal(mac: &hmac::Key, key: &CacheKey, entry: &Entry, goal: String) -> Vec<u8> {
+pub(crate) fn seal(mac: &hmac::Key, key: &CacheKey, entry: &CacheEntry, goal: String) -> Vec<u8> {
     let plan = serde_json::to_value(entry.plan.document()).expect("a plan is plain data");
-    let marks = Marks::of(&entry.plan, goal);
-    let shared = Shared { version: VERSION, marks, made_at: entry.made_at.0, plan };
+    let marks = EntryMarks::of(&entry.plan, goal);
+    let shared = SharedEntry { version: VERSION, marks, made_at: entry.made_at.0, plan };
     let body = serde_json::to_vec(&shared).expect("a plan is plain data");
     let mut bytes = tag(mac, key, &body).as_ref().to_vec();
     bytes.extend_from_slice(&body);
@@ -77,28 +77,32 @@ pub(crate) fn seal(mac: &hmac::Key, key: &CacheKey, entry: &Entry, goal: String)
 
 /// Why bytes are no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unusable {
+pub(crate) enum UnusableEntry {
     /// The tag does not fit: somebody else wrote it, or its bytes changed.
     Forged,
     /// It is not what this version writes.
     Corrupt,
 }
 
-pub(crate) fn open(mac: &hmac::Key, key: &CacheKey, bytes: &[u8]) -> Result<Shared, Unusable> {
-    let (given, body) = bytes.split_at_checked(TAG_BYTES).ok_or(Unusable::Corrupt)?;
+pub(crate) fn open(
+    mac: &hmac::Key,
+    key: &CacheKey,
+    bytes: &[u8],
+) -> Result<SharedEntry, UnusableEntry> {
+    let (given, body) = bytes.split_at_checked(TAG_BYTES).ok_or(UnusableEntry::Corrupt)?;
     let expected = tag(mac, key, body);
     aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref(), given)
-        .map_err(|_| Unusable::Forged)?;
-    let shared: Shared = serde_json::from_slice(body).map_err(|_| Unusable::Corrupt)?;
+        .map_err(|_| UnusableEntry::Forged)?;
+    let shared: SharedEntry = serde_json::from_slice(body).map_err(|_| UnusableEntry::Corrupt)?;
     if shared.version != VERSION {
-        return Err(Unusable::Corrupt);
+        return Err(UnusableEntry::Corrupt);
     }
     Ok(shared)
 }
 
 /// The marks of an entry's bytes, whoever wrote them: enough to choose what is removed.
-pub(crate) fn marks(bytes: &[u8]) -> Option<Marks> {
-    let shared: Shared = serde_json::from_slice(bytes.get(TAG_BYTES..)?).ok()?;
+pub(crate) fn marks(bytes: &[u8]) -> Option<EntryMarks> {
+    let shared: SharedEntry = serde_json::from_slice(bytes.get(TAG_BYTES..)?).ok()?;
     Some(shared.marks)
 }
 

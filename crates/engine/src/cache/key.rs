@@ -14,7 +14,7 @@ pub(crate) type CacheKey = [u8; 32];
 
 /// Everything but the goal that shapes a plan.
 #[derive(Serialize)]
-pub(crate) struct Shape<'r> {
+pub(crate) struct RequestShape<'r> {
     pub(crate) strategy: &'static str,
     pub(crate) goal_type: &'static str,
     /// The template that would be taken, with its version; none: a model plans.
@@ -51,7 +51,7 @@ pub(crate) fn goal_key(key: &hmac::Key, goal: &str) -> String {
 }
 
 /// The key of an entry.
-pub(crate) fn cache_key(key: &hmac::Key, goal: &str, shape: &Shape<'_>) -> CacheKey {
+pub(crate) fn cache_key(key: &hmac::Key, goal: &str, shape: &RequestShape<'_>) -> CacheKey {
     let goal = folded(goal);
     let mut context = hmac::Context::with_key(key);
     let end = goal.char_indices().nth(GOAL_CHARS).map_or(goal.len(), |(at, _)| at);
@@ -72,9 +72,9 @@ mod tests {
     use l05_core::goal::GoalConstraints;
     use serde_json::{Map, json};
 
-    fn key_of(goal: &str, change: impl FnOnce(&mut Shape<'_>)) -> CacheKey {
+    fn key_of(goal: &str, change: impl FnOnce(&mut RequestShape<'_>)) -> CacheKey {
         let (constraints, inputs) = (GoalConstraints::default(), Map::new());
-        let mut shape = Shape {
+        let mut shape = RequestShape {
             strategy: "hybrid",
             goal_type: "COMPOUND",
             template: None,
@@ -116,7 +116,7 @@ mod tests {
             key_of("x", |s| s.today = "2026-01-02"),
         ];
         let with = |constraints: &GoalConstraints, inputs: &Map<String, serde_json::Value>| {
-            let shape = Shape {
+            let shape = RequestShape {
                 strategy: "hybrid",
                 goal_type: "COMPOUND",
                 template: None,

@@ -12,10 +12,10 @@ use moka::Expiry;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
-use super::entry::{self, Entry, Marks, Shared, Unusable};
+use super::entry::{self, CacheEntry, EntryMarks, SharedEntry, UnusableEntry};
 use super::key::{CacheKey, goal_key};
-use super::modes::{Mode, Seen, Watch};
-use super::{CacheReport, CacheRules, Counters, Invalidate};
+use super::modes::{CacheMode, LevelSeen, LevelWatch};
+use super::{CacheCounters, CacheInvalidation, CacheReport, CacheRules};
 use crate::port::{CacheError, CacheLevel, Clock};
 
 /// How much longer than fresh an entry is held, for when nothing better can be had.
@@ -33,30 +33,35 @@ pub(crate) struct PlanCache {
     key: hmac::Key,
     mac: hmac::Key,
     clock: Arc<dyn Clock>,
-    fresh: Cache<CacheKey, Arc<Entry>>,
+    fresh: Cache<CacheKey, Arc<CacheEntry>>,
     /// The same entries, past their time as well.
-    held: Cache<CacheKey, Arc<Entry>>,
+    held: Cache<CacheKey, Arc<CacheEntry>>,
     // Short and synchronous: never held across an await.
-    watch: Mutex<Watch>,
-    pub(crate) counters: Counters,
+    watch: Mutex<LevelWatch>,
+    pub(crate) counters: CacheCounters,
 }
 
 /// Each entry's own time: a tenth more or less, so that what came together does not go together.
-struct Jittered(Duration);
+struct JitteredExpiry(Duration);
 
-impl Expiry<CacheKey, Arc<Entry>> for Jittered {
-    fn expire_after_create(&self, key: &CacheKey, _: &Arc<Entry>, _: Instant) -> Option<Duration> {
+impl Expiry<CacheKey, Arc<CacheEntry>> for JitteredExpiry {
+    fn expire_after_create(
+        &self,
+        key: &CacheKey,
+        _: &Arc<CacheEntry>,
+        _: Instant,
+    ) -> Option<Duration> {
         // The key is a hash: as good as chance, and the same on every machine.
         Some(self.0.mul_f64(0.9 + 0.2 * f64::from(key[0]) / 255.0))
     }
 }
 
 /// What was found, and how.
-pub(crate) enum Found {
+pub(crate) enum FoundEntry {
     /// Somebody made it before, or makes it now.
-    Entry(Arc<Entry>),
+    Entry(Arc<CacheEntry>),
     /// This caller made it.
-    Made(Arc<Entry>),
+    Made(Arc<CacheEntry>),
 }
 
 impl PlanCache {
@@ -66,13 +71,13 @@ impl PlanCache {
         mac: hmac::Key,
         clock: Arc<dyn Clock>,
     ) -> Arc<PlanCache> {
-        let counters = Counters::default();
+        let counters = CacheCounters::default();
         let evictions = counters.evictions.clone();
         let cache = |plans: u64| {
             Cache::builder().max_capacity(plans).eviction_policy(EvictionPolicy::lru())
         };
         let fresh = cache(rules.l1_plans)
-            .expire_after(Jittered(rules.l1_fresh))
+            .expire_after(JitteredExpiry(rules.l1_fresh))
             .eviction_listener(move |_, _, cause| {
                 if cause == moka::notification::RemovalCause::Size {
                     evictions.fetch_add(1, Ordering::Relaxed);
@@ -80,7 +85,7 @@ impl PlanCache {
             })
             .build();
         let held = cache(rules.l1_plans).time_to_live(rules.l1_fresh * STALE_TIMES).build();
-        let watch = Mutex::new(Watch::new(rules.latency, clock.now()));
+        let watch = Mutex::new(LevelWatch::new(rules.latency, clock.now()));
         let cache = PlanCache { rules, key, mac, clock, fresh, held, watch, counters };
         let cache = Arc::new(cache);
         if cache.rules.l2.is_some() {
@@ -100,28 +105,28 @@ impl PlanCache {
 
     /// A cache is configured, and there is none.
     pub(crate) fn is_lost(&self) -> bool {
-        self.is_on() && self.mode() == Mode::None
+        self.is_on() && self.mode() == CacheMode::None
     }
 
-    pub(crate) fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> CacheMode {
         let seen = match &self.rules.l2 {
             Some(_) => self.watch().seen(),
-            None => Seen::Good,
+            None => LevelSeen::Good,
         };
         match (seen, self.rules.l1_plans) {
-            (Seen::Good, 0) if self.rules.l2.is_none() => Mode::None,
-            (Seen::Good, _) => Mode::Full,
-            (Seen::Down | Seen::Slow, 0) => Mode::None,
-            (Seen::Down, _) => Mode::L1Only,
-            (Seen::Slow, _) => Mode::L2Bypassed,
+            (LevelSeen::Good, 0) if self.rules.l2.is_none() => CacheMode::None,
+            (LevelSeen::Good, _) => CacheMode::Full,
+            (LevelSeen::Down | LevelSeen::Slow, 0) => CacheMode::None,
+            (LevelSeen::Down, _) => CacheMode::L1Only,
+            (LevelSeen::Slow, _) => CacheMode::L2Bypassed,
         }
     }
 
     /// Refuses where the configuration wants a cache and there is none.
     pub(crate) fn check_required(&self) -> Result<(), Error> {
         let mode = self.mode();
-        let l2_is_usable = mode == Mode::Full && self.rules.l2.is_some();
-        let missing = (self.rules.required && mode == Mode::None)
+        let l2_is_usable = mode == CacheMode::Full && self.rules.l2.is_some();
+        let missing = (self.rules.required && mode == CacheMode::None)
             || (self.rules.l2_required && !l2_is_usable);
         if missing {
             let message = format!(
@@ -133,9 +138,9 @@ impl PlanCache {
     }
 
     /// A fresh entry of this process. No lock, no await that waits: this is the quick way.
-    pub(crate) async fn look(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+    pub(crate) async fn look(&self, key: &CacheKey) -> Option<Arc<CacheEntry>> {
         let found = self.fresh.get(key).await;
-        Counters::count(match &found {
+        CacheCounters::count(match &found {
             Some(_) => &self.counters.l1_hits,
             None => &self.counters.l1_misses,
         });
@@ -147,10 +152,10 @@ impl PlanCache {
     pub(crate) async fn find_or_make(
         &self,
         key: CacheKey,
-        make: impl Future<Output = Result<Arc<Entry>, Error>>,
-    ) -> Result<Found, Error> {
+        make: impl Future<Output = Result<Arc<CacheEntry>, Error>>,
+    ) -> Result<FoundEntry, Error> {
         if self.rules.l1_plans == 0 {
-            return make.await.map(Found::Made);
+            return make.await.map(FoundEntry::Made);
         }
         let found = self.fresh.entry(key).or_try_insert_with(make).await;
         let found = found.map_err(|error: Arc<Error>| (*error).clone())?;
@@ -161,33 +166,33 @@ impl PlanCache {
         } else if is_mine {
             self.held.insert(key, entry.clone()).await;
         }
-        Ok(if is_mine { Found::Made(entry) } else { Found::Entry(entry) })
+        Ok(if is_mine { FoundEntry::Made(entry) } else { FoundEntry::Entry(entry) })
     }
 
     /// An entry past its time.
-    pub(crate) async fn stale(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+    pub(crate) async fn stale(&self, key: &CacheKey) -> Option<Arc<CacheEntry>> {
         self.held.get(key).await
     }
 
     /// Replaces an entry by one that was checked again.
-    pub(crate) async fn renew(&self, key: CacheKey, entry: Arc<Entry>) {
+    pub(crate) async fn renew(&self, key: CacheKey, entry: Arc<CacheEntry>) {
         self.fresh.insert(key, entry.clone()).await;
         self.held.insert(key, entry).await;
     }
 
     /// Forgets an entry that no longer fits.
     pub(crate) async fn drop_outdated(&self, key: &CacheKey) {
-        Counters::count(&self.counters.outdated);
+        CacheCounters::count(&self.counters.outdated);
         self.fresh.invalidate(key).await;
         self.held.invalidate(key).await;
         self.shared(|level| level.remove(&name(key))).await;
     }
 
     /// The shared level's entry, checked for who wrote it. What is forged or corrupt is dropped.
-    pub(crate) async fn shared_entry(&self, key: &CacheKey) -> Option<Shared> {
+    pub(crate) async fn shared_entry(&self, key: &CacheKey) -> Option<SharedEntry> {
         let bytes = self.shared(|level| level.get(&name(key))).await?;
         let Some(bytes) = bytes else {
-            Counters::count(&self.counters.l2_misses);
+            CacheCounters::count(&self.counters.l2_misses);
             return None;
         };
         match entry::open(&self.mac, key, &bytes) {
@@ -200,17 +205,17 @@ impl PlanCache {
     }
 
     /// Counts and removes a shared entry that cannot be used.
-    pub(crate) async fn drop_unusable(&self, key: &CacheKey, why: Unusable) {
+    pub(crate) async fn drop_unusable(&self, key: &CacheKey, why: UnusableEntry) {
         tracing::warn!(?why, "a shared cache entry cannot be used and is dropped");
-        Counters::count(match why {
-            Unusable::Forged => &self.counters.forged,
-            Unusable::Corrupt => &self.counters.corrupt,
+        CacheCounters::count(match why {
+            UnusableEntry::Forged => &self.counters.forged,
+            UnusableEntry::Corrupt => &self.counters.corrupt,
         });
         self.shared(|level| level.remove(&name(key))).await;
     }
 
     /// Writes an entry through to the shared level.
-    pub(crate) async fn share(&self, key: &CacheKey, entry: &Entry) {
+    pub(crate) async fn share(&self, key: &CacheKey, entry: &CacheEntry) {
         if self.rules.l2.is_none() || entry.content.len() > CONTENT_BYTES_MAX || !entry.keep {
             return;
         }
@@ -221,15 +226,15 @@ impl PlanCache {
     }
 
     /// Forgets entries in all levels; how many the shared one had.
-    pub(crate) async fn invalidate(&self, what: &Invalidate) -> Result<usize, CacheError> {
+    pub(crate) async fn invalidate(&self, what: &CacheInvalidation) -> Result<usize, CacheError> {
         let goal = match what {
-            Invalidate::Goal(goal) => goal_key(&self.key, goal),
+            CacheInvalidation::Goal(goal) => goal_key(&self.key, goal),
             _ => String::new(),
         };
         for cache in [&self.fresh, &self.held] {
             for (key, entry) in cache {
                 let own = goal_key(&self.key, &entry.plan.document().goal);
-                if is_meant(what, &goal, &Marks::of(&entry.plan, own)) {
+                if is_meant(what, &goal, &EntryMarks::of(&entry.plan, own)) {
                     cache.invalidate(&*key).await;
                 }
             }
@@ -250,7 +255,7 @@ impl PlanCache {
         call: impl FnOnce(&'c dyn CacheLevel) -> crate::port::BoxFuture<'c, Result<T, CacheError>>,
     ) -> Option<T> {
         let level = self.rules.l2.as_deref()?;
-        if self.watch().seen() != Seen::Good {
+        if self.watch().seen() != LevelSeen::Good {
             return None;
         }
         self.timed(call(level)).await
@@ -269,17 +274,17 @@ impl PlanCache {
             Err(_) => (None, None),
         };
         if value.is_none() {
-            Counters::count(&self.counters.l2_failures);
+            CacheCounters::count(&self.counters.l2_failures);
         }
         let changed = self.watch().observe(self.clock.now(), took);
         if let Some(seen) = changed {
-            Counters::count(&self.counters.mode_changes);
+            CacheCounters::count(&self.counters.mode_changes);
             tracing::warn!(?seen, "the plan cache's shared level is seen differently now");
         }
         value
     }
 
-    fn watch(&self) -> std::sync::MutexGuard<'_, Watch> {
+    fn watch(&self) -> std::sync::MutexGuard<'_, LevelWatch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -319,13 +324,13 @@ async fn probe(cache: std::sync::Weak<PlanCache>) {
     }
 }
 
-fn is_meant(what: &Invalidate, goal: &str, marks: &Marks) -> bool {
+fn is_meant(what: &CacheInvalidation, goal: &str, marks: &EntryMarks) -> bool {
     match what {
-        Invalidate::Goal(_) => marks.goal == goal,
-        Invalidate::Tag(tag) => marks.tags.contains(tag),
-        Invalidate::Template(template) => marks.template.as_ref() == Some(template),
-        Invalidate::Model(model) => marks.model.as_ref() == Some(model),
-        Invalidate::All => true,
+        CacheInvalidation::Goal(_) => marks.goal == goal,
+        CacheInvalidation::Tag(tag) => marks.tags.contains(tag),
+        CacheInvalidation::Template(template) => marks.template.as_ref() == Some(template),
+        CacheInvalidation::Model(model) => marks.model.as_ref() == Some(model),
+        CacheInvalidation::All => true,
     }
 }
 
@@ -335,7 +340,7 @@ fn name(key: &CacheKey) -> String {
 }
 
 /// How old an entry is.
-pub(crate) fn age(entry: &Entry, now: Timestamp) -> f64 {
+pub(crate) fn age(entry: &CacheEntry, now: Timestamp) -> f64 {
     now.millis_since(entry.made_at) as f64 / 1_000.0
 }
 

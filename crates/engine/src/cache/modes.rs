@@ -15,7 +15,7 @@ use serde::Serialize;
 /// Where the cache stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum CacheMode {
     /// Mode 1: every level that is configured.
     Full,
     /// Mode 2: the shared level is down.
@@ -48,9 +48,9 @@ impl Default for LatencyRules {
 const SAMPLES_MAX: usize = 10_000;
 
 /// The shared level as it was seen.
-pub(super) struct Watch {
+pub(super) struct LevelWatch {
     rules: LatencyRules,
-    seen: Seen,
+    seen: LevelSeen,
     begun: Timestamp,
     samples: Vec<Duration>,
     failed: bool,
@@ -59,24 +59,24 @@ pub(super) struct Watch {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum LevelSeen {
     Good,
     Down,
     Slow,
 }
 
-impl Watch {
-    pub(super) fn new(rules: LatencyRules, now: Timestamp) -> Watch {
-        let (seen, samples) = (Seen::Good, Vec::new());
-        Watch { rules, seen, begun: now, samples, failed: false, streak: 0 }
+impl LevelWatch {
+    pub(super) fn new(rules: LatencyRules, now: Timestamp) -> LevelWatch {
+        let (seen, samples) = (LevelSeen::Good, Vec::new());
+        LevelWatch { rules, seen, begun: now, samples, failed: false, streak: 0 }
     }
 
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> LevelSeen {
         self.seen
     }
 
     /// One call: how long it took, or that it failed. Gives what it is seen as, when that changed.
-    pub(super) fn observe(&mut self, now: Timestamp, took: Option<Duration>) -> Option<Seen> {
+    pub(super) fn observe(&mut self, now: Timestamp, took: Option<Duration>) -> Option<LevelSeen> {
         let before = self.seen;
         self.close_window(now);
         match took {
@@ -85,8 +85,8 @@ impl Watch {
             None => {
                 self.failed = true;
                 // Waiting for a second failure would cost every caller the wait.
-                if self.seen != Seen::Down {
-                    (self.seen, self.streak) = (Seen::Down, 0);
+                if self.seen != LevelSeen::Down {
+                    (self.seen, self.streak) = (LevelSeen::Down, 0);
                 }
             }
         }
@@ -104,12 +104,15 @@ impl Watch {
         // A window in which nobody asked says nothing.
         let Some(verdict) = verdict else { return };
         match (self.seen, verdict) {
-            (Seen::Good, Seen::Good) | (Seen::Slow, Seen::Slow) => self.streak = 0,
-            (Seen::Down, Seen::Down) => self.streak = 0,
-            (_, Seen::Down) => (self.seen, self.streak) = (Seen::Down, 0),
+            (LevelSeen::Good, LevelSeen::Good) | (LevelSeen::Slow, LevelSeen::Slow) => {
+                self.streak = 0;
+            }
+            (LevelSeen::Down, LevelSeen::Down) => self.streak = 0,
+            (_, LevelSeen::Down) => (self.seen, self.streak) = (LevelSeen::Down, 0),
             // It answers again, but slowly.
-            (Seen::Down, Seen::Slow) => (self.seen, self.streak) = (Seen::Slow, 0),
-            (Seen::Good, Seen::Slow) | (Seen::Slow | Seen::Down, Seen::Good) => {
+            (LevelSeen::Down, LevelSeen::Slow) => (self.seen, self.streak) = (LevelSeen::Slow, 0),
+            (LevelSeen::Good, LevelSeen::Slow)
+            | (LevelSeen::Slow | LevelSeen::Down, LevelSeen::Good) => {
                 self.streak += 1;
                 if self.streak >= self.rules.windows {
                     (self.seen, self.streak) = (verdict, 0);
@@ -118,15 +121,15 @@ impl Watch {
         }
     }
 
-    fn verdict(&mut self) -> Option<Seen> {
+    fn verdict(&mut self) -> Option<LevelSeen> {
         if self.failed {
-            return Some(Seen::Down);
+            return Some(LevelSeen::Down);
         }
         let last = self.samples.len().checked_sub(1)?;
         // The 99th percentile by rank; of fewer than a hundred it is the slowest.
         let rank = (last * 99).div_ceil(100);
         let (_, p99, _) = self.samples.select_nth_unstable(rank);
-        Some(if *p99 > self.rules.threshold { Seen::Slow } else { Seen::Good })
+        Some(if *p99 > self.rules.threshold { LevelSeen::Slow } else { LevelSeen::Good })
     }
 }
 
@@ -138,8 +141,8 @@ mod tests {
     const SLOW: Option<Duration> = Some(Duration::from_millis(300));
 
     /// One call a second; what was seen after each.
-    fn seen(calls: &[(usize, Option<Duration>)]) -> Vec<Seen> {
-        let mut watch = Watch::new(LatencyRules::default(), Timestamp(0));
+    fn seen(calls: &[(usize, Option<Duration>)]) -> Vec<LevelSeen> {
+        let mut watch = LevelWatch::new(LatencyRules::default(), Timestamp(0));
         let mut changes = Vec::new();
         let calls = calls.iter().flat_map(|(times, took)| std::iter::repeat_n(*took, *times));
         for (second, took) in (1..).zip(calls) {
@@ -151,20 +154,20 @@ mod tests {
     #[test]
     fn slow_after_two_bad_windows_and_back_after_two_good_ones() {
         assert_eq!(seen(&[(19, SLOW)]), []);
-        assert_eq!(seen(&[(21, SLOW)]), [Seen::Slow]);
+        assert_eq!(seen(&[(21, SLOW)]), [LevelSeen::Slow]);
         assert_eq!(seen(&[(9, QUICK), (1, SLOW), (25, QUICK)]), [], "one bad window is none");
-        assert_eq!(seen(&[(21, SLOW), (15, QUICK)]), [Seen::Slow]);
-        assert_eq!(seen(&[(20, SLOW), (31, QUICK)]), [Seen::Slow, Seen::Good]);
+        assert_eq!(seen(&[(21, SLOW), (15, QUICK)]), [LevelSeen::Slow]);
+        assert_eq!(seen(&[(20, SLOW), (31, QUICK)]), [LevelSeen::Slow, LevelSeen::Good]);
     }
 
     #[test]
     fn down_at_once_and_back_after_two_good_windows() {
-        assert_eq!(seen(&[(3, QUICK), (1, None)]), [Seen::Down]);
-        assert_eq!(seen(&[(15, None), (6, QUICK)]), [Seen::Down]);
-        assert_eq!(seen(&[(9, None), (40, QUICK)]), [Seen::Down, Seen::Good]);
+        assert_eq!(seen(&[(3, QUICK), (1, None)]), [LevelSeen::Down]);
+        assert_eq!(seen(&[(15, None), (6, QUICK)]), [LevelSeen::Down]);
+        assert_eq!(seen(&[(9, None), (40, QUICK)]), [LevelSeen::Down, LevelSeen::Good]);
         assert_eq!(
             seen(&[(9, None), (14, SLOW), (31, QUICK)]),
-            [Seen::Down, Seen::Slow, Seen::Good]
+            [LevelSeen::Down, LevelSeen::Slow, LevelSeen::Good]
         );
     }
 }

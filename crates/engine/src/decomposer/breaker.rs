@@ -33,7 +33,7 @@ const LONGER: [u32; 4] = [1, 2, 4, 10];
 
 /// How a call went, as far as the breaker cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CallVerdict {
     /// An answer, after this time.
     Answered(Duration),
     /// The gateway failed.
@@ -44,7 +44,7 @@ pub enum Verdict {
 
 /// Where the breaker stands, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Circuit {
+pub enum CircuitState {
     /// Calls go through.
     Closed,
     /// Calls are refused until then.
@@ -54,32 +54,32 @@ pub enum Circuit {
 }
 
 /// One gateway's breaker.
-pub struct Breaker {
+pub struct CircuitBreaker {
     rules: BreakerRules,
     // Short and synchronous: never held across an await.
-    state: Mutex<Held>,
+    state: Mutex<BreakerShared>,
 }
 
 /// The state, and how often it has changed its kind: a call that began before says nothing now.
-struct Held {
-    state: State,
+struct BreakerShared {
+    state: BreakerState,
     generation: u64,
 }
 
 #[derive(Clone, Copy)]
-enum State {
+enum BreakerState {
     Closed { failures: u32, slow: u32 },
     Open { until: Timestamp, times: usize },
     Trial { times: usize },
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// A closed one.
-    pub fn new(rules: BreakerRules) -> Breaker {
-        Breaker {
+    pub fn new(rules: BreakerRules) -> CircuitBreaker {
+        CircuitBreaker {
             rules,
-            state: Mutex::new(Held {
-                state: State::Closed { failures: 0, slow: 0 },
+            state: Mutex::new(BreakerShared {
+                state: BreakerState::Closed { failures: 0, slow: 0 },
                 generation: 0,
             }),
         }
@@ -87,32 +87,35 @@ impl Breaker {
 
     /// Lets a call through, or tells when the next is tried. What was let through must be settled:
     /// dropping the pass counts as neutral.
-    pub fn admit(&self, now: Timestamp) -> Result<Pass<'_>, Timestamp> {
+    pub fn admit(&self, now: Timestamp) -> Result<CallPermit<'_>, Timestamp> {
         let mut held = self.state();
         match held.state {
-            State::Closed { .. } => {}
-            State::Open { until, times } if now >= until => {
-                *held = Held { state: State::Trial { times }, generation: held.generation + 1 };
+            BreakerState::Closed { .. } => {}
+            BreakerState::Open { until, times } if now >= until => {
+                *held = BreakerShared {
+                    state: BreakerState::Trial { times },
+                    generation: held.generation + 1,
+                };
             }
-            State::Open { until, .. } => return Err(until),
+            BreakerState::Open { until, .. } => return Err(until),
             // One trial at a time; its end is soon, and nobody knows when.
-            State::Trial { .. } => return Err(now),
+            BreakerState::Trial { .. } => return Err(now),
         }
         let generation = held.generation;
         drop(held);
-        Ok(Pass { breaker: self, generation, now, verdict: None })
+        Ok(CallPermit { breaker: self, generation, now, verdict: None })
     }
 
     /// Where it stands.
-    pub fn circuit(&self) -> Circuit {
+    pub fn circuit(&self) -> CircuitState {
         match self.state().state {
-            State::Closed { .. } => Circuit::Closed,
-            State::Open { until, .. } => Circuit::Open(until),
-            State::Trial { .. } => Circuit::Trial,
+            BreakerState::Closed { .. } => CircuitState::Closed,
+            BreakerState::Open { until, .. } => CircuitState::Open(until),
+            BreakerState::Trial { .. } => CircuitState::Trial,
         }
     }
 
-    fn settle(&self, generation: u64, now: Timestamp, verdict: Verdict) {
+    fn conclude(&self, generation: u64, now: Timestamp, verdict: CallVerdict) {
         let mut held = self.state();
         // A call from before it opened, or from before the trial.
         if generation != held.generation {
@@ -121,69 +124,75 @@ impl Breaker {
         let before = held.state;
         let is_slow = |took| self.rules.slow.is_some_and(|slow| took > slow);
         held.state = match (before, verdict) {
-            (State::Closed { failures, slow }, Verdict::Neutral) => {
-                State::Closed { failures, slow }
+            (BreakerState::Closed { failures, slow }, CallVerdict::Neutral) => {
+                BreakerState::Closed { failures, slow }
             }
-            (State::Closed { slow, .. }, Verdict::Answered(took)) => {
+            (BreakerState::Closed { slow, .. }, CallVerdict::Answered(took)) => {
                 let slow = if is_slow(took) { slow + 1 } else { 0 };
                 self.closed_or_open(now, 0, slow)
             }
-            (State::Closed { failures, .. }, Verdict::Failed) => {
+            (BreakerState::Closed { failures, .. }, CallVerdict::Failed) => {
                 self.closed_or_open(now, failures + 1, 0)
             }
-            (State::Trial { .. }, Verdict::Answered(took)) if !is_slow(took) => {
+            (BreakerState::Trial { .. }, CallVerdict::Answered(took)) if !is_slow(took) => {
                 tracing::info!("the model gateway is back: its circuit is closed");
-                State::Closed { failures: 0, slow: 0 }
+                BreakerState::Closed { failures: 0, slow: 0 }
             }
-            (State::Trial { times }, Verdict::Answered(_) | Verdict::Failed) => {
+            (BreakerState::Trial { times }, CallVerdict::Answered(_) | CallVerdict::Failed) => {
                 self.open(now, times + 1)
             }
             // Nothing was learned: the next caller tries.
-            (State::Trial { times }, Verdict::Neutral) => State::Open { until: now, times },
-            (open @ State::Open { .. }, _) => open,
+            (BreakerState::Trial { times }, CallVerdict::Neutral) => {
+                BreakerState::Open { until: now, times }
+            }
+            (open @ BreakerState::Open { .. }, _) => open,
         };
         if std::mem::discriminant(&before) != std::mem::discriminant(&held.state) {
             held.generation += 1;
         }
     }
 
-    fn closed_or_open(&self, now: Timestamp, failures: u32, slow: u32) -> State {
+    fn closed_or_open(&self, now: Timestamp, failures: u32, slow: u32) -> BreakerState {
         match failures.max(slow) >= self.rules.threshold {
             true => self.open(now, 0),
-            false => State::Closed { failures, slow },
+            false => BreakerState::Closed { failures, slow },
         }
     }
 
-    fn open(&self, now: Timestamp, times: usize) -> State {
+    fn open(&self, now: Timestamp, times: usize) -> BreakerState {
         let longer = LONGER[times.min(LONGER.len() - 1)];
         let until = Timestamp(now.0 + (self.rules.reset * longer).as_millis() as i64);
         tracing::warn!(%until, "the model gateway failed too often: its circuit is open");
-        State::Open { until, times }
+        BreakerState::Open { until, times }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, Held> {
+    fn state(&self) -> std::sync::MutexGuard<'_, BreakerShared> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A call that was let through.
-pub struct Pass<'b> {
-    breaker: &'b Breaker,
+pub struct CallPermit<'b> {
+    breaker: &'b CircuitBreaker,
     generation: u64,
     now: Timestamp,
-    verdict: Option<Verdict>,
+    verdict: Option<CallVerdict>,
 }
 
-impl Pass<'_> {
+impl CallPermit<'_> {
     /// How the call went, at its end.
-    pub fn settle(mut self, now: Timestamp, verdict: Verdict) {
+    pub fn conclude(mut self, now: Timestamp, verdict: CallVerdict) {
         (self.now, self.verdict) = (now, Some(verdict));
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        self.breaker.settle(self.generation, self.now, self.verdict.unwrap_or(Verdict::Neutral));
+        self.breaker.conclude(
+            self.generation,
+            self.now,
+            self.verdict.unwrap_or(CallVerdict::Neutral),
+        );
     }
 }
 
@@ -195,24 +204,24 @@ mod tests {
         Timestamp(seconds * 1_000)
     }
 
-    fn call(breaker: &Breaker, seconds: i64, verdict: Verdict) {
+    fn call(breaker: &CircuitBreaker, seconds: i64, verdict: CallVerdict) {
         let Ok(pass) = breaker.admit(at(seconds)) else { panic!("it is not let through") };
-        pass.settle(at(seconds), verdict);
+        pass.conclude(at(seconds), verdict);
     }
 
-    const QUICK: Verdict = Verdict::Answered(Duration::from_millis(10));
-    const SLOW: Verdict = Verdict::Answered(Duration::from_secs(5));
+    const QUICK: CallVerdict = CallVerdict::Answered(Duration::from_millis(10));
+    const SLOW: CallVerdict = CallVerdict::Answered(Duration::from_secs(5));
 
     #[test]
     fn opens_after_five_in_a_row_and_for_longer_each_time() {
-        for bad in [Verdict::Failed, SLOW] {
-            let breaker = Breaker::new(BreakerRules::default());
+        for bad in [CallVerdict::Failed, SLOW] {
+            let breaker = CircuitBreaker::new(BreakerRules::default());
             for _ in 0..4 {
                 call(&breaker, 0, bad);
             }
             call(&breaker, 0, QUICK);
             for _ in 0..5 {
-                assert_eq!(breaker.circuit(), Circuit::Closed);
+                assert_eq!(breaker.circuit(), CircuitState::Closed);
                 call(&breaker, 0, bad);
             }
             let mut opened = 0;
@@ -225,37 +234,37 @@ mod tests {
                 call(&breaker, opened, bad);
             }
             call(&breaker, opened + 600, QUICK);
-            assert_eq!(breaker.circuit(), Circuit::Closed);
+            assert_eq!(breaker.circuit(), CircuitState::Closed);
         }
     }
 
     #[test]
     fn one_trial_at_a_time_and_a_caller_that_leaves_decides_nothing() {
-        let breaker = Breaker::new(BreakerRules::default());
-        (0..5).for_each(|_| call(&breaker, 0, Verdict::Failed));
+        let breaker = CircuitBreaker::new(BreakerRules::default());
+        (0..5).for_each(|_| call(&breaker, 0, CallVerdict::Failed));
         let trial = breaker.admit(at(60)).ok().unwrap();
         assert!(breaker.admit(at(60)).is_err());
         drop(trial);
         call(&breaker, 60, QUICK);
-        assert_eq!(breaker.circuit(), Circuit::Closed);
+        assert_eq!(breaker.circuit(), CircuitState::Closed);
     }
 
     #[test]
     fn calls_from_before_say_nothing_about_the_trial() {
-        let breaker = Breaker::new(BreakerRules::default());
+        let breaker = CircuitBreaker::new(BreakerRules::default());
         let Ok(early) = breaker.admit(at(0)) else { panic!("it is let through") };
-        (0..5).for_each(|_| call(&breaker, 0, Verdict::Failed));
+        (0..5).for_each(|_| call(&breaker, 0, CallVerdict::Failed));
         let Ok(trial) = breaker.admit(at(60)) else { panic!("a trial") };
-        early.settle(at(61), Verdict::Failed);
-        assert_eq!(breaker.circuit(), Circuit::Trial);
-        trial.settle(at(62), QUICK);
-        assert_eq!(breaker.circuit(), Circuit::Closed);
+        early.conclude(at(61), CallVerdict::Failed);
+        assert_eq!(breaker.circuit(), CircuitState::Trial);
+        trial.conclude(at(62), QUICK);
+        assert_eq!(breaker.circuit(), CircuitState::Closed);
     }
 
     #[test]
     fn slowness_of_local_models_is_no_fault() {
-        let breaker = Breaker::new(BreakerRules { slow: None, ..BreakerRules::default() });
+        let breaker = CircuitBreaker::new(BreakerRules { slow: None, ..BreakerRules::default() });
         (0..20).for_each(|_| call(&breaker, 0, SLOW));
-        assert_eq!(breaker.circuit(), Circuit::Closed);
+        assert_eq!(breaker.circuit(), CircuitState::Closed);
     }
 }

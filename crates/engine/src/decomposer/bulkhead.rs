@@ -61,7 +61,7 @@ impl Bulkhead {
     }
 
     /// A place, at once or after waiting for one.
-    pub async fn enter(&self, now: Timestamp) -> Result<Place<'_>, Error> {
+    pub async fn enter(&self, now: Timestamp) -> Result<BulkheadPlace<'_>, Error> {
         let permit = match self.places.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
@@ -70,12 +70,12 @@ impl Bulkhead {
             }
         };
         self.moved_at.fetch_max(now.0, Ordering::Relaxed);
-        Ok(Place { _permit: permit })
+        Ok(BulkheadPlace { _permit: permit })
     }
 
-    fn wait(&self) -> Result<Waiting<'_>, Error> {
+    fn wait(&self) -> Result<WaitingCaller<'_>, Error> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting(&self.waiting);
+        let waiting = WaitingCaller(&self.waiting);
         if before >= self.size.queue {
             self.refused.fetch_add(1, Ordering::Relaxed);
             let message = format!(
@@ -105,13 +105,13 @@ impl Bulkhead {
 }
 
 /// A place, given back when dropped.
-pub struct Place<'b> {
+pub struct BulkheadPlace<'b> {
     _permit: SemaphorePermit<'b>,
 }
 
-struct Waiting<'b>(&'b AtomicUsize);
+struct WaitingCaller<'b>(&'b AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCaller<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

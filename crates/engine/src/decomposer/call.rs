@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use l05_core::{Error, ErrorCode};
 
-use super::Decomposer;
-use super::breaker::Verdict;
+use super::ModelDecomposer;
+use super::breaker::CallVerdict;
 use crate::port::{Clock, ModelAnswer, ModelError, ModelFailure, ModelRequest};
 
 /// With less time left than this, nothing is asked (spec 02, 2.4).
@@ -16,21 +16,21 @@ pub(crate) const OUT_OF_TIME: &str = "out_of_time";
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum CallPurpose {
     /// A plan: somebody waits for it, and slowness is a fault.
     Plan,
     /// A task, which may take its time.
     Task,
 }
 
-impl Decomposer {
+impl ModelDecomposer {
     /// Asks the model. `left` is what is left of the caller's time.
     pub(crate) async fn call(
         &self,
         clock: &dyn Clock,
         mut request: ModelRequest,
         left: Option<Duration>,
-        purpose: Purpose,
+        purpose: CallPurpose,
     ) -> Result<ModelAnswer, Error> {
         if left.is_some_and(|left| left < TIME_LEFT_MIN) {
             let message = format!("less than 1 s is left for a call of {}", self.identity.shown());
@@ -39,7 +39,7 @@ impl Decomposer {
                 .detail(OUT_OF_TIME, true));
         }
         request.within = left.map_or(request.within, |left| left.min(request.within));
-        let pass = self.breaker.admit(clock.now()).map_err(|until| {
+        let permit = self.breaker.admit(clock.now()).map_err(|until| {
             let message = format!("{} failed too often and is left alone", self.identity.shown());
             self.error(ErrorCode::CIRCUIT_OPEN, message).detail("tried_again_at", until.to_string())
         })?;
@@ -54,14 +54,14 @@ impl Decomposer {
             }),
         };
         let verdict = match &called {
-            Ok(_) => Verdict::Answered(match purpose {
-                Purpose::Plan => start.elapsed(),
-                Purpose::Task => Duration::ZERO,
+            Ok(_) => CallVerdict::Answered(match purpose {
+                CallPurpose::Plan => start.elapsed(),
+                CallPurpose::Task => Duration::ZERO,
             }),
-            Err(error) if error.kind.is_of_gateway() => Verdict::Failed,
-            Err(_) => Verdict::Neutral,
+            Err(error) if error.kind.is_of_gateway() => CallVerdict::Failed,
+            Err(_) => CallVerdict::Neutral,
         };
-        pass.settle(clock.now(), verdict);
+        permit.conclude(clock.now(), verdict);
         called.map_err(|failure| self.failed(&failure))
     }
 

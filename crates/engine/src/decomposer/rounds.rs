@@ -4,22 +4,22 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
-use l05_core::finding::{Finding, Level};
+use l05_core::finding::{Finding, ValidationLevel};
 use l05_core::goal::GoalType;
 use l05_core::plan::PlanDocument;
-use l05_core::plan::{Decision, ModelRound};
+use l05_core::plan::{ModelRound, PlanDecision};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_draft::decomposition::{
-    Draft, Reading, Told, answer_schema, goal_prompt, prompt_version, read_draft, repair_prompt,
-    system_prompt,
+    DraftPlan, PromptFacts, ReadingMode, answer_schema, goal_prompt, prompt_version, read_draft,
+    repair_prompt, system_prompt,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::Decomposer;
-use super::call::Purpose;
-use crate::port::{Finish, ModelRequest, Role, Turn};
+use super::ModelDecomposer;
+use super::call::CallPurpose;
+use crate::port::{FinishReason, ModelRequest, ModelRole, ModelTurn};
 use crate::service::{PlanRequest, PlanningService};
 
 /// The name of the schema, and of the tool that hands a plan in.
@@ -28,13 +28,13 @@ const SCHEMA_NAME: &str = "plan";
 /// What a model made of a goal.
 pub(crate) struct ModelPlan {
     pub(crate) document: PlanDocument,
-    pub(crate) decision: Decision,
+    pub(crate) decision: PlanDecision,
 }
 
 /// One goal's way through the rounds, with what is counted over all its parts.
-struct Planning<'s> {
+struct PlanningRounds<'s> {
     service: &'s PlanningService,
-    decomposer: &'s Decomposer,
+    decomposer: &'s ModelDecomposer,
     request: &'s PlanRequest,
     until: Option<Timestamp>,
     /// Tokens of all answers, and parts that were begun: what the goal's limits bound is the whole.
@@ -49,19 +49,19 @@ const CALLS_AT_ONCE: usize = 4;
 
 /// A part of the goal: the whole at depth 0.
 #[derive(Clone, Copy)]
-struct Part<'p> {
+struct GoalPart<'p> {
     goal: &'p str,
     depth: u32,
 }
 
 /// An answer's words.
-struct Answer {
+struct AnswerText {
     text: String,
-    finish: Finish,
+    finish: FinishReason,
 }
 
 #[derive(Default)]
-struct Counted {
+struct CountedRounds {
     rounds: Vec<ModelRound>,
     model: Option<String>,
 }
@@ -70,13 +70,13 @@ impl PlanningService {
     /// A plan by the model, not yet proven valid for good: the caller validates what it gets.
     pub(crate) async fn plan_by_model(
         &self,
-        decomposer: &Decomposer,
+        decomposer: &ModelDecomposer,
         request: &PlanRequest,
         until: Option<Timestamp>,
         why: String,
     ) -> Result<ModelPlan, Error> {
         let _place = decomposer.bulkhead.enter(self.now()).await?;
-        let planning = Planning {
+        let planning = PlanningRounds {
             service: self,
             decomposer,
             request,
@@ -86,7 +86,7 @@ impl PlanningService {
             turns: Semaphore::new(CALLS_AT_ONCE),
         };
         let goal = request.goal.goal_text.as_str();
-        let (draft, counted) = planning.part(Part { goal, depth: 0 }).await?;
+        let (draft, counted) = planning.part(GoalPart { goal, depth: 0 }).await?;
         let mut document = planning
             .document(&draft)
             .map_err(|findings| planning.unusable(&findings, counted.rounds.len()))?;
@@ -99,7 +99,7 @@ impl PlanningService {
         metadata.prompt_version = Some(prompt_version());
         metadata.decomposition_tokens = Some(tokens);
         metadata.warnings.extend(draft.repairs.iter().chain(&draft.warnings).cloned());
-        let decision = Decision::Model {
+        let decision = PlanDecision::Model {
             asked: request.strategy.as_str().to_owned(),
             gateway: decomposer.identity.provider.to_owned(),
             model,
@@ -111,18 +111,21 @@ impl PlanningService {
     }
 }
 
-impl Planning<'_> {
+impl PlanningRounds<'_> {
     /// A draft for one part, with the parts within it planned and joined.
-    fn part<'a>(&'a self, part: Part<'a>) -> BoxFuture<'a, Result<(Draft, Counted), Error>> {
+    fn part<'a>(
+        &'a self,
+        part: GoalPart<'a>,
+    ) -> BoxFuture<'a, Result<(DraftPlan, CountedRounds), Error>> {
         Box::pin(async move {
-            let mut counted = Counted::default();
+            let mut counted = CountedRounds::default();
             let mut turns = vec![self.first_turn(part)];
             loop {
-                let Answer { text: answer, finish } = self.ask(&turns, &mut counted).await?;
+                let AnswerText { text: answer, finish } = self.ask(&turns, &mut counted).await?;
                 let read = match finish {
-                    Finish::Stop => self.read(&answer, part, &mut counted).await?,
+                    FinishReason::Stop => self.read(&answer, part, &mut counted).await?,
                     // What is left of it may look like a plan and is none.
-                    Finish::Length => {
+                    FinishReason::Length => {
                         Err(vec![malformed("your answer was cut off: make it shorter")])
                     }
                 };
@@ -138,8 +141,8 @@ impl Planning<'_> {
                 if asked >= self.decomposer.rules.repair_rounds as usize {
                     return Err(self.unusable(&findings, asked + 1));
                 }
-                turns.push(Turn { role: Role::Assistant, text: answer });
-                turns.push(Turn { role: Role::User, text: repair_prompt(&findings) });
+                turns.push(ModelTurn { role: ModelRole::Assistant, text: answer });
+                turns.push(ModelTurn { role: ModelRole::User, text: repair_prompt(&findings) });
             }
         })
     }
@@ -148,14 +151,21 @@ impl Planning<'_> {
         self.request.goal.goal_type == GoalType::Recursive
     }
 
-    fn first_turn(&self, part: Part<'_>) -> Turn {
+    fn first_turn(&self, part: GoalPart<'_>) -> ModelTurn {
         let whole = self.request.goal.goal_text.as_str();
         let parent = (part.depth > 0).then_some(whole);
-        Turn { role: Role::User, text: goal_prompt(part.goal, &self.request.inputs, parent) }
+        ModelTurn {
+            role: ModelRole::User,
+            text: goal_prompt(part.goal, &self.request.inputs, parent),
+        }
     }
 
     /// One answer of the model; what it takes is counted.
-    async fn ask(&self, turns: &[Turn], counted: &mut Counted) -> Result<Answer, Error> {
+    async fn ask(
+        &self,
+        turns: &[ModelTurn],
+        counted: &mut CountedRounds,
+    ) -> Result<AnswerText, Error> {
         let rules = &self.decomposer.rules;
         let _turn = self.turns.acquire().await.expect("nobody closes it");
         let spent = self.spent.load(Ordering::Relaxed);
@@ -180,7 +190,7 @@ impl Planning<'_> {
             agent_did: self.request.goal.agent_did.as_str().to_owned(),
             idempotency_key: None,
         };
-        let answer = self.decomposer.call(clock, request, left, Purpose::Plan).await?;
+        let answer = self.decomposer.call(clock, request, left, CallPurpose::Plan).await?;
         self.spent.fetch_add(answer.input_tokens + answer.output_tokens, Ordering::Relaxed);
         counted.rounds.push(ModelRound {
             input_tokens: answer.input_tokens,
@@ -188,11 +198,11 @@ impl Planning<'_> {
             problems: Vec::new(),
         });
         counted.model.get_or_insert(answer.model);
-        Ok(Answer { text: answer.text, finish: answer.finish })
+        Ok(AnswerText { text: answer.text, finish: answer.finish })
     }
 
     /// What the model is told about this place. The goal has no word in it.
-    fn system(&self, turns: &[Turn]) -> (String, Value) {
+    fn system(&self, turns: &[ModelTurn]) -> (String, Value) {
         let service = self.service;
         let constraints = &self.request.goal.constraints;
         let forbidden = &constraints.forbidden_tools;
@@ -204,7 +214,7 @@ impl Planning<'_> {
             limits.push(format!("The run may take {seconds} seconds."));
         }
         limits.push(format!("At most {} tasks run at once.", constraints.max_parallelism));
-        let told = Told {
+        let told = PromptFacts {
             tools: tools.collect(),
             capabilities: service.capabilities_for_agents(),
             tasks_max: service.inner.limits.tasks_max,
@@ -226,10 +236,10 @@ impl Planning<'_> {
     async fn read(
         &self,
         answer: &str,
-        part: Part<'_>,
-        counted: &mut Counted,
-    ) -> Result<Result<Draft, Vec<Finding>>, Error> {
-        let mut draft = match read_draft(answer, Reading::default()) {
+        part: GoalPart<'_>,
+        counted: &mut CountedRounds,
+    ) -> Result<Result<DraftPlan, Vec<Finding>>, Error> {
+        let mut draft = match read_draft(answer, ReadingMode::default()) {
             Ok(draft) => draft,
             Err(error) => return Ok(Err(vec![malformed(&error.message)])),
         };
@@ -256,11 +266,11 @@ impl Planning<'_> {
     /// Plans all parts at once and puts them in their places.
     async fn join(
         &self,
-        mut draft: Draft,
+        mut draft: DraftPlan,
         parts: Vec<(String, String)>,
         depth: u32,
-        counted: &mut Counted,
-    ) -> Result<Result<Draft, Vec<Finding>>, Error> {
+        counted: &mut CountedRounds,
+    ) -> Result<Result<DraftPlan, Vec<Finding>>, Error> {
         let depth = depth + 1;
         if depth >= self.decomposer.rules.depth_max {
             let message = format!("the goal's parts nest deeper than {depth}");
@@ -277,12 +287,13 @@ impl Planning<'_> {
                 .detail("tasks_max", tasks_max));
         }
         let referenced = draft.referenced();
-        let planned = parts.iter().map(|(_, goal)| self.part(Part { goal, depth }));
+        let planned = parts.iter().map(|(_, goal)| self.part(GoalPart { goal, depth }));
         for ((id, _), (sub, sub_counted)) in parts.iter().zip(try_join_all(planned).await?) {
             counted.rounds.extend(sub_counted.rounds);
             if let Err(why) = draft.splice(id, sub, referenced.contains(id)) {
                 return Ok(Err(vec![
-                    Finding::new(ErrorCode::REFERENCE_UNRESOLVED, Level::Semantic, why).task(id),
+                    Finding::new(ErrorCode::REFERENCE_UNRESOLVED, ValidationLevel::Semantic, why)
+                        .task(id),
                 ]));
             }
             let tasks = draft.steps.len();
@@ -298,7 +309,7 @@ impl Planning<'_> {
         Ok(if findings.is_empty() { Ok(draft) } else { Err(findings) })
     }
 
-    fn document(&self, draft: &Draft) -> Result<PlanDocument, Vec<Finding>> {
+    fn document(&self, draft: &DraftPlan) -> Result<PlanDocument, Vec<Finding>> {
         let mut document = PlanDocument::read(&draft.plan_file())?;
         document.goal.clone_from(&self.request.goal.goal_text);
         document.inputs = self.request.inputs.clone();
@@ -309,7 +320,7 @@ impl Planning<'_> {
     /// What validation finds, but for parts that are to be planned yet.
     async fn check(
         &self,
-        draft: &Draft,
+        draft: &DraftPlan,
         parts: &[(String, String)],
     ) -> Result<Vec<Finding>, Error> {
         let document = match self.document(draft) {
@@ -341,7 +352,7 @@ impl Planning<'_> {
 }
 
 fn malformed(message: &str) -> Finding {
-    Finding::new(ErrorCode::MODEL_ANSWER_MALFORMED, Level::Syntax, message)
+    Finding::new(ErrorCode::MODEL_ANSWER_MALFORMED, ValidationLevel::Syntax, message)
 }
 
 /// A finding in one line.

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use l05_core::ErrorCode;
 use l05_core::agent::LOCAL_AGENT;
-use l05_core::catalog::Catalog;
+use l05_core::catalog::ToolCatalog;
 use l05_core::json_schema::{first_problem, schema_problem};
 use l05_core::plan::digest_hex;
 use l05_core::task::{Task, TaskType};
 use l05_run::amounts::Usage;
-use l05_run::command::Outcome;
-use l05_run::event::{Output, TaskError};
-use l05_run::record::Blob;
+use l05_run::command::AttemptOutcome;
+use l05_run::event::{TaskError, TaskOutput};
+use l05_run::record::OutputBlob;
 use serde_json::Value;
 
-use super::resolve::{Loader, Resolved};
-use crate::port::{BoxFuture, CancelSignal, Executed, Executor, Failure, ToolCall};
-use crate::shard::Assignment;
+use super::resolve::{OutputLoader, ResolvedInputs};
+use crate::port::{BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall};
+use crate::shard::TaskAssignment;
 
 /// Outputs longer than this, as JSON text, are kept beside the journal (spec 03, 3.6).
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -28,50 +28,52 @@ const OUTPUT_BYTES_MAX: usize = 64 << 20;
 
 /// The executors and the tools they have.
 #[derive(Clone)]
-pub(crate) struct Workbench {
+pub(crate) struct ExecutorSet {
     executors: Arc<BTreeMap<String, Arc<dyn Executor>>>,
     /// Does LLM_CALL tasks, where there is a model.
     model: Option<Arc<dyn Executor>>,
-    catalog: Arc<Catalog>,
+    catalog: Arc<ToolCatalog>,
 }
 
 /// What became of an attempt.
-pub(crate) struct Done {
-    pub(crate) outcome: Outcome,
-    pub(crate) blob: Option<Blob>,
+pub(crate) struct AttemptReport {
+    pub(crate) outcome: AttemptOutcome,
+    pub(crate) blob: Option<OutputBlob>,
     /// `None`: nobody knows.
     pub(crate) usage: Option<Usage>,
 }
 
-impl Workbench {
+impl ExecutorSet {
     pub(crate) fn new(
         executors: &[Arc<dyn Executor>],
         model: Option<Arc<dyn Executor>>,
-        catalog: Arc<Catalog>,
-    ) -> Workbench {
+        catalog: Arc<ToolCatalog>,
+    ) -> ExecutorSet {
         let by_tool = executors
             .iter()
             .flat_map(|e| e.tools().into_iter().map(move |tool| (tool.name, e.clone())))
             .collect();
-        Workbench { executors: Arc::new(by_tool), model, catalog }
+        ExecutorSet { executors: Arc::new(by_tool), model, catalog }
     }
 
     /// The work of one attempt, ready to be spawned.
     pub(crate) fn attempt(
         &self,
-        loader: &Arc<Loader>,
-        assignment: Assignment,
+        loader: &Arc<OutputLoader>,
+        assignment: TaskAssignment,
         agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
-    ) -> BoxFuture<'static, Done> {
+    ) -> BoxFuture<'static, AttemptReport> {
         let (loader, workbench) = (loader.clone(), self.clone());
         Box::pin(async move {
             match workbench.run(&loader, assignment, agent, cancel).await {
-                Ok((output, blob, usage)) => {
-                    Done { outcome: Outcome::Completed(output), blob, usage: Some(usage) }
-                }
+                Ok((output, blob, usage)) => AttemptReport {
+                    outcome: AttemptOutcome::Completed(output),
+                    blob,
+                    usage: Some(usage),
+                },
                 Err(Failure { error, usage }) => {
-                    Done { outcome: Outcome::Failed(error), blob: None, usage }
+                    AttemptReport { outcome: AttemptOutcome::Failed(error), blob: None, usage }
                 }
             }
         })
@@ -79,11 +81,11 @@ impl Workbench {
 
     async fn run(
         &self,
-        loader: &Loader,
-        assignment: Assignment,
+        loader: &OutputLoader,
+        assignment: TaskAssignment,
         agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
-    ) -> Result<(Output, Option<Blob>, Usage), Failure> {
+    ) -> Result<(TaskOutput, Option<OutputBlob>, Usage), Failure> {
         let task = assignment.plan.task(assignment.origin);
         let tool = task.tool.clone().unwrap_or_default();
         let here = || match task.task_type {
@@ -101,7 +103,7 @@ impl Workbench {
                 format!("`{agent}` has nothing here that does {work}"),
             )
         })?;
-        let Resolved { inputs, prompt } = loader.inputs(&assignment).await?;
+        let ResolvedInputs { inputs, prompt } = loader.inputs(&assignment).await?;
         let told = prompt.as_deref().unwrap_or_else(|| task.instructions());
         let call = ToolCall {
             tool: tool.as_str().into(),
@@ -116,7 +118,7 @@ impl Workbench {
             cancel,
         };
         self.check_inputs(&tool, task, &call.inputs)?;
-        let Executed { output, usage } = executor.execute(call).await?;
+        let ExecutorOutput { output, usage } = executor.execute(call).await?;
         // It has been paid for, whatever it is worth.
         let used = |error| Failure { error, usage: Some(usage) };
         self.check_output(&tool, task, &output).map_err(used)?;
@@ -160,13 +162,13 @@ pub(super) fn failed(code: ErrorCode, message: String) -> TaskError {
 }
 
 /// Keeps a small output inline and takes a large one out.
-pub(super) fn pack(value: Value) -> Result<(Output, Option<Blob>), TaskError> {
+pub(super) fn pack(value: Value) -> Result<(TaskOutput, Option<OutputBlob>), TaskError> {
     if is_deeper(&value, OUTPUT_DEPTH_MAX) {
         let message = format!("the output nests deeper than {OUTPUT_DEPTH_MAX}");
         return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
     }
     if json_len(&value) <= INLINE_BYTES_MAX {
-        return Ok((Output::Inline(Arc::new(value)), None));
+        return Ok((TaskOutput::Inline(Arc::new(value)), None));
     }
     let json = serde_json::to_vec(&value).expect("a JSON value has a text");
     if json.len() > OUTPUT_BYTES_MAX {
@@ -176,8 +178,8 @@ pub(super) fn pack(value: Value) -> Result<(Output, Option<Blob>), TaskError> {
     }
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &json);
     let sha256 = digest_hex(hash.as_ref());
-    let output = Output::Blob { sha256: sha256.clone(), bytes: json.len() as u64 };
-    Ok((output, Some(Blob { sha256, json })))
+    let output = TaskOutput::Blob { sha256: sha256.clone(), bytes: json.len() as u64 };
+    Ok((output, Some(OutputBlob { sha256, json })))
 }
 
 /// Whether a value nests deeper than `depth`; looks no deeper itself.

@@ -8,16 +8,16 @@ use l05_core::id::{Epoch, PlanId};
 use l05_core::plan::PlanStatus;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
-use l05_run::command::Command;
+use l05_run::command::RunCommand;
 use l05_run::record::Actor;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::port::Executor;
-use crate::shard::{AgentInput, Queued};
+use crate::shard::{AgentInput, QueuedCommand};
 
 /// How a run came to its end, as the driver sees it.
 #[derive(Debug, Clone)]
-pub(crate) enum Ended {
+pub(crate) enum RunEnd {
     /// The machine finished it.
     Finished(PlanStatus),
     /// It has not ended: nothing happens before a person answers.
@@ -26,24 +26,24 @@ pub(crate) enum Ended {
     Paused(Error),
 }
 
-pub(crate) enum Message {
+pub(crate) enum DriverMessage {
     /// A run that this process has claimed, with what it is told first: nothing else may be decided
     /// before that, because what is in flight is still the last owner's.
     Open {
         run: Box<Run>,
         epoch: Epoch,
-        commands: Vec<Command>,
+        commands: Vec<RunCommand>,
         /// How the first of them went.
         reply: oneshot::Sender<Result<(), Error>>,
     },
     Command {
         plan: PlanId,
-        command: Command,
+        command: RunCommand,
         actor: Actor,
         reply: oneshot::Sender<Result<(), Error>>,
     },
     Report {
-        queued: Box<Queued>,
+        queued: Box<QueuedCommand>,
     },
     /// An agent is there and takes work.
     Register {
@@ -70,7 +70,7 @@ pub(crate) enum Message {
     /// Tells when the run ends; at once if it is not driven here.
     AwaitEnd {
         plan: PlanId,
-        reply: oneshot::Sender<Ended>,
+        reply: oneshot::Sender<RunEnd>,
     },
     Stop {
         grace: Duration,
@@ -80,18 +80,18 @@ pub(crate) enum Message {
 
 /// Callers' end of the driver.
 #[derive(Clone)]
-pub(crate) struct Handle {
-    pub(super) sender: mpsc::Sender<Message>,
+pub(crate) struct DriverHandle {
+    pub(super) sender: mpsc::Sender<DriverMessage>,
     pub(super) agents: watch::Receiver<Arc<[Agent]>>,
 }
 
-impl Handle {
+impl DriverHandle {
     /// Who is there; how busy they are is as of the last change.
     pub(crate) fn agents(&self) -> Arc<[Agent]> {
         self.agents.borrow().clone()
     }
 
-    pub(crate) async fn send(&self, message: Message) -> Result<(), Error> {
+    pub(crate) async fn send(&self, message: DriverMessage) -> Result<(), Error> {
         self.sender.send(message).await.map_err(|_| stopped())
     }
 
@@ -101,15 +101,15 @@ impl Handle {
         &self,
         run: Run,
         epoch: Epoch,
-        commands: impl IntoIterator<Item = Command>,
+        commands: impl IntoIterator<Item = RunCommand>,
     ) -> Result<(), Error> {
         let plan = run.plan().id();
         let (reply, answer) = oneshot::channel();
         let (run, commands) = (Box::new(run), commands.into_iter().collect());
-        self.send(Message::Open { run, epoch, commands, reply }).await?;
+        self.send(DriverMessage::Open { run, epoch, commands, reply }).await?;
         let begun = answer.await.unwrap_or_else(|_| Err(stopped()));
         if begun.is_err() {
-            self.send(Message::Close(plan)).await?;
+            self.send(DriverMessage::Close(plan)).await?;
         }
         begun
     }
@@ -117,11 +117,11 @@ impl Handle {
     pub(crate) async fn command(
         &self,
         plan: PlanId,
-        command: Command,
+        command: RunCommand,
         actor: Actor,
     ) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Command { plan, command, actor, reply }).await?;
+        self.send(DriverMessage::Command { plan, command, actor, reply }).await?;
         answer.await.map_err(|_| stopped())?
     }
 }

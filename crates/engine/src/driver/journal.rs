@@ -10,9 +10,9 @@ use l05_run::Run;
 use l05_run::record::Record;
 use tokio::sync::oneshot;
 
-use super::{Driver, Ended};
+use super::{Driver, RunEnd};
 use crate::port::{Journal, StoreError};
-use crate::shard::Input;
+use crate::shard::ShardInput;
 
 /// How often a store that refuses is tried again before the plans pause, and the first wait; it
 /// doubles (0.1 + 0.2 + 0.4 + 0.8 s: long enough for a rotation or a checkpoint, short enough for
@@ -45,7 +45,7 @@ impl Driver {
         while let Some(plan) = self.lost.pop() {
             let Some((shared, epoch)) = self.plans.get(&plan).cloned() else { continue };
             match self.lease.asking(fold(&*self.journal, shared)).await {
-                Ok(run) => self.shard.handle(Input::Open { run: Box::new(run), epoch }),
+                Ok(run) => self.shard.handle(ShardInput::Open { run: Box::new(run), epoch }),
                 Err(error @ StoreError::Corrupt(_)) => self.pause(plan, &error.into()),
                 Err(error @ StoreError::Unavailable(_)) => {
                     self.lost.push(plan);
@@ -89,9 +89,9 @@ impl Driver {
                 "nothing acknowledged is lost; make the store writable, then `l05 execute {plan}`"
             ));
         tracing::error!(%plan, "{error}");
-        self.shard.handle(Input::Close { plan, error: Some(error.clone()) });
+        self.shard.handle(ShardInput::Close { plan, error: Some(error.clone()) });
         self.release(plan, epoch, None);
-        self.tell_end(plan, &Ended::Paused(error));
+        self.tell_end(plan, &RunEnd::Paused(error));
     }
 
     /// Gives up ownership; tried again while the store refuses, which it may for the same reason

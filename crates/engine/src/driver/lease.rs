@@ -13,7 +13,7 @@ use l05_core::id::WorkerId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::port::{Journal, Renewal, StoreError};
+use crate::port::{Journal, LeaseRenewal, StoreError};
 
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(3);
@@ -26,11 +26,11 @@ const WORK_FOR: Duration = Duration::from_secs(6);
 
 /// What is known of the lease; cheap to ask.
 pub(super) struct Lease {
-    held: watch::Receiver<Held>,
+    held: watch::Receiver<LeaseState>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Held {
+enum LeaseState {
     /// The store knows by itself who lives.
     Always,
     Until(Instant),
@@ -39,19 +39,19 @@ enum Held {
 impl Lease {
     /// Starts to renew; ends with the lease's owner.
     pub(super) fn keep(journal: Arc<dyn Journal>, worker: WorkerId) -> Lease {
-        let (told, held) = watch::channel(Held::Until(Instant::now() + WORK_FOR));
+        let (told, held) = watch::channel(LeaseState::Until(Instant::now() + WORK_FOR));
         tokio::spawn(renew(journal, worker, told));
         Lease { held }
     }
 
     /// Whether there is no lease to lose.
     pub(super) fn is_unneeded(&self) -> bool {
-        *self.held.borrow() == Held::Always
+        *self.held.borrow() == LeaseState::Always
     }
 
     /// Whether this process may no longer work.
     pub(super) fn is_over(&self) -> bool {
-        matches!(*self.held.borrow(), Held::Until(until) if Instant::now() >= until)
+        matches!(*self.held.borrow(), LeaseState::Until(until) if Instant::now() >= until)
     }
 
     /// Returns when the lease is over; at once if it is.
@@ -59,8 +59,8 @@ impl Lease {
         let mut held = self.held.clone();
         loop {
             let until = match *held.borrow_and_update() {
-                Held::Always => None,
-                Held::Until(until) => Some(until),
+                LeaseState::Always => None,
+                LeaseState::Until(until) => Some(until),
             };
             tokio::select! {
                 () = sleep_until(until) => return,
@@ -104,23 +104,23 @@ async fn sleep_until(until: Option<Instant>) {
     }
 }
 
-async fn renew(journal: Arc<dyn Journal>, worker: WorkerId, told: watch::Sender<Held>) {
+async fn renew(journal: Arc<dyn Journal>, worker: WorkerId, told: watch::Sender<LeaseState>) {
     while !told.is_closed() {
         let asked = Instant::now();
         let wait = match tokio::time::timeout(RENEW_PATIENCE, journal.renew(worker)).await {
-            Ok(Ok(Renewal::Unneeded)) => {
-                told.send_replace(Held::Always);
+            Ok(Ok(LeaseRenewal::Unneeded)) => {
+                told.send_replace(LeaseState::Always);
                 return;
             }
             // This process slept, or was cut off: it is over for what it does now, and the next answer
             // begins anew.
-            Ok(Ok(Renewal::Lapsed)) => {
-                told.send_replace(Held::Until(Instant::now()));
+            Ok(Ok(LeaseRenewal::Lapsed)) => {
+                told.send_replace(LeaseState::Until(Instant::now()));
                 RENEW_AGAIN
             }
-            Ok(Ok(Renewal::Renewed)) => {
+            Ok(Ok(LeaseRenewal::Renewed)) => {
                 // Counted from the question: the store cannot have counted from earlier.
-                told.send_replace(Held::Until(asked + WORK_FOR));
+                told.send_replace(LeaseState::Until(asked + WORK_FOR));
                 RENEW_EVERY
             }
             Ok(Err(error)) => {

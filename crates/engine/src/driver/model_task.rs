@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::catalog::ToolSpec;
-use l05_core::estimate::Prices;
+use l05_core::estimate::PriceTable;
 use l05_core::id::AgentDid;
 use l05_core::{Error, ErrorCode};
 use l05_draft::decomposition::{read_value, task_prompt};
@@ -13,10 +13,10 @@ use l05_run::event::TaskError;
 use serde_json::{Value, json};
 
 use super::attempt::failed;
-use crate::decomposer::{Decomposer, Purpose};
+use crate::decomposer::{CallPurpose, ModelDecomposer};
 use crate::port::{
-    BoxFuture, Clock, Executed, Executor, Failure, Finish, ModelAnswer, ModelRequest, Role,
-    ToolCall, Turn,
+    BoxFuture, Clock, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelRequest,
+    ModelRole, ModelTurn, ToolCall,
 };
 
 /// The name of an answer's schema.
@@ -24,16 +24,16 @@ const SCHEMA_NAME: &str = "result";
 
 /// Does LLM_CALL tasks. It has no tools: tasks come to it by their type.
 pub(crate) struct ModelTasks {
-    decomposer: Arc<Decomposer>,
+    decomposer: Arc<ModelDecomposer>,
     clock: Arc<dyn Clock>,
-    prices: Prices,
+    prices: PriceTable,
 }
 
 impl ModelTasks {
     pub(crate) fn new(
-        decomposer: Arc<Decomposer>,
+        decomposer: Arc<ModelDecomposer>,
         clock: Arc<dyn Clock>,
-        prices: Prices,
+        prices: PriceTable,
     ) -> ModelTasks {
         ModelTasks { decomposer, clock, prices }
     }
@@ -43,7 +43,7 @@ impl ModelTasks {
         let (system, text) = task_prompt(prompt, &call.inputs);
         ModelRequest {
             system: system.to_owned(),
-            turns: vec![Turn { role: Role::User, text }],
+            turns: vec![ModelTurn { role: ModelRole::User, text }],
             schema: call.output_schema.clone().map(|schema| (SCHEMA_NAME, schema)),
             temperature: 0.0,
             tokens_max: self.decomposer.rules.answer_tokens_max,
@@ -54,7 +54,7 @@ impl ModelTasks {
     }
 }
 
-fn usage(prices: &Prices, answer: &ModelAnswer) -> Usage {
+fn usage(prices: &PriceTable, answer: &ModelAnswer) -> Usage {
     let price = prices.model(Some(&answer.model));
     let (input, output) = (answer.input_tokens as f64, answer.output_tokens as f64);
     let cost_usd =
@@ -64,7 +64,7 @@ fn usage(prices: &Prices, answer: &ModelAnswer) -> Usage {
 
 /// The answer as the task's output: by its schema, else `{"response": text}`.
 fn output(answer: &ModelAnswer, has_schema: bool) -> Result<Value, TaskError> {
-    if answer.finish == Finish::Length {
+    if answer.finish == FinishReason::Length {
         let message = "the model's answer was cut off at the token limit".to_owned();
         return Err(failed(ErrorCode::MODEL_ANSWER_MALFORMED, message));
     }
@@ -79,7 +79,7 @@ impl Executor for ModelTasks {
         Vec::new()
     }
 
-    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         let (decomposer, clock) = (self.decomposer.clone(), self.clock.clone());
         let request = self.request(&call);
         let prices = self.prices.clone();
@@ -87,7 +87,7 @@ impl Executor for ModelTasks {
             let left = u64::try_from(call.not_after.0 - clock.now().0).unwrap_or(0);
             let left = Some(Duration::from_millis(left));
             let answer = tokio::select! {
-                answer = decomposer.call(&*clock, request, left, Purpose::Task) => answer.map_err(|e| failure(&e))?,
+                answer = decomposer.call(&*clock, request, left, CallPurpose::Task) => answer.map_err(|e| failure(&e))?,
                 // Whatever comes back no longer counts; the call is dropped with this.
                 () = call.cancel.cancelled() => {
                     let message = "the call was stopped".to_owned();
@@ -97,7 +97,7 @@ impl Executor for ModelTasks {
             };
             let usage = usage(&prices, &answer);
             match output(&answer, call.output_schema.is_some()) {
-                Ok(output) => Ok(Executed { output, usage }),
+                Ok(output) => Ok(ExecutorOutput { output, usage }),
                 Err(error) => Err(Failure { error, usage: Some(usage) }),
             }
         })

@@ -10,16 +10,16 @@ use l05_core::context::CONTEXT_BYTES_MAX;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::{PlanId, TaskIndex};
 use l05_core::plan::Plan;
-use l05_core::reference::{Reference, Source};
+use l05_core::reference::{Reference, ReferenceSource};
 use l05_core::task::TaskStatus;
-use l05_run::event::{Output, TaskError, Verdict};
-use l05_run::record::Blob;
+use l05_run::event::{ConditionVerdict, TaskError, TaskOutput};
+use l05_run::record::OutputBlob;
 use serde_json::{Map, Value, json};
 
 use super::attempt::{failed, json_len, pack};
 use crate::blobs::RecentBlobs;
 use crate::port::{BoxFuture, Journal, StoreError};
-use crate::shard::{Assignment, Listing, Produced, Question};
+use crate::shard::{ConditionRequest, ListRequest, ProducedOutput, TaskAssignment};
 
 /// How often a large output is asked for again while the store is away, and the first wait; it doubles:
 /// some 13 s in all.
@@ -27,45 +27,48 @@ const BLOB_TRIES: u32 = 7;
 const BLOB_WAIT: Duration = Duration::from_millis(100);
 
 /// Loads outputs and evaluates what refers to them.
-pub(crate) struct Loader {
+pub(crate) struct OutputLoader {
     journal: Arc<dyn Journal>,
     /// All items of a fan-out, and all tasks behind a large output, want the same one.
     recent: Mutex<RecentBlobs>,
 }
 
 /// What a fan-out runs over: the list and its length, and its text where it is large.
-pub(crate) struct Listed {
-    pub(crate) items: Result<(Output, u32), TaskError>,
-    pub(crate) blob: Option<Blob>,
+pub(crate) struct ListedItems {
+    pub(crate) items: Result<(TaskOutput, u32), TaskError>,
+    pub(crate) blob: Option<OutputBlob>,
 }
 
 /// What an attempt is given.
-pub(crate) struct Resolved {
+pub(crate) struct ResolvedInputs {
     pub(crate) inputs: Value,
     /// That of an LLM_CALL.
     pub(crate) prompt: Option<String>,
 }
 
-struct Loaded {
+struct LoadedOutputs {
     output: Option<Arc<Value>>,
     error: Option<Value>,
 }
 
 /// What references may mean for one task.
-struct Scope<'a> {
+struct ResolveScope<'a> {
     plan: &'a Plan,
     plan_inputs: Value,
-    outputs: BTreeMap<TaskIndex, Loaded>,
+    outputs: BTreeMap<TaskIndex, LoadedOutputs>,
     item: Option<(Value, u32)>,
 }
 
-impl Loader {
-    pub(crate) fn new(journal: Arc<dyn Journal>) -> Loader {
-        Loader { journal, recent: Mutex::new(RecentBlobs::default()) }
+impl OutputLoader {
+    pub(crate) fn new(journal: Arc<dyn Journal>) -> OutputLoader {
+        OutputLoader { journal, recent: Mutex::new(RecentBlobs::default()) }
     }
 
     /// The inputs and the prompt of an attempt, references resolved.
-    pub(crate) async fn inputs(&self, assignment: &Assignment) -> Result<Resolved, TaskError> {
+    pub(crate) async fn inputs(
+        &self,
+        assignment: &TaskAssignment,
+    ) -> Result<ResolvedInputs, TaskError> {
         let plan = &assignment.plan;
         let bindings = plan.structure().bindings(assignment.origin);
         let mut wanted = Vec::new();
@@ -98,14 +101,14 @@ impl Loader {
                 return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
             }
         }
-        Ok(Resolved { inputs, prompt })
+        Ok(ResolvedInputs { inputs, prompt })
     }
 
     /// Evaluates the conditions of a question.
     pub(crate) async fn answer(
         &self,
-        question: Question,
-    ) -> Vec<(EdgeIndex, Result<Verdict, TaskError>)> {
+        question: ConditionRequest,
+    ) -> Vec<(EdgeIndex, Result<ConditionVerdict, TaskError>)> {
         let plan = &question.plan;
         let inputs = Value::Object(plan.document().inputs.clone());
         let mut verdicts = Vec::new();
@@ -120,9 +123,9 @@ impl Loader {
         &self,
         plan: &Plan,
         edge: EdgeIndex,
-        produced: &Produced,
+        produced: &ProducedOutput,
         inputs: &Value,
-    ) -> Result<Verdict, TaskError> {
+    ) -> Result<ConditionVerdict, TaskError> {
         let output = self
             .output(plan.id(), produced.output.as_ref())
             .await
@@ -132,8 +135,8 @@ impl Loader {
             Ok(all && condition.evaluate(outputs, inputs, produced.status)?)
         });
         match all {
-            Ok(true) => Ok(Verdict::Satisfied),
-            Ok(false) => Ok(Verdict::Unsatisfied),
+            Ok(true) => Ok(ConditionVerdict::Satisfied),
+            Ok(false) => Ok(ConditionVerdict::Unsatisfied),
             Err(error) => {
                 let error: l05_core::condition::ConditionError = error;
                 Err(failed(ErrorCode::DEPENDENCY_INVALID, error.to_string()))
@@ -142,17 +145,17 @@ impl Loader {
     }
 
     /// Evaluates the list of a fan-out.
-    pub(crate) async fn list(&self, listing: Listing) -> Listed {
+    pub(crate) async fn list(&self, listing: ListRequest) -> ListedItems {
         match guarded("the fan-out's list", self.list_value(&listing)).await {
-            Ok((output, blob, count)) => Listed { items: Ok((output, count)), blob },
-            Err(error) => Listed { items: Err(error), blob: None },
+            Ok((output, blob, count)) => ListedItems { items: Ok((output, count)), blob },
+            Err(error) => ListedItems { items: Err(error), blob: None },
         }
     }
 
     async fn list_value(
         &self,
-        listing: &Listing,
-    ) -> Result<(Output, Option<Blob>, u32), TaskError> {
+        listing: &ListRequest,
+    ) -> Result<(TaskOutput, Option<OutputBlob>, u32), TaskError> {
         let plan = &listing.plan;
         let reference = plan.structure().bindings(listing.task).list.as_ref();
         let reference = reference.expect("only fan-outs are expanded, and each has a list");
@@ -186,9 +189,9 @@ impl Loader {
     async fn scope<'p>(
         &self,
         plan: &'p Plan,
-        needs: &[Produced],
+        needs: &[ProducedOutput],
         references: &[&Reference],
-    ) -> Result<Scope<'p>, TaskError> {
+    ) -> Result<ResolveScope<'p>, TaskError> {
         let structure = plan.structure();
         let wanted: Vec<TaskIndex> = references
             .iter()
@@ -203,28 +206,28 @@ impl Loader {
                 .as_ref()
                 .filter(|_| produced.status != TaskStatus::Completed)
                 .map(|e| json!({ "code": e.code, "message": e.message }));
-            outputs.insert(produced.task, Loaded { output, error });
+            outputs.insert(produced.task, LoadedOutputs { output, error });
         }
-        let uses_inputs = references.iter().any(|r| r.source == Source::Inputs);
+        let uses_inputs = references.iter().any(|r| r.source == ReferenceSource::Inputs);
         let plan_inputs = match uses_inputs {
             true => Value::Object(plan.document().inputs.clone()),
             false => Value::Null,
         };
-        Ok(Scope { plan, plan_inputs, outputs, item: None })
+        Ok(ResolveScope { plan, plan_inputs, outputs, item: None })
     }
 
     /// An output as a value.
     pub(crate) fn output<'a>(
         &'a self,
         plan: PlanId,
-        output: Option<&'a Output>,
+        output: Option<&'a TaskOutput>,
     ) -> BoxFuture<'a, Result<Option<Arc<Value>>, StoreError>> {
         Box::pin(async move {
             match output {
                 None => Ok(None),
-                Some(Output::Inline(value)) => Ok(Some(value.clone())),
-                Some(Output::Blob { sha256, .. }) => Ok(Some(self.blob(plan, sha256).await?)),
-                Some(Output::List(parts)) => {
+                Some(TaskOutput::Inline(value)) => Ok(Some(value.clone())),
+                Some(TaskOutput::Blob { sha256, .. }) => Ok(Some(self.blob(plan, sha256).await?)),
+                Some(TaskOutput::List(parts)) => {
                     let mut values = Vec::with_capacity(parts.len());
                     for part in parts.iter() {
                         let value = self.output(plan, part.as_ref()).await?;
@@ -287,7 +290,7 @@ fn unreadable(error: &StoreError) -> TaskError {
     failed(code, format!("an input cannot be read: {error}"))
 }
 
-impl Scope<'_> {
+impl ResolveScope<'_> {
     fn lookup(&self, reference: &Reference) -> Result<Value, TaskError> {
         let follow = |value: &Value| {
             reference
@@ -295,22 +298,27 @@ impl Scope<'_> {
                 .map_err(|e| failed(ErrorCode::REFERENCE_UNRESOLVED, e.to_string()))
         };
         match &reference.source {
-            Source::Inputs => follow(&self.plan_inputs),
-            Source::Item | Source::Index => {
+            ReferenceSource::Inputs => follow(&self.plan_inputs),
+            ReferenceSource::Item | ReferenceSource::Index => {
                 let Some((item, index)) = &self.item else {
                     let message = format!("`{reference}` means nothing outside a for_each");
                     return Err(failed(ErrorCode::REFERENCE_UNRESOLVED, message));
                 };
                 match reference.source {
-                    Source::Index => follow(&json!(index)),
+                    ReferenceSource::Index => follow(&json!(index)),
                     _ => follow(item),
                 }
             }
-            Source::Output(id) | Source::Error(id) => {
+            ReferenceSource::Output(id) | ReferenceSource::Error(id) => {
                 let found = self.plan.structure().index_of(id).and_then(|i| self.outputs.get(&i));
                 match (found, &reference.source) {
-                    (Some(Loaded { output: Some(value), .. }), Source::Output(_)) => follow(value),
-                    (Some(Loaded { error: Some(error), .. }), Source::Error(_)) => follow(error),
+                    (
+                        Some(LoadedOutputs { output: Some(value), .. }),
+                        ReferenceSource::Output(_),
+                    ) => follow(value),
+                    (Some(LoadedOutputs { error: Some(error), .. }), ReferenceSource::Error(_)) => {
+                        follow(error)
+                    }
                     // `join: any`, or a failure that is allowed: it has nothing to give.
                     (Some(_), _) => Ok(Value::Null),
                     (None, _) => Err(failed(

@@ -7,7 +7,7 @@ use l05_core::id::{Attempt, PlanId};
 use l05_core::time::Timestamp;
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
-use l05_run::machine::Answer;
+use l05_run::machine::GateApproval;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -21,22 +21,22 @@ pub trait Executor: Send + Sync {
     /// Runs one attempt. Called at least once per attempt: after a crash the same attempt comes
     /// again with the same key. An executor that can stop watches `call.cancel` and then returns
     /// whatever it likes; the outcome no longer counts.
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>>;
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>>;
 }
 
 /// What an attempt gave, and what it used.
 #[derive(Debug, Clone)]
-pub struct Executed {
+pub struct ExecutorOutput {
     /// The output.
     pub output: Value,
     /// Model tokens and money; estimates learn from it.
     pub usage: Usage,
 }
 
-impl From<Value> for Executed {
+impl From<Value> for ExecutorOutput {
     /// An output that used nothing that is counted.
-    fn from(output: Value) -> Executed {
-        Executed { output, usage: Usage::default() }
+    fn from(output: Value) -> ExecutorOutput {
+        ExecutorOutput { output, usage: Usage::default() }
     }
 }
 
@@ -76,7 +76,7 @@ pub struct ToolCall {
     /// When the attempt times out.
     pub not_after: Timestamp,
     /// What a person said, where one was asked before the start.
-    pub answer: Option<Answer>,
+    pub answer: Option<GateApproval>,
     /// Fires when the work should stop.
     pub cancel: CancelSignal,
 }
@@ -90,19 +90,19 @@ impl ToolCall {
 
 /// Tells an executor to stop.
 #[derive(Debug)]
-pub struct Canceller(watch::Sender<bool>);
+pub struct CancelHandle(watch::Sender<bool>);
 
 /// Hears it.
 #[derive(Debug, Clone)]
 pub struct CancelSignal(watch::Receiver<bool>);
 
 /// A connected pair.
-pub fn cancel_pair() -> (Canceller, CancelSignal) {
+pub fn cancel_pair() -> (CancelHandle, CancelSignal) {
     let (sender, receiver) = watch::channel(false);
-    (Canceller(sender), CancelSignal(receiver))
+    (CancelHandle(sender), CancelSignal(receiver))
 }
 
-impl Canceller {
+impl CancelHandle {
     /// Tells it.
     pub fn cancel(&self) {
         // Nobody listening any more is the best case.

@@ -43,7 +43,7 @@ impl ModelIdentity {
 
 /// Who speaks in a conversation; the system's words stand apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ModelRole {
     /// Who asks.
     User,
     /// The model.
@@ -52,9 +52,9 @@ pub enum Role {
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct ModelTurn {
     /// Who speaks.
-    pub role: Role,
+    pub role: ModelRole,
     /// The words.
     pub text: String,
 }
@@ -65,7 +65,7 @@ pub struct ModelRequest {
     /// What it is told to be and to do; never holds a user's words.
     pub system: String,
     /// The conversation so far, the user's turn last.
-    pub turns: Vec<Turn>,
+    pub turns: Vec<ModelTurn>,
     /// The answer's JSON Schema, with a name for it. None: any text.
     pub schema: Option<(&'static str, Value)>,
     /// 0 (the likeliest) to 2.
@@ -82,7 +82,7 @@ pub struct ModelRequest {
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
+pub enum FinishReason {
     /// It is whole.
     Stop,
     /// It was cut off at the token limit.
@@ -101,7 +101,7 @@ pub struct ModelAnswer {
     /// Tokens written.
     pub output_tokens: u64,
     /// Why it ended.
-    pub finish: Finish,
+    pub finish: FinishReason,
 }
 
 /// Why there is no answer.

@@ -39,12 +39,12 @@ pub enum AppendResult {
     /// It is durable.
     Appended,
     /// It left no trace.
-    Refused(Refusal),
+    Refused(AppendRefusal),
 }
 
 /// Why one record was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AppendRefusal {
     /// Another owner has taken the run.
     StaleEpoch,
     /// The journal does not end where the record begins.
@@ -55,7 +55,7 @@ pub enum Refusal {
 
 /// The answer to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub enum ClaimResult {
     /// The caller owns the run, under this epoch.
     Granted(Epoch),
     /// A living process owns it.
@@ -66,7 +66,7 @@ pub enum Claim {
 
 /// The answer to a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewal {
+pub enum LeaseRenewal {
     /// The lease runs from now on.
     Renewed,
     /// The lease had run out; a new one runs from now on, and what the worker owned before may have
@@ -103,7 +103,7 @@ pub enum RemoteCommand {
 
 /// A request that waits for a run's owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Posted {
+pub struct PostedCommand {
     /// Which of the run's requests it is.
     pub position: u64,
     /// The plan.
@@ -133,7 +133,11 @@ pub trait Journal: Send + Sync {
     /// Makes `worker` the owner of a plan's run, unless a living process owns it. Each grant has
     /// a higher epoch; appends under the old one are refused from then on. The append that ends a
     /// run ends the ownership too.
-    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>>;
+    fn claim(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<ClaimResult, StoreError>>;
 
     /// Gives up the ownership of this epoch, so that another may claim at once. A newer claim, by
     /// the same worker too, is not touched.
@@ -146,7 +150,7 @@ pub trait Journal: Send + Sync {
 
     /// Tells the store that `worker` lives. Where ownership is a lease, the lease begins anew when
     /// this is asked; a worker that is not heard of for ten seconds may be taken for dead.
-    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>>;
+    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<LeaseRenewal, StoreError>>;
 
     /// `worker` leaves: what it owned is free at once.
     fn resign(&self, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -163,7 +167,7 @@ pub trait Journal: Send + Sync {
 
     /// The commands left for runs that `worker` owns, oldest first. They stay until they are settled,
     /// or until their run ends.
-    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>>;
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<PostedCommand>, StoreError>>;
 
     /// Forgets commands that had their effect, or can have none.
     fn settle_posted(&self, settled: Vec<(PlanId, u64)>) -> BoxFuture<'_, Result<(), StoreError>>;

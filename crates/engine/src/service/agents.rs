@@ -8,7 +8,7 @@ use l05_core::{Error, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::PlanningService;
-use crate::driver::Message;
+use crate::driver::DriverMessage;
 use crate::port::Executor;
 use crate::shard::AgentInput;
 
@@ -24,7 +24,10 @@ impl PlanningService {
         executor: Arc<dyn Executor>,
     ) -> Result<(), Error> {
         check(&agent)?;
-        self.inner.driver.send(Message::Register { agent: Box::new(agent), executor }).await?;
+        self.inner
+            .driver
+            .send(DriverMessage::Register { agent: Box::new(agent), executor })
+            .await?;
         // Answered in turn: by then it is known to everybody.
         self.agents().await.map(drop)
     }
@@ -33,25 +36,25 @@ impl PlanningService {
     pub async fn heartbeat(&self, agent_id: &str, load: Option<u8>) -> Result<(), Error> {
         self.known(agent_id)?;
         let agent_id = agent_id.to_owned();
-        self.inner.driver.send(Message::Agent(AgentInput::Heard { agent_id, load })).await
+        self.inner.driver.send(DriverMessage::Agent(AgentInput::Heard { agent_id, load })).await
     }
 
     /// An agent takes no new tasks; those that it has it may end.
     pub async fn drain_agent(&self, agent_id: &str) -> Result<(), Error> {
         self.known(agent_id)?;
-        self.inner.driver.send(Message::Agent(AgentInput::Drained(agent_id.to_owned()))).await
+        self.inner.driver.send(DriverMessage::Agent(AgentInput::Drained(agent_id.to_owned()))).await
     }
 
     /// An agent is gone; its tasks go elsewhere.
     pub async fn remove_agent(&self, agent_id: &str) -> Result<(), Error> {
         self.known(agent_id)?;
-        self.inner.driver.send(Message::Agent(AgentInput::Left(agent_id.to_owned()))).await
+        self.inner.driver.send(DriverMessage::Agent(AgentInput::Left(agent_id.to_owned()))).await
     }
 
     /// All agents, this process among them, with how busy they are now.
     pub async fn agents(&self) -> Result<Vec<Agent>, Error> {
         let (reply, agents) = oneshot::channel();
-        self.inner.driver.send(Message::Agents(reply)).await?;
+        self.inner.driver.send(DriverMessage::Agents(reply)).await?;
         agents
             .await
             .map_err(|_| Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down"))

@@ -6,21 +6,21 @@ use l05_core::id::{Epoch, PlanId, Sequence};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
-use l05_run::command::{Command, Rerun};
+use l05_run::command::{RerunScope, RunCommand};
 use l05_run::event::Gate;
 use l05_run::machine::OpenGate;
 use l05_run::public_event::asked_about;
 use l05_run::record::Record;
 use tokio::sync::oneshot;
 
-use super::driving::to_its_end;
+use super::driving::detached;
 use super::{PlanningService, local, run_task, unknown};
-use crate::driver::{Message, fold};
-use crate::port::{AppendResult, Claim, RemoteCommand};
+use crate::driver::{DriverMessage, fold};
+use crate::port::{AppendResult, ClaimResult, RemoteCommand};
 
 /// An answer to something that waits for a person.
 #[derive(Debug, Clone)]
-pub struct PersonsAnswer {
+pub struct GateAnswer {
     /// Yes or no.
     pub approve: bool,
     /// Who says so.
@@ -35,7 +35,7 @@ pub struct PersonsAnswer {
 
 /// What became of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answered {
+pub struct AnswerOutcome {
     /// What it was about, in words.
     pub about: String,
     /// The run goes on by itself: somebody drives it.
@@ -47,12 +47,12 @@ pub struct Answered {
 impl PlanningService {
     /// Answers what a plan waits for. Durable when it returns; a run that this process drives goes
     /// on, one that another drives is told, and one that nobody drives goes on when it is executed.
-    pub async fn answer(&self, id: PlanId, answer: PersonsAnswer) -> Result<Answered, Error> {
+    pub async fn answer(&self, id: PlanId, answer: GateAnswer) -> Result<AnswerOutcome, Error> {
         let service = self.clone();
-        to_its_end(async move { service.decide(id, answer).await }).await
+        detached(async move { service.decide(id, answer).await }).await
     }
 
-    async fn decide(&self, id: PlanId, answer: PersonsAnswer) -> Result<Answered, Error> {
+    async fn decide(&self, id: PlanId, answer: GateAnswer) -> Result<AnswerOutcome, Error> {
         let _turn = self.inner.starting.turn(id).await;
         let history = self.read_history(id).await?;
         let run = history.run();
@@ -61,31 +61,32 @@ impl PlanningService {
             None => chosen(run, answer.task.as_deref())?,
         };
         let about = name_of(run, gate);
-        let PersonsAnswer { approve, by, reason, .. } = answer;
-        let command = Command::Decide { gate, approve, by: by.clone(), reason: reason.clone() };
+        let GateAnswer { approve, by, reason, .. } = answer;
+        let command =
+            RunCommand::AnswerGate { gate, approve, by: by.clone(), reason: reason.clone() };
         if self.is_driven(id).await? {
             self.inner.driver.command(id, command, local()).await?;
             if gate == Gate::Plan && approve {
-                let start = Command::Start { from: Rerun::Fresh };
+                let start = RunCommand::Start { from: RerunScope::Fresh };
                 self.inner.driver.command(id, start, local()).await?;
             }
             let status = self.read_history(id).await?.run().status();
-            return Ok(Answered { about, driven: true, status });
+            return Ok(AnswerOutcome { about, driven: true, status });
         }
         let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
-            Claim::Granted(epoch) => epoch,
-            Claim::UnknownPlan => return Err(unknown(&id.to_string())),
-            Claim::Held => {
+            ClaimResult::Granted(epoch) => epoch,
+            ClaimResult::UnknownPlan => return Err(unknown(&id.to_string())),
+            ClaimResult::Held => {
                 let command = RemoteCommand::Decide { gate, approve, by, reason };
                 self.inner.journal.post(id, command).await?;
-                return Ok(Answered { about, driven: true, status: run.status() });
+                return Ok(AnswerOutcome { about, driven: true, status: run.status() });
             }
         };
         let noted = self.note(run.plan().clone(), epoch, command).await;
         self.give_back(id, epoch).await;
         noted?;
         let status = self.read_history(id).await?.run().status();
-        Ok(Answered { about, driven: false, status })
+        Ok(AnswerOutcome { about, driven: false, status })
     }
 
     /// What a plan waits for.
@@ -99,7 +100,7 @@ impl PlanningService {
     /// it does not wait any more.
     pub async fn park(&self, id: PlanId) -> Result<bool, Error> {
         let (reply, parked) = oneshot::channel();
-        self.inner.driver.send(Message::Park { plan: id, reply }).await?;
+        self.inner.driver.send(DriverMessage::Park { plan: id, reply }).await?;
         // Gone before an answer: it was not driven here.
         Ok(parked.await.unwrap_or(true))
     }
@@ -109,7 +110,7 @@ impl PlanningService {
         &self,
         plan: Arc<Plan>,
         epoch: Epoch,
-        command: Command,
+        command: RunCommand,
     ) -> Result<(), Error> {
         let id = plan.id();
         let mut run = fold(&*self.inner.journal, plan).await?;

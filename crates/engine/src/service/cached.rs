@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use l05_core::finding::{Finding, Level};
-use l05_core::plan::{CacheHit, Cached, PlanDocument};
+use l05_core::finding::{Finding, ValidationLevel};
+use l05_core::plan::{CacheHit, CachedCopy, PlanDocument};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_draft::decomposition::prompt_version;
 
 use super::PlanningService;
-use super::planning::{PlanRequest, Planned, Strategy, planning_ends};
+use super::planning::{PlanRequest, PlannedGoal, PlanningStrategy, planning_ends};
 use crate::cache::{
-    CacheKey, CacheReport, Counters, Entry, Found, Invalidate, Shape, Unusable, age, cache_key,
-    is_asked_alike,
+    CacheCounters, CacheEntry, CacheInvalidation, CacheKey, CacheReport, FoundEntry, RequestShape,
+    UnusableEntry, age, cache_key, is_asked_alike,
 };
 use crate::decomposer::OUT_OF_TIME;
 
@@ -23,7 +23,7 @@ impl PlanningService {
         &self,
         request: &PlanRequest,
         now: Timestamp,
-    ) -> Result<Planned, Error> {
+    ) -> Result<PlannedGoal, Error> {
         let cache = &self.inner.cache;
         let key = self.cache_key(request).await?;
         if let Some(entry) = cache.look(&key).await
@@ -43,16 +43,20 @@ impl PlanningService {
             Err(error)
                 if error.details.contains_key(OUT_OF_TIME) && !is_mine.load(Ordering::Relaxed) =>
             {
-                self.make(request, self.now(), stale.is_some()).await.map(Found::Made)
+                self.make(request, self.now(), stale.is_some()).await.map(FoundEntry::Made)
             }
             found => found,
         };
         match found {
-            Ok(Found::Made(entry)) if !entry.is_shared => {
-                Ok(Planned { plan: entry.plan.clone(), warnings: entry.warnings.clone() })
+            Ok(FoundEntry::Made(entry)) if !entry.is_shared => {
+                Ok(PlannedGoal { plan: entry.plan.clone(), warnings: entry.warnings.clone() })
             }
-            Ok(Found::Made(entry)) => self.copy_or_make(&key, &entry, request, CacheHit::L2).await,
-            Ok(Found::Entry(entry)) => self.copy_or_make(&key, &entry, request, CacheHit::L1).await,
+            Ok(FoundEntry::Made(entry)) => {
+                self.copy_or_make(&key, &entry, request, CacheHit::L2).await
+            }
+            Ok(FoundEntry::Entry(entry)) => {
+                self.copy_or_make(&key, &entry, request, CacheHit::L1).await
+            }
             Err(error) => {
                 let Some(entry) = stale else { return Err(error) };
                 let copied = match is_of_model(&error) {
@@ -62,14 +66,18 @@ impl PlanningService {
                 let Some(mut planned) = copied else {
                     // It kept a template from stepping in, and is of no use itself.
                     let made = self.make(request, self.now(), false).await?;
-                    return Ok(Planned {
+                    return Ok(PlannedGoal {
                         plan: made.plan.clone(),
                         warnings: made.warnings.clone(),
                     });
                 };
-                Counters::count(&cache.counters.stale_hits);
+                CacheCounters::count(&cache.counters.stale_hits);
                 let message = format!("{error}; a plan of an earlier time was taken");
-                planned.warnings.push(Finding::new(error.code, Level::Feasibility, message));
+                planned.warnings.push(Finding::new(
+                    error.code,
+                    ValidationLevel::Feasibility,
+                    message,
+                ));
                 Ok(planned)
             }
         }
@@ -79,15 +87,15 @@ impl PlanningService {
     async fn copy_or_make(
         &self,
         key: &CacheKey,
-        entry: &Entry,
+        entry: &CacheEntry,
         request: &PlanRequest,
         hit: CacheHit,
-    ) -> Result<Planned, Error> {
+    ) -> Result<PlannedGoal, Error> {
         if let Some(planned) = self.copy(key, entry, request, hit).await? {
             return Ok(planned);
         }
         let made = self.make(request, self.now(), false).await?;
-        Ok(Planned { plan: made.plan.clone(), warnings: made.warnings.clone() })
+        Ok(PlannedGoal { plan: made.plan.clone(), warnings: made.warnings.clone() })
     }
 
     async fn find_shared_or_make(
@@ -96,7 +104,7 @@ impl PlanningService {
         request: &PlanRequest,
         now: Timestamp,
         stale_is_held: bool,
-    ) -> Result<Arc<Entry>, Error> {
+    ) -> Result<Arc<CacheEntry>, Error> {
         if let Some(entry) = self.shared(&key).await? {
             return Ok(Arc::new(entry));
         }
@@ -107,12 +115,12 @@ impl PlanningService {
 
     /// The shared level's entry: its tag, its plan's signature, and today's tools, agents and limits
     /// are checked before anybody sees it.
-    async fn shared(&self, key: &CacheKey) -> Result<Option<Entry>, Error> {
+    async fn shared(&self, key: &CacheKey) -> Result<Option<CacheEntry>, Error> {
         let cache = &self.inner.cache;
         let Some(shared) = cache.shared_entry(key).await else { return Ok(None) };
         let opened = PlanDocument::read(&shared.plan).ok().map(|d| self.inner.keys.open(d));
         let Some(Ok(mut plan)) = opened else {
-            cache.drop_unusable(key, Unusable::Corrupt).await;
+            cache.drop_unusable(key, UnusableEntry::Corrupt).await;
             return Ok(None);
         };
         let agents = self.inner.driver.agents();
@@ -121,9 +129,9 @@ impl PlanningService {
             cache.drop_outdated(key).await;
             return Ok(None);
         }
-        Counters::count(&cache.counters.l2_hits);
+        CacheCounters::count(&cache.counters.l2_hits);
         let content = plan.take_content();
-        Ok(Some(Entry {
+        Ok(Some(CacheEntry {
             plan: Arc::new(plan),
             content,
             warnings: validation.warnings,
@@ -138,10 +146,10 @@ impl PlanningService {
     async fn copy(
         &self,
         key: &CacheKey,
-        entry: &Entry,
+        entry: &CacheEntry,
         request: &PlanRequest,
         hit: CacheHit,
-    ) -> Result<Option<Planned>, Error> {
+    ) -> Result<Option<PlannedGoal>, Error> {
         let now = self.now();
         let agents = self.inner.driver.agents();
         let is_checked = Arc::ptr_eq(&agents, &entry.agents)
@@ -153,7 +161,7 @@ impl PlanningService {
                 return Ok(None);
             }
             if hit == CacheHit::L1 {
-                let renewed = Entry {
+                let renewed = CacheEntry {
                     plan: entry.plan.clone(),
                     content: entry.content.clone(),
                     warnings: validation.warnings,
@@ -164,24 +172,24 @@ impl PlanningService {
             }
         }
         let goal = &request.goal;
-        let cached = Cached { hit, age_seconds: age(entry, now) };
+        let cached = CachedCopy { hit, age_seconds: age(entry, now) };
         let identity = self.identity(request, now);
         let alike =
             is_asked_alike(&entry.plan, goal.agent_did.as_str(), &goal.goal_text, goal.priority);
         let plan = if alike {
-            entry.plan.again(identity, now, cached, entry.content.clone())
+            entry.plan.copy_as(identity, now, cached, entry.content.clone())
         } else {
             let (agent_did, text) = (goal.agent_did.clone(), goal.goal_text.clone());
-            let mut other = entry.plan.asked_by(agent_did, text, goal.priority);
+            let mut other = entry.plan.with_requester(agent_did, text, goal.priority);
             let content = other.take_content();
-            other.again(identity, now, cached, content)
+            other.copy_as(identity, now, cached, content)
         };
         let mut plan = self.inner.keys.sign(plan);
         self.store(&plan).await?;
         plan.take_content();
         let plan = Arc::new(plan);
         self.inner.recent.keep(&plan);
-        Ok(Some(Planned { plan, warnings: entry.warnings.clone() }))
+        Ok(Some(PlannedGoal { plan, warnings: entry.warnings.clone() }))
     }
 
     /// Everything that shapes the plan of a request.
@@ -189,14 +197,16 @@ impl PlanningService {
         let inner = &self.inner;
         let template = match (&request.template, request.strategy) {
             (Some(id), _) => Some(id.clone()),
-            (None, Strategy::Llm) => None,
-            (None, Strategy::Template | Strategy::Hybrid) => self.would_take(request).await?,
+            (None, PlanningStrategy::Llm) => None,
+            (None, PlanningStrategy::Template | PlanningStrategy::Hybrid) => {
+                self.would_take(request).await?
+            }
         };
         let template = template.as_deref();
         let version = |id| inner.template_digests.get(id).map_or("", String::as_str);
         let model = inner.decomposer.as_ref().filter(|_| template.is_none()).map(|d| &d.identity);
         let today = inner.clock.today();
-        let shape = Shape {
+        let shape = RequestShape {
             strategy: request.strategy.as_str(),
             goal_type: request.goal.goal_type.as_str(),
             template: template.map(|id| (id, version(id))),
@@ -212,10 +222,10 @@ impl PlanningService {
 
     /// A warning for whoever plans while no cache can be had.
     pub(super) fn without_cache(&self) -> Finding {
-        Counters::count(&self.inner.cache.counters.uncached);
+        CacheCounters::count(&self.inner.cache.counters.uncached);
         tracing::warn!("a goal is planned without any cache");
         let message = "the plan cache cannot be reached: the goal was planned afresh";
-        Finding::new(ErrorCode::CACHE_UNAVAILABLE, Level::Feasibility, message)
+        Finding::new(ErrorCode::CACHE_UNAVAILABLE, ValidationLevel::Feasibility, message)
     }
 
     /// How the plan cache stands.
@@ -224,7 +234,7 @@ impl PlanningService {
     }
 
     /// Forgets cached plans; how many the shared level had.
-    pub async fn invalidate(&self, what: &Invalidate) -> Result<usize, Error> {
+    pub async fn invalidate(&self, what: &CacheInvalidation) -> Result<usize, Error> {
         self.inner.cache.invalidate(what).await.map_err(|error| {
             Error::new(ErrorCode::CACHE_UNAVAILABLE, format!("the shared plan cache: {error}"))
         })

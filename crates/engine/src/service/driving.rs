@@ -9,42 +9,42 @@ use std::collections::HashSet;
 use l05_core::id::{Epoch, PlanId};
 use l05_core::plan::PlanStatus;
 use l05_core::{Error, ErrorCode};
-use l05_run::command::{Command, Rerun};
-use l05_run::event::Scope;
+use l05_run::command::{RerunScope, RunCommand};
+use l05_run::event::CancelScope;
 use tokio::sync::oneshot;
 
-use super::{Adopted, PlanningService, no_task, run_task, unknown};
-use crate::driver::{Message, fold, release};
-use crate::port::{Claim, RemoteCommand};
+use super::{AdoptedPlans, PlanningService, no_task, run_task, unknown};
+use crate::driver::{DriverMessage, fold, release};
+use crate::port::{ClaimResult, RemoteCommand};
 
 /// Why a run is taken up.
 #[derive(Debug, Clone, Copy)]
-enum Drive {
+enum DriveReason {
     /// Somebody wants the plan run.
     Execute,
     /// Nobody drives it and it is to go on.
     Adopt,
     /// A new run of a plan that ended.
-    Rerun(Rerun),
+    Rerun(RerunScope),
 }
 
 impl PlanningService {
     /// Starts a plan, or goes on with one whose process is gone. Returns when the start is durable.
     pub async fn execute(&self, id: PlanId) -> Result<(), Error> {
-        self.drive(id, Drive::Execute).await
+        self.drive(id, DriveReason::Execute).await
     }
 
     /// A new run of a plan that ended: of what did not complete, or of a task and all behind it.
     pub async fn retry(&self, id: PlanId, from_task: Option<&str>) -> Result<(), Error> {
         let plan = self.load(id).await?;
         let from = match from_task {
-            None => Rerun::Failed,
+            None => RerunScope::Failed,
             Some(name) => {
                 let task = plan.structure().index_of(name);
-                Rerun::From(task.ok_or_else(|| no_task(&plan, name))?)
+                RerunScope::From(task.ok_or_else(|| no_task(&plan, name))?)
             }
         };
-        self.drive(id, Drive::Rerun(from)).await
+        self.drive(id, DriveReason::Rerun(from)).await
     }
 
     /// Ends a plan. When another process drives it, that process is told.
@@ -60,11 +60,15 @@ impl PlanningService {
     /// Goes on with runs that no living process drives, at most `limit` of them but for those that
     /// are `refused`: what cannot be gone on with comes back with its error, and its caller leaves
     /// it out for a while.
-    pub async fn adopt(&self, limit: usize, refused: &HashSet<PlanId>) -> Result<Adopted, Error> {
-        let mut adopted = Adopted::default();
+    pub async fn adopt(
+        &self,
+        limit: usize,
+        refused: &HashSet<PlanId>,
+    ) -> Result<AdoptedPlans, Error> {
+        let mut adopted = AdoptedPlans::default();
         let unowned = self.inner.journal.unowned(limit + refused.len()).await?;
         for plan in unowned.into_iter().filter(|plan| !refused.contains(plan)).take(limit) {
-            match self.drive(plan, Drive::Adopt).await {
+            match self.drive(plan, DriveReason::Adopt).await {
                 Ok(()) => adopted.plans.push(plan),
                 // Somebody else was quicker, or it ended meanwhile.
                 Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
@@ -82,7 +86,7 @@ impl PlanningService {
     /// that has to be approved waits for that first; one that was interrupted is left as it is.
     pub async fn submit(&self, id: PlanId) -> Result<PlanStatus, Error> {
         let service = self.clone();
-        to_its_end(async move {
+        detached(async move {
             let plan = service.load(id).await?;
             let _turn = service.inner.starting.turn(id).await;
             let status = fold(&*service.inner.journal, plan.clone()).await?.status();
@@ -90,7 +94,7 @@ impl PlanningService {
                 return Ok(status);
             }
             let epoch = service.claim(id).await?;
-            let start = Command::Start { from: Rerun::Fresh };
+            let start = RunCommand::Start { from: RerunScope::Fresh };
             let noted = service.note(plan.clone(), epoch, start).await;
             service.give_back(id, epoch).await;
             noted?;
@@ -99,13 +103,13 @@ impl PlanningService {
         .await
     }
 
-    async fn drive(&self, id: PlanId, how: Drive) -> Result<(), Error> {
+    async fn drive(&self, id: PlanId, how: DriveReason) -> Result<(), Error> {
         let plan = match self.inner.recent.take(id) {
             Some(plan) => plan,
             None => self.load(id).await?,
         };
         let service = self.clone();
-        to_its_end(async move {
+        detached(async move {
             let _turn = service.inner.starting.turn(id).await;
             if service.is_driven(id).await? {
                 let message = format!("plan {id} is being run by this process already");
@@ -134,24 +138,24 @@ impl PlanningService {
     ) -> Result<(), Error> {
         let (service, reason) = (self.clone(), reason.to_owned());
         let task = task.map(str::to_owned);
-        to_its_end(async move { service.end(id, task, reason).await }).await
+        detached(async move { service.end(id, task, reason).await }).await
     }
 
     async fn end(&self, id: PlanId, task: Option<String>, reason: String) -> Result<(), Error> {
         let history = self.read_history(id).await?;
         let scope = match &task {
-            None => Scope::Plan,
-            Some(name) => Scope::Task(run_task(history.run(), name)?),
+            None => CancelScope::Plan,
+            Some(name) => CancelScope::Task(run_task(history.run(), name)?),
         };
-        let cancel = Command::Cancel { scope, reason: reason.clone() };
+        let cancel = RunCommand::Cancel { scope, reason: reason.clone() };
         let _turn = self.inner.starting.turn(id).await;
         if self.is_driven(id).await? {
             return self.inner.driver.command(id, cancel, super::local()).await;
         }
         let epoch = match self.inner.journal.claim(id, self.inner.worker).await? {
-            Claim::Granted(epoch) => epoch,
-            Claim::UnknownPlan => return Err(unknown(&id.to_string())),
-            Claim::Held => {
+            ClaimResult::Granted(epoch) => epoch,
+            ClaimResult::UnknownPlan => return Err(unknown(&id.to_string())),
+            ClaimResult::Held => {
                 let command = RemoteCommand::Cancel { reason, task };
                 return Ok(self.inner.journal.post(id, command).await?);
             }
@@ -167,7 +171,7 @@ impl PlanningService {
             // What was in flight died with its process; adopting says so and ends the run. With
             // nothing in flight the cancellation ends it.
             let interrupted = run.status() == PlanStatus::Executing && run.running() > 0;
-            let adopt = interrupted.then_some(Command::Adopt { epoch });
+            let adopt = interrupted.then_some(RunCommand::Adopt { epoch });
             self.inner.driver.open(run, epoch, std::iter::once(cancel).chain(adopt)).await
         };
         let ended = ended.await;
@@ -179,7 +183,7 @@ impl PlanningService {
 
     pub(super) async fn is_driven(&self, id: PlanId) -> Result<bool, Error> {
         let (reply, answer) = oneshot::channel();
-        self.inner.driver.send(Message::IsDriven { plan: id, reply }).await?;
+        self.inner.driver.send(DriverMessage::IsDriven { plan: id, reply }).await?;
         Ok(answer.await.unwrap_or(false))
     }
 
@@ -193,9 +197,9 @@ impl PlanningService {
 
     async fn claim(&self, id: PlanId) -> Result<Epoch, Error> {
         match self.inner.journal.claim(id, self.inner.worker).await? {
-            Claim::Granted(epoch) => Ok(epoch),
-            Claim::UnknownPlan => Err(unknown(&id.to_string())),
-            Claim::Held => Err(Error::new(
+            ClaimResult::Granted(epoch) => Ok(epoch),
+            ClaimResult::UnknownPlan => Err(unknown(&id.to_string())),
+            ClaimResult::Held => Err(Error::new(
                 ErrorCode::VERSION_CONFLICT,
                 format!("plan {id} is being run by another process"),
             )
@@ -205,29 +209,34 @@ impl PlanningService {
 }
 
 /// What a run is told when it is taken up.
-fn begin(id: PlanId, status: PlanStatus, how: Drive, epoch: Epoch) -> Result<Command, Error> {
+fn begin(
+    id: PlanId,
+    status: PlanStatus,
+    how: DriveReason,
+    epoch: Epoch,
+) -> Result<RunCommand, Error> {
     Ok(match (status, how) {
         // It waits in the journal; somebody here may want to see the answer come.
-        (PlanStatus::Executing | PlanStatus::PendingApproval, Drive::Execute)
-        | (PlanStatus::Executing, Drive::Adopt) => Command::Adopt { epoch },
-        (PlanStatus::Executing, Drive::Rerun(_)) => {
+        (PlanStatus::Executing | PlanStatus::PendingApproval, DriveReason::Execute)
+        | (PlanStatus::Executing, DriveReason::Adopt) => RunCommand::Adopt { epoch },
+        (PlanStatus::Executing, DriveReason::Rerun(_)) => {
             let message = format!("plan {id} was interrupted, it has not ended");
             return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
                 .suggest(format!("`l05 execute {id}` goes on")));
         }
-        (PlanStatus::Approved, Drive::Adopt) | (_, Drive::Execute) => {
-            Command::Start { from: Rerun::Fresh }
+        (PlanStatus::Approved, DriveReason::Adopt) | (_, DriveReason::Execute) => {
+            RunCommand::Start { from: RerunScope::Fresh }
         }
-        (status, Drive::Adopt) => {
+        (status, DriveReason::Adopt) => {
             let message = format!("plan {id} is {status} by now");
             return Err(Error::new(ErrorCode::VERSION_CONFLICT, message));
         }
-        (_, Drive::Rerun(from)) => Command::Start { from },
+        (_, DriveReason::Rerun(from)) => RunCommand::Start { from },
     })
 }
 
 /// Work that goes on when its caller gives up.
-pub(super) async fn to_its_end<T: Send + 'static>(
+pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::spawn(work).await {

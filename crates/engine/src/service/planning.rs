@@ -6,21 +6,21 @@ use std::time::Duration;
 use l05_core::finding::{Finding, findings_error};
 use l05_core::goal::{Goal, input};
 use l05_core::id::{GoalId, PlanId};
-use l05_core::plan::Decision;
-use l05_core::plan::{Identity, Plan, PlanDocument};
+use l05_core::plan::PlanDecision;
+use l05_core::plan::{Plan, PlanDocument, PlanIdentity};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::PlanningService;
-use super::strategy::Decomposed;
-use crate::cache::Entry;
+use super::strategy::DecomposedGoal;
+use crate::cache::CacheEntry;
 use crate::port::StoredPlan;
 
 /// How a goal is to be decomposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Strategy {
+pub enum PlanningStrategy {
     /// From a template or not at all.
     Template,
     /// By a model or not at all.
@@ -30,13 +30,13 @@ pub enum Strategy {
     Hybrid,
 }
 
-impl Strategy {
+impl PlanningStrategy {
     /// Reads the word of a command line or a request.
-    pub fn parse(word: &str) -> Option<Strategy> {
+    pub fn parse(word: &str) -> Option<PlanningStrategy> {
         match word.to_ascii_lowercase().as_str() {
-            "template" => Some(Strategy::Template),
-            "llm" => Some(Strategy::Llm),
-            "hybrid" => Some(Strategy::Hybrid),
+            "template" => Some(PlanningStrategy::Template),
+            "llm" => Some(PlanningStrategy::Llm),
+            "hybrid" => Some(PlanningStrategy::Hybrid),
             _ => None,
         }
     }
@@ -44,9 +44,9 @@ impl Strategy {
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
-            Strategy::Template => "template",
-            Strategy::Llm => "llm",
-            Strategy::Hybrid => "hybrid",
+            PlanningStrategy::Template => "template",
+            PlanningStrategy::Llm => "llm",
+            PlanningStrategy::Hybrid => "hybrid",
         }
     }
 }
@@ -57,7 +57,7 @@ pub struct PlanRequest {
     /// What is wanted.
     pub goal: Goal,
     /// How to decompose it.
-    pub strategy: Strategy,
+    pub strategy: PlanningStrategy,
     /// Parameters the caller knows.
     pub inputs: Map<String, Value>,
     /// Use this template, whatever the goal says.
@@ -68,14 +68,14 @@ pub struct PlanRequest {
 
 impl From<Goal> for PlanRequest {
     fn from(goal: Goal) -> PlanRequest {
-        let strategy = Strategy::default();
+        let strategy = PlanningStrategy::default();
         PlanRequest { goal, strategy, inputs: Map::new(), template: None, within: None }
     }
 }
 
 /// A plan that is ready to be executed.
 #[derive(Clone, Debug)]
-pub struct Planned {
+pub struct PlannedGoal {
     /// The plan, validated, signed and stored.
     pub plan: Arc<Plan>,
     /// What should be looked at.
@@ -84,7 +84,7 @@ pub struct Planned {
 
 impl PlanningService {
     /// A goal becomes a plan: checked, decomposed, validated, signed, stored.
-    pub async fn create_plan(&self, request: impl Into<PlanRequest>) -> Result<Planned, Error> {
+    pub async fn create_plan(&self, request: impl Into<PlanRequest>) -> Result<PlannedGoal, Error> {
         let mut request = request.into();
         let now = self.inner.clock.now();
         if request.goal.created_at.0 == 0 {
@@ -105,7 +105,7 @@ impl PlanningService {
             if cache.is_lost() {
                 warnings.push(self.without_cache());
             }
-            return Ok(Planned { plan: made.plan.clone(), warnings });
+            return Ok(PlannedGoal { plan: made.plan.clone(), warnings });
         }
         self.create_cached(&request, now).await
     }
@@ -116,21 +116,22 @@ impl PlanningService {
         request: &PlanRequest,
         now: Timestamp,
         stale_is_held: bool,
-    ) -> Result<Arc<Entry>, Error> {
+    ) -> Result<Arc<CacheEntry>, Error> {
         let until = planning_ends(request, now);
-        let Decomposed { mut document, decisions, keep } =
+        let DecomposedGoal { mut document, decisions, keep } =
             self.decompose(request, until, stale_is_held).await?;
         self.put_request(&mut document, request);
         let agents = self.inner.driver.agents();
         let identity = self.identity(request, now);
         let (planned, content) = self.prove_and_store(document, identity, false, decisions).await?;
-        let Planned { plan, warnings } = planned;
-        let entry = Entry { plan, content, warnings, made_at: now, agents, is_shared: false, keep };
+        let PlannedGoal { plan, warnings } = planned;
+        let entry =
+            CacheEntry { plan, content, warnings, made_at: now, agents, is_shared: false, keep };
         Ok(Arc::new(entry))
     }
 
-    pub(super) fn identity(&self, request: &PlanRequest, now: Timestamp) -> Identity {
-        Identity {
+    pub(super) fn identity(&self, request: &PlanRequest, now: Timestamp) -> PlanIdentity {
+        PlanIdentity {
             plan_id: PlanId(Uuid::now_v7()),
             goal_id: request.goal.goal_id.clone(),
             created_at: now,
@@ -146,7 +147,7 @@ impl PlanningService {
 
     /// A plan that somebody hands in. Signed: it must be as it was signed, and keeps its identity.
     /// Unsigned: it is validated and signed as a new plan.
-    pub async fn accept(&self, document: PlanDocument, strict: bool) -> Result<Planned, Error> {
+    pub async fn accept(&self, document: PlanDocument, strict: bool) -> Result<PlannedGoal, Error> {
         if document.signature.is_some() {
             return self.accept_signed(document).await;
         }
@@ -158,7 +159,7 @@ impl PlanningService {
         }
         let mut document = document;
         document.metadata.strategy.get_or_insert(l05_core::plan::Strategy::Manual);
-        let identity = Identity {
+        let identity = PlanIdentity {
             plan_id: PlanId(Uuid::now_v7()),
             goal_id: document.goal_id.take().unwrap_or_else(|| GoalId::from(Uuid::now_v7())),
             created_at: self.inner.clock.now(),
@@ -166,7 +167,7 @@ impl PlanningService {
         Ok(self.prove_and_store(document, identity, strict, Vec::new()).await?.0)
     }
 
-    async fn accept_signed(&self, document: PlanDocument) -> Result<Planned, Error> {
+    async fn accept_signed(&self, document: PlanDocument) -> Result<PlannedGoal, Error> {
         let plan = self.inner.keys.open(document)?;
         if self.inner.plans.get(plan.id()).await?.is_none() {
             // Valid when it was signed; the tools of today decide about today.
@@ -176,16 +177,16 @@ impl PlanningService {
             }
             self.store(&plan).await?;
         }
-        Ok(Planned { plan: Arc::new(plan), warnings: Vec::new() })
+        Ok(PlannedGoal { plan: Arc::new(plan), warnings: Vec::new() })
     }
 
     async fn prove_and_store(
         &self,
         document: PlanDocument,
-        identity: Identity,
+        identity: PlanIdentity,
         strict: bool,
-        decisions: Vec<Decision>,
-    ) -> Result<(Planned, Arc<[u8]>), Error> {
+        decisions: Vec<PlanDecision>,
+    ) -> Result<(PlannedGoal, Arc<[u8]>), Error> {
         let validation = self.validate(document, strict).await?;
         let warnings = validation.warnings.clone();
         let plan = validation
@@ -196,7 +197,7 @@ impl PlanningService {
         let content = plan.take_content();
         let plan = Arc::new(plan);
         self.inner.recent.keep(&plan);
-        Ok((Planned { plan, warnings }, content))
+        Ok((PlannedGoal { plan, warnings }, content))
     }
 
     pub(super) async fn store(&self, plan: &Plan) -> Result<(), Error> {

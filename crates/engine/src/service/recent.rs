@@ -18,11 +18,11 @@ const ORDER_SLACK: usize = 64;
 #[derive(Default)]
 pub(super) struct RecentPlans {
     // Short and synchronous: never held across an await.
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptPlans>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct KeptPlans {
     plans: HashMap<PlanId, Arc<Plan>>,
     /// Oldest first; may name plans that were taken.
     order: VecDeque<PlanId>,
@@ -41,7 +41,7 @@ impl RecentPlans {
         kept.plans.insert(plan.id(), plan.clone());
         // Names of taken plans would gather beside one that nobody takes.
         if kept.order.len() > 2 * kept.plans.len() + ORDER_SLACK {
-            let Kept { plans, order, .. } = &mut *kept;
+            let KeptPlans { plans, order, .. } = &mut *kept;
             order.retain(|id| plans.contains_key(id));
         }
         while kept.tasks > TASKS_MAX {

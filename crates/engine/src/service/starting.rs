@@ -8,25 +8,25 @@ use l05_core::id::PlanId;
 use tokio::sync::Notify;
 
 #[derive(Default)]
-pub(super) struct Starting {
+pub(super) struct RunStarts {
     // Short and synchronous: never held across an await.
     plans: Mutex<HashSet<PlanId>>,
     freed: Notify,
 }
 
 /// Holds a plan; dropping it lets the next caller in.
-pub(super) struct Turn<'s> {
-    starting: &'s Starting,
+pub(super) struct StartTurn<'s> {
+    starting: &'s RunStarts,
     plan: PlanId,
 }
 
-impl Starting {
+impl RunStarts {
     /// Waits for its turn.
-    pub(super) async fn turn(&self, plan: PlanId) -> Turn<'_> {
+    pub(super) async fn turn(&self, plan: PlanId) -> StartTurn<'_> {
         loop {
             let freed = self.freed.notified();
             if self.plans().insert(plan) {
-                return Turn { starting: self, plan };
+                return StartTurn { starting: self, plan };
             }
             freed.await;
         }
@@ -37,7 +37,7 @@ impl Starting {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for StartTurn<'_> {
     fn drop(&mut self) {
         self.starting.plans().remove(&self.plan);
         self.starting.freed.notify_waiters();

@@ -1,14 +1,14 @@
 //! How a goal becomes a draft: by a template, by a model, or by whichever serves (spec 02, 2.2).
 
 use l05_core::plan::PlanDocument;
-use l05_core::plan::{ConsideredTemplate, Decision};
-use l05_core::template::{Match, Template};
+use l05_core::plan::{ConsideredTemplate, PlanDecision};
+use l05_core::template::{Template, TemplateMatch};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use serde_json::{Value, json};
 
-use super::planning::{PlanRequest, Strategy};
-use super::{PlanningService, aside};
+use super::planning::{PlanRequest, PlanningStrategy};
+use super::{PlanningService, blocking_if_large};
 use crate::decomposer::ModelPlan;
 
 /// How many near misses an error names.
@@ -17,15 +17,15 @@ const NEAR_MISSES_MAX: usize = 3;
 const CONSIDERED_MAX: usize = 5;
 
 /// A draft with how it came to be.
-pub(super) struct Decomposed {
+pub(super) struct DecomposedGoal {
     pub(super) document: PlanDocument,
-    pub(super) decisions: Vec<Decision>,
+    pub(super) decisions: Vec<PlanDecision>,
     /// Worth caching: what stands in for a model that failed is not.
     pub(super) keep: bool,
 }
 
 /// A template that is to be taken.
-struct Choice<'s> {
+struct TemplateChoice<'s> {
     template: &'s Template,
     said: serde_json::Map<String, Value>,
     confidence: f64,
@@ -38,25 +38,25 @@ impl PlanningService {
         request: &PlanRequest,
         until: Option<Timestamp>,
         stale_is_held: bool,
-    ) -> Result<Decomposed, Error> {
+    ) -> Result<DecomposedGoal, Error> {
         if let Some(id) = &request.template {
             let matches = self.matches(request).await?;
             let choice = self.chosen(id, &matches)?;
             return self.by_template(request, &choice, &matches);
         }
         match request.strategy {
-            Strategy::Template => {
+            PlanningStrategy::Template => {
                 let matches = self.matches(request).await?;
                 let threshold = self.inner.template_threshold;
                 let choice = best(&matches, threshold)
                     .ok_or_else(|| no_template(request, &matches, threshold))?;
                 self.by_template(request, &choice, &matches)
             }
-            Strategy::Llm => {
+            PlanningStrategy::Llm => {
                 let planned = self.by_model(request, until, "the caller asked for one".to_owned());
-                planned.await.map(Decomposed::from)
+                planned.await.map(DecomposedGoal::from)
             }
-            Strategy::Hybrid => self.by_either(request, until, stale_is_held).await,
+            PlanningStrategy::Hybrid => self.by_either(request, until, stale_is_held).await,
         }
     }
 
@@ -68,7 +68,7 @@ impl PlanningService {
         request: &PlanRequest,
         until: Option<Timestamp>,
         stale_is_held: bool,
-    ) -> Result<Decomposed, Error> {
+    ) -> Result<DecomposedGoal, Error> {
         let matches = self.matches(request).await?;
         let threshold = self.inner.template_threshold;
         if let Some(choice) = best(&matches, threshold) {
@@ -89,7 +89,7 @@ impl PlanningService {
             return Err(failed);
         }
         let lower = self.inner.fallback_threshold;
-        let usable = |choice: &Choice<'_>| {
+        let usable = |choice: &TemplateChoice<'_>| {
             let known =
                 |name: &str| request.inputs.contains_key(name) || choice.said.contains_key(name);
             choice.template.parameters.iter().all(|p| !p.required || known(&p.name))
@@ -106,7 +106,7 @@ impl PlanningService {
         );
         planned.keep = false;
         planned.document.metadata.warnings.push(format!("{failed}; {taken}"));
-        planned.decisions.push(Decision::Fallback { failed: failed.to_string(), taken });
+        planned.decisions.push(PlanDecision::Fallback { failed: failed.to_string(), taken });
         Ok(planned)
     }
 
@@ -135,11 +135,11 @@ impl PlanningService {
         Ok(best.map(|m| m.template.id.clone()))
     }
 
-    async fn matches(&self, request: &PlanRequest) -> Result<Vec<Match<'_>>, Error> {
+    async fn matches(&self, request: &PlanRequest) -> Result<Vec<TemplateMatch<'_>>, Error> {
         let _place = self.inner.matcher.enter(self.now()).await?;
         if !self.inner.templates.is_ready() {
             let templates = self.inner.templates.clone();
-            aside(true, move || templates.make_ready()).await;
+            blocking_if_large(true, move || templates.make_ready()).await;
         }
         Ok(self.inner.templates.find(&request.goal.goal_text, &request.inputs))
     }
@@ -147,12 +147,12 @@ impl PlanningService {
     fn by_template(
         &self,
         request: &PlanRequest,
-        choice: &Choice<'_>,
-        matches: &[Match<'_>],
-    ) -> Result<Decomposed, Error> {
+        choice: &TemplateChoice<'_>,
+        matches: &[TemplateMatch<'_>],
+    ) -> Result<DecomposedGoal, Error> {
         let today = self.inner.clock.today();
         let parameters = choice.template.bind(&request.inputs, &choice.said, &today)?;
-        let decision = Decision::Strategy {
+        let decision = PlanDecision::Strategy {
             asked: request.strategy.as_str().to_owned(),
             template: choice.template.id.clone(),
             why: choice.why.clone(),
@@ -160,16 +160,20 @@ impl PlanningService {
         };
         let goal = &request.goal.goal_text;
         let document = choice.template.instantiate(goal, parameters, choice.confidence);
-        Ok(Decomposed { document, decisions: vec![decision], keep: true })
+        Ok(DecomposedGoal { document, decisions: vec![decision], keep: true })
     }
 
     /// The template that the caller names. Its parameters come from what was given and what the
     /// goal says.
-    fn chosen<'s>(&'s self, id: &str, matches: &[Match<'s>]) -> Result<Choice<'s>, Error> {
+    fn chosen<'s>(
+        &'s self,
+        id: &str,
+        matches: &[TemplateMatch<'s>],
+    ) -> Result<TemplateChoice<'s>, Error> {
         let template = self.named_template(id)?;
         let fit = matches.iter().find(|m| m.template.id == *id);
         let (said, confidence) = fit.map(|m| (m.said.clone(), m.confidence)).unwrap_or_default();
-        Ok(Choice { template, said, confidence, why: "the caller named it".to_owned() })
+        Ok(TemplateChoice { template, said, confidence, why: "the caller named it".to_owned() })
     }
 
     fn named_template(&self, id: &str) -> Result<&Template, Error> {
@@ -196,15 +200,15 @@ impl PlanningService {
     }
 }
 
-impl From<ModelPlan> for Decomposed {
-    fn from(planned: ModelPlan) -> Decomposed {
-        Decomposed { document: planned.document, decisions: vec![planned.decision], keep: true }
+impl From<ModelPlan> for DecomposedGoal {
+    fn from(planned: ModelPlan) -> DecomposedGoal {
+        DecomposedGoal { document: planned.document, decisions: vec![planned.decision], keep: true }
     }
 }
 
-fn best<'s>(matches: &[Match<'s>], threshold: f64) -> Option<Choice<'s>> {
+fn best<'s>(matches: &[TemplateMatch<'s>], threshold: f64) -> Option<TemplateChoice<'s>> {
     let best = matches.first().filter(|m| m.confidence >= threshold)?;
-    Some(Choice {
+    Some(TemplateChoice {
         template: best.template,
         said: best.said.clone(),
         confidence: best.confidence,
@@ -215,7 +219,7 @@ fn best<'s>(matches: &[Match<'s>], threshold: f64) -> Option<Choice<'s>> {
     })
 }
 
-fn considered(m: &Match<'_>) -> ConsideredTemplate {
+fn considered(m: &TemplateMatch<'_>) -> ConsideredTemplate {
     ConsideredTemplate {
         template: m.template.id.clone(),
         confidence: (m.confidence * 1e4).round() / 1e4,
@@ -226,7 +230,7 @@ fn considered(m: &Match<'_>) -> ConsideredTemplate {
 /// Neither the model nor a template made a plan: what was tried, and the nearest templates.
 fn nothing_left(
     request: &PlanRequest,
-    matches: &[Match<'_>],
+    matches: &[TemplateMatch<'_>],
     threshold: f64,
     model: &Error,
 ) -> Error {
@@ -235,8 +239,8 @@ fn nothing_left(
     error.detail("model", serde_json::to_value(model).expect("errors are plain data"))
 }
 
-fn no_template(request: &PlanRequest, matches: &[Match<'_>], threshold: f64) -> Error {
-    let near: Vec<&Match<'_>> = matches.iter().take(NEAR_MISSES_MAX).collect();
+fn no_template(request: &PlanRequest, matches: &[TemplateMatch<'_>], threshold: f64) -> Error {
+    let near: Vec<&TemplateMatch<'_>> = matches.iter().take(NEAR_MISSES_MAX).collect();
     let shown: Vec<String> = near
         .iter()
         .map(|m| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use l05_core::id::Sequence;
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::{Error, ErrorCode};
-use l05_run::history::History;
+use l05_run::history::RunHistory;
 use l05_run::public_event::{PublicEvent, planned, project};
 
 use crate::port::Journal;
@@ -16,23 +16,23 @@ use crate::port::Journal;
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Gives the events of a plan, oldest first, until it ends or its owner is gone.
-pub struct Watcher {
+pub struct PlanWatcher {
     journal: Arc<dyn Journal>,
     plan: Arc<Plan>,
-    history: History,
+    history: RunHistory,
     ready: VecDeque<PublicEvent>,
     over: bool,
 }
 
-impl Watcher {
-    pub(super) fn new(journal: Arc<dyn Journal>, plan: Arc<Plan>) -> Watcher {
+impl PlanWatcher {
+    pub(super) fn new(journal: Arc<dyn Journal>, plan: Arc<Plan>) -> PlanWatcher {
         let ready = planned(&plan).into();
-        let history = History::new(plan.clone());
-        Watcher { journal, plan, history, ready, over: false }
+        let history = RunHistory::new(plan.clone());
+        PlanWatcher { journal, plan, history, ready, over: false }
     }
 
     /// The state after the events given so far, and those ready to be given.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &RunHistory {
         &self.history
     }
 

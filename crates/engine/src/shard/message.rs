@@ -13,25 +13,25 @@ use l05_core::schedule::RoutingStrategy;
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 use l05_run::Run;
-use l05_run::command::{Command, Terms};
-use l05_run::event::{Output, TaskError};
-use l05_run::machine::Answer;
+use l05_run::command::{RunCommand, RunLimits};
+use l05_run::event::{TaskError, TaskOutput};
+use l05_run::machine::GateApproval;
 use l05_run::machine::MapItem;
-use l05_run::record::{Actor, Blob, Record};
+use l05_run::record::{Actor, OutputBlob, Record};
 
-use super::roster::{AgentInput, Roster};
+use super::roster::{AgentInput, AgentRoster};
 
 /// Names a caller that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket(pub u64);
+pub struct ReplyTicket(pub u64);
 
 /// An answer to a command, for whoever holds the ticket.
-pub type Reply = (Ticket, Result<(), Error>);
+pub type Reply = (ReplyTicket, Result<(), Error>);
 
 /// What the shard is told.
 #[derive(Debug)]
-pub enum Input {
-    /// A run whose journal the driver has folded. Also the answer to [`Turn::reload`].
+pub enum ShardInput {
+    /// A run whose journal the driver has folded. Also the answer to [`ShardTurn::reload`].
     Open {
         /// The folded state.
         run: Box<Run>,
@@ -39,7 +39,7 @@ pub enum Input {
         epoch: Epoch,
     },
     /// Something for a run.
-    Command(Queued),
+    Command(QueuedCommand),
     /// Something about an agent.
     Agent {
         /// What.
@@ -58,17 +58,17 @@ pub enum Input {
 
 /// A command on its way to a run.
 #[derive(Debug)]
-pub struct Queued {
+pub struct QueuedCommand {
     /// The plan.
     pub plan: PlanId,
     /// The command.
-    pub command: Command,
+    pub command: RunCommand,
     /// Who sends it.
     pub actor: Actor,
     /// A large output that comes with a report.
-    pub blob: Option<Blob>,
+    pub blob: Option<OutputBlob>,
     /// Who waits for the answer.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<ReplyTicket>,
     /// Which start of the attempt a report is about; none: whichever the journal knows.
     pub launch: Option<Launch>,
 }
@@ -83,14 +83,14 @@ pub struct Launch {
 
 /// What the driver does next.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct ShardTurn {
     /// To be appended as one batch, at most one record per plan.
     pub append: Vec<Arc<Record>>,
     /// To be carried out; all of it is durable.
-    pub actions: Vec<Action>,
+    pub actions: Vec<ShardAction>,
     /// Answers to commands; what they acknowledge is durable.
     pub replies: Vec<Reply>,
-    /// Runs to be folded from the journal again and given back with [`Input::Open`].
+    /// Runs to be folded from the journal again and given back with [`ShardInput::Open`].
     pub reload: Vec<PlanId>,
     /// Runs that the store will not go on with: what it reads and what it takes contradict each other.
     pub broken: Vec<PlanId>,
@@ -103,13 +103,13 @@ pub struct Turn {
 
 /// An effect with what it takes to carry it out.
 #[derive(Debug)]
-pub enum Action {
+pub enum ShardAction {
     /// Start an attempt.
-    Start(Assignment),
+    Start(TaskAssignment),
     /// Evaluate conditions.
-    Resolve(Question),
+    Resolve(ConditionRequest),
     /// Evaluate a fan-out's list.
-    Expand(Listing),
+    Expand(ListRequest),
     /// Tell an executor to stop.
     Stop {
         /// The plan.
@@ -143,7 +143,7 @@ pub enum Action {
 
 /// An attempt to start.
 #[derive(Debug)]
-pub struct Assignment {
+pub struct TaskAssignment {
     /// The plan.
     pub plan: Arc<Plan>,
     /// The task.
@@ -161,51 +161,51 @@ pub struct Assignment {
     /// When it times out.
     pub not_after: Timestamp,
     /// What its dependencies gave.
-    pub needs: Vec<Produced>,
+    pub needs: Vec<ProducedOutput>,
     /// What it is an item of.
     pub item: Option<MapItem>,
     /// What a person said when it was let through.
-    pub answer: Option<Answer>,
+    pub answer: Option<GateApproval>,
 }
 
 /// A list to evaluate.
 #[derive(Debug)]
-pub struct Listing {
+pub struct ListRequest {
     /// The plan.
     pub plan: Arc<Plan>,
     /// The fan-out.
     pub task: TaskIndex,
     /// What its dependencies gave.
-    pub needs: Vec<Produced>,
+    pub needs: Vec<ProducedOutput>,
 }
 
 /// Conditions to evaluate.
 #[derive(Debug)]
-pub struct Question {
+pub struct ConditionRequest {
     /// The plan.
     pub plan: Arc<Plan>,
     /// The task they lead to.
     pub task: TaskIndex,
     /// The conditional dependencies, each with what its producer gave.
-    pub edges: Vec<(EdgeIndex, Produced)>,
+    pub edges: Vec<(EdgeIndex, ProducedOutput)>,
 }
 
 /// How a dependency ended.
 #[derive(Debug, Clone)]
-pub struct Produced {
+pub struct ProducedOutput {
     /// The task.
     pub task: TaskIndex,
     /// Its end.
     pub status: TaskStatus,
     /// What it gave.
-    pub output: Option<Output>,
+    pub output: Option<TaskOutput>,
     /// Why it failed.
     pub error: Option<TaskError>,
 }
 
 /// What a process lets its runs do.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
+pub struct ShardRules {
     /// Attempts in flight over all plans.
     pub in_flight_max: u32,
     /// How long a person has to answer.
@@ -225,14 +225,14 @@ pub struct Rules {
 /// How often agents are to be heard of (spec 03, 3.11).
 pub const HEARTBEAT_MILLIS_DEFAULT: u64 = 10_000;
 
-impl Rules {
+impl ShardRules {
     /// Room for some attempts and nothing else.
-    pub fn room(in_flight_max: u32) -> Rules {
-        Rules { in_flight_max, ..Rules::default() }
+    pub fn room(in_flight_max: u32) -> ShardRules {
+        ShardRules { in_flight_max, ..ShardRules::default() }
     }
 
-    pub(super) fn terms<'a>(&'a self, running_max: u32, roster: &'a Roster) -> Terms<'a> {
-        Terms {
+    pub(super) fn terms<'a>(&'a self, running_max: u32, roster: &'a AgentRoster) -> RunLimits<'a> {
+        RunLimits {
             running_max,
             crew: roster.crew(),
             answer_within_millis: self.answer_within_millis,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use l05_core::agent::{Agent, AgentStatus};
 use l05_core::schedule::RoutingStrategy;
 use l05_core::time::Timestamp;
-use l05_run::placement::{Crew, Member};
+use l05_run::placement::{Crew, CrewMember};
 
 /// How many heartbeats an agent may miss (spec 03, 3.11).
 const MISSED_MAX: u64 = 3;
@@ -17,7 +17,7 @@ const FORGOTTEN_AFTER_MILLIS: u64 = 24 * 3_600_000;
 
 /// The agents of a process. With none registered the process does everything by itself.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(super) struct AgentRoster {
     crew: Crew,
     /// When each registered agent was last heard of; this process is not among them.
     heard: BTreeMap<String, Timestamp>,
@@ -50,15 +50,15 @@ pub enum AgentInput {
     Left(String),
 }
 
-impl Roster {
+impl AgentRoster {
     pub(super) fn new(
         routing: RoutingStrategy,
         heartbeat_millis: u64,
         local: Option<&Agent>,
-    ) -> Roster {
+    ) -> AgentRoster {
         let mut crew = Crew::new(routing);
         local.into_iter().for_each(|agent| crew.put(agent.clone()));
-        Roster {
+        AgentRoster {
             crew,
             heard: BTreeMap::new(),
             draining: BTreeSet::new(),
@@ -76,7 +76,7 @@ impl Roster {
 
     /// All agents as they are now.
     pub(super) fn agents(&self) -> Vec<Agent> {
-        let with_load = |member: &Member| {
+        let with_load = |member: &CrewMember| {
             let mut agent = member.agent.clone();
             let busy = member.running() * 100 / agent.max_concurrent_tasks.max(1);
             agent.current_load = agent.current_load.max(u8::try_from(busy).unwrap_or(100).min(100));
@@ -92,7 +92,7 @@ impl Roster {
         here.map(with_load).collect()
     }
 
-    fn has_left(&self, member: &Member) -> bool {
+    fn has_left(&self, member: &CrewMember) -> bool {
         member.agent.status == AgentStatus::Offline
             && !self.heard.contains_key(&member.agent.agent_id)
     }
@@ -146,8 +146,8 @@ impl Roster {
 
     /// Forgets those that have left and those silent for very long, once their attempts are elsewhere.
     fn forget_gone(&mut self, now: Timestamp) {
-        let is_silent = |member: &&Member| member.agent.status == AgentStatus::Offline;
-        let is_gone = |member: &&Member| match self.heard.get(&member.agent.agent_id) {
+        let is_silent = |member: &&CrewMember| member.agent.status == AgentStatus::Offline;
+        let is_gone = |member: &&CrewMember| match self.heard.get(&member.agent.agent_id) {
             Some(heard) => now.millis_since(*heard) >= FORGOTTEN_AFTER_MILLIS,
             // It has said that it left.
             None => true,

@@ -9,7 +9,7 @@ use l05_core::catalog::ToolSpec;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
-use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ManualClock, ToolCall};
+use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ManualClock, ToolCall};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -38,7 +38,7 @@ impl Executor for Hands {
         Vec::new()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         self.called
             .send((call.idempotency_key(), call.instructions.unwrap_or_default().to_string()))
             .unwrap();

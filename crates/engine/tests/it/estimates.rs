@@ -9,7 +9,7 @@ use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
 use l05_engine::memory::MemoryStore;
-use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ManualClock, ToolCall};
+use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ManualClock, ToolCall};
 use l05_run::amounts::Usage;
 use l05_run::explain::Topic;
 use serde_json::json;
@@ -24,11 +24,11 @@ impl Executor for SlowTool {
         vec![ToolSpec::bare("slow")]
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         let spread = i64::from(call.plan.0.as_bytes()[15]) % 50;
         self.0.advance_millis(225 + spread);
         let usage = Usage { tokens: 1_175 + spread as u64, cost_usd: 0.012 };
-        Box::pin(async move { Ok(Executed { output: json!({ "ok": true }), usage }) })
+        Box::pin(async move { Ok(ExecutorOutput { output: json!({ "ok": true }), usage }) })
     }
 }
 
@@ -91,7 +91,7 @@ async fn old_runs_are_forgotten() {
         let planned = service.accept(document(), false).await.unwrap();
         service.run(planned.plan.id()).await.unwrap();
     }
-    let runs = |costs: l05_engine::costs::Costs| costs.tasks[0].history_runs;
+    let runs = |costs: l05_engine::cost_report::CostReport| costs.tasks[0].history_runs;
     assert_eq!(runs(service(&store, &clock).estimate_cost(document()).await.unwrap()), 6);
     clock.advance_millis(31 * 86_400_000);
     assert_eq!(runs(service(&store, &clock).estimate_cost(document()).await.unwrap()), 0);
@@ -138,7 +138,7 @@ async fn a_running_plan_has_a_forecast() {
             vec![ToolSpec::bare("hang")]
         }
 
-        fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+        fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
             Box::pin(std::future::pending())
         }
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
-    AppendResult, BoxFuture, Claim, HistoryPage, HistoryQuery, Journal, PlanCatalog, Posted,
-    Refusal, RemoteCommand, Renewal, StoreError, StoredPlan,
+    AppendRefusal, AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal,
+    LeaseRenewal, PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredPlan,
 };
 use l05_run::record::Record;
 
@@ -37,7 +37,7 @@ impl Journal for FaultyStore {
     ) -> BoxFuture<'_, Result<Vec<AppendResult>, StoreError>> {
         self.batches.lock().unwrap().push(batch.iter().map(|record| record.plan).collect());
         if self.contradicts {
-            let refused = vec![AppendResult::Refused(Refusal::WrongSequence); batch.len()];
+            let refused = vec![AppendResult::Refused(AppendRefusal::WrongSequence); batch.len()];
             return Box::pin(async { Ok(refused) });
         }
         let take_one = |n: u32| n.checked_sub(1);
@@ -66,7 +66,11 @@ impl Journal for FaultyStore {
         }
         self.inner.blob(plan, sha256)
     }
-    fn claim(&self, plan: PlanId, worker: WorkerId) -> BoxFuture<'_, Result<Claim, StoreError>> {
+    fn claim(
+        &self,
+        plan: PlanId,
+        worker: WorkerId,
+    ) -> BoxFuture<'_, Result<ClaimResult, StoreError>> {
         self.inner.claim(plan, worker)
     }
     fn release(
@@ -77,7 +81,7 @@ impl Journal for FaultyStore {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.release(plan, worker, epoch)
     }
-    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+    fn renew(&self, worker: WorkerId) -> BoxFuture<'_, Result<LeaseRenewal, StoreError>> {
         self.inner.renew(worker)
     }
     fn resign(&self, worker: WorkerId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -92,7 +96,7 @@ impl Journal for FaultyStore {
     fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.post(plan, command)
     }
-    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<Posted>, StoreError>> {
+    fn posted(&self, worker: WorkerId) -> BoxFuture<'_, Result<Vec<PostedCommand>, StoreError>> {
         self.inner.posted(worker)
     }
     fn settle_posted(&self, settled: Vec<(PlanId, u64)>) -> BoxFuture<'_, Result<(), StoreError>> {

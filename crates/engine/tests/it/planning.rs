@@ -11,14 +11,14 @@ use l05_core::id::{AgentDid, GoalId};
 use l05_core::plan::CacheHit;
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
-use l05_engine::cache::{CacheRules, Invalidate};
+use l05_engine::cache::{CacheInvalidation, CacheRules};
 use l05_engine::decomposer::bulkhead::BulkheadSize;
-use l05_engine::decomposer::{Bulkheads, ModelRules};
+use l05_engine::decomposer::{BulkheadSizes, ModelRules};
 use l05_engine::port::{
-    BoxFuture, Executed, Executor, Failure, Finish, ManualClock, ModelAnswer, ModelError,
-    ModelFailure, ModelGateway, ModelIdentity, ModelRequest, ToolCall,
+    BoxFuture, Executor, ExecutorOutput, Failure, FinishReason, ManualClock, ModelAnswer,
+    ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest, ToolCall,
 };
-use l05_engine::service::{Builder, PlanRequest, Planned, Strategy};
+use l05_engine::service::{PlanRequest, PlannedGoal, PlanningStrategy, ServiceBuilder};
 use serde_json::json;
 
 /// A model that says the same plan each time, after a while.
@@ -65,7 +65,7 @@ impl ModelGateway for Counted {
                 model: self.name.to_owned(),
                 input_tokens: 10,
                 output_tokens: 5,
-                finish: Finish::Stop,
+                finish: FinishReason::Stop,
             })
         })
     }
@@ -82,12 +82,12 @@ impl Executor for Nothing {
         vec![ToolSpec::bare(self.0)]
     }
 
-    fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, _: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         Box::pin(async { Ok(json!({}).into()) })
     }
 }
 
-fn builder(model: &Arc<Counted>) -> Builder {
+fn builder(model: &Arc<Counted>) -> ServiceBuilder {
     PlanningService::builder()
         .executor(Arc::new(Nothing("nothing")))
         .model(model.clone(), ModelRules::default())
@@ -99,7 +99,7 @@ fn goal(text: &str) -> Goal {
     Goal::new(id, AgentDid::local(), text)
 }
 
-fn hit(planned: &Planned) -> Option<CacheHit> {
+fn hit(planned: &PlannedGoal) -> Option<CacheHit> {
     planned.plan.document().cached.map(|cached| cached.hit)
 }
 
@@ -112,7 +112,7 @@ async fn a_hundred_callers_of_one_goal_ask_the_model_once() {
         tokio::spawn(async move { service.create_plan(goal("bake a cake")).await.unwrap() })
     });
     let planned = futures_util::future::join_all(callers.collect::<Vec<_>>()).await;
-    let planned: Vec<Planned> = planned.into_iter().map(Result::unwrap).collect();
+    let planned: Vec<PlannedGoal> = planned.into_iter().map(Result::unwrap).collect();
     assert_eq!(model.calls(), 1);
     let ids: std::collections::HashSet<_> = planned.iter().map(|p| p.plan.id()).collect();
     assert_eq!(ids.len(), 100);
@@ -135,7 +135,7 @@ async fn whatever_shapes_the_plan_is_planned_on_its_own() {
     let mut budget = goal("bake a cake");
     budget.constraints.max_token_budget = Some(9_000);
     let mut llm = PlanRequest::from(goal("bake a cake"));
-    llm.strategy = Strategy::Llm;
+    llm.strategy = PlanningStrategy::Llm;
     let mut inputs = PlanRequest::from(goal("bake a cake"));
     inputs.inputs.insert("size".to_owned(), json!(3));
     let requests: Vec<PlanRequest> = vec![
@@ -164,7 +164,7 @@ async fn whatever_shapes_the_plan_is_planned_on_its_own() {
     service.load(copied.plan.id()).await.unwrap();
     // A second copy is checked as the first one was.
     assert_eq!(service.cache_report().l1_hits, 7);
-    service.invalidate(&Invalidate::Model("m".to_owned())).await.unwrap();
+    service.invalidate(&CacheInvalidation::Model("m".to_owned())).await.unwrap();
     assert_eq!(hit(&service.create_plan(goal("bake a cake")).await.unwrap()), None);
 }
 
@@ -204,7 +204,7 @@ async fn a_gateway_that_fails_five_times_is_left_alone_until_its_trial() {
     let service = builder(&model).cache(CacheRules::off()).clock(clock.clone()).build().unwrap();
     let ask = || async {
         let mut request = PlanRequest::from(goal("bake a cake"));
-        request.strategy = Strategy::Llm;
+        request.strategy = PlanningStrategy::Llm;
         service.create_plan(request).await.map_err(|error| error.code)
     };
     for _ in 0..5 {
@@ -224,7 +224,7 @@ async fn little_time_and_full_queues_are_refused_before_calling() {
     let model = Counted::new("m");
     let service = builder(&model).cache(CacheRules::off()).build().unwrap();
     let mut request = PlanRequest::from(goal("bake a cake"));
-    request.strategy = Strategy::Llm;
+    request.strategy = PlanningStrategy::Llm;
     request.within = Some(Duration::from_millis(900));
     let error = service.create_plan(request.clone()).await.unwrap_err();
     assert!(error.message.contains("less than 1 s"), "{error}");
@@ -233,7 +233,7 @@ async fn little_time_and_full_queues_are_refused_before_calling() {
     // E5109: one place, one in the queue.
     request.within = None;
     let decomposer = BulkheadSize { places: 1, queue: 1 };
-    let sizes = Bulkheads { decomposer, ..Bulkheads::default() };
+    let sizes = BulkheadSizes { decomposer, ..BulkheadSizes::default() };
     let service = builder(&model).cache(CacheRules::off()).bulkheads(sizes).build().unwrap();
     let asked = (0..3).map(|_| service.create_plan(request.clone()));
     let answers = futures_util::future::join_all(asked).await;
@@ -253,7 +253,7 @@ async fn tools_of_today_decide_about_plans_of_yesterday() {
         .unwrap();
     // The model still speaks of a tool that is gone: E5106 after three rounds, not a plan.
     let mut request = PlanRequest::from(goal("bake a cake"));
-    request.strategy = Strategy::Llm;
+    request.strategy = PlanningStrategy::Llm;
     let error = other.create_plan(request).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::MODEL_ANSWER_MALFORMED);
     assert_eq!(model.calls(), 3);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use l05_core::ErrorCode;
 use l05_core::id::Epoch;
 use l05_core::plan::{PlanDocument, PlanStatus};
-use l05_core::validate::Limits;
+use l05_core::validate::PlanLimits;
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
 use l05_engine::report::PlanResult;
@@ -338,7 +338,7 @@ async fn a_caller_that_gives_up_leaves_no_run_that_nobody_drives() {
 async fn a_flood_of_reports_holds_nobody_up() {
     let store = Arc::new(FaultyStore { slow: true, ..FaultyStore::default() });
     let tools = Arc::new(ScriptedTools(Arc::default()));
-    let limits = Limits { tasks_max: 1_000, complexity_max: 1e9, ..Limits::default() };
+    let limits = PlanLimits { tasks_max: 1_000, complexity_max: 1e9, ..PlanLimits::default() };
     let builder = PlanningService::builder().store(store.clone()).executor(tools).limits(limits);
     let service = builder.build().unwrap();
     let names: Vec<String> = (0..400).map(|n| format!("t{n}")).collect();

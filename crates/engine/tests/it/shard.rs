@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use l05_core::catalog::Catalog;
-use l05_core::estimate::Knowledge;
+use l05_core::catalog::ToolCatalog;
+use l05_core::estimate::EstimateBasis;
 use l05_core::id::{Attempt, Epoch, GoalId, PlanId, TaskIndex};
-use l05_core::plan::{Identity, Plan};
+use l05_core::plan::{Plan, PlanIdentity};
 use l05_core::time::Timestamp;
-use l05_core::validate::{Limits, Surroundings, validate};
-use l05_engine::port::{AppendResult, Executor as _, Refusal};
-use l05_engine::shard::{Action, Input, Queued, Rules, Shard, Ticket, Turn};
+use l05_core::validate::{PlanLimits, ValidationContext, validate};
+use l05_engine::port::{AppendRefusal, AppendResult, Executor as _};
+use l05_engine::shard::{
+    QueuedCommand, ReplyTicket, Shard, ShardAction, ShardInput, ShardRules, ShardTurn,
+};
 use l05_run::Run;
 use l05_run::amounts::Usage;
-use l05_run::command::{Command, Outcome, Rerun};
-use l05_run::event::{Event, Output};
+use l05_run::command::{AttemptOutcome, RerunScope, RunCommand};
+use l05_run::event::{RunEvent, TaskOutput};
 use l05_run::record::Record;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -23,13 +25,14 @@ use crate::workload::{Script, ScriptedTools, plan, task};
 const NOW: Timestamp = Timestamp(1_000);
 
 fn proven(n: u128, tasks: &[Value]) -> Arc<Plan> {
-    let catalog = Catalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
-    let limits = Limits { tasks_max: 1_000, complexity_max: 1e6, ..Limits::default() };
-    let knowledge = Knowledge::default();
-    let around = Surroundings { limits, ..Surroundings::elsewhere(&catalog, &knowledge, NOW) };
+    let catalog = ToolCatalog::new(ScriptedTools(Arc::new(Script::default())).tools()).unwrap();
+    let limits = PlanLimits { tasks_max: 1_000, complexity_max: 1e6, ..PlanLimits::default() };
+    let knowledge = EstimateBasis::default();
+    let around =
+        ValidationContext { limits, ..ValidationContext::elsewhere(&catalog, &knowledge, NOW) };
     let mut document = plan(tasks);
     document.constraints.max_parallelism = 1_000;
-    let identity = Identity {
+    let identity = PlanIdentity {
         plan_id: PlanId(Uuid::from_u128(n)),
         goal_id: GoalId::from(Uuid::nil()),
         created_at: NOW,
@@ -52,7 +55,7 @@ fn settle(shard: &mut Shard) -> Vec<(PlanId, u32)> {
     loop {
         let turn = shard.poll(NOW);
         all.extend(turn.actions.iter().filter_map(|action| match action {
-            Action::Start(assignment) => Some((assignment.plan.id(), assignment.task.0)),
+            ShardAction::Start(assignment) => Some((assignment.plan.id(), assignment.task.0)),
             _ => None,
         }));
         if turn.append.is_empty() {
@@ -68,26 +71,26 @@ fn begin(shard: &mut Shard, plan: &Arc<Plan>) -> Vec<(PlanId, u32)> {
     settle(shard)
 }
 
-fn command(plan: &Plan, command: Command, ticket: Option<u64>) -> Input {
-    Input::Command(Queued {
+fn command(plan: &Plan, command: RunCommand, ticket: Option<u64>) -> ShardInput {
+    ShardInput::Command(QueuedCommand {
         plan: plan.id(),
         command,
         actor: "test".into(),
         blob: None,
-        ticket: ticket.map(Ticket),
+        ticket: ticket.map(ReplyTicket),
         launch: None,
     })
 }
 
-fn start(plan: &Plan, ticket: u64) -> Input {
-    command(plan, Command::Start { from: Rerun::Fresh }, Some(ticket))
+fn start(plan: &Plan, ticket: u64) -> ShardInput {
+    command(plan, RunCommand::Start { from: RerunScope::Fresh }, Some(ticket))
 }
 
-fn completed(plan: &Plan, task: u32) -> Input {
-    let report = Command::Report {
+fn completed(plan: &Plan, task: u32) -> ShardInput {
+    let report = RunCommand::Report {
         task: TaskIndex(task),
         attempt: Attempt(1),
-        outcome: Outcome::Completed(Output::Inline(Arc::new(json!(task)))),
+        outcome: AttemptOutcome::Completed(TaskOutput::Inline(Arc::new(json!(task)))),
         usage: Some(Usage::default()),
     };
     command(plan, report, None)
@@ -98,14 +101,14 @@ fn open(shard: &mut Shard, plan: &Arc<Plan>, journal: &[Arc<Record>]) {
     for record in journal.iter().filter(|record| record.plan == plan.id()) {
         run.replay(record).unwrap();
     }
-    shard.handle(Input::Open { run: Box::new(run), epoch: Epoch(1) });
+    shard.handle(ShardInput::Open { run: Box::new(run), epoch: Epoch(1) });
 }
 
-fn started(turn: &Turn) -> Vec<u32> {
+fn started(turn: &ShardTurn) -> Vec<u32> {
     turn.actions
         .iter()
         .filter_map(|action| match action {
-            Action::Start(assignment) => Some(assignment.task.0),
+            ShardAction::Start(assignment) => Some(assignment.task.0),
             _ => None,
         })
         .collect()
@@ -114,7 +117,7 @@ fn started(turn: &Turn) -> Vec<u32> {
 #[test]
 fn nothing_leaves_before_the_append_and_inputs_wait() {
     let plan = two_steps(1);
-    let mut shard = Shard::new(Rules::room(10));
+    let mut shard = Shard::new(ShardRules::room(10));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 7));
     let turn = shard.poll(NOW);
@@ -127,7 +130,7 @@ fn nothing_leaves_before_the_append_and_inputs_wait() {
     shard.appended(Some(&[AppendResult::Appended]));
     let turn = shard.poll(NOW);
     assert_eq!(started(&turn), [0]);
-    assert!(matches!(turn.replies[..], [(Ticket(7), Ok(()))]));
+    assert!(matches!(turn.replies[..], [(ReplyTicket(7), Ok(()))]));
     // Now it is, and the completion and what it frees are one record.
     assert_eq!(turn.append.len(), 1);
     assert_eq!(turn.append[0].events.len(), 2);
@@ -137,7 +140,7 @@ fn nothing_leaves_before_the_append_and_inputs_wait() {
 
 #[test]
 fn many_runs_share_a_batch() {
-    let mut shard = Shard::new(Rules::room(100));
+    let mut shard = Shard::new(ShardRules::room(100));
     let plans: Vec<_> = (0..20).map(two_steps).collect();
     for (ticket, plan) in plans.iter().enumerate() {
         open(&mut shard, plan, &[]);
@@ -147,13 +150,15 @@ fn many_runs_share_a_batch() {
     assert_eq!(turn.append.len(), 20);
     // One of them has another owner by now: it alone is dropped.
     let mut results = vec![AppendResult::Appended; 20];
-    results[3] = AppendResult::Refused(Refusal::StaleEpoch);
+    results[3] = AppendResult::Refused(AppendRefusal::StaleEpoch);
     shard.appended(Some(&results));
     let turn = shard.poll(NOW);
     assert_eq!(started(&turn).len(), 19);
     assert_eq!(turn.replies.iter().filter(|(_, answer)| answer.is_err()).count(), 1);
     assert!(
-        turn.actions.iter().any(|a| matches!(a, Action::StopAll(plan) if *plan == plans[3].id()))
+        turn.actions
+            .iter()
+            .any(|a| matches!(a, ShardAction::StopAll(plan) if *plan == plans[3].id()))
     );
     assert!(!shard.owns(plans[3].id()));
 }
@@ -163,7 +168,7 @@ fn an_append_of_unknown_fate_loses_nothing_and_repeats_nothing() {
     // The append failed, or it was durable and only the answer was lost.
     for was_durable in [false, true] {
         let plan = two_steps(1);
-        let mut shard = Shard::new(Rules::room(10));
+        let mut shard = Shard::new(ShardRules::room(10));
         let mut journal: Vec<Arc<Record>> = Vec::new();
         let (mut starts, mut replies) = (Vec::new(), 0);
         open(&mut shard, &plan, &[]);
@@ -179,7 +184,7 @@ fn an_append_of_unknown_fate_loses_nothing_and_repeats_nothing() {
                 open(&mut shard, &plan, &journal);
             }
             for action in &turn.actions {
-                if let Action::Start(assignment) = action {
+                if let ShardAction::Start(assignment) = action {
                     shard.handle(completed(&plan, assignment.task.0));
                 }
             }
@@ -212,7 +217,7 @@ fn an_append_of_unknown_fate_loses_nothing_and_repeats_nothing() {
 
 #[test]
 fn the_process_limit_is_kept_and_room_is_handed_on() {
-    let mut shard = Shard::new(Rules::room(3));
+    let mut shard = Shard::new(ShardRules::room(3));
     let plans: Vec<_> = (0..5).map(two_steps).collect();
     for (ticket, plan) in plans.iter().enumerate() {
         open(&mut shard, plan, &[]);
@@ -224,14 +229,14 @@ fn the_process_limit_is_kept_and_room_is_handed_on() {
         let turn = shard.poll(NOW);
         for action in &turn.actions {
             match action {
-                Action::Start(a) => in_flight.push((a.plan.id(), a.task.0)),
-                Action::Finished { .. } => ended += 1,
-                Action::Resolve(_)
-                | Action::Expand(_)
-                | Action::Waiting(_)
-                | Action::Stop { .. }
-                | Action::Abandon { .. }
-                | Action::StopAll(_) => {}
+                ShardAction::Start(a) => in_flight.push((a.plan.id(), a.task.0)),
+                ShardAction::Finished { .. } => ended += 1,
+                ShardAction::Resolve(_)
+                | ShardAction::Expand(_)
+                | ShardAction::Waiting(_)
+                | ShardAction::Stop { .. }
+                | ShardAction::Abandon { .. }
+                | ShardAction::StopAll(_) => {}
             }
         }
         assert!(in_flight.len() <= 3, "{in_flight:?}");
@@ -250,21 +255,21 @@ fn the_process_limit_is_kept_and_room_is_handed_on() {
 #[test]
 fn downtime_is_no_timeout() {
     let plan = two_steps(1);
-    let mut shard = Shard::new(Rules::room(10));
+    let mut shard = Shard::new(ShardRules::room(10));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));
     let journal = shard.poll(NOW).append;
     // Dead for a day; the new process looks around before it says what it wants.
     let later = NOW.plus_millis(86_400_000);
-    let mut shard = Shard::new(Rules::room(10));
+    let mut shard = Shard::new(ShardRules::room(10));
     open(&mut shard, &plan, &journal);
     assert!(shard.poll(later).append.is_empty());
-    shard.handle(command(&plan, Command::Adopt { epoch: Epoch(2) }, Some(2)));
+    shard.handle(command(&plan, RunCommand::Adopt { epoch: Epoch(2) }, Some(2)));
     let turn = shard.poll(later);
     assert!(
         matches!(
             turn.append[0].events[..],
-            [Event::RunAdopted { .. }, Event::TaskRedispatched { .. }]
+            [RunEvent::RunAdopted { .. }, RunEvent::TaskRedispatched { .. }]
         ),
         "{:?}",
         turn.append[0].events
@@ -279,7 +284,7 @@ fn many_reports_at_once_do_not_lift_the_process_limit() {
     tasks.extend((0..200).map(|i| task(&format!("b{i}"), "ok", &needs)));
     let plan = proven(1, &tasks);
     // One run may have nine tenths of it.
-    let mut shard = Shard::new(Rules::room(55));
+    let mut shard = Shard::new(ShardRules::room(55));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));
     shard.poll(NOW);
@@ -297,7 +302,7 @@ fn many_reports_at_once_do_not_lift_the_process_limit() {
 #[test]
 fn a_large_run_leaves_room_to_newcomers() {
     let (large, small) = (wide(1, 100), wide(2, 2));
-    let mut shard = Shard::new(Rules::room(20));
+    let mut shard = Shard::new(ShardRules::room(20));
     assert_eq!(begin(&mut shard, &large).len(), 18);
     assert_eq!(begin(&mut shard, &small), [(small.id(), 0), (small.id(), 1)]);
 }
@@ -306,7 +311,7 @@ fn a_large_run_leaves_room_to_newcomers() {
 fn room_that_a_large_run_gives_back_goes_to_those_who_wait() {
     let large = wide(1, 100);
     let small: Vec<_> = (2..8).map(|n| wide(n, 2)).collect();
-    let mut shard = Shard::new(Rules::room(20));
+    let mut shard = Shard::new(ShardRules::room(20));
     begin(&mut shard, &large);
     let at_once: usize = small.iter().map(|plan| begin(&mut shard, plan).len()).sum();
     assert_eq!(at_once, 2, "the tenth that was free");
@@ -325,7 +330,7 @@ fn room_that_a_large_run_gives_back_goes_to_those_who_wait() {
 #[test]
 fn no_room_is_idle_while_somebody_waits() {
     let plans = [wide(1, 100), wide(2, 100), wide(3, 1)];
-    let mut shard = Shard::new(Rules::room(20));
+    let mut shard = Shard::new(ShardRules::room(20));
     let mut running: Vec<_> = plans.iter().flat_map(|plan| begin(&mut shard, plan)).collect();
     for _ in 0..30 {
         let oldest = running.iter().position(|(plan, _)| *plan == plans[0].id()).unwrap();
@@ -341,7 +346,7 @@ fn no_room_is_idle_while_somebody_waits() {
 #[test]
 fn a_flood_of_reports_leaves_a_turn_to_others() {
     let (large, small) = (wide(1, 900), two_steps(2));
-    let mut shard = Shard::new(Rules::room(1_000));
+    let mut shard = Shard::new(ShardRules::room(1_000));
     begin(&mut shard, &large);
     begin(&mut shard, &small);
     for task in 0..600 {
@@ -360,12 +365,12 @@ fn a_flood_of_reports_leaves_a_turn_to_others() {
 #[test]
 fn a_store_that_contradicts_itself_is_given_up() {
     let plan = two_steps(1);
-    let mut shard = Shard::new(Rules::room(10));
+    let mut shard = Shard::new(ShardRules::room(10));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));
     for _ in 0..20 {
         shard.poll(NOW);
-        shard.appended(Some(&[AppendResult::Refused(Refusal::WrongSequence)]));
+        shard.appended(Some(&[AppendResult::Refused(AppendRefusal::WrongSequence)]));
         let turn = shard.poll(NOW);
         if turn.broken == [plan.id()] {
             return;
@@ -379,7 +384,7 @@ fn a_store_that_contradicts_itself_is_given_up() {
 #[test]
 fn a_draining_shard_starts_nothing_new() {
     let plan = two_steps(1);
-    let mut shard = Shard::new(Rules::room(10));
+    let mut shard = Shard::new(ShardRules::room(10));
     open(&mut shard, &plan, &[]);
     shard.handle(start(&plan, 1));
     shard.poll(NOW);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::plan::PlanDocument;
-use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
+use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ToolCall};
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Executor for ScriptedTools {
             .into()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         let script = self.0.clone();
         let task = call.task_id.to_string();
         let count = script.begin(&task);
@@ -61,7 +61,7 @@ impl Executor for ScriptedTools {
             };
             if &*call.tool == "costly" {
                 let usage = Usage { tokens: 100, cost_usd: 0.5 };
-                return Ok(Executed { output: json!({ "wrong": count }), usage });
+                return Ok(ExecutorOutput { output: json!({ "wrong": count }), usage });
             }
             let result = match &*call.tool {
                 "fail_once" if count == 1 => failed(false),
@@ -79,7 +79,7 @@ impl Executor for ScriptedTools {
                 _ => Ok(json!({ "task": task, "inputs": call.inputs })),
             };
             script.running.lock().unwrap().0 -= 1;
-            result.map(Executed::from)
+            result.map(ExecutorOutput::from)
         })
     }
 }

@@ -9,7 +9,7 @@ use l05_core::plan::{Plan, PlanStatus};
 use l05_core::task::Join;
 use l05_core::time::Timestamp;
 use l05_run::amounts::Usage;
-use l05_run::event::{Event, Gate, Next, Placement, Scope, Verdict};
+use l05_run::event::{AfterFailure, AgentPlacement, CancelScope, ConditionVerdict, Gate, RunEvent};
 use l05_run::record::Record;
 
 /// One plan's life as its journal tells it.
@@ -24,7 +24,7 @@ pub(crate) struct Oracle {
     pub(crate) asked_about_the_plan: bool,
     pub(crate) in_flight: BTreeMap<TaskIndex, Flight>,
     ended: BTreeMap<TaskIndex, End>,
-    verdicts: BTreeMap<u32, Verdict>,
+    verdicts: BTreeMap<u32, ConditionVerdict>,
     items: BTreeMap<TaskIndex, TaskIndex>,
     pub(crate) last_attempt: BTreeMap<TaskIndex, Attempt>,
     completions: BTreeSet<(TaskIndex, Attempt)>,
@@ -89,33 +89,34 @@ impl Oracle {
         for event in &record.events {
             self.event(event, record.at);
         }
-        let adopted = record.events.iter().any(|event| matches!(event, Event::RunAdopted { .. }));
+        let adopted =
+            record.events.iter().any(|event| matches!(event, RunEvent::RunAdopted { .. }));
         if adopted {
             let forgotten = self.in_flight.iter().find(|(_, flight)| flight.orphan);
             assert!(forgotten.is_none(), "adopted, and an attempt in flight was forgotten");
         }
     }
 
-    fn event(&mut self, event: &Event, at: Timestamp) {
+    fn event(&mut self, event: &RunEvent, at: Timestamp) {
         if self.is_over() {
             let allowed = matches!(
                 event,
-                Event::RunStarted { .. }
-                    | Event::ReportIgnored { .. }
-                    | Event::RunAdopted { .. }
-                    | Event::GateOpened { gate: Gate::Plan, .. }
+                RunEvent::RunStarted { .. }
+                    | RunEvent::ReportIgnored { .. }
+                    | RunEvent::RunAdopted { .. }
+                    | RunEvent::GateOpened { gate: Gate::Plan, .. }
             );
             assert!(allowed, "after the end: {event:?}");
         }
         match event {
-            Event::RunStarted { run, keep, kept_maps, .. } => self.begin(*run, keep, kept_maps),
-            Event::RunAdopted { .. } => {
+            RunEvent::RunStarted { run, keep, kept_maps, .. } => self.begin(*run, keep, kept_maps),
+            RunEvent::RunAdopted { .. } => {
                 self.in_flight.values_mut().for_each(|flight| flight.orphan = true);
             }
-            Event::EdgeDecided { edge, verdict } => {
+            RunEvent::EdgeDecided { edge, verdict } => {
                 self.verdicts.insert(edge.0, *verdict);
             }
-            Event::GateOpened { gate, .. } => {
+            RunEvent::GateOpened { gate, .. } => {
                 self.finished = None;
                 self.gates.insert(*gate);
                 self.asked_about_the_plan |= *gate == Gate::Plan;
@@ -124,24 +125,26 @@ impl Oracle {
                     self.spent += lost.reserved;
                 }
             }
-            Event::GateDecided { gate, approved, .. } => self.answered(*gate, *approved),
-            Event::MapExpanded { task, first, count, .. } => {
+            RunEvent::GateDecided { gate, approved, .. } => self.answered(*gate, *approved),
+            RunEvent::MapExpanded { task, first, count, .. } => {
                 self.check_needs(*task);
                 self.items.extend((0..*count).map(|n| (TaskIndex(first.0 + n), *task)));
             }
-            Event::MapCompleted { task } => self.end(*task, End::Completed),
-            Event::BudgetWarned { .. } | Event::ReportIgnored { .. } | Event::Noticed { .. } => {}
-            Event::AttemptReturned { task, attempt } => {
+            RunEvent::MapCompleted { task } => self.end(*task, End::Completed),
+            RunEvent::BudgetWarned { .. }
+            | RunEvent::ReportIgnored { .. }
+            | RunEvent::Noticed { .. } => {}
+            RunEvent::AttemptReturned { task, attempt } => {
                 let before = self.leave(*task, "returned");
                 assert_eq!(before.attempt, *attempt, "another attempt was returned");
                 self.spent += before.reserved;
                 self.again.insert(*task);
             }
-            Event::TaskDeferred { task, at, .. } => {
+            RunEvent::TaskDeferred { task, at, .. } => {
                 self.check_needs(*task);
                 self.not_before.insert(*task, *at);
             }
-            Event::TaskDispatched { task, attempt, not_after, reserved, placed } => {
+            RunEvent::TaskDispatched { task, attempt, not_after, reserved, placed } => {
                 self.check_needs(*task);
                 let last = self.last_attempt.insert(*task, *attempt);
                 assert!(last.is_none_or(|last| last < *attempt), "an attempt's number came twice");
@@ -149,7 +152,7 @@ impl Oracle {
                 assert!(early.is_none(), "a retry did not wait for its time");
                 self.fly(*task, *attempt, *not_after, reserved.tokens, placed.as_deref());
             }
-            Event::TaskRedispatched { task, attempt, not_after, reserved, placed } => {
+            RunEvent::TaskRedispatched { task, attempt, not_after, reserved, placed } => {
                 assert_eq!(self.last_attempt.get(task), Some(attempt), "another attempt's number");
                 if !self.again.remove(task) {
                     let before = self.leave(*task, "given out again");
@@ -158,38 +161,38 @@ impl Oracle {
                 }
                 self.fly(*task, *attempt, *not_after, reserved.tokens, placed.as_deref());
             }
-            Event::TaskCompleted { task, attempt, usage, .. } => {
+            RunEvent::TaskCompleted { task, attempt, usage, .. } => {
                 self.settle(*task, *attempt, Some(usage));
                 assert!(self.completions.insert((*task, *attempt)), "completed twice");
                 self.end(*task, End::Completed);
             }
-            Event::AttemptFailed { task, attempt, usage, lost, next, .. } => {
+            RunEvent::AttemptFailed { task, attempt, usage, lost, next, .. } => {
                 self.settle(*task, *attempt, (!lost).then_some(usage));
                 match next {
-                    Next::Retry { at } => drop(self.not_before.insert(*task, *at)),
-                    Next::Final { .. } => self.end(*task, End::Failed),
+                    AfterFailure::Retry { at } => drop(self.not_before.insert(*task, *at)),
+                    AfterFailure::Final { .. } => self.end(*task, End::Failed),
                 }
             }
-            Event::TaskFailed { task, .. } => self.end(*task, End::Failed),
-            Event::TasksBlocked { tasks, .. } => {
+            RunEvent::TaskFailed { task, .. } => self.end(*task, End::Failed),
+            RunEvent::TasksBlocked { tasks, .. } => {
                 tasks.iter().for_each(|task| self.end(*task, End::Failed));
             }
-            Event::TasksSkipped { tasks, .. } => {
+            RunEvent::TasksSkipped { tasks, .. } => {
                 tasks.iter().for_each(|task| self.end(*task, End::Skipped));
             }
-            Event::CancelRequested { scope, grace_until, .. } => {
-                self.cancelled |= *scope == Scope::Plan;
+            RunEvent::CancelRequested { scope, grace_until, .. } => {
+                self.cancelled |= *scope == CancelScope::Plan;
                 for flight in self.in_flight.values_mut() {
                     flight.not_after = flight.not_after.max(*grace_until);
                 }
             }
-            Event::TasksCancelled { tasks, .. } => {
+            RunEvent::TasksCancelled { tasks, .. } => {
                 for task in tasks {
                     self.spent += self.in_flight.remove(task).map_or(0, |flight| flight.reserved);
                     self.end(*task, End::Failed);
                 }
             }
-            Event::RunFinished { status, .. } => self.finish(*status),
+            RunEvent::RunFinished { status, .. } => self.finish(*status),
         }
     }
 
@@ -249,7 +252,7 @@ impl Oracle {
         attempt: Attempt,
         not_after: Timestamp,
         reserved: u64,
-        placed: Option<&Placement>,
+        placed: Option<&AgentPlacement>,
     ) {
         assert!(!self.ended.contains_key(&task), "{task:?} runs although it has ended");
         let flight = Flight {
@@ -306,7 +309,7 @@ impl Oracle {
                 Some(End::Skipped) | None => false,
             };
             let asked = self.plan.structure().is_conditional(*edge);
-            let says_yes = self.verdicts.get(&edge.0) == Some(&Verdict::Satisfied);
+            let says_yes = self.verdicts.get(&edge.0) == Some(&ConditionVerdict::Satisfied);
             ended_well && (!asked || says_yes)
         };
         let edges = graph.edges_in(*origin);

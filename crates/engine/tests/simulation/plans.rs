@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use l05_core::catalog::{Catalog, ToolSpec};
-use l05_core::estimate::Knowledge;
+use l05_core::catalog::{ToolCatalog, ToolSpec};
+use l05_core::estimate::EstimateBasis;
 use l05_core::id::{GoalId, PlanId};
-use l05_core::plan::{Identity, Plan, PlanDocument};
+use l05_core::plan::{Plan, PlanDocument, PlanIdentity};
 use l05_core::time::Timestamp;
-use l05_core::validate::{Surroundings, validate};
+use l05_core::validate::{ValidationContext, validate};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -59,10 +59,10 @@ fn any_task(chance: &mut Chance, at: usize) -> Value {
 }
 
 fn checked(document: &Value, number: usize) -> Arc<Plan> {
-    let catalog = Catalog::new([ToolSpec::bare("noop")]).unwrap();
-    let knowledge = Knowledge::default();
-    let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
-    let identity = Identity {
+    let catalog = ToolCatalog::new([ToolSpec::bare("noop")]).unwrap();
+    let knowledge = EstimateBasis::default();
+    let around = ValidationContext::elsewhere(&catalog, &knowledge, Timestamp(0));
+    let identity = PlanIdentity {
         plan_id: PlanId(Uuid::from_u128(number as u128)),
         goal_id: GoalId::from(Uuid::nil()),
         created_at: Timestamp(0),

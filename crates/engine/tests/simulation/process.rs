@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
 use l05_core::time::Timestamp;
-use l05_engine::shard::{Action, AgentInput, Input, Launch, Rules, Shard};
+use l05_engine::shard::{AgentInput, Launch, Shard, ShardAction, ShardInput, ShardRules};
 use l05_run::record::Record;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ pub(crate) const AGENT_SLOTS: usize = 2;
 
 /// What the driver has been told to do and has not done yet.
 pub(crate) enum Job {
-    Act(Action),
+    Act(ShardAction),
     Reload(PlanId),
 }
 
@@ -44,7 +44,10 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn new(in_flight_max: u32) -> Process {
         Process {
-            shard: Shard::new(Rules { observe_millis: 4_000, ..Rules::room(in_flight_max) }),
+            shard: Shard::new(ShardRules {
+                observe_millis: 4_000,
+                ..ShardRules::room(in_flight_max)
+            }),
             jobs: VecDeque::new(),
             batch: None,
             works: Vec::new(),
@@ -71,6 +74,6 @@ impl Process {
     }
 
     pub(crate) fn tell(&mut self, input: AgentInput, at: Timestamp) {
-        self.shard.handle(Input::Agent { input, at });
+        self.shard.handle(ShardInput::Agent { input, at });
     }
 }

@@ -2,6 +2,7 @@
 //! a time.
 
 mod checks;
+mod people;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,15 @@ use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, Epoch, PlanId, Sequence, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::time::Timestamp;
-use l05_engine::port::{AppendResult, Refusal};
-use l05_engine::shard::{Action, AgentInput, Assignment, Input, Launch, Queued, Ticket, Turn};
+use l05_engine::port::{AppendRefusal, AppendResult};
+use l05_engine::shard::{
+    AgentInput, Launch, QueuedCommand, ReplyTicket, ShardAction, ShardInput, ShardTurn,
+    TaskAssignment,
+};
 use l05_run::Run;
 use l05_run::amounts::Usage;
-use l05_run::command::{Command, Outcome, Rerun};
-use l05_run::event::{Gate, Output, Scope, TaskError, Verdict};
+use l05_run::command::{AttemptOutcome, RerunScope, RunCommand};
+use l05_run::event::{CancelScope, ConditionVerdict, Gate, TaskError, TaskOutput};
 use l05_run::record::Record;
 use serde_json::json;
 
@@ -193,7 +197,7 @@ impl World {
 
     fn poll(&mut self, who: usize) {
         let turn = self.processes[who].shard.poll(self.now);
-        let Turn { append, actions, replies, reload, broken, wake_at, left_behind: _ } = turn;
+        let ShardTurn { append, actions, replies, reload, broken, wake_at, left_behind: _ } = turn;
         assert!(broken.is_empty(), "the simulated journal does not contradict itself");
         for (ticket, answer) in replies {
             if let Some((plan, promise)) = self.promises.remove(&ticket.0)
@@ -242,11 +246,11 @@ impl World {
     fn append(&mut self, record: &Arc<Record>) -> AppendResult {
         let stored = &self.journal[&record.plan];
         if record.epoch.0 != stored.epoch {
-            return AppendResult::Refused(Refusal::StaleEpoch);
+            return AppendResult::Refused(AppendRefusal::StaleEpoch);
         }
         let next = stored.records.last().map_or(1, |last| last.next().0);
         if record.first.0 != next {
-            return AppendResult::Refused(Refusal::WrongSequence);
+            return AppendResult::Refused(AppendRefusal::WrongSequence);
         }
         self.tell(|| format!("{} {:?} {:?}", record.plan, record.epoch, record.events));
         let stored = self.journal.get_mut(&record.plan).unwrap();
@@ -269,32 +273,32 @@ impl World {
         }
     }
 
-    fn act(&mut self, who: usize, action: Action) {
+    fn act(&mut self, who: usize, action: ShardAction) {
         match action {
-            Action::Start(it) => self.start(who, &it),
-            Action::Resolve(question) => {
+            ShardAction::Start(it) => self.start(who, &it),
+            ShardAction::Resolve(question) => {
                 let edges = question.edges.iter().map(|(edge, _)| (*edge, self.verdict()));
-                let edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)> = edges.collect();
-                let command = Command::Resolved { task: question.task, edges };
+                let edges: Vec<(EdgeIndex, Result<ConditionVerdict, TaskError>)> = edges.collect();
+                let command = RunCommand::Resolved { task: question.task, edges };
                 self.send(who, question.plan.id(), command, None);
             }
-            Action::Expand(listing) => {
+            ShardAction::Expand(listing) => {
                 let items = match self.chance.below(8) {
                     0 => Err(failure(ErrorCode::REFERENCE_UNRESOLVED)),
                     n => {
                         let count = n as u32 % 4;
                         let list: Vec<u32> = (0..count).collect();
-                        Ok((Output::Inline(Arc::new(json!(list))), count))
+                        Ok((TaskOutput::Inline(Arc::new(json!(list))), count))
                     }
                 };
-                let command = Command::Expanded { task: listing.task, items };
+                let command = RunCommand::Expanded { task: listing.task, items };
                 self.send(who, listing.plan.id(), command, None);
             }
-            Action::Abandon { plan, task, attempt } => {
+            ShardAction::Abandon { plan, task, attempt } => {
                 let is_it = |w: &Work| (w.plan, w.task, w.attempt) == (plan, task, attempt);
                 self.processes[who].works.retain(|work| !is_it(work));
             }
-            Action::Stop { plan, task, attempt } => {
+            ShardAction::Stop { plan, task, attempt } => {
                 let works = &mut self.processes[who].works;
                 let it =
                     works.iter_mut().find(|w| (w.plan, w.task, w.attempt) == (plan, task, attempt));
@@ -302,15 +306,15 @@ impl World {
                     work.told_to_stop = true;
                 }
             }
-            Action::StopAll(plan) => {
+            ShardAction::StopAll(plan) => {
                 self.processes[who].works.retain(|work| work.plan != plan);
                 self.processes[who].lost.remove(&plan);
                 self.let_go(who, plan);
             }
             // The driver lets go of a run that waits only when it is asked to.
-            Action::Waiting(_) => {}
-            Action::Finished { plan, .. } => {
-                self.processes[who].shard.handle(Input::Close { plan, error: None });
+            ShardAction::Waiting(_) => {}
+            ShardAction::Finished { plan, .. } => {
+                self.processes[who].shard.handle(ShardInput::Close { plan, error: None });
                 self.let_go(who, plan);
             }
         }
@@ -324,16 +328,16 @@ impl World {
         }
     }
 
-    fn verdict(&mut self) -> Result<Verdict, TaskError> {
+    fn verdict(&mut self) -> Result<ConditionVerdict, TaskError> {
         match self.chance.below(6) {
             0 => Err(failure(ErrorCode::DEPENDENCY_INVALID)),
-            1 => Ok(Verdict::Unsatisfied),
-            _ => Ok(Verdict::Satisfied),
+            1 => Ok(ConditionVerdict::Unsatisfied),
+            _ => Ok(ConditionVerdict::Satisfied),
         }
     }
 
     /// An executor begins: the same work may not be going on anywhere.
-    fn start(&mut self, who: usize, it: &Assignment) {
+    fn start(&mut self, who: usize, it: &TaskAssignment) {
         let (plan, task, attempt, launch) = (it.plan.id(), it.task, it.attempt, it.launch);
         if self.processes[who].lost.contains(&plan) {
             return;
@@ -372,23 +376,23 @@ impl World {
         let usage =
             Usage { tokens: self.chance.below(reserved as usize + 1) as u64, cost_usd: 0.0 };
         let outcome = match self.chance.below(8) {
-            _ if told_to_stop => Outcome::Stopped,
-            0 | 1 => Outcome::Failed(failure(ErrorCode::TASK_FAILED)),
-            2 => Outcome::Failed(failure(ErrorCode::INPUT_MISSING)),
-            _ => Outcome::Completed(Output::Inline(Arc::new(json!(attempt.0)))),
+            _ if told_to_stop => AttemptOutcome::Stopped,
+            0 | 1 => AttemptOutcome::Failed(failure(ErrorCode::TASK_FAILED)),
+            2 => AttemptOutcome::Failed(failure(ErrorCode::INPUT_MISSING)),
+            _ => AttemptOutcome::Completed(TaskOutput::Inline(Arc::new(json!(attempt.0)))),
         };
-        let report = Command::Report { task, attempt, outcome, usage: Some(usage) };
+        let report = RunCommand::Report { task, attempt, outcome, usage: Some(usage) };
         if self.chance.one_in(6) {
             self.report(who, plan, report.clone(), launch);
         }
         self.report(who, plan, report, launch);
     }
 
-    fn report(&mut self, who: usize, plan: PlanId, command: Command, launch: Launch) {
+    fn report(&mut self, who: usize, plan: PlanId, command: RunCommand, launch: Launch) {
         self.tell(|| format!("process {who} gets {command:?} for {plan}"));
         let (actor, blob, ticket, launch) = ("world".into(), None, None, Some(launch));
-        let queued = Queued { plan, command, actor, blob, ticket, launch };
-        self.processes[who].shard.handle(Input::Command(queued));
+        let queued = QueuedCommand { plan, command, actor, blob, ticket, launch };
+        self.processes[who].shard.handle(ShardInput::Command(queued));
     }
 
     /// A report that is late, wrong or contradicts an earlier one.
@@ -399,9 +403,14 @@ impl World {
         let last = stored.oracle.last_attempt.get(&task).map_or(0, |attempt| attempt.0);
         // One that came before the last, or one that never was.
         let attempt = Attempt(if last > 1 { last - 1 } else { 40 });
-        let outcome = Outcome::Completed(Output::Inline(Arc::new(json!("stray"))));
+        let outcome = AttemptOutcome::Completed(TaskOutput::Inline(Arc::new(json!("stray"))));
         let usage = Usage { tokens: 1_000_000, cost_usd: 0.0 };
-        self.send(who, plan, Command::Report { task, attempt, outcome, usage: Some(usage) }, None);
+        self.send(
+            who,
+            plan,
+            RunCommand::Report { task, attempt, outcome, usage: Some(usage) },
+            None,
+        );
     }
 
     // Owners.
@@ -430,10 +439,12 @@ impl World {
         let stored = self.journal.get_mut(&plan).unwrap();
         let start = match run.status() {
             PlanStatus::Executing | PlanStatus::PendingApproval => None,
-            PlanStatus::Validated | PlanStatus::Approved | PlanStatus::Draft => Some(Rerun::Fresh),
+            PlanStatus::Validated | PlanStatus::Approved | PlanStatus::Draft => {
+                Some(RerunScope::Fresh)
+            }
             PlanStatus::Failed | PlanStatus::Cancelled if stored.retries_left > 0 => {
                 stored.retries_left -= 1;
-                Some(Rerun::Failed)
+                Some(RerunScope::Failed)
             }
             PlanStatus::Failed | PlanStatus::Cancelled | PlanStatus::Completed => {
                 stored.retries_left = 0;
@@ -445,7 +456,7 @@ impl World {
         let epoch = Epoch(stored.epoch);
         let promise = start.map(|_| Promise::Started(run.number() + 1));
         self.open(who, run, epoch);
-        let command = start.map_or(Command::Adopt { epoch }, |from| Command::Start { from });
+        let command = start.map_or(RunCommand::Adopt { epoch }, |from| RunCommand::Start { from });
         self.send(who, plan, command, promise);
     }
 
@@ -497,71 +508,28 @@ impl World {
 
     // People.
 
-    fn answer_any(&mut self) {
-        let plans: Vec<PlanId> = self.journal.keys().copied().collect();
-        let plan = *self.chance.pick(&plans);
-        let gates: Vec<Gate> = self.journal[&plan].oracle.gates.iter().copied().collect();
-        if gates.is_empty() {
-            return;
-        }
-        let gate = *self.chance.pick(&gates);
-        let approve = !self.chance.one_in(4);
-        let (by, reason) = ("eve".to_owned(), String::new());
-        let command = Command::Decide { gate, approve, by, reason };
-        match self.journal[&plan].owner {
-            Some(owner) => {
-                let promise = Promise::Answered(self.journal[&plan].oracle.answers);
-                self.send(owner, plan, command, Some(promise));
-                if gate == Gate::Plan && approve {
-                    self.send(owner, plan, Command::Start { from: Rerun::Fresh }, None);
-                }
-            }
-            None => self.note(plan, command),
-        }
-    }
-
-    /// A command to a run that nobody drives, journaled by whoever got it.
-    fn note(&mut self, plan: PlanId, command: Command) {
-        let mut run = self.fold(plan);
-        let first = Sequence(run.sequence().0 + 1);
-        let events = run.note(command, self.now, None).unwrap_or_default();
-        if events.is_empty() {
-            return;
-        }
-        let stored = self.journal.get_mut(&plan).unwrap();
-        stored.epoch += 1;
-        let epoch = Epoch(stored.epoch);
-        let (at, actor) = (self.now, "person".into());
-        let record = Record { plan, first, epoch, at, actor, events, blobs: Vec::new() };
-        assert_eq!(self.append(&Arc::new(record)), AppendResult::Appended);
-    }
-
-    fn cancel_any(&mut self) {
-        let who = self.chance.below(self.processes.len());
-        let Some(plan) = self.any_plan_of(who) else { return };
-        let whole = self.chance.one_in(2);
-        let task = TaskIndex(self.chance.below(self.journal[&plan].plan.graph().len()) as u32);
-        let scope = if whole { Scope::Plan } else { Scope::Task(task) };
-        let command = Command::Cancel { scope, reason: String::new() };
-        self.send(who, plan, command, whole.then_some(Promise::Cancelled));
-    }
-
-    fn send(&mut self, who: usize, plan: PlanId, command: Command, promise: Option<Promise>) {
+    fn send(&mut self, who: usize, plan: PlanId, command: RunCommand, promise: Option<Promise>) {
         self.tell(|| format!("process {who} gets {command:?} for {plan}"));
         let ticket = promise.map(|promise| {
             self.tickets += 1;
             self.promises.insert(self.tickets, (plan, promise));
-            Ticket(self.tickets)
+            ReplyTicket(self.tickets)
         });
-        let queued =
-            Queued { plan, command, actor: "world".into(), blob: None, ticket, launch: None };
-        self.processes[who].shard.handle(Input::Command(queued));
+        let queued = QueuedCommand {
+            plan,
+            command,
+            actor: "world".into(),
+            blob: None,
+            ticket,
+            launch: None,
+        };
+        self.processes[who].shard.handle(ShardInput::Command(queued));
     }
 
     fn open(&mut self, who: usize, run: Run, epoch: Epoch) {
         self.processes[who].plans.insert(run.plan().id(), epoch);
         self.tell(|| format!("process {who} opens {} at {:?}", run.plan().id(), run.sequence()));
-        self.processes[who].shard.handle(Input::Open { run: Box::new(run), epoch });
+        self.processes[who].shard.handle(ShardInput::Open { run: Box::new(run), epoch });
     }
 
     /// Time passes: to the next timer, or a little.
@@ -576,16 +544,16 @@ impl World {
     }
 }
 
-fn plan_of(action: &Action) -> PlanId {
+fn plan_of(action: &ShardAction) -> PlanId {
     match action {
-        Action::Start(it) => it.plan.id(),
-        Action::Resolve(it) => it.plan.id(),
-        Action::Expand(it) => it.plan.id(),
-        Action::Stop { plan, .. }
-        | Action::Abandon { plan, .. }
-        | Action::StopAll(plan)
-        | Action::Waiting(plan)
-        | Action::Finished { plan, .. } => *plan,
+        ShardAction::Start(it) => it.plan.id(),
+        ShardAction::Resolve(it) => it.plan.id(),
+        ShardAction::Expand(it) => it.plan.id(),
+        ShardAction::Stop { plan, .. }
+        | ShardAction::Abandon { plan, .. }
+        | ShardAction::StopAll(plan)
+        | ShardAction::Waiting(plan)
+        | ShardAction::Finished { plan, .. } => *plan,
     }
 }
 

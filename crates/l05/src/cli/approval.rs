@@ -5,13 +5,13 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use l05_core::id::PlanId;
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
-use l05_engine::service::PersonsAnswer;
+use l05_engine::service::GateAnswer;
 use l05_run::event::Gate;
 use l05_run::machine::OpenGate;
 use serde_json::json;
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::output::eprint;
 use super::run::open;
 
@@ -32,14 +32,14 @@ pub(crate) struct AnswerArgs {
 }
 
 pub(crate) async fn answer(
-    context: &Context,
+    context: &CliContext,
     args: AnswerArgs,
     approve: bool,
-) -> Result<Exit, Error> {
+) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let AnswerArgs { task, reason, .. } = args;
-    let answer = PersonsAnswer { approve, by: person(), reason, task, gate: None };
+    let answer = GateAnswer { approve, by: person(), reason, task, gate: None };
     let answered = service.answer(id, answer).await?;
     service.shutdown().await;
     let word = if approve { "approved" } else { "rejected" };
@@ -51,11 +51,11 @@ pub(crate) async fn answer(
     if approve && !answered.driven {
         context.output.note(&format!("`l05 execute {id}` goes on"));
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// What becomes of a run that waits for people.
-pub(crate) enum Next {
+pub(crate) enum NextQuestion {
     /// All was answered: it may go on.
     GoOn,
     /// Somebody else has to answer.
@@ -66,12 +66,12 @@ pub(crate) enum Next {
 /// terminal. `--yes` stands for the person who started the run, so it approves a plan that may
 /// destroy something; it does not approve what a threshold of the configuration reserves to an
 /// approver, nor the gates inside a plan.
-pub(crate) async fn settle(
-    context: &Context,
+pub(crate) async fn answer_questions(
+    context: &CliContext,
     service: &PlanningService,
     id: PlanId,
     yes: bool,
-) -> Result<Next, Error> {
+) -> Result<NextQuestion, Error> {
     let open = service.open_gates(id).await?;
     let reasons = service.load(id).await?.document().metadata.approval_reasons.clone();
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -86,10 +86,10 @@ pub(crate) async fn settle(
             (asked(about).await, "asked at the terminal".to_owned())
         } else {
             tell_how(context, id, &open, &reasons);
-            return Ok(Next::Wait);
+            return Ok(NextQuestion::Wait);
         };
         let gate = Some(*gate);
-        let answer = PersonsAnswer { approve, by: person(), reason, task: None, gate };
+        let answer = GateAnswer { approve, by: person(), reason, task: None, gate };
         match service.answer(id, answer).await {
             Ok(_) => {}
             // Somebody else has answered while it was asked here.
@@ -99,7 +99,7 @@ pub(crate) async fn settle(
             Err(error) => return Err(error),
         }
     }
-    Ok(Next::GoOn)
+    Ok(NextQuestion::GoOn)
 }
 
 /// The reasons that come from a threshold of the configuration name its key.
@@ -114,7 +114,7 @@ async fn asked(about: &str) -> bool {
     matches!(line.trim(), "y" | "Y" | "yes")
 }
 
-fn tell_how(context: &Context, id: PlanId, open: &[(OpenGate, String)], reasons: &[String]) {
+fn tell_how(context: &CliContext, id: PlanId, open: &[(OpenGate, String)], reasons: &[String]) {
     for (OpenGate { gate, expires_at }, about) in open {
         let until = expires_at.map(|at| format!(" until {at}")).unwrap_or_default();
         context.output.note(&format!("{about} waits for approval{until}"));

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use l05_core::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 
-use super::exit::Exit;
+use super::exit::ExitStatus;
 use super::output::eprint;
 
 /// Lines in flight, a worker: enough to keep all busy, few enough to answer promptly.
@@ -31,7 +31,7 @@ pub(super) type Line = Map<String, Value>;
 pub(super) fn run(
     bytes_max: usize,
     answer: impl Fn(Line) -> Result<Value, Error> + Sync,
-) -> Result<Exit, Error> {
+) -> Result<ExitStatus, Error> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (lines, inbox) = sync_channel::<(u64, Vec<u8>)>(workers * LINES_PER_WORKER);
     let (answers, outbox) = sync_channel::<(u64, String)>(workers * LINES_PER_WORKER);
@@ -54,7 +54,7 @@ pub(super) fn run(
         reader.join().expect("the reader does not panic")
     })
     .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, format!("stdin: {e}")))?;
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Hands out lines; one that is too long is cut, and what is left of it is skipped.

@@ -2,11 +2,11 @@
 
 use clap::Subcommand;
 use l05_core::{Error, ErrorCode};
-use l05_engine::cache::Invalidate;
+use l05_engine::cache::CacheInvalidation;
 use serde_json::json;
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::run::open;
 
 /// The plan cache
@@ -36,15 +36,18 @@ pub(crate) struct ClearArgs {
     all: bool,
 }
 
-pub(crate) async fn cache(context: &Context, command: CacheCommand) -> Result<Exit, Error> {
+pub(crate) async fn cache(
+    context: &CliContext,
+    command: CacheCommand,
+) -> Result<ExitStatus, Error> {
     let CacheCommand::Clear(args) = command;
     let what = args
         .goal
-        .map(Invalidate::Goal)
-        .or(args.tag.map(Invalidate::Tag))
-        .or(args.template.map(Invalidate::Template))
-        .or(args.model.map(Invalidate::Model))
-        .unwrap_or(Invalidate::All);
+        .map(CacheInvalidation::Goal)
+        .or(args.tag.map(CacheInvalidation::Tag))
+        .or(args.template.map(CacheInvalidation::Template))
+        .or(args.model.map(CacheInvalidation::Model))
+        .unwrap_or(CacheInvalidation::All);
     if context.config.cache.redis_url.is_none() {
         let message = "there is no shared plan cache: cache.l2_redis_endpoint is not set";
         return Err(Error::new(ErrorCode::CACHE_UNAVAILABLE, message)
@@ -54,5 +57,5 @@ pub(crate) async fn cache(context: &Context, command: CacheCommand) -> Result<Ex
     let removed = service.invalidate(&what).await?;
     service.shutdown().await;
     context.output.result(&json!({ "removed": removed }), |_| format!("{removed} plans forgotten"));
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }

@@ -1,13 +1,13 @@
 //! `l05 check-goal`: the input policy's word on a text, nothing else.
 
-use l05_core::goal::input::{Policy, Refusal, check};
+use l05_core::goal::input::{GoalRefusal, InputPolicy, check};
 use l05_core::{Error, ErrorCode};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Context;
+use super::CliContext;
 use super::batch::{self, BatchArgs};
-use super::exit::Exit;
+use super::exit::ExitStatus;
 
 /// Check a goal's text against the input policy
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct CheckGoalArgs {
 }
 
 #[derive(Serialize)]
-struct Verdict {
+struct GoalVerdict {
     accepted: bool,
     policy: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ struct Verdict {
     position: Option<usize>,
 }
 
-pub(crate) fn check_goal(context: &Context, args: &CheckGoalArgs) -> Result<Exit, Error> {
+pub(crate) fn check_goal(context: &CliContext, args: &CheckGoalArgs) -> Result<ExitStatus, Error> {
     let policy = context.config.policy;
     let Some(text) = args.batch.single(&args.text, "a text")? else {
         return batch::run(context.config.text_limits.bytes_max, |line| {
@@ -57,11 +57,11 @@ pub(crate) fn check_goal(context: &Context, args: &CheckGoalArgs) -> Result<Exit
             )
         }
     });
-    Ok(if verdict.accepted { Exit::Done } else { Exit::Refused })
+    Ok(if verdict.accepted { ExitStatus::Done } else { ExitStatus::Refused })
 }
 
-fn judge(text: &str, policy: Policy) -> (Verdict, Option<Refusal>) {
-    let mut verdict = Verdict {
+fn judge(text: &str, policy: InputPolicy) -> (GoalVerdict, Option<GoalRefusal>) {
+    let mut verdict = GoalVerdict {
         accepted: true,
         policy: policy.as_str(),
         code: None,
@@ -74,7 +74,7 @@ fn judge(text: &str, policy: Policy) -> (Verdict, Option<Refusal>) {
         verdict.accepted = false;
         verdict.code = Some(refusal.clone().into_error().code);
         verdict.rule = Some("length".to_owned());
-        if let Refusal::Rule(violation) = refusal {
+        if let GoalRefusal::Rule(violation) = refusal {
             verdict.rule = Some(violation.rule.to_owned());
             verdict.found = Some(violation.found.clone());
             verdict.position = Some(violation.position);

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use l05_core::{Error, ErrorCode};
-use l05_engine::costs::{Costs, Figure};
+use l05_engine::cost_report::{CostFigure, CostReport};
 use l05_run::explain::{Explanation, Topic};
 use serde::Serialize;
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::output::table;
 use super::plan_file::{is_file, read_plan};
 use super::run::open;
@@ -32,7 +32,7 @@ pub(crate) struct ExplainArgs {
     decision: Option<String>,
 }
 
-pub(crate) async fn cost(context: &Context, args: CostArgs) -> Result<Exit, Error> {
+pub(crate) async fn cost(context: &CliContext, args: CostArgs) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let costs = if is_file(&args.plan) {
         let document = read_plan(Path::new(&args.plan), context.config.text_limits)?;
@@ -41,10 +41,10 @@ pub(crate) async fn cost(context: &Context, args: CostArgs) -> Result<Exit, Erro
         service.cost(service.find(&args.plan).await?).await?
     };
     context.output.result(&costs, cost_text);
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn cost_text(costs: &Costs) -> String {
+fn cost_text(costs: &CostReport) -> String {
     let rows = costs.tasks.iter().flat_map(|task| {
         let method = match task.history_runs {
             0 => task.method.to_string(),
@@ -78,7 +78,7 @@ fn cost_text(costs: &Costs) -> String {
     text
 }
 
-fn row(task: &str, unit: &str, figure: Figure, method: String) -> Vec<String> {
+fn row(task: &str, unit: &str, figure: CostFigure, method: String) -> Vec<String> {
     let numbers = [figure.low, figure.expected, figure.high, figure.bound];
     let mut row = vec![task.to_owned(), unit.to_owned()];
     row.extend(numbers.map(|number| format!("{}", (number * 1e6).round() / 1e6)));
@@ -88,12 +88,12 @@ fn row(task: &str, unit: &str, figure: Figure, method: String) -> Vec<String> {
 
 /// All explanations of a plan.
 #[derive(Serialize)]
-struct Explained {
+struct ExplainDocument {
     plan_id: l05_core::id::PlanId,
     explanations: Vec<Explanation>,
 }
 
-pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit, Error> {
+pub(crate) async fn explain(context: &CliContext, args: ExplainArgs) -> Result<ExitStatus, Error> {
     let topics = match &args.decision {
         None => Topic::EVERY.to_vec(),
         Some(word) => vec![Topic::parse(word).ok_or_else(|| {
@@ -103,7 +103,7 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
     let service = open(context, None).await?;
     let plan_id = service.find(&args.id).await?;
     let explanations = service.explain(plan_id, &topics).await?;
-    context.output.result(&Explained { plan_id, explanations }, |explained| {
+    context.output.result(&ExplainDocument { plan_id, explanations }, |explained| {
         let mut lines = Vec::new();
         for part in &explained.explanations {
             lines.push(format!("{} (confidence: {})", part.decision, part.confidence));
@@ -111,5 +111,5 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
         }
         lines.join("\n")
     });
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }

@@ -5,41 +5,41 @@ use l05_core::Error;
 use l05_engine::port::Clock as _;
 use serde_json::{Value, json};
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::output::table;
 
 /// One thing that was looked at.
-struct Check {
+struct DoctorCheck {
     what: &'static str,
-    state: State,
+    state: CheckState,
     told: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CheckState {
     Fine,
     /// Things work without it.
     Absent,
     Broken,
 }
 
-impl State {
+impl CheckState {
     fn word(self) -> &'static str {
         match self {
-            State::Fine => "ok",
-            State::Absent => "absent",
-            State::Broken => "broken",
+            CheckState::Fine => "ok",
+            CheckState::Absent => "absent",
+            CheckState::Broken => "broken",
         }
     }
 }
 
-pub(crate) async fn doctor(context: &Context) -> Result<Exit, Error> {
+pub(crate) async fn doctor(context: &CliContext) -> Result<ExitStatus, Error> {
     let (model, choice) = model(context).await;
     let checks =
         [store(context).await, templates(context), tools(context), model, cache(context).await];
-    let broken = checks.iter().any(|check| check.state == State::Broken);
-    let listed = |check: &Check| json!({ "what": check.what, "state": check.state.word(), "told": check.told });
+    let broken = checks.iter().any(|check| check.state == CheckState::Broken);
+    let listed = |check: &DoctorCheck| json!({ "what": check.what, "state": check.state.word(), "told": check.told });
     let document = json!({
         "checks": checks.iter().map(listed).collect::<Vec<Value>>(),
         "model": choice,
@@ -51,62 +51,69 @@ pub(crate) async fn doctor(context: &Context) -> Result<Exit, Error> {
             .map(|c| vec![c.what.to_owned(), c.state.word().to_owned(), c.told.clone()]);
         table(&["WHAT", "STATE", "WHY"], rows)
     });
-    Ok(if broken { Exit::Unavailable } else { Exit::Done })
+    Ok(if broken { ExitStatus::Unavailable } else { ExitStatus::Done })
 }
 
-async fn store(context: &Context) -> Check {
+async fn store(context: &CliContext) -> DoctorCheck {
     let what = "store";
     match compose::store_opens(&context.config).await {
-        Ok(told) => Check { what, state: State::Fine, told },
-        Err(error) => Check { what, state: State::Broken, told: error.to_string() },
+        Ok(told) => DoctorCheck { what, state: CheckState::Fine, told },
+        Err(error) => DoctorCheck { what, state: CheckState::Broken, told: error.to_string() },
     }
 }
 
-fn templates(context: &Context) -> Check {
+fn templates(context: &CliContext) -> DoctorCheck {
     let what = "templates";
     match compose::template_list(&context.config) {
-        Ok(list) => Check { what, state: State::Fine, told: format!("{} are there", list.len()) },
-        Err(error) => Check { what, state: State::Broken, told: error.to_string() },
+        Ok(list) => {
+            DoctorCheck { what, state: CheckState::Fine, told: format!("{} are there", list.len()) }
+        }
+        Err(error) => DoctorCheck { what, state: CheckState::Broken, told: error.to_string() },
     }
 }
 
-fn tools(context: &Context) -> Check {
+fn tools(context: &CliContext) -> DoctorCheck {
     let what = "tools";
     match compose::catalog(&context.config) {
         Ok(catalog) => {
             let told =
                 format!("{} are there; `l05 tools list` names them", catalog.names().count());
-            Check { what, state: State::Fine, told }
+            DoctorCheck { what, state: CheckState::Fine, told }
         }
-        Err(error) => Check { what, state: State::Broken, told: error.to_string() },
+        Err(error) => DoctorCheck { what, state: CheckState::Broken, told: error.to_string() },
     }
 }
 
-async fn cache(context: &Context) -> Check {
+async fn cache(context: &CliContext) -> DoctorCheck {
     let what = "cache";
     let (state, told) = match compose::redis_answers(&context.config).await {
         None => {
             let told = "this process's memory alone (cache.l2_redis_endpoint is not set)";
-            (State::Absent, told.to_owned())
+            (CheckState::Absent, told.to_owned())
         }
-        Some(Ok(())) => (State::Fine, "Redis answers".to_owned()),
-        Some(Err(error)) => (State::Broken, format!("Redis: {error}; plans are made without it")),
+        Some(Ok(())) => (CheckState::Fine, "Redis answers".to_owned()),
+        Some(Err(error)) => {
+            (CheckState::Broken, format!("Redis: {error}; plans are made without it"))
+        }
     };
-    Check { what, state, told }
+    DoctorCheck { what, state, told }
 }
 
 /// The gateway that would be asked, and whether it answers.
-async fn model(context: &Context) -> (Check, Value) {
+async fn model(context: &CliContext) -> (DoctorCheck, Value) {
     let what = "model";
     let choice = match compose::choose_model(&context.config).await {
         Ok(choice) => choice,
         Err(error) => {
-            return (Check { what, state: State::Broken, told: error.to_string() }, Value::Null);
+            return (
+                DoctorCheck { what, state: CheckState::Broken, told: error.to_string() },
+                Value::Null,
+            );
         }
     };
     let Some(gateway) = choice.gateway else {
         let told = format!("{}; goals are planned from templates alone", choice.why);
-        return (Check { what, state: State::Absent, told }, Value::Null);
+        return (DoctorCheck { what, state: CheckState::Absent, told }, Value::Null);
     };
     let identity = gateway.identity();
     let mut document = json!({
@@ -117,7 +124,7 @@ async fn model(context: &Context) -> (Check, Value) {
         Ok(models) => models,
         Err(error) => {
             let told = format!("{}: {}", choice.why, error.message);
-            return (Check { what, state: State::Broken, told }, document);
+            return (DoctorCheck { what, state: CheckState::Broken, told }, document);
         }
     };
     document["models"] = json!(models);
@@ -134,6 +141,6 @@ async fn model(context: &Context) -> (Check, Value) {
         }
         (false, name) => format!("{} has no model `{name}`; there are: {listed}", identity.address),
     };
-    let state = if is_there { State::Fine } else { State::Broken };
-    (Check { what, state, told }, document)
+    let state = if is_there { CheckState::Fine } else { CheckState::Broken };
+    (DoctorCheck { what, state, told }, document)
 }

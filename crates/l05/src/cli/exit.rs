@@ -4,7 +4,7 @@ use l05_core::ErrorCode;
 
 /// How the program ends (spec 05, 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub(crate) enum ExitStatus {
     /// The answer is there, the plan completed.
     Done = 0,
     /// The plan failed.
@@ -23,17 +23,17 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
-impl From<Exit> for std::process::ExitCode {
-    fn from(exit: Exit) -> std::process::ExitCode {
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(exit: ExitStatus) -> std::process::ExitCode {
         std::process::ExitCode::from(exit as u8)
     }
 }
 
 /// The exit code of a command that ends in an error.
-pub(crate) fn of(code: ErrorCode) -> Exit {
+pub(crate) fn of(code: ErrorCode) -> ExitStatus {
     match code {
-        ErrorCode::CONFIG_ERROR => Exit::Usage,
-        ErrorCode::PLAN_NOT_FOUND | ErrorCode::CACHE_MISS => Exit::NotFound,
+        ErrorCode::CONFIG_ERROR => ExitStatus::Usage,
+        ErrorCode::PLAN_NOT_FOUND | ErrorCode::CACHE_MISS => ExitStatus::NotFound,
         ErrorCode::STORAGE_FAILED
         | ErrorCode::HISTORY_UNAVAILABLE
         | ErrorCode::JOURNAL_CORRUPT
@@ -42,8 +42,8 @@ pub(crate) fn of(code: ErrorCode) -> Exit {
         | ErrorCode::CIRCUIT_OPEN
         | ErrorCode::CACHE_UNAVAILABLE
         | ErrorCode::SIGNING_KEY_UNAVAILABLE
-        | ErrorCode::VERSION_CONFLICT => Exit::Unavailable,
-        ErrorCode::CANCELLED => Exit::PlanFailed,
-        _ => Exit::Refused,
+        | ErrorCode::VERSION_CONFLICT => ExitStatus::Unavailable,
+        ErrorCode::CANCELLED => ExitStatus::PlanFailed,
+        _ => ExitStatus::Refused,
     }
 }

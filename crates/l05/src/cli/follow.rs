@@ -7,14 +7,14 @@ use l05_engine::PlanningService;
 use l05_engine::report::PlanResult;
 use l05_run::public_event::PublicEvent;
 
-use super::approval::{Next, settle};
-use super::exit::Exit;
-use super::progress::Progress;
-use super::{Context, inspect};
+use super::approval::{NextQuestion, answer_questions};
+use super::exit::ExitStatus;
+use super::progress::RunProgress;
+use super::{CliContext, inspect};
 
 /// Who drives the run that is followed.
 #[derive(Clone, Copy, PartialEq)]
-enum Driver {
+enum RunFollower {
     /// This process, until it ends or waits for people.
     Here,
     /// Another process, which took it up while it waited for people or while this one was stopped.
@@ -24,13 +24,13 @@ enum Driver {
 /// Shows the run, which this process has begun to drive, and waits for its end; Ctrl-C stops it so
 /// that it can go on later. What waits for people is asked here, where somebody can be asked.
 pub(super) async fn follow(
-    context: &Context,
+    context: &CliContext,
     service: &PlanningService,
     id: PlanId,
     yes: bool,
-) -> Result<Exit, Error> {
-    let mut shown = Shown { progress: None, up_to: None, before: None };
-    let mut driver = Driver::Here;
+) -> Result<ExitStatus, Error> {
+    let mut shown = ShownEvents { progress: None, up_to: None, before: None };
+    let mut driver = RunFollower::Here;
     loop {
         let stood = tokio::select! {
             stood = stand(context, service, id, driver, &mut shown) => Some(stood),
@@ -49,21 +49,21 @@ pub(super) async fn follow(
             return result(context, service, id).await;
         }
         let settled = tokio::select! {
-            settled = settle(context, service, id, yes) => settled,
+            settled = answer_questions(context, service, id, yes) => settled,
             // The question stays open.
             () = told_to_stop() => {
                 context.output.note(&format!("the question stays open; `l05 execute {id}` asks again"));
                 service.shutdown().await;
-                return Ok(Exit::Interrupted);
+                return Ok(ExitStatus::Interrupted);
             }
         };
         match settled {
-            Ok(Next::GoOn) => driver = go_on(context, service, id).await?,
-            Ok(Next::Wait) => {
+            Ok(NextQuestion::GoOn) => driver = go_on(context, service, id).await?,
+            Ok(NextQuestion::Wait) => {
                 let result = service.result(id).await?;
                 service.shutdown().await;
                 context.output.result(&result, summary);
-                return Ok(Exit::Waiting);
+                return Ok(ExitStatus::Waiting);
             }
             // Somebody else was quicker: what is open now is looked at again.
             Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {
@@ -75,15 +75,15 @@ pub(super) async fn follow(
 }
 
 /// What has been shown of the run: each watcher begins before that.
-struct Shown {
-    progress: Option<Progress>,
+struct ShownEvents {
+    progress: Option<RunProgress>,
     /// What this watcher has shown last, and what the ones before it have: several events share a
     /// number.
     up_to: Option<u64>,
     before: Option<u64>,
 }
 
-impl Shown {
+impl ShownEvents {
     fn show(&mut self, event: &PublicEvent) {
         if self.before.is_none_or(|seen| event.seq > seen) {
             self.progress.iter_mut().for_each(|progress| progress.show(event));
@@ -92,29 +92,29 @@ impl Shown {
     }
 
     fn finish(&mut self) {
-        self.progress.iter_mut().for_each(Progress::finish);
+        self.progress.iter_mut().for_each(RunProgress::finish);
     }
 }
 
 /// Shows what happens until the run has ended or waits for people; its status then.
 async fn stand(
-    context: &Context,
+    context: &CliContext,
     service: &PlanningService,
     id: PlanId,
-    driver: Driver,
-    shown: &mut Shown,
+    driver: RunFollower,
+    shown: &mut ShownEvents,
 ) -> Result<PlanStatus, Error> {
     let mut watcher = service.watch(id).await?;
     let plan = watcher.history().run().plan().clone();
     shown.before = shown.up_to;
-    shown.progress.get_or_insert_with(|| Progress::new(context.output, &plan));
+    shown.progress.get_or_insert_with(|| RunProgress::new(context.output, &plan));
     let watch = async {
         while let Some(event) = watcher.next().await? {
             shown.show(&event);
         }
         Ok::<_, Error>(())
     };
-    if driver == Driver::Elsewhere {
+    if driver == RunFollower::Elsewhere {
         watch.await?;
         return Ok(service.status(id).await?.status);
     }
@@ -134,30 +134,38 @@ async fn stand(
 }
 
 /// Takes the run up again after answers, unless somebody else has.
-async fn go_on(context: &Context, service: &PlanningService, id: PlanId) -> Result<Driver, Error> {
+async fn go_on(
+    context: &CliContext,
+    service: &PlanningService,
+    id: PlanId,
+) -> Result<RunFollower, Error> {
     if is_over(service.status(id).await?.status) {
-        return Ok(Driver::Elsewhere);
+        return Ok(RunFollower::Elsewhere);
     }
     match service.execute(id).await {
-        Ok(()) => Ok(Driver::Here),
+        Ok(()) => Ok(RunFollower::Here),
         Err(error) if error.code == ErrorCode::VERSION_CONFLICT => Ok(elsewhere(context, &error)),
         // It ended between the two.
-        Err(_) if is_over(service.status(id).await?.status) => Ok(Driver::Elsewhere),
+        Err(_) if is_over(service.status(id).await?.status) => Ok(RunFollower::Elsewhere),
         Err(error) => Err(error),
     }
 }
 
-async fn result(context: &Context, service: &PlanningService, id: PlanId) -> Result<Exit, Error> {
+async fn result(
+    context: &CliContext,
+    service: &PlanningService,
+    id: PlanId,
+) -> Result<ExitStatus, Error> {
     let result = service.result(id).await?;
     service.shutdown().await;
     let completed = result.status == PlanStatus::Completed;
     context.output.result(&result, summary);
-    Ok(if completed { Exit::Done } else { Exit::PlanFailed })
+    Ok(if completed { ExitStatus::Done } else { ExitStatus::PlanFailed })
 }
 
-fn elsewhere(context: &Context, error: &Error) -> Driver {
+fn elsewhere(context: &CliContext, error: &Error) -> RunFollower {
     context.output.note(&format!("{}; following it", error.message));
-    Driver::Elsewhere
+    RunFollower::Elsewhere
 }
 
 /// Waits for the end, or until nothing happens before a person answers: then the run is let go of.
@@ -175,14 +183,14 @@ fn is_over(status: PlanStatus) -> bool {
 }
 
 async fn interrupted(
-    context: &Context,
+    context: &CliContext,
     service: &PlanningService,
     id: PlanId,
-    driver: Driver,
-) -> Exit {
-    if driver == Driver::Elsewhere {
+    driver: RunFollower,
+) -> ExitStatus {
+    if driver == RunFollower::Elsewhere {
         context.output.note(&format!("the other process goes on; `l05 watch {id}` follows it"));
-        return Exit::Interrupted;
+        return ExitStatus::Interrupted;
     }
     context.output.note("stopping; once more Ctrl-C to leave at once");
     tokio::select! {
@@ -190,7 +198,7 @@ async fn interrupted(
         () = told_to_stop() => {}
     }
     context.output.note(&format!("interrupted; `l05 execute {id}` goes on"));
-    Exit::Interrupted
+    ExitStatus::Interrupted
 }
 
 /// A result for people.

@@ -8,13 +8,13 @@ use l05::compose;
 use l05_core::finding::findings_error;
 use l05_core::graph::DependencyGraph;
 use l05_core::id::TaskIndex;
-use l05_core::plan::{PlanDocument, Structure};
+use l05_core::plan::{PlanDocument, PlanStructure};
 use l05_core::validate::redundant_edges;
 use l05_core::{Error, ErrorCode};
 use serde::Serialize;
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::plan_file::read_plan;
 use super::run::open;
 
@@ -25,11 +25,11 @@ pub(crate) struct GraphArgs {
     plan: String,
     /// What to draw it for
     #[arg(long, value_enum, default_value_t)]
-    format: Drawing,
+    format: DrawingFormat,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, Default)]
-enum Drawing {
+enum DrawingFormat {
     /// Levels, for a terminal
     #[default]
     Ascii,
@@ -39,7 +39,7 @@ enum Drawing {
     Dot,
 }
 
-pub(crate) async fn graph(context: &Context, args: GraphArgs) -> Result<Exit, Error> {
+pub(crate) async fn graph(context: &CliContext, args: GraphArgs) -> Result<ExitStatus, Error> {
     let path = PathBuf::from(&args.plan);
     let document = if path.exists() || args.plan.contains(['/', '.']) {
         read_plan(&path, context.config.text_limits)?
@@ -49,14 +49,14 @@ pub(crate) async fn graph(context: &Context, args: GraphArgs) -> Result<Exit, Er
         service.load(id).await?.document().clone()
     };
     let mut findings = Vec::new();
-    let structure = Structure::build(&document, &mut findings);
+    let structure = PlanStructure::build(&document, &mut findings);
     let Some(structure) = structure.filter(|_| findings.is_empty()) else {
         return Err(findings_error(ErrorCode::PLAN_INVALID, &findings));
     };
     let drawing = match args.format {
-        Drawing::Ascii => ascii(&document, structure.graph()),
-        Drawing::Mermaid => mermaid(&document, &structure),
-        Drawing::Dot => dot(&document, &structure),
+        DrawingFormat::Ascii => ascii(&document, structure.graph()),
+        DrawingFormat::Mermaid => mermaid(&document, &structure),
+        DrawingFormat::Dot => dot(&document, &structure),
     };
     let format = args.format.to_possible_value().map(|v| v.get_name().to_owned());
     let analysis = analysis(context, &document, structure.graph())?;
@@ -65,7 +65,7 @@ pub(crate) async fn graph(context: &Context, args: GraphArgs) -> Result<Exit, Er
         "format": format, "graph": drawing, "tasks": analysis, "redundant": redundant,
     });
     context.output.result(&document, |_| drawing.clone());
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Where each task stands: level, times with unlimited room, and how late it may be.
@@ -81,7 +81,7 @@ struct TaskTimes<'p> {
 }
 
 fn analysis<'p>(
-    context: &Context,
+    context: &CliContext,
     document: &'p PlanDocument,
     graph: &DependencyGraph,
 ) -> Result<Vec<TaskTimes<'p>>, Error> {
@@ -123,7 +123,7 @@ fn ascii(document: &PlanDocument, graph: &DependencyGraph) -> String {
 }
 
 /// Nodes have numbers for names: ids may hold anything.
-fn mermaid(document: &PlanDocument, structure: &Structure) -> String {
+fn mermaid(document: &PlanDocument, structure: &PlanStructure) -> String {
     let mut text = "flowchart TD\n".to_owned();
     for (i, task) in document.tasks.iter().enumerate() {
         let label = task.title().replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
@@ -136,7 +136,7 @@ fn mermaid(document: &PlanDocument, structure: &Structure) -> String {
     text
 }
 
-fn dot(document: &PlanDocument, structure: &Structure) -> String {
+fn dot(document: &PlanDocument, structure: &PlanStructure) -> String {
     let mut text = "digraph plan {\n  rankdir=TB;\n  node [shape=box];\n".to_owned();
     for (i, task) in document.tasks.iter().enumerate() {
         let label = task.title().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -151,7 +151,7 @@ fn dot(document: &PlanDocument, structure: &Structure) -> String {
 }
 
 fn edges(
-    structure: &Structure,
+    structure: &PlanStructure,
 ) -> impl Iterator<Item = (l05_core::graph::EdgeIndex, &l05_core::graph::Edge)> {
     (0..).map(l05_core::graph::EdgeIndex).zip(structure.graph().edges())
 }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use l05_core::{Error, ErrorCode};
-use l05_draft::decomposition::{Reading, answer_text, read_answer};
-use l05_draft::import::{Imported, read_markdown};
+use l05_draft::decomposition::{ReadingMode, answer_text, read_answer};
+use l05_draft::import::{ImportedPlan, read_markdown};
 use serde_json::Value;
 
-use super::Context;
+use super::CliContext;
 use super::batch::{self, BatchArgs};
-use super::exit::Exit;
+use super::exit::ExitStatus;
 use super::plan_file::{read_bytes, read_text};
 
 /// Read a plan that was written for people
@@ -23,7 +23,7 @@ pub(crate) struct ImportArgs {
     file: Option<PathBuf>,
     /// What it is written in
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: ImportFormat,
     /// Keep a step of unknown shape, described by its text (--format answer)
     #[arg(long)]
     lenient: bool,
@@ -32,7 +32,7 @@ pub(crate) struct ImportArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
-enum Format {
+enum ImportFormat {
     /// Numbered, checkbox or bulleted steps; also `Node:` and `Edge:` lists
     #[default]
     Markdown,
@@ -40,16 +40,16 @@ enum Format {
     Answer,
 }
 
-pub(crate) fn import(context: &Context, args: &ImportArgs) -> Result<Exit, Error> {
+pub(crate) fn import(context: &CliContext, args: &ImportArgs) -> Result<ExitStatus, Error> {
     let limits = context.config.text_limits;
-    if args.lenient && args.format != Format::Answer {
+    if args.lenient && args.format != ImportFormat::Answer {
         let message = "--lenient belongs to --format answer";
         return Err(Error::new(ErrorCode::CONFIG_ERROR, message)
             .suggest("leave it out: a list in Markdown has steps of one shape"));
     }
     let read = |text: &str| match args.format {
-        Format::Markdown => read_markdown(text),
-        Format::Answer => read_answer(text, Reading { lenient: args.lenient }),
+        ImportFormat::Markdown => read_markdown(text),
+        ImportFormat::Answer => read_answer(text, ReadingMode { lenient: args.lenient }),
     };
     let Some(file) = args.batch.single(&args.file, "a file")? else {
         return batch::run(limits.bytes_max, |line| {
@@ -63,16 +63,16 @@ pub(crate) fn import(context: &Context, args: &ImportArgs) -> Result<Exit, Error
         });
     };
     let imported = match args.format {
-        Format::Markdown => read(&read_text(file, limits)?)?,
+        ImportFormat::Markdown => read(&read_text(file, limits)?)?,
         // A model's answer may be anything, and says in its error what it is.
-        Format::Answer => read(&answer_text(&read_bytes(file, limits)?))?,
+        ImportFormat::Answer => read(&answer_text(&read_bytes(file, limits)?))?,
     };
     context.output.result(&imported, text);
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// A plan file that can be kept, with what was understood and what was not as comments.
-fn text(imported: &Imported) -> String {
+fn text(imported: &ImportedPlan) -> String {
     let mut text = String::new();
     let comments = [("understood", &imported.repairs), ("not understood", &imported.warnings)];
     for (what, lines) in comments {

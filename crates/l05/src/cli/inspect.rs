@@ -7,9 +7,9 @@ use l05_engine::report::StatusReport;
 use l05_run::public_event::PublicEvent;
 use serde_json::{Value, json};
 
-use super::Context;
-use super::exit::Exit;
-use super::output::{Format, print, table};
+use super::CliContext;
+use super::exit::ExitStatus;
+use super::output::{OutputFormat, print, table};
 use super::run::open;
 
 /// A plan
@@ -46,11 +46,11 @@ pub(crate) struct CancelArgs {
     task: Option<String>,
 }
 
-pub(crate) async fn status(context: &Context, args: IdArgs) -> Result<Exit, Error> {
+pub(crate) async fn status(context: &CliContext, args: IdArgs) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let report = service.status(service.find(&args.id).await?).await?;
     context.output.result(&report, status_text);
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn status_text(report: &StatusReport) -> String {
@@ -92,43 +92,45 @@ fn status_text(report: &StatusReport) -> String {
     text
 }
 
-pub(crate) async fn watch(context: &Context, args: IdArgs) -> Result<Exit, Error> {
+pub(crate) async fn watch(context: &CliContext, args: IdArgs) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let mut watcher = service.watch(id).await?;
     while let Some(event) = watcher.next().await? {
         // A line an event, at once: a reader on the other end of a pipe sees it when it happens.
         match context.output.format {
-            Format::Table => print(&event_line(&event)),
-            Format::Json => print(&serde_json::to_string(&event).expect("events are plain data")),
-            Format::Yaml => context.output.result(&[event], |_| String::new()),
+            OutputFormat::Table => print(&event_line(&event)),
+            OutputFormat::Json => {
+                print(&serde_json::to_string(&event).expect("events are plain data"));
+            }
+            OutputFormat::Yaml => context.output.result(&[event], |_| String::new()),
         }
     }
     match watcher.history().run().status() {
-        PlanStatus::Completed => Ok(Exit::Done),
-        PlanStatus::Failed | PlanStatus::Cancelled => Ok(Exit::PlanFailed),
+        PlanStatus::Completed => Ok(ExitStatus::Done),
+        PlanStatus::Failed | PlanStatus::Cancelled => Ok(ExitStatus::PlanFailed),
         PlanStatus::Executing => {
             let waits = watcher.history().run().waits_for_people();
             let why = if waits { "it waits for a person" } else { "interrupted" };
             context.output.note(&format!("{why}; `l05 status {id}` says how to go on"));
-            Ok(Exit::Done)
+            Ok(ExitStatus::Done)
         }
         PlanStatus::Draft
         | PlanStatus::Validated
         | PlanStatus::PendingApproval
         | PlanStatus::Approved => {
             context.output.note(&format!("not started; `l05 execute {id}` starts it"));
-            Ok(Exit::Done)
+            Ok(ExitStatus::Done)
         }
     }
 }
 
-pub(crate) async fn show(context: &Context, args: IdArgs) -> Result<Exit, Error> {
+pub(crate) async fn show(context: &CliContext, args: IdArgs) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let details = service.details(id).await?;
     context.output.result(&details, show_text);
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn show_text(plan: &Value) -> String {
@@ -185,14 +187,14 @@ pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(SHOWN_MAX_CHARS).chain(['…']).collect()
 }
 
-pub(crate) async fn events(context: &Context, args: IdArgs) -> Result<Exit, Error> {
+pub(crate) async fn events(context: &CliContext, args: IdArgs) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     let events = service.events(id).await?;
     context.output.result(&json!({ "events": events }), |_| {
         events.iter().map(event_line).collect::<Vec<_>>().join("\n")
     });
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn event_line(event: &PublicEvent) -> String {
@@ -201,7 +203,7 @@ fn event_line(event: &PublicEvent) -> String {
     format!("{:>5} {} {:<22} {task} {data}", event.seq, event.time, event.kind)
 }
 
-pub(crate) async fn history(context: &Context, args: HistoryArgs) -> Result<Exit, Error> {
+pub(crate) async fn history(context: &CliContext, args: HistoryArgs) -> Result<ExitStatus, Error> {
     let status = args.status.map(|word| parse_status(&word)).transpose()?;
     let service = open(context, None).await?;
     let before = match &args.before {
@@ -232,7 +234,7 @@ pub(crate) async fn history(context: &Context, args: HistoryArgs) -> Result<Exit
         }
         text
     });
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn parse_status(word: &str) -> Result<PlanStatus, Error> {
@@ -240,7 +242,7 @@ fn parse_status(word: &str) -> Result<PlanStatus, Error> {
         .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, format!("--status {word}: {e}")))
 }
 
-pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Result<Exit, Error> {
+pub(crate) async fn cancel(context: &CliContext, args: CancelArgs) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let id = service.find(&args.id).await?;
     if let Some(task) = &args.task {
@@ -248,7 +250,7 @@ pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Result<Exit, 
         service.shutdown().await;
         let report = service.status(id).await?;
         context.output.result(&report, status_text);
-        return Ok(Exit::Done);
+        return Ok(ExitStatus::Done);
     }
     let report = loop {
         service.cancel(id, &args.reason).await?;
@@ -263,5 +265,5 @@ pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Result<Exit, 
     };
     service.shutdown().await;
     context.output.result(&report, status_text);
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// The form of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// For people.
     #[default]
     Table,
@@ -21,19 +21,23 @@ pub(crate) enum Format {
 
 /// Where output goes and in which form.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Output {
-    pub(crate) format: Format,
+pub(crate) struct CliOutput {
+    pub(crate) format: OutputFormat,
     pub(crate) quiet: bool,
     pub(crate) progress: bool,
 }
 
-impl Output {
+impl CliOutput {
     /// Prints a result: the document, or its form for people.
     pub(crate) fn result<T: Serialize>(&self, document: &T, table: impl FnOnce(&T) -> String) {
         let text = match self.format {
-            Format::Table => table(document),
-            Format::Json => serde_json::to_string_pretty(document).expect("results are plain data"),
-            Format::Yaml => serde_saphyr::to_string(document).expect("results are plain data"),
+            OutputFormat::Table => table(document),
+            OutputFormat::Json => {
+                serde_json::to_string_pretty(document).expect("results are plain data")
+            }
+            OutputFormat::Yaml => {
+                serde_saphyr::to_string(document).expect("results are plain data")
+            }
         };
         print(&text);
     }
@@ -48,7 +52,7 @@ impl Output {
     /// Prints an error: for people one line with code and cause and one with what to do.
     pub(crate) fn error(&self, error: &Error) {
         match self.format {
-            Format::Table => {
+            OutputFormat::Table => {
                 eprint(&format!("error: {error}"));
                 for finding in
                     findings_of(error).iter().skip(usize::from(findings_of(error).len() == 1))
@@ -57,7 +61,7 @@ impl Output {
                 }
                 eprint(&format!("hint: {}", error.suggestion()));
             }
-            Format::Json | Format::Yaml => {
+            OutputFormat::Json | OutputFormat::Yaml => {
                 self.result(&serde_json::json!({ "error": error }), |_| String::new());
             }
         }

@@ -4,16 +4,16 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use l05::compose;
-use l05_core::document::{Format, TextLimits, parse};
+use l05_core::document::{DocumentFormat, TextLimits, parse};
 use l05_core::finding::{Finding, findings_error};
 use l05_core::plan::PlanDocument;
-use l05_core::validate::Stats;
+use l05_core::validate::ValidationStats;
 use l05_core::{Error, ErrorCode};
 use serde::Serialize;
 
-use super::Context;
+use super::CliContext;
 use super::batch::{self, BatchArgs};
-use super::exit::Exit;
+use super::exit::ExitStatus;
 use super::output::finding_line;
 
 /// Check a plan file
@@ -29,12 +29,12 @@ pub(crate) struct ValidateArgs {
 }
 
 #[derive(Serialize)]
-struct Verdict<'v> {
+struct PlanVerdict<'v> {
     valid: bool,
     errors: &'v [Finding],
     warnings: &'v [Finding],
     #[serde(skip_serializing_if = "Option::is_none")]
-    stats: Option<&'v Stats>,
+    stats: Option<&'v ValidationStats>,
 }
 
 /// Reads the text of a file within limits. Never waits on a pipe, never reads a folder.
@@ -99,18 +99,18 @@ fn read_document(
 ) -> Result<Result<PlanDocument, Vec<Finding>>, Error> {
     let name = path.display().to_string();
     let text = read_text(path, limits)?;
-    let value =
-        parse(&text, Format::detect(&name, &text), limits).map_err(|e| e.into_error(&name))?;
+    let value = parse(&text, DocumentFormat::detect(&name, &text), limits)
+        .map_err(|e| e.into_error(&name))?;
     Ok(PlanDocument::read(&value))
 }
 
-pub(crate) fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit, Error> {
+pub(crate) fn validate(context: &CliContext, args: &ValidateArgs) -> Result<ExitStatus, Error> {
     let ground = compose::ground(&context.config)?;
     let strict = context.strict;
     let Some(file) = args.batch.single(&args.file, "a plan file")? else {
         return batch::run(context.config.text_limits.bytes_max, |line| {
             let read = PlanDocument::read(&batch::document(line, "plan"));
-            let verdict = |verdict: &Verdict<'_>| {
+            let verdict = |verdict: &PlanVerdict<'_>| {
                 serde_json::to_value(verdict).expect("results are plain data")
             };
             Ok(check(read, &ground, strict, verdict))
@@ -121,21 +121,23 @@ pub(crate) fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit, E
         print(context, verdict);
         verdict.valid
     });
-    Ok(if valid { Exit::Done } else { Exit::Refused })
+    Ok(if valid { ExitStatus::Done } else { ExitStatus::Refused })
 }
 
 /// All that is wrong with a document: with its form, or else on the four levels.
 fn check<T>(
     read: Result<PlanDocument, Vec<Finding>>,
-    ground: &compose::Ground,
+    ground: &compose::ServiceGround,
     strict: bool,
-    tell: impl FnOnce(&Verdict<'_>) -> T,
+    tell: impl FnOnce(&PlanVerdict<'_>) -> T,
 ) -> T {
     match read {
-        Err(errors) => tell(&Verdict { valid: false, errors: &errors, warnings: &[], stats: None }),
+        Err(errors) => {
+            tell(&PlanVerdict { valid: false, errors: &errors, warnings: &[], stats: None })
+        }
         Ok(document) => {
             let checked = l05_core::validate::validate(document, &ground.surroundings(strict));
-            tell(&Verdict {
+            tell(&PlanVerdict {
                 valid: checked.is_valid(),
                 errors: &checked.errors,
                 warnings: &checked.warnings,
@@ -150,7 +152,7 @@ pub(crate) fn is_file(argument: &str) -> bool {
     Path::new(argument).exists() || argument.contains(['/', '.'])
 }
 
-fn print(context: &Context, verdict: &Verdict<'_>) {
+fn print(context: &CliContext, verdict: &PlanVerdict<'_>) {
     context.output.result(verdict, |verdict| {
         let mut lines = Vec::new();
         lines.extend(verdict.errors.iter().map(|f| format!("error  {}", finding_line(f))));

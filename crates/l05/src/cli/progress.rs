@@ -8,34 +8,34 @@ use l05_core::plan::Plan;
 use l05_core::time::Timestamp;
 use l05_run::public_event::PublicEvent;
 
-use super::output::{Output, eprint};
+use super::output::{CliOutput, eprint};
 
 /// How many running tasks have a line of their own on a terminal.
 const LINES_MAX: usize = 12;
 
 /// Shows the events of one plan.
-pub(crate) struct Progress {
-    output: Output,
+pub(crate) struct RunProgress {
+    output: CliOutput,
     titles: HashMap<String, String>,
     total: usize,
     ended: usize,
     started: HashMap<String, Timestamp>,
-    bars: Option<Bars>,
+    bars: Option<ProgressBars>,
 }
 
-struct Bars {
+struct ProgressBars {
     all: MultiProgress,
     overall: ProgressBar,
     running: HashMap<String, ProgressBar>,
 }
 
-impl Progress {
-    pub(crate) fn new(output: Output, plan: &Plan) -> Progress {
+impl RunProgress {
+    pub(crate) fn new(output: CliOutput, plan: &Plan) -> RunProgress {
         let tasks = &plan.document().tasks;
         let titles = tasks.iter().map(|t| (t.task_id.clone(), t.title().to_owned())).collect();
-        let bars = output.draws_bars().then(|| Bars::new(tasks.len() as u64));
+        let bars = output.draws_bars().then(|| ProgressBars::new(tasks.len() as u64));
         let (ended, started) = (0, HashMap::new());
-        Progress { output, titles, total: tasks.len(), ended, started, bars }
+        RunProgress { output, titles, total: tasks.len(), ended, started, bars }
     }
 
     pub(crate) fn show(&mut self, event: &PublicEvent) {
@@ -139,13 +139,13 @@ impl Progress {
     }
 }
 
-impl Bars {
-    fn new(total: u64) -> Bars {
+impl ProgressBars {
+    fn new(total: u64) -> ProgressBars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} tasks, {elapsed}");
         let overall = all.add(ProgressBar::new(total));
         overall.set_style(style.expect("the template is a constant"));
-        Bars { all, overall, running: HashMap::new() }
+        ProgressBars { all, overall, running: HashMap::new() }
     }
 
     fn start(&mut self, task: &str, title: &str) {

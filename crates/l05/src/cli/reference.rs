@@ -2,15 +2,15 @@
 
 use clap::{Subcommand, ValueEnum};
 use l05::compose::catalog;
-use l05::config::{KEYS, Key, Setting};
+use l05::config::{ConfigKey, ConfigSetting, KEYS};
 use l05_core::error::{ErrorInfo, REGISTRY};
 use l05_core::suggest::{did_you_mean, nearest};
 use l05_core::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 
-use super::Context;
-use super::exit::Exit;
-use super::output::{Format, print, table};
+use super::CliContext;
+use super::exit::ExitStatus;
+use super::output::{OutputFormat, print, table};
 
 /// The tools that plans may use
 #[derive(Debug, Subcommand)]
@@ -24,7 +24,7 @@ pub(crate) enum ToolsCommand {
     },
 }
 
-pub(crate) fn tools(context: &Context, command: &ToolsCommand) -> Result<Exit, Error> {
+pub(crate) fn tools(context: &CliContext, command: &ToolsCommand) -> Result<ExitStatus, Error> {
     let catalog = catalog(&context.config)?;
     match command {
         ToolsCommand::List => {
@@ -48,7 +48,7 @@ pub(crate) fn tools(context: &Context, command: &ToolsCommand) -> Result<Exit, E
             });
         }
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The error codes
@@ -58,7 +58,7 @@ pub(crate) struct ErrorsArgs {
     code: Option<String>,
 }
 
-pub(crate) fn errors(context: &Context, args: &ErrorsArgs) -> Result<Exit, Error> {
+pub(crate) fn errors(context: &CliContext, args: &ErrorsArgs) -> Result<ExitStatus, Error> {
     let rows: Vec<&ErrorInfo> = match &args.code {
         None => REGISTRY.iter().collect(),
         Some(text) => {
@@ -98,7 +98,7 @@ pub(crate) fn errors(context: &Context, args: &ErrorsArgs) -> Result<Exit, Error
             .map(|info| vec![info.code.to_string(), info.name(), info.message.to_owned()]);
         table(&["CODE", "NAME", "MEANING"], rows)
     });
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Print a JSON Schema
@@ -106,11 +106,11 @@ pub(crate) fn errors(context: &Context, args: &ErrorsArgs) -> Result<Exit, Error
 pub(crate) struct SchemaArgs {
     /// Of what
     #[arg(value_enum)]
-    document: Document,
+    document: SchemaName,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Document {
+enum SchemaName {
     /// Plan files
     Plan,
     /// Template files
@@ -119,16 +119,16 @@ enum Document {
     Config,
 }
 
-pub(crate) fn schema(context: &Context, args: &SchemaArgs) -> Exit {
+pub(crate) fn schema(context: &CliContext, args: &SchemaArgs) -> ExitStatus {
     let schema = match args.document {
-        Document::Plan => l05_core::schema::plan(),
-        Document::Template => l05_core::schema::template(),
-        Document::Config => config_schema(),
+        SchemaName::Plan => l05_core::schema::plan(),
+        SchemaName::Template => l05_core::schema::template(),
+        SchemaName::Config => config_schema(),
     };
     // A schema has no form for people but its own.
     let pretty = |schema: &Value| serde_json::to_string_pretty(schema).expect("a schema is JSON");
     context.output.result(&schema, pretty);
-    Exit::Done
+    ExitStatus::Done
 }
 
 fn config_schema() -> Value {
@@ -160,7 +160,7 @@ pub(crate) enum ConfigCommand {
     Keys,
 }
 
-pub(crate) fn config(context: &Context, command: &ConfigCommand) -> Exit {
+pub(crate) fn config(context: &CliContext, command: &ConfigCommand) -> ExitStatus {
     match command {
         // Loading has checked it; an error never comes here.
         ConfigCommand::Check => context.output.result(&json!({ "valid": true }), |_| {
@@ -170,10 +170,10 @@ pub(crate) fn config(context: &Context, command: &ConfigCommand) -> Exit {
         ConfigCommand::Show => show(context),
         ConfigCommand::Keys => keys(context),
     }
-    Exit::Done
+    ExitStatus::Done
 }
 
-fn show(context: &Context) {
+fn show(context: &CliContext) {
     let document: Map<String, Value> = KEYS
         .iter()
         .map(|key| {
@@ -191,19 +191,19 @@ fn show(context: &Context) {
 }
 
 /// What may be shown of a value.
-fn shown(key: &Key, setting: &Setting) -> Value {
+fn shown(key: &ConfigKey, setting: &ConfigSetting) -> Value {
     let is_hidden =
         key.kind.is_secret() && setting.value.as_str().is_some_and(|text| !text.is_empty());
     if is_hidden { "(hidden)".into() } else { setting.value.clone() }
 }
 
-fn keys(context: &Context) {
-    let variables = |key: &Key| {
+fn keys(context: &CliContext) {
+    let variables = |key: &ConfigKey| {
         let mut names = vec![key.variable()];
         names.extend(key.aliases.iter().map(|a| (*a).to_owned()).filter(|a| *a != key.variable()));
         names
     };
-    if context.output.format == Format::Table {
+    if context.output.format == OutputFormat::Table {
         let rows = KEYS.iter().map(|key| {
             vec![
                 key.name.to_owned(),

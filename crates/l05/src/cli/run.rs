@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use l05::compose::{self, Composed};
+use l05::compose::{self, ComposedService};
 use l05::config::Config;
 use l05_core::goal::{Goal, GoalType};
 use l05_core::id::{AgentDid, GoalId, PlanId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
-use l05_engine::service::{PlanRequest, Planned, Strategy};
+use l05_engine::service::{PlanRequest, PlannedGoal, PlanningStrategy};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::follow::follow;
 use super::output::{finding_line, table};
 use super::plan_file::read_plan;
@@ -108,14 +108,14 @@ pub(crate) struct RetryArgs {
 
 /// Opens the service of this context; `workspace` from the command line goes first.
 pub(crate) async fn open(
-    context: &Context,
+    context: &CliContext,
     workspace: Option<PathBuf>,
 ) -> Result<PlanningService, Error> {
     let mut config: Config = context.config.clone();
     if let Some(workspace) = workspace {
         config.workspace = workspace;
     }
-    let Composed { service, key_is_new } = compose::service(&config).await?;
+    let ComposedService { service, key_is_new } = compose::service(&config).await?;
     if key_is_new {
         let folder = config.data_dir.display();
         context.output.note(&format!("made a data folder with a signing key of its own: {folder}"));
@@ -123,7 +123,7 @@ pub(crate) async fn open(
     Ok(service)
 }
 
-pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Error> {
+pub(crate) async fn plan(context: &CliContext, args: PlanArgs) -> Result<ExitStatus, Error> {
     let request = request(context, &args)?;
     let service = open(context, args.workspace).await?;
     let planned = service.create_plan(request).await?;
@@ -132,10 +132,10 @@ pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Erro
     context.output.result(planned.plan.document(), |_| {
         format!("{}\n\nexecute it with: l05 execute {id}", describe(&planned.plan))
     });
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
+pub(crate) async fn run(context: &CliContext, args: RunArgs) -> Result<ExitStatus, Error> {
     let RunArgs { plan: args, detach, yes } = args;
     let request = request(context, &args)?;
     let service = open(context, args.workspace).await?;
@@ -150,7 +150,7 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error>
     follow(context, &service, id, yes).await
 }
 
-pub(crate) async fn execute(context: &Context, args: ExecuteArgs) -> Result<Exit, Error> {
+pub(crate) async fn execute(context: &CliContext, args: ExecuteArgs) -> Result<ExitStatus, Error> {
     let path = PathBuf::from(&args.plan);
     let looks_like_file = path.exists() || args.plan.contains(['/', '.']);
     let service = open(context, args.workspace).await?;
@@ -172,27 +172,31 @@ pub(crate) async fn execute(context: &Context, args: ExecuteArgs) -> Result<Exit
 }
 
 /// Begins a run that others drive.
-async fn leave(context: &Context, service: &PlanningService, id: PlanId) -> Result<Exit, Error> {
+async fn leave(
+    context: &CliContext,
+    service: &PlanningService,
+    id: PlanId,
+) -> Result<ExitStatus, Error> {
     let status = service.submit(id).await?;
     service.shutdown().await;
     let document = serde_json::json!({ "plan_id": id, "status": status });
     context.output.result(&document, |_| format!("plan {id} is {status}"));
     if status == PlanStatus::PendingApproval {
         context.output.note(&format!("`l05 approve {id}` lets workers go on with it"));
-        return Ok(Exit::Waiting);
+        return Ok(ExitStatus::Waiting);
     }
     context.output.note(&format!("`l05 watch {id}` follows it; `l05 worker` drives it"));
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) async fn retry(context: &Context, args: RetryArgs) -> Result<Exit, Error> {
+pub(crate) async fn retry(context: &CliContext, args: RetryArgs) -> Result<ExitStatus, Error> {
     let service = open(context, args.workspace).await?;
     let id = service.find(&args.id).await?;
     service.retry(id, args.from.as_deref()).await?;
     follow(context, &service, id, false).await
 }
 
-fn warn(context: &Context, planned: &Planned) {
+fn warn(context: &CliContext, planned: &PlannedGoal) {
     for warning in &planned.warnings {
         context.output.note(&format!("warning {}", finding_line(warning)));
     }
@@ -222,7 +226,7 @@ pub(crate) fn describe(plan: &Plan) -> String {
     format!("plan {}: {}{from}\n{}", plan.id(), document.goal, table(&header, rows))
 }
 
-fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
+fn request(context: &CliContext, args: &PlanArgs) -> Result<PlanRequest, Error> {
     let goal_id = GoalId::from(Uuid::now_v7());
     let mut goal = Goal::new(goal_id, AgentDid::local(), args.goal.as_str());
     if args.recursive {
@@ -245,7 +249,7 @@ fn request(context: &Context, args: &PlanArgs) -> Result<PlanRequest, Error> {
     let strategy = args.strategy.as_deref().unwrap_or(&context.config.strategy);
     Ok(PlanRequest {
         goal,
-        strategy: Strategy::parse(strategy).unwrap_or_default(),
+        strategy: PlanningStrategy::parse(strategy).unwrap_or_default(),
         inputs: inputs(&args.inputs)?,
         template: args.template.clone(),
         within: args.plan_within.as_deref().map(planning_time).transpose()?,

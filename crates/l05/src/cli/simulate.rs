@@ -4,20 +4,21 @@ use std::path::{Path, PathBuf};
 
 use l05::compose;
 use l05_core::agent::AgentAssignment;
-use l05_core::document::{Format, TextLimits, parse};
-use l05_core::estimate::Knowledge;
+use l05_core::document::{DocumentFormat, TextLimits, parse};
+use l05_core::estimate::EstimateBasis;
 use l05_core::finding::{Finding, findings_error};
-use l05_core::plan::{PlanDocument, Structure};
+use l05_core::plan::{PlanDocument, PlanStructure};
 use l05_core::schedule::{
-    Job, Pool, RoutingStrategy, Schedule, Worker, gantt, read_workers, schedule,
+    RoutingStrategy, Schedule, ScheduleJob, ScheduleWorker, WorkerPool, gantt, read_workers,
+    schedule,
 };
 use l05_core::{Error, ErrorCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::CliContext;
 use super::batch::{self, BatchArgs};
-use super::exit::Exit;
+use super::exit::ExitStatus;
 use super::plan_file::{is_file, read_text};
 use super::run::open;
 
@@ -45,14 +46,14 @@ pub(crate) struct SimulateArgs {
 
 /// What is printed.
 #[derive(Serialize)]
-struct Simulation {
+struct SimulationReport {
     agents: Value,
     makespan_seconds: f64,
     lower_bound_seconds: f64,
     gap: f64,
     critical_path_seconds: f64,
     work_seconds: f64,
-    schedule: Vec<Placed>,
+    schedule: Vec<SimulatedTask>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -62,18 +63,21 @@ struct Simulation {
 }
 
 #[derive(Serialize)]
-struct Placed {
+struct SimulatedTask {
     task: String,
     agent: Value,
     start: f64,
     finish: f64,
 }
 
-pub(crate) async fn simulate(context: &Context, args: SimulateArgs) -> Result<Exit, Error> {
+pub(crate) async fn simulate(
+    context: &CliContext,
+    args: SimulateArgs,
+) -> Result<ExitStatus, Error> {
     let pool = args.agents.as_deref().map(|text| pool(text, context)).transpose()?;
     let routing = RoutingStrategy::parse(&args.routing).unwrap_or(RoutingStrategy::Balanced);
     let simulator =
-        Simulator { pool, routing, seed: args.seed, ground: compose::ground(&context.config)? };
+        PlanSimulator { pool, routing, seed: args.seed, ground: compose::ground(&context.config)? };
     let Some(plan) = args.batch.single(&args.plan, "a plan")? else {
         return batch::run(context.config.text_limits.bytes_max, |mut line| {
             let agents = line.shift_remove("agents");
@@ -89,15 +93,15 @@ pub(crate) async fn simulate(context: &Context, args: SimulateArgs) -> Result<Ex
     };
     let simulation = simulator.simulate(&document, simulator.pool.as_ref())?;
     context.output.result(&simulation, text);
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// A plan document of which only ids, dependencies and durations matter.
 fn read(path: &Path, limits: TextLimits) -> Result<PlanDocument, Error> {
     let name = path.display().to_string();
     let text = read_text(path, limits)?;
-    let value =
-        parse(&text, Format::detect(&name, &text), limits).map_err(|e| e.into_error(&name))?;
+    let value = parse(&text, DocumentFormat::detect(&name, &text), limits)
+        .map_err(|e| e.into_error(&name))?;
     document(value).map_err(|error| error.detail("document", name))
 }
 
@@ -112,14 +116,14 @@ fn document(mut value: Value) -> Result<PlanDocument, Error> {
 }
 
 /// `4`, `unlimited`, or a file.
-fn pool(text: &str, context: &Context) -> Result<Pool, Error> {
+fn pool(text: &str, context: &CliContext) -> Result<WorkerPool, Error> {
     if text.eq_ignore_ascii_case("unlimited") {
-        return Ok(Pool::Unlimited);
+        return Ok(WorkerPool::Unlimited);
     }
     if let Ok(count) = text.parse::<u32>() {
         let wrong =
             || Error::new(ErrorCode::CONFIG_ERROR, "--agents 0: at least one agent is needed");
-        return if count == 0 { Err(wrong()) } else { Ok(Pool::Equal(count)) };
+        return if count == 0 { Err(wrong()) } else { Ok(WorkerPool::Equal(count)) };
     }
     let limits = context.config.text_limits;
     let path = PathBuf::from(text);
@@ -130,33 +134,33 @@ fn pool(text: &str, context: &Context) -> Result<Pool, Error> {
     let text = read_text(&path, limits)
         .map_err(|e| e.suggest("--agents takes a number, `unlimited` or a YAML file"))?;
     let name = path.display().to_string();
-    let value =
-        parse(&text, Format::detect(&name, &text), limits).map_err(|e| e.into_error(&name))?;
+    let value = parse(&text, DocumentFormat::detect(&name, &text), limits)
+        .map_err(|e| e.into_error(&name))?;
     read_workers(&value)
-        .map(Pool::Unlike)
+        .map(WorkerPool::Unlike)
         .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))
 }
 
-struct Simulator {
-    pool: Option<Pool>,
+struct PlanSimulator {
+    pool: Option<WorkerPool>,
     routing: RoutingStrategy,
     seed: u64,
-    ground: compose::Ground,
+    ground: compose::ServiceGround,
 }
 
-impl Simulator {
+impl PlanSimulator {
     fn line(&self, plan: &Value, agents: Option<&Value>) -> Result<Value, Error> {
         let own = match agents {
             None => None,
             Some(Value::String(word)) if word.eq_ignore_ascii_case("unlimited") => {
-                Some(Pool::Unlimited)
+                Some(WorkerPool::Unlimited)
             }
             Some(Value::Number(n))
                 if n.as_u64().is_some_and(|n| (1..=u64::from(u32::MAX)).contains(&n)) =>
             {
-                Some(Pool::Equal(n.as_u64().unwrap_or(1) as u32))
+                Some(WorkerPool::Equal(n.as_u64().unwrap_or(1) as u32))
             }
-            Some(other) => Some(Pool::Unlike(
+            Some(other) => Some(WorkerPool::Unlike(
                 read_workers(other)
                     .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))?,
             )),
@@ -166,15 +170,19 @@ impl Simulator {
         Ok(serde_json::to_value(simulation).expect("results are plain data"))
     }
 
-    fn simulate(&self, document: &PlanDocument, pool: Option<&Pool>) -> Result<Simulation, Error> {
+    fn simulate(
+        &self,
+        document: &PlanDocument,
+        pool: Option<&WorkerPool>,
+    ) -> Result<SimulationReport, Error> {
         let structure = structure(document)?;
-        let knowledge: &Knowledge = self.ground.knowledge();
+        let knowledge: &EstimateBasis = self.ground.knowledge();
         let estimate = knowledge.estimate(document, structure.graph(), &self.ground.catalog);
         let seconds: Vec<f64> = estimate.tasks.iter().map(|t| t.seconds.expected).collect();
-        let own = Pool::Equal(document.parallelism());
+        let own = WorkerPool::Equal(document.parallelism());
         let pool = pool.unwrap_or(&own);
         let needs = needs(document, pool);
-        let job = Job { graph: structure.graph(), seconds: &seconds, needs: &needs };
+        let job = ScheduleJob { graph: structure.graph(), seconds: &seconds, needs: &needs };
         let found = schedule(&job, pool, self.routing, self.seed).map_err(|stuck| {
             let (first, wanted) = &stuck.tasks[0];
             let id = &document.tasks[*first as usize].task_id;
@@ -187,9 +195,9 @@ impl Simulator {
 }
 
 /// Only what makes a graph: a bad input or a bad condition is not simulate's business.
-fn structure(document: &PlanDocument) -> Result<Structure, Error> {
+fn structure(document: &PlanDocument) -> Result<PlanStructure, Error> {
     let mut findings = Vec::new();
-    let structure = Structure::build(document, &mut findings);
+    let structure = PlanStructure::build(document, &mut findings);
     let shape = |finding: &Finding| {
         [
             ErrorCode::CIRCULAR_DEPENDENCY,
@@ -208,8 +216,8 @@ fn structure(document: &PlanDocument) -> Result<Structure, Error> {
 }
 
 /// What each task asks of an unlike agent. Tools count where agents say which they have.
-fn needs(document: &PlanDocument, pool: &Pool) -> Vec<Vec<String>> {
-    let Pool::Unlike(workers) = pool else { return Vec::new() };
+fn needs(document: &PlanDocument, pool: &WorkerPool) -> Vec<Vec<String>> {
+    let WorkerPool::Unlike(workers) = pool else { return Vec::new() };
     let by_tool = workers.iter().flat_map(|w| &w.capabilities).any(|c| c.starts_with("tool:"));
     let of = |task: &l05_core::task::Task| {
         let mut needs = task.capability_requirements.clone();
@@ -220,11 +228,11 @@ fn needs(document: &PlanDocument, pool: &Pool) -> Vec<Vec<String>> {
     document.tasks.iter().map(of).collect()
 }
 
-fn result(document: &PlanDocument, pool: &Pool, mut found: Schedule) -> Simulation {
+fn result(document: &PlanDocument, pool: &WorkerPool, mut found: Schedule) -> SimulationReport {
     let task_name = |index: usize| document.tasks[index].task_id.clone();
-    let workers: &[Worker] = match pool {
-        Pool::Unlike(workers) => workers,
-        Pool::Unlimited | Pool::Equal(_) => &[],
+    let workers: &[ScheduleWorker] = match pool {
+        WorkerPool::Unlike(workers) => workers,
+        WorkerPool::Unlimited | WorkerPool::Equal(_) => &[],
     };
     let agent_name = |worker: u32| {
         workers.get(worker as usize).map_or_else(|| format!("{}", worker + 1), |w| w.id.clone())
@@ -238,11 +246,11 @@ fn result(document: &PlanDocument, pool: &Pool, mut found: Schedule) -> Simulati
         own.map(|slot| (slot.finish - slot.start) / 3600.0).sum()
     };
     let cost: f64 = workers.iter().enumerate().map(|(i, w)| w.cost_per_hour * hours(i)).sum();
-    Simulation {
+    SimulationReport {
         agents: match pool {
-            Pool::Unlimited => json!("unlimited"),
-            Pool::Equal(count) => json!(count),
-            Pool::Unlike(workers) => json!(workers.len()),
+            WorkerPool::Unlimited => json!("unlimited"),
+            WorkerPool::Equal(count) => json!(count),
+            WorkerPool::Unlike(workers) => json!(workers.len()),
         },
         makespan_seconds: found.makespan,
         lower_bound_seconds: found.lower_bound,
@@ -252,7 +260,7 @@ fn result(document: &PlanDocument, pool: &Pool, mut found: Schedule) -> Simulati
         schedule: found
             .slots
             .iter()
-            .map(|slot| Placed {
+            .map(|slot| SimulatedTask {
                 task: task_name(slot.task.at()),
                 agent: workers
                     .get(slot.worker as usize)
@@ -267,7 +275,7 @@ fn result(document: &PlanDocument, pool: &Pool, mut found: Schedule) -> Simulati
     }
 }
 
-fn text(simulation: &Simulation) -> String {
+fn text(simulation: &SimulationReport) -> String {
     let mut text = simulation.drawing.clone();
     let agents =
         simulation.agents.as_str().map_or_else(|| simulation.agents.to_string(), str::to_owned);

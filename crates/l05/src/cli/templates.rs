@@ -10,8 +10,8 @@ use l05_core::template::{Template, TemplateLibrary};
 use l05_core::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::output::table;
 
 /// The template library
@@ -29,14 +29,14 @@ pub(crate) enum TemplatesCommand {
 }
 
 pub(crate) async fn templates(
-    context: &Context,
+    context: &CliContext,
     command: &TemplatesCommand,
-) -> Result<Exit, Error> {
+) -> Result<ExitStatus, Error> {
     let library = TemplateLibrary::new(template_list(&context.config)?);
     match command {
         TemplatesCommand::List => {
             list(context, &library, &here(context).await?);
-            Ok(Exit::Done)
+            Ok(ExitStatus::Done)
         }
         TemplatesCommand::Show { id } => show(context, &library, id),
         TemplatesCommand::Test => Ok(test(context, &library)),
@@ -44,7 +44,7 @@ pub(crate) async fn templates(
 }
 
 /// What tasks can be done with here, in the words of agents' capabilities.
-async fn here(context: &Context) -> Result<HashSet<String>, Error> {
+async fn here(context: &CliContext) -> Result<HashSet<String>, Error> {
     let catalog = catalog(&context.config)?;
     let mut here: HashSet<String> = catalog.names().map(|name| format!("tool:{name}")).collect();
     if choose_model(&context.config).await?.gateway.is_some() {
@@ -53,7 +53,7 @@ async fn here(context: &Context) -> Result<HashSet<String>, Error> {
     Ok(here)
 }
 
-fn list(context: &Context, library: &TemplateLibrary, here: &HashSet<String>) {
+fn list(context: &CliContext, library: &TemplateLibrary, here: &HashSet<String>) {
     let lacks = |template: &Template| -> Vec<String> {
         template.needs().into_iter().filter(|need| !here.contains(need)).collect()
     };
@@ -75,14 +75,14 @@ fn list(context: &Context, library: &TemplateLibrary, here: &HashSet<String>) {
     });
 }
 
-fn show(context: &Context, library: &TemplateLibrary, id: &str) -> Result<Exit, Error> {
+fn show(context: &CliContext, library: &TemplateLibrary, id: &str) -> Result<ExitStatus, Error> {
     let template = library.get(id).ok_or_else(|| {
         let hint = did_you_mean(&nearest(id, library.templates().iter().map(|t| t.id.as_str())));
         Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no template `{id}`{hint}"))
             .suggest("`l05 templates list` shows them")
     })?;
     context.output.result(template, show_text);
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn show_text(template: &Template) -> String {
@@ -108,7 +108,7 @@ fn show_text(template: &Template) -> String {
     text
 }
 
-fn test(context: &Context, library: &TemplateLibrary) -> Exit {
+fn test(context: &CliContext, library: &TemplateLibrary) -> ExitStatus {
     let threshold = context.config.template_threshold;
     let mut failures: Vec<String> = Vec::new();
     let mut tried = 0;
@@ -135,13 +135,13 @@ fn test(context: &Context, library: &TemplateLibrary) -> Exit {
         lines.push(format!("{tried} examples tried, {} failed", failures.len()));
         lines.join("\n")
     });
-    if failures.is_empty() { Exit::Done } else { Exit::Refused }
+    if failures.is_empty() { ExitStatus::Done } else { ExitStatus::Refused }
 }
 
 fn example_problem(
     library: &TemplateLibrary,
     template: &Template,
-    example: &l05_core::template::Example,
+    example: &l05_core::template::TemplateExample,
     threshold: f64,
 ) -> Option<String> {
     let goal = &example.goal;

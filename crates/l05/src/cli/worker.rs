@@ -11,8 +11,8 @@ use l05_engine::PlanningService;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Context;
-use super::exit::Exit;
+use super::CliContext;
+use super::exit::ExitStatus;
 use super::follow::told_to_stop;
 use super::output::table;
 use super::run::open;
@@ -38,11 +38,11 @@ pub(crate) struct WorkerArgs {
     workspace: Option<PathBuf>,
 }
 
-pub(crate) async fn worker(context: &Context, args: WorkerArgs) -> Result<Exit, Error> {
+pub(crate) async fn worker(context: &CliContext, args: WorkerArgs) -> Result<ExitStatus, Error> {
     let service = open(context, args.workspace).await?;
     let id = service.worker().0;
     context.output.note(&format!("worker {id} drives what nobody drives"));
-    let mut work = Work { context, service, refused: HashMap::new(), adopted: 0 };
+    let mut work = WorkLoop { context, service, refused: HashMap::new(), adopted: 0 };
     tokio::select! {
         () = work.go_on(args.until_idle) => {}
         () = told_to_stop() => context.output.note("stopping; others go on with what is cut off"),
@@ -51,12 +51,12 @@ pub(crate) async fn worker(context: &Context, args: WorkerArgs) -> Result<Exit, 
     let adopted = work.adopted;
     let document = json!({ "worker": id, "adopted": adopted });
     context.output.result(&document, |_| format!("drove {adopted} runs"));
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The agents of a process of this configuration. Others register with a process that runs, through
 /// the library.
-pub(crate) async fn agents(context: &Context) -> Result<Exit, Error> {
+pub(crate) async fn agents(context: &CliContext) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let agents = service.agents().await?;
     service.shutdown().await;
@@ -74,17 +74,17 @@ pub(crate) async fn agents(context: &Context) -> Result<Exit, Error> {
         });
         table(&["AGENT", "TYPE", "VERSION", "STATUS", "LOAD", "AT ONCE", "CAPABILITIES"], rows)
     });
-    Ok(Exit::Done)
+    Ok(ExitStatus::Done)
 }
 
-struct Work<'a> {
-    context: &'a Context,
+struct WorkLoop<'a> {
+    context: &'a CliContext,
     service: PlanningService,
     refused: HashMap<PlanId, Instant>,
     adopted: usize,
 }
 
-impl Work<'_> {
+impl WorkLoop<'_> {
     async fn go_on(&mut self, until_idle: bool) {
         loop {
             let plans = self.look().await;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use l05_connect::model::{
-    Anthropic, ApiKey, Endpoint, EndpointError, L04, OLLAMA_ADDRESS, Ollama, OpenAi, detect,
+    AnthropicGateway, ApiKey, EndpointError, L04Gateway, ModelEndpoint, OLLAMA_ADDRESS,
+    OllamaGateway, OpenAiGateway, detect,
 };
 use l05_core::{Error, ErrorCode};
 use l05_engine::decomposer::ModelRules;
@@ -55,39 +56,40 @@ pub async fn choose(config: &Config) -> Result<ModelChoice, Error> {
 
 fn adapter(model: &ModelConfig) -> Result<Arc<dyn ModelGateway>, EndpointError> {
     let endpoint = |default: &str| {
-        Endpoint::new(model.url.as_deref().unwrap_or(default), model.allow_cleartext)
+        ModelEndpoint::new(model.url.as_deref().unwrap_or(default), model.allow_cleartext)
     };
     let key = |variable: &str| {
         let fallback = || std::env::var(variable).ok().filter(|key| !key.is_empty());
         model.api_key.clone().or_else(fallback).map(ApiKey::new)
     };
-    let bearer = |endpoint: Endpoint, key: Option<ApiKey>| match key {
+    let bearer = |endpoint: ModelEndpoint, key: Option<ApiKey>| match key {
         Some(key) => endpoint.bearer(&key),
         None => Ok(endpoint),
     };
     let name = model.name.as_str();
     Ok(match model.gateway {
-        GatewayKind::OpenAi => {
-            Arc::new(OpenAi::new(bearer(endpoint(OPENAI_ADDRESS)?, key("OPENAI_API_KEY"))?, name))
-        }
+        GatewayKind::OpenAi => Arc::new(OpenAiGateway::new(
+            bearer(endpoint(OPENAI_ADDRESS)?, key("OPENAI_API_KEY"))?,
+            name,
+        )),
         GatewayKind::Anthropic => {
             let key = key("ANTHROPIC_API_KEY");
-            Arc::new(Anthropic::new(endpoint(ANTHROPIC_ADDRESS)?, key.as_ref(), name)?)
+            Arc::new(AnthropicGateway::new(endpoint(ANTHROPIC_ADDRESS)?, key.as_ref(), name)?)
         }
         GatewayKind::L04 => {
             let key = model.api_key.clone().map(ApiKey::new);
-            Arc::new(L04::new(bearer(endpoint(L04_ADDRESS)?, key)?, name))
+            Arc::new(L04Gateway::new(bearer(endpoint(L04_ADDRESS)?, key)?, name))
         }
         GatewayKind::Ollama | GatewayKind::Auto | GatewayKind::None => {
-            Arc::new(Ollama::new(ollama(model)?, name))
+            Arc::new(OllamaGateway::new(ollama(model)?, name))
         }
     })
 }
 
 /// Ollama itself asks for no key; what stands before it may.
-fn ollama(model: &ModelConfig) -> Result<Endpoint, EndpointError> {
+fn ollama(model: &ModelConfig) -> Result<ModelEndpoint, EndpointError> {
     let address = model.url.as_deref().unwrap_or(OLLAMA_ADDRESS);
-    let endpoint = Endpoint::new(address, model.allow_cleartext)?;
+    let endpoint = ModelEndpoint::new(address, model.allow_cleartext)?;
     match &model.api_key {
         Some(key) => endpoint.bearer(&ApiKey::new(key.clone())),
         None => Ok(endpoint),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// What a key's value may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
+pub enum KeyKind {
     /// `true` or `false`.
     Boolean,
     /// A whole number.
@@ -43,11 +43,11 @@ pub enum Kind {
 
 /// One key.
 #[derive(Debug)]
-pub struct Key {
+pub struct ConfigKey {
     /// `section.key`.
     pub name: &'static str,
     /// What it may be.
-    pub kind: Kind,
+    pub kind: KeyKind,
     /// As it would be written on a command line.
     pub default: &'static str,
     /// What it does.
@@ -56,7 +56,7 @@ pub struct Key {
     pub aliases: &'static [&'static str],
 }
 
-impl Key {
+impl ConfigKey {
     /// Its name in the environment.
     pub fn variable(&self) -> String {
         format!("L05_{}", self.name.replace('.', "_").to_ascii_uppercase())
@@ -68,56 +68,56 @@ impl Key {
     }
 }
 
-impl Kind {
+impl KeyKind {
     /// What the value must be, in words.
     pub fn range(self) -> String {
         match self {
-            Kind::Boolean => "true or false".to_owned(),
-            Kind::Integer { min, max } => format!("{min} to {max}"),
-            Kind::Number { min, max } => format!("{min} to {max}, fractions allowed"),
-            Kind::Choice(words) => words.join(" | "),
-            Kind::Path => "a path".to_owned(),
-            Kind::Text | Kind::Secret => "a text".to_owned(),
-            Kind::Programs => "names or absolute paths, separated by commas".to_owned(),
-            Kind::StoreUrl => format!("empty, or a URL that begins with {}", STORE_SCHEMES[0]),
-            Kind::RedisUrl => format!("empty, or a URL that begins with {}", REDIS_SCHEMES[0]),
-            Kind::ModelPrices => {
+            KeyKind::Boolean => "true or false".to_owned(),
+            KeyKind::Integer { min, max } => format!("{min} to {max}"),
+            KeyKind::Number { min, max } => format!("{min} to {max}, fractions allowed"),
+            KeyKind::Choice(words) => words.join(" | "),
+            KeyKind::Path => "a path".to_owned(),
+            KeyKind::Text | KeyKind::Secret => "a text".to_owned(),
+            KeyKind::Programs => "names or absolute paths, separated by commas".to_owned(),
+            KeyKind::StoreUrl => format!("empty, or a URL that begins with {}", STORE_SCHEMES[0]),
+            KeyKind::RedisUrl => format!("empty, or a URL that begins with {}", REDIS_SCHEMES[0]),
+            KeyKind::ModelPrices => {
                 "{model: {input, output}} in US dollars per million tokens, * for others".to_owned()
             }
-            Kind::ToolPrices => "{tool: US dollars a call}".to_owned(),
+            KeyKind::ToolPrices => "{tool: US dollars a call}".to_owned(),
         }
     }
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Boolean => "boolean",
-            Kind::Integer { .. } => "integer",
-            Kind::Number { .. } => "number",
-            Kind::Choice(_) => "choice",
-            Kind::Path => "path",
-            Kind::Text => "text",
-            Kind::Secret => "secret",
-            Kind::Programs => "list",
-            Kind::StoreUrl | Kind::RedisUrl => "URL",
-            Kind::ModelPrices | Kind::ToolPrices => "table",
+            KeyKind::Boolean => "boolean",
+            KeyKind::Integer { .. } => "integer",
+            KeyKind::Number { .. } => "number",
+            KeyKind::Choice(_) => "choice",
+            KeyKind::Path => "path",
+            KeyKind::Text => "text",
+            KeyKind::Secret => "secret",
+            KeyKind::Programs => "list",
+            KeyKind::StoreUrl | KeyKind::RedisUrl => "URL",
+            KeyKind::ModelPrices | KeyKind::ToolPrices => "table",
         }
     }
 
     /// Reads what a flag or a variable says.
     pub fn from_text(self, text: &str) -> Option<Value> {
         let value = match self {
-            Kind::Boolean => Value::from(text.parse::<bool>().ok()?),
-            Kind::Integer { .. } => Value::from(text.parse::<u64>().ok()?),
-            Kind::Number { .. } => Value::from(text.parse::<f64>().ok()?),
-            Kind::Choice(_)
-            | Kind::Path
-            | Kind::Text
-            | Kind::Secret
-            | Kind::Programs
-            | Kind::StoreUrl
-            | Kind::RedisUrl => Value::from(text),
-            Kind::ModelPrices | Kind::ToolPrices => serde_json::from_str(text).ok()?,
+            KeyKind::Boolean => Value::from(text.parse::<bool>().ok()?),
+            KeyKind::Integer { .. } => Value::from(text.parse::<u64>().ok()?),
+            KeyKind::Number { .. } => Value::from(text.parse::<f64>().ok()?),
+            KeyKind::Choice(_)
+            | KeyKind::Path
+            | KeyKind::Text
+            | KeyKind::Secret
+            | KeyKind::Programs
+            | KeyKind::StoreUrl
+            | KeyKind::RedisUrl => Value::from(text),
+            KeyKind::ModelPrices | KeyKind::ToolPrices => serde_json::from_str(text).ok()?,
         };
         self.check(&value)
     }
@@ -125,38 +125,38 @@ impl Kind {
     /// Whether values may hold what nobody is to read.
     pub fn is_secret(self) -> bool {
         match self {
-            Kind::StoreUrl | Kind::RedisUrl | Kind::Secret => true,
-            Kind::Boolean
-            | Kind::Integer { .. }
-            | Kind::Number { .. }
-            | Kind::Choice(_)
-            | Kind::Path
-            | Kind::Text
-            | Kind::Programs
-            | Kind::ModelPrices
-            | Kind::ToolPrices => false,
+            KeyKind::StoreUrl | KeyKind::RedisUrl | KeyKind::Secret => true,
+            KeyKind::Boolean
+            | KeyKind::Integer { .. }
+            | KeyKind::Number { .. }
+            | KeyKind::Choice(_)
+            | KeyKind::Path
+            | KeyKind::Text
+            | KeyKind::Programs
+            | KeyKind::ModelPrices
+            | KeyKind::ToolPrices => false,
         }
     }
 
     /// The value in the kind's own form, if it is in range.
     pub fn check(self, value: &Value) -> Option<Value> {
         match self {
-            Kind::Boolean => value.as_bool().map(Value::from),
-            Kind::Integer { min, max } => {
+            KeyKind::Boolean => value.as_bool().map(Value::from),
+            KeyKind::Integer { min, max } => {
                 value.as_u64().filter(|n| (min..=max).contains(n)).map(Value::from)
             }
-            Kind::Number { min, max } => {
+            KeyKind::Number { min, max } => {
                 value.as_f64().filter(|n| (min..=max).contains(n)).map(Value::from)
             }
-            Kind::Choice(words) => {
+            KeyKind::Choice(words) => {
                 let word = value.as_str()?;
                 words.iter().find(|known| known.eq_ignore_ascii_case(word)).map(|w| Value::from(*w))
             }
-            Kind::Path | Kind::Text | Kind::Secret => value.as_str().map(Value::from),
-            Kind::Programs => programs(value).map(Value::from),
-            Kind::StoreUrl => url(value, &STORE_SCHEMES),
-            Kind::RedisUrl => url(value, &REDIS_SCHEMES),
-            Kind::ModelPrices => {
+            KeyKind::Path | KeyKind::Text | KeyKind::Secret => value.as_str().map(Value::from),
+            KeyKind::Programs => programs(value).map(Value::from),
+            KeyKind::StoreUrl => url(value, &STORE_SCHEMES),
+            KeyKind::RedisUrl => url(value, &REDIS_SCHEMES),
+            KeyKind::ModelPrices => {
                 let fits = |price: &Value| {
                     price.as_object().is_some_and(|map| {
                         map.len() == 2 && ["input", "output"].iter().all(|k| is_price(map.get(*k)))
@@ -164,7 +164,7 @@ impl Kind {
                 };
                 value.as_object()?.values().all(fits).then(|| value.clone())
             }
-            Kind::ToolPrices => {
+            KeyKind::ToolPrices => {
                 value.as_object()?.values().all(|p| is_price(Some(p))).then(|| value.clone())
             }
         }
@@ -173,26 +173,32 @@ impl Kind {
     /// As JSON Schema.
     pub fn schema(self) -> Value {
         match self {
-            Kind::Boolean => json!({ "type": "boolean" }),
-            Kind::Integer { min, max } => {
+            KeyKind::Boolean => json!({ "type": "boolean" }),
+            KeyKind::Integer { min, max } => {
                 json!({ "type": "integer", "minimum": min, "maximum": max })
             }
-            Kind::Number { min, max } => {
+            KeyKind::Number { min, max } => {
                 json!({ "type": "number", "minimum": min, "maximum": max })
             }
-            Kind::Choice(words) => json!({ "type": "string", "enum": words }),
-            Kind::Path | Kind::Text | Kind::Secret | Kind::StoreUrl | Kind::RedisUrl => {
+            KeyKind::Choice(words) => json!({ "type": "string", "enum": words }),
+            KeyKind::Path
+            | KeyKind::Text
+            | KeyKind::Secret
+            | KeyKind::StoreUrl
+            | KeyKind::RedisUrl => {
                 json!({ "type": "string" })
             }
-            Kind::Programs => json!({ "type": ["string", "array"], "items": { "type": "string" } }),
-            Kind::ModelPrices => {
+            KeyKind::Programs => {
+                json!({ "type": ["string", "array"], "items": { "type": "string" } })
+            }
+            KeyKind::ModelPrices => {
                 let price = json!({ "type": "number", "minimum": 0 });
                 json!({ "type": "object", "additionalProperties": {
                     "type": "object", "required": ["input", "output"], "additionalProperties": false,
                     "properties": { "input": price, "output": price },
                 }})
             }
-            Kind::ToolPrices => json!({
+            KeyKind::ToolPrices => json!({
                 "type": "object", "additionalProperties": { "type": "number", "minimum": 0 },
             }),
         }

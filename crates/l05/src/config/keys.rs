@@ -1,433 +1,433 @@
 //! Every key, once: name, range, default, meaning. `config keys`, its JSON Schema and the checks
 //! are all made from this table.
 
-use super::key::{Key, Kind};
+use super::key::{ConfigKey, KeyKind};
 
 /// All keys, in the order of `config keys`.
-pub static KEYS: &[Key] = &[
-    Key {
+pub static KEYS: &[ConfigKey] = &[
+    ConfigKey {
         name: "store.data_dir",
-        kind: Kind::Path,
+        kind: KeyKind::Path,
         default: "",
         meaning: "folder of plans, journals and keys; empty: the user's data folder",
         aliases: &["L05_DATA_DIR"],
     },
-    Key {
+    ConfigKey {
         name: "store.url",
-        kind: Kind::StoreUrl,
+        kind: KeyKind::StoreUrl,
         default: "",
         meaning: "PostgreSQL for plans and journals: postgres://user:password@host/database; empty: SQLite in the data folder",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "tools.programs",
-        kind: Kind::Programs,
+        kind: KeyKind::Programs,
         default: "",
         meaning: "programs that process.run may run: names or absolute paths; empty: there is no process.run",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "tools.workspace",
-        kind: Kind::Path,
+        kind: KeyKind::Path,
         default: ".",
         meaning: "the one folder that tools see",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "tools.catalog",
-        kind: Kind::Path,
+        kind: KeyKind::Path,
         default: "",
         meaning: "validate against this tool catalogue instead of the built-in tools",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "input.policy",
-        kind: Kind::Choice(&["strict", "prose"]),
+        kind: KeyKind::Choice(&["strict", "prose"]),
         default: "strict",
         meaning: "what the text of a goal may contain",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "input.max_document_mb",
-        kind: Kind::Integer { min: 1, max: 1024 },
+        kind: KeyKind::Integer { min: 1, max: 1024 },
         default: "64",
         meaning: "the largest plan, template or catalogue file read, in MiB",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.strategy",
-        kind: Kind::Choice(&["hybrid", "template", "llm"]),
+        kind: KeyKind::Choice(&["hybrid", "template", "llm"]),
         default: "hybrid",
         meaning: "how goals become plans",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.template_threshold",
-        kind: Kind::Number { min: 0.0, max: 1.0 },
+        kind: KeyKind::Number { min: 0.0, max: 1.0 },
         default: "0.85",
         meaning: "the confidence from which a template is taken",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.templates_dir",
-        kind: Kind::Path,
+        kind: KeyKind::Path,
         default: "",
         meaning: "folder of templates that add to and override the built-in ones",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.max_tasks",
-        kind: Kind::Integer { min: 10, max: 1_000_000 },
+        kind: KeyKind::Integer { min: 10, max: 1_000_000 },
         default: "200",
         meaning: "the most tasks of a plan",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.fallback_threshold",
-        kind: Kind::Number { min: 0.0, max: 1.0 },
+        kind: KeyKind::Number { min: 0.0, max: 1.0 },
         default: "0.5",
         meaning: "the confidence from which a template is taken when the model failed",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.max_depth",
-        kind: Kind::Integer { min: 1, max: 20 },
+        kind: KeyKind::Integer { min: 1, max: 20 },
         default: "10",
         meaning: "how deep the parts of a goal nest that a model plans one by one",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.repair_rounds",
-        kind: Kind::Integer { min: 0, max: 2 },
+        kind: KeyKind::Integer { min: 0, max: 2 },
         default: "2",
         meaning: "how often a plan that cannot be used goes back to the model",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.tool_tokens",
-        kind: Kind::Integer { min: 100, max: 200_000 },
+        kind: KeyKind::Integer { min: 100, max: 200_000 },
         default: "6000",
         meaning: "tokens of a prompt that the list of tools may take",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "model.gateway",
-        kind: Kind::Choice(&["auto", "none", "ollama", "openai", "anthropic", "l04"]),
+        kind: KeyKind::Choice(&["auto", "none", "ollama", "openai", "anthropic", "l04"]),
         default: "auto",
         meaning: "what answers prompts; auto: Ollama at its default address if it is there, else nothing",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "model.url",
-        kind: Kind::Secret,
+        kind: KeyKind::Secret,
         default: "",
         meaning: "its address; empty: the default one of its kind; for openai with the version: https://host/v1",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "model.name",
-        kind: Kind::Text,
+        kind: KeyKind::Text,
         default: "",
         meaning: "the model; empty: the first that Ollama has, or what L04 chooses",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "model.api_key",
-        kind: Kind::Secret,
+        kind: KeyKind::Secret,
         default: "",
         meaning: "its key; better in the environment than in a file",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "model.timeout_ms",
-        kind: Kind::Integer { min: 1_000, max: 3_600_000 },
+        kind: KeyKind::Integer { min: 1_000, max: 3_600_000 },
         default: "5000",
         meaning: "how long one call of a gateway may take",
         aliases: &["L05_LLM_TIMEOUT_MS"],
     },
-    Key {
+    ConfigKey {
         name: "model.local_timeout_ms",
-        kind: Kind::Integer { min: 1_000, max: 3_600_000 },
+        kind: KeyKind::Integer { min: 1_000, max: 3_600_000 },
         default: "120000",
         meaning: "the same for a model on this machine",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "model.answer_tokens",
-        kind: Kind::Integer { min: 64, max: 200_000 },
+        kind: KeyKind::Integer { min: 64, max: 200_000 },
         default: "4096",
         meaning: "tokens of one answer at most",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "model.allow_cleartext",
-        kind: Kind::Boolean,
+        kind: KeyKind::Boolean,
         default: "false",
         meaning: "allow addresses of other machines without TLS",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "circuit_breaker.threshold",
-        kind: Kind::Integer { min: 1, max: 1_000 },
+        kind: KeyKind::Integer { min: 1, max: 1_000 },
         default: "5",
         meaning: "failures in a row, and slow calls in a row, after which a gateway is left alone",
         aliases: &["L05_CIRCUIT_BREAKER_THRESHOLD"],
     },
-    Key {
+    ConfigKey {
         name: "circuit_breaker.reset_sec",
-        kind: Kind::Integer { min: 30, max: 300 },
+        kind: KeyKind::Integer { min: 30, max: 300 },
         default: "60",
         meaning: "seconds after which it is tried again; longer when that fails",
         aliases: &["L05_CIRCUIT_BREAKER_RESET_SEC"],
     },
-    Key {
+    ConfigKey {
         name: "circuit_breaker.slow_ms",
-        kind: Kind::Integer { min: 0, max: 3_600_000 },
+        kind: KeyKind::Integer { min: 0, max: 3_600_000 },
         default: "4000",
         meaning: "a call that takes longer is slow; 0: none is; local models never are",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.decomposer",
-        kind: Kind::Integer { min: 10, max: 200 },
+        kind: KeyKind::Integer { min: 10, max: 200 },
         default: "50",
         meaning: "goals that are planned by a model at once",
         aliases: &["L05_DECOMPOSER_THREADS"],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.decomposer_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
+        kind: KeyKind::Integer { min: 1, max: 100_000 },
         default: "1000",
         meaning: "goals that may wait for that",
         aliases: &["L05_DECOMPOSER_QUEUE_SIZE"],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.template_matcher",
-        kind: Kind::Integer { min: 5, max: 50 },
+        kind: KeyKind::Integer { min: 5, max: 50 },
         default: "20",
         meaning: "goals that are matched against templates at once",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.template_matcher_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
+        kind: KeyKind::Integer { min: 1, max: 100_000 },
         default: "500",
         meaning: "goals that may wait for that",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.validator",
-        kind: Kind::Integer { min: 10, max: 100 },
+        kind: KeyKind::Integer { min: 10, max: 100 },
         default: "30",
         meaning: "plans that are validated at once",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.validator_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
+        kind: KeyKind::Integer { min: 1, max: 100_000 },
         default: "1000",
         meaning: "plans that may wait for that",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.resolver",
-        kind: Kind::Integer { min: 5, max: 30 },
+        kind: KeyKind::Integer { min: 5, max: 30 },
         default: "10",
         meaning: "stored plans that are read at once",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "bulkheads.resolver_queue",
-        kind: Kind::Integer { min: 1, max: 100_000 },
+        kind: KeyKind::Integer { min: 1, max: 100_000 },
         default: "200",
         meaning: "stored plans that may wait for that",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "decomposition.cache_enabled",
-        kind: Kind::Boolean,
+        kind: KeyKind::Boolean,
         default: "true",
         meaning: "copy a plan of the same goal that was made before",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "cache.strategy",
-        kind: Kind::Choice(&["hybrid_two_level", "l1_only", "l2_only"]),
+        kind: KeyKind::Choice(&["hybrid_two_level", "l1_only", "l2_only"]),
         default: "hybrid_two_level",
         meaning: "which levels are used: this process's memory, Redis, or both where there is a Redis",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "cache.l1_capacity_plans",
-        kind: Kind::Integer { min: 100, max: 100_000 },
+        kind: KeyKind::Integer { min: 100, max: 100_000 },
         default: "10000",
         meaning: "plans in this process's memory",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "cache.l1_ttl_hours",
-        kind: Kind::Integer { min: 1, max: 168 },
+        kind: KeyKind::Integer { min: 1, max: 168 },
         default: "1",
         meaning: "hours that a plan counts as fresh there, a tenth more or less",
         aliases: &["L05_CACHE_TTL_HOURS"],
     },
-    Key {
+    ConfigKey {
         name: "cache.l2_redis_endpoint",
-        kind: Kind::RedisUrl,
+        kind: KeyKind::RedisUrl,
         default: "",
         meaning: "Redis, which processes share: redis://host:6379; empty: none",
         aliases: &["PLANNING_CACHE_REDIS_URL"],
     },
-    Key {
+    ConfigKey {
         name: "cache.l2_ttl_hours",
-        kind: Kind::Integer { min: 1, max: 8_760 },
+        kind: KeyKind::Integer { min: 1, max: 8_760 },
         default: "1",
         meaning: "hours that Redis keeps a plan",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "cache.required",
-        kind: Kind::Boolean,
+        kind: KeyKind::Boolean,
         default: "false",
         meaning: "planning fails when there is no cache at all",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "cache.l2_required",
-        kind: Kind::Boolean,
+        kind: KeyKind::Boolean,
         default: "false",
         meaning: "planning fails when Redis cannot be used",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "cache.l2_latency_threshold_ms",
-        kind: Kind::Integer { min: 1, max: 10_000 },
+        kind: KeyKind::Integer { min: 1, max: 10_000 },
         default: "100",
         meaning: "the 99th percentile above which Redis counts as slow and is bypassed",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "cache.l2_latency_window_samples",
-        kind: Kind::Integer { min: 1, max: 60 },
+        kind: KeyKind::Integer { min: 1, max: 60 },
         default: "2",
         meaning: "windows of 10 s in a row that decide whether it is slow, and whether it is back",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "validation.max_complexity",
-        kind: Kind::Integer { min: 10, max: 10_000_000 },
+        kind: KeyKind::Integer { min: 10, max: 10_000_000 },
         default: "500",
         meaning: "the highest complexity score of a plan",
         aliases: &["L05_MAX_PLAN_COMPLEXITY"],
     },
-    Key {
+    ConfigKey {
         name: "execution.max_in_flight",
-        kind: Kind::Integer { min: 1, max: 100_000 },
+        kind: KeyKind::Integer { min: 1, max: 100_000 },
         default: "1000",
         meaning: "the most tasks running at once over all plans of the process; one plan takes nine tenths at most",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "approvals.cost_over_usd",
-        kind: Kind::Number { min: 0.0, max: 1e9 },
+        kind: KeyKind::Number { min: 0.0, max: 1e9 },
         default: "1000000000",
         meaning: "a plan that may cost more US dollars has to be approved",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "approvals.complexity_over",
-        kind: Kind::Number { min: 0.0, max: 1e9 },
+        kind: KeyKind::Number { min: 0.0, max: 1e9 },
         default: "1000000000",
         meaning: "a plan with a higher complexity score has to be approved",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "approvals.destructive",
-        kind: Kind::Boolean,
+        kind: KeyKind::Boolean,
         default: "true",
         meaning: "a plan with destructive tools has to be approved, but for tasks with a gate of their own",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "approvals.answer_within_hours",
-        kind: Kind::Number { min: 0.0, max: 87_600.0 },
+        kind: KeyKind::Number { min: 0.0, max: 87_600.0 },
         default: "0",
         meaning: "hours after which no answer is a refusal; 0: a question waits for ever",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "resource_estimation.model",
-        kind: Kind::Choice(&["deterministic", "historical", "hybrid_deterministic_historical"]),
+        kind: KeyKind::Choice(&["deterministic", "historical", "hybrid_deterministic_historical"]),
         default: "hybrid_deterministic_historical",
         meaning: "what estimates are made from: the task, earlier runs, or both",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "resource_estimation.historical_datapoint_threshold",
-        kind: Kind::Integer { min: 1, max: 100 },
+        kind: KeyKind::Integer { min: 1, max: 100 },
         default: "5",
         meaning: "earlier runs of a tool before its history counts",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "resource_estimation.rolling_average_window_days",
-        kind: Kind::Integer { min: 1, max: 365 },
+        kind: KeyKind::Integer { min: 1, max: 365 },
         default: "30",
         meaning: "days that earlier runs count",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "quotas.token_budget_per_plan",
-        kind: Kind::Integer { min: 100, max: 1_000_000 },
+        kind: KeyKind::Integer { min: 100, max: 1_000_000 },
         default: "50000",
         meaning: "tokens that a plan may be expected to take when its goal sets no budget",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "quotas.token_budget_per_task",
-        kind: Kind::Integer { min: 100, max: 500_000 },
+        kind: KeyKind::Integer { min: 100, max: 500_000 },
         default: "10000",
         meaning: "tokens that one task may be expected to take; what a model call can take at worst",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "quotas.cpu_cores_per_task",
-        kind: Kind::Integer { min: 1, max: 128 },
+        kind: KeyKind::Integer { min: 1, max: 128 },
         default: "4",
         meaning: "processor cores that one task may need",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "quotas.memory_gb_per_task",
-        kind: Kind::Integer { min: 1, max: 512 },
+        kind: KeyKind::Integer { min: 1, max: 512 },
         default: "8",
         meaning: "memory that one task may need, in GiB",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "prices.models",
-        kind: Kind::ModelPrices,
+        kind: KeyKind::ModelPrices,
         default: "{}",
         meaning: "what models cost",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "prices.tools",
-        kind: Kind::ToolPrices,
+        kind: KeyKind::ToolPrices,
         default: "{}",
         meaning: "what tools cost; a tool that is not listed is free",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "security.require_signed_plans",
-        kind: Kind::Boolean,
+        kind: KeyKind::Boolean,
         default: "false",
         meaning: "refuse plan files that carry no signature of this installation",
         aliases: &[],
     },
-    Key {
+    ConfigKey {
         name: "observability.log_level",
-        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        kind: KeyKind::Choice(&["error", "warn", "info", "debug", "trace"]),
         default: "warn",
         meaning: "what is logged to stderr",
         aliases: &["L05_LOG_LEVEL", "PLANNING_LOG_LEVEL"],

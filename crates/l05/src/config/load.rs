@@ -5,17 +5,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use l05_core::document::{Format, TextLimits, parse};
-use l05_core::estimate::{CostModel, ModelPrice, Prices};
-use l05_core::goal::input::Policy;
+use l05_core::document::{DocumentFormat, TextLimits, parse};
+use l05_core::estimate::{CostModel, ModelPrice, PriceTable};
+use l05_core::goal::input::InputPolicy;
 use l05_core::suggest::{did_you_mean, nearest};
-use l05_core::validate::{ApprovalPolicy, Limits};
+use l05_core::validate::{ApprovalPolicy, PlanLimits};
 use l05_core::{Error, ErrorCode};
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::key::Key;
+use super::key::ConfigKey;
 use super::keys::KEYS;
 use crate::compose::default_data_dir;
 
@@ -24,7 +24,7 @@ const OTHER_VARIABLES: &[&str] = &["L05_SECRET_", "L05_TEST_"];
 
 /// Where the layers come from.
 #[derive(Debug, Default)]
-pub struct Layers {
+pub struct ConfigLayers {
     /// `--config`.
     pub file: Option<PathBuf>,
     /// The environment.
@@ -35,7 +35,7 @@ pub struct Layers {
 
 /// One key's value and its origin.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Setting {
+pub struct ConfigSetting {
     /// The value.
     pub value: Value,
     /// `default`, `file:line`, a variable or a flag.
@@ -43,13 +43,13 @@ pub struct Setting {
 }
 
 /// All keys' values.
-pub type Settings = BTreeMap<&'static str, Setting>;
+pub type Settings = BTreeMap<&'static str, ConfigSetting>;
 
 /// Loads the configuration; all problems are one E5000.
-pub fn load(layers: &Layers) -> Result<(Config, Settings), Error> {
-    let mut loader = Loader::default();
+pub fn load(layers: &ConfigLayers) -> Result<(Config, Settings), Error> {
+    let mut loader = ConfigLoader::default();
     for key in KEYS {
-        let setting = Setting { value: key.default_value(), origin: "default".to_owned() };
+        let setting = ConfigSetting { value: key.default_value(), origin: "default".to_owned() };
         loader.settings.insert(key.name, setting);
     }
     if let Some(path) = config_file(layers) {
@@ -68,7 +68,7 @@ pub fn load(layers: &Layers) -> Result<(Config, Settings), Error> {
 }
 
 /// `--config`, `PLANNING_CONFIG_PATH`, `./l05.toml`, the user's configuration folder.
-fn config_file(layers: &Layers) -> Option<PathBuf> {
+fn config_file(layers: &ConfigLayers) -> Option<PathBuf> {
     let variable = |name: &str| {
         let found = layers.environment.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| PathBuf::from(value)).filter(|p| !p.as_os_str().is_empty())
@@ -84,12 +84,12 @@ fn config_file(layers: &Layers) -> Option<PathBuf> {
 }
 
 #[derive(Default)]
-struct Loader {
+struct ConfigLoader {
     settings: Settings,
     problems: Vec<String>,
 }
 
-impl Loader {
+impl ConfigLoader {
     fn file(&mut self, path: &Path) {
         let name = path.display().to_string();
         let text = match std::fs::read_to_string(path) {
@@ -100,7 +100,7 @@ impl Loader {
         if is_toml {
             return self.toml(&name, &text);
         }
-        match parse(&text, Format::detect(&name, &text), TextLimits::default()) {
+        match parse(&text, DocumentFormat::detect(&name, &text), TextLimits::default()) {
             Err(error) => self.problems.push(format!("{name}: {error}")),
             Ok(Value::Object(sections)) => {
                 for (section, keys) in &sections {
@@ -156,7 +156,7 @@ impl Loader {
                 None if !name.starts_with("L05_") => {}
                 None if OTHER_VARIABLES.iter().any(|prefix| name.starts_with(prefix)) => {}
                 None => {
-                    let names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+                    let names: Vec<String> = KEYS.iter().map(ConfigKey::variable).collect();
                     let near = nearest(name, names.iter().map(String::as_str));
                     let hint = did_you_mean(&near);
                     self.problems.push(format!("the variable {name} stands for no key{hint}"));
@@ -181,7 +181,7 @@ impl Loader {
         }
     }
 
-    fn key(&mut self, name: &str, origin: &str) -> Option<&'static Key> {
+    fn key(&mut self, name: &str, origin: &str) -> Option<&'static ConfigKey> {
         let key = KEYS.iter().find(|key| key.name == name);
         if key.is_none() {
             let hint = did_you_mean(&nearest(name, KEYS.iter().map(|key| key.name)));
@@ -190,11 +190,11 @@ impl Loader {
         key
     }
 
-    fn keep(&mut self, key: &'static Key, value: Value, origin: &str) {
-        self.settings.insert(key.name, Setting { value, origin: origin.to_owned() });
+    fn keep(&mut self, key: &'static ConfigKey, value: Value, origin: &str) {
+        self.settings.insert(key.name, ConfigSetting { value, origin: origin.to_owned() });
     }
 
-    fn out_of_range(&mut self, key: &Key, given: &str, origin: &str) {
+    fn out_of_range(&mut self, key: &ConfigKey, given: &str, origin: &str) {
         let range = key.kind.range();
         let instead = if key.kind.is_secret() { String::new() } else { format!(", not {given}") };
         self.problems.push(format!("{origin}: `{}` must be {range}{instead}", key.name));
@@ -238,7 +238,7 @@ fn assemble(settings: &Settings) -> Config {
             .collect(),
         templates_dir: path("decomposition.templates_dir"),
         catalog: path("tools.catalog"),
-        policy: Policy::parse(&text("input.policy")).unwrap_or(Policy::Strict),
+        policy: InputPolicy::parse(&text("input.policy")).unwrap_or(InputPolicy::Strict),
         text_limits: TextLimits { bytes_max: (integer("input.max_document_mb") as usize) << 20 },
         strategy: text("decomposition.strategy"),
         template_threshold: number("decomposition.template_threshold"),
@@ -246,7 +246,7 @@ fn assemble(settings: &Settings) -> Config {
         model: super::model::model(settings),
         cache: super::cache::cache(settings),
         bulkheads: super::model::bulkheads(settings),
-        limits: Limits {
+        limits: PlanLimits {
             tasks_max: integer("decomposition.max_tasks") as usize,
             complexity_max: integer("validation.max_complexity") as f64,
             tokens_per_plan: integer("quotas.token_budget_per_plan"),
@@ -275,8 +275,8 @@ fn assemble(settings: &Settings) -> Config {
 }
 
 /// Checked before: every price is there and a number.
-fn prices(models: &Value, tools: &Value) -> Prices {
-    let mut prices = Prices::default();
+fn prices(models: &Value, tools: &Value) -> PriceTable {
+    let mut prices = PriceTable::default();
     for (name, price) in models.as_object().into_iter().flatten() {
         let usd = |key: &str| price[key].as_f64().unwrap_or_default();
         let price = ModelPrice {
@@ -305,7 +305,7 @@ mod tests {
         let file = folder.path().join("x.toml");
         std::fs::write(&file, "[input]\npolicy = \"prose\"\n\n[decomposition]\nmax_tasks = 500\n")
             .unwrap();
-        let layers = Layers {
+        let layers = ConfigLayers {
             file: Some(file.clone()),
             environment: vec![
                 ("L05_DECOMPOSITION_MAX_TASKS".into(), "600".into()),
@@ -316,7 +316,7 @@ mod tests {
         let (config, settings) = load(&layers).unwrap();
         assert_eq!(
             (config.policy, config.limits.tasks_max, config.template_threshold),
-            (Policy::Prose, 600, 0.5)
+            (InputPolicy::Prose, 600, 0.5)
         );
         assert_eq!(settings["input.policy"].origin, format!("{}:2", file.display()));
         assert_eq!(settings["decomposition.max_tasks"].origin, "L05_DECOMPOSITION_MAX_TASKS");
@@ -328,7 +328,7 @@ mod tests {
         let file = folder.path().join("x.toml");
         std::fs::write(&file, "[input]\npolcy = \"prose\"\n[decomposition]\nmax_tasks = 5\n")
             .unwrap();
-        let layers = Layers {
+        let layers = ConfigLayers {
             file: Some(file),
             environment: vec![
                 ("L05_INPUT_POLICY".into(), "lax".into()),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use l05_engine::decomposer::breaker::BreakerRules;
 use l05_engine::decomposer::bulkhead::BulkheadSize;
-use l05_engine::decomposer::{Bulkheads, ModelRules};
+use l05_engine::decomposer::{BulkheadSizes, ModelRules};
 use std::time::Duration;
 
 use super::Settings;
@@ -91,13 +91,13 @@ pub(super) fn model(settings: &Settings) -> ModelConfig {
     }
 }
 
-pub(super) fn bulkheads(settings: &Settings) -> Bulkheads {
+pub(super) fn bulkheads(settings: &Settings) -> BulkheadSizes {
     let integer = |name: &str| settings[name].value.as_u64().unwrap_or_default() as usize;
     let size = |name: &str| BulkheadSize {
         places: integer(&format!("bulkheads.{name}")),
         queue: integer(&format!("bulkheads.{name}_queue")),
     };
-    Bulkheads {
+    BulkheadSizes {
         decomposer: size("decomposer"),
         template_matcher: size("template_matcher"),
         validator: size("validator"),

@@ -9,9 +9,13 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use l05_connect::model::{ANSWER_BYTES_MAX, Anthropic, ApiKey, Endpoint, L04, Ollama, OpenAi};
+use l05_connect::model::{
+    ANSWER_BYTES_MAX, AnthropicGateway, ApiKey, L04Gateway, ModelEndpoint, OllamaGateway,
+    OpenAiGateway,
+};
 use l05_engine::port::{
-    Finish, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelRequest, Role, Turn,
+    FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelRequest, ModelRole,
+    ModelTurn,
 };
 use serde_json::{Value, json};
 
@@ -147,8 +151,8 @@ struct Adapter {
     path: &'static str,
 }
 
-fn endpoint(url: &str) -> Endpoint {
-    Endpoint::new(url, false).expect("a loopback address")
+fn endpoint(url: &str) -> ModelEndpoint {
+    ModelEndpoint::new(url, false).expect("a loopback address")
 }
 
 fn key() -> ApiKey {
@@ -214,7 +218,7 @@ fn adapters() -> Vec<Adapter> {
     vec![
         Adapter {
             name: "ollama",
-            make: |url| Arc::new(Ollama::new(endpoint(url), "llama3.1")),
+            make: |url| Arc::new(OllamaGateway::new(endpoint(url), "llama3.1")),
             success: ollama.last().expect("a response").clone().into_bytes(),
             text: "{\"age\": 22, \"available\": false}".to_owned(),
             tokens: (34, 12),
@@ -222,7 +226,9 @@ fn adapters() -> Vec<Adapter> {
         },
         Adapter {
             name: "openai",
-            make: |url| Arc::new(OpenAi::new(endpoint(url).bearer(&key()).expect("a key"), "gpt")),
+            make: |url| {
+                Arc::new(OpenAiGateway::new(endpoint(url).bearer(&key()).expect("a key"), "gpt"))
+            },
             text: "Hello! How can I assist you today?".to_owned(),
             success: openai.to_string().into_bytes(),
             tokens: (19, 10),
@@ -230,7 +236,7 @@ fn adapters() -> Vec<Adapter> {
         },
         Adapter {
             name: "l04",
-            make: |url| Arc::new(L04::new(endpoint(url), "")),
+            make: |url| Arc::new(L04Gateway::new(endpoint(url), "")),
             success: l04.to_string().into_bytes(),
             text: "the content".to_owned(),
             tokens: (7, 7),
@@ -239,7 +245,9 @@ fn adapters() -> Vec<Adapter> {
         Adapter {
             name: "anthropic",
             make: |url| {
-                Arc::new(Anthropic::new(endpoint(url), Some(&key()), "claude").expect("a key"))
+                Arc::new(
+                    AnthropicGateway::new(endpoint(url), Some(&key()), "claude").expect("a key"),
+                )
             },
             success: anthropic.to_string().into_bytes(),
             text: "{\"tasks\":[]}".to_owned(),
@@ -253,9 +261,9 @@ fn request(within: Duration) -> ModelRequest {
     ModelRequest {
         system: "You plan.".to_owned(),
         turns: vec![
-            Turn { role: Role::User, text: "A goal".to_owned() },
-            Turn { role: Role::Assistant, text: "A plan".to_owned() },
-            Turn { role: Role::User, text: "Mend it".to_owned() },
+            ModelTurn { role: ModelRole::User, text: "A goal".to_owned() },
+            ModelTurn { role: ModelRole::Assistant, text: "A plan".to_owned() },
+            ModelTurn { role: ModelRole::User, text: "Mend it".to_owned() },
         ],
         schema: Some((
             "plan",
@@ -292,7 +300,7 @@ fn documented_successes_are_read_and_requests_fit_the_schemas() {
         let answer = answer.unwrap_or_else(|e| panic!("{}: {e}", adapter.name));
         assert_eq!(answer.text, adapter.text, "{}", adapter.name);
         assert_eq!((answer.input_tokens, answer.output_tokens), adapter.tokens, "{}", adapter.name);
-        assert_eq!(answer.finish, Finish::Stop);
+        assert_eq!(answer.finish, FinishReason::Stop);
         let (path, headers, body) = server.seen().remove(0);
         assert_eq!(path, adapter.path);
         match adapter.name {
@@ -423,7 +431,7 @@ fn cut_answers_and_refusals_are_no_answers() {
         edited(&l04, &|b| b["finish_reason"] = json!("length")),
         edited(&anthropic, &|b| b["stop_reason"] = json!("max_tokens")),
     ] {
-        assert_eq!(answer.expect("an answer").finish, Finish::Length);
+        assert_eq!(answer.expect("an answer").finish, FinishReason::Length);
     }
     for answer in [
         edited(&openai, &|b| b["choices"][0]["message"]["refusal"] = json!("I will not.")),
@@ -459,7 +467,7 @@ fn streams_are_read_as_they_come_and_their_errors_found() {
         let reply =
             Reply::Whole("200 OK", "content-type: application/x-ndjson\r\n", body.into_bytes());
         let server = Server::start(vec![reply]);
-        infer(&Ollama::new(endpoint(&server.url()), "m"), Duration::from_secs(10))
+        infer(&OllamaGateway::new(endpoint(&server.url()), "m"), Duration::from_secs(10))
     };
     // The document's stream is of `/api/generate`: the same lines, with the text elsewhere.
     let stream = lines("default", "wire/streaming.mdx");

@@ -4,10 +4,12 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use l05_core::finding::{Finding, Level};
-use l05_core::goal::input::{Policy, check};
+use l05_core::finding::{Finding, ValidationLevel};
+use l05_core::goal::input::{InputPolicy, check};
 use l05_core::{ErrorCode, catalog::ToolSpec};
-use l05_draft::decomposition::{Told, answer_schema, goal_prompt, repair_prompt, system_prompt};
+use l05_draft::decomposition::{
+    PromptFacts, answer_schema, goal_prompt, repair_prompt, system_prompt,
+};
 use serde_json::{Map, Value, json};
 
 use crate::input_policy::attacks;
@@ -38,7 +40,7 @@ fn tools() -> Vec<ToolSpec> {
 #[test]
 fn no_goal_changes_what_a_model_is_told() {
     let tools = tools();
-    let told = Told {
+    let told = PromptFacts {
         tools: tools.iter().collect(),
         capabilities: Vec::new(),
         tasks_max: 200,
@@ -61,8 +63,11 @@ fn no_goal_changes_what_a_model_is_told() {
             1 + usize::from(goal.contains("END GOAL\n") && lines.len() > 4)
         );
         // What a bad answer is told about it is one line a finding.
-        let finding =
-            Finding::new(ErrorCode::TOOL_UNKNOWN, Level::Semantic, "there is no such tool");
+        let finding = Finding::new(
+            ErrorCode::TOOL_UNKNOWN,
+            ValidationLevel::Semantic,
+            "there is no such tool",
+        );
         let repair = repair_prompt(&[finding.task(goal.clone())]);
         assert_eq!(repair.lines().filter(|line| line.starts_with("- [")).count(), 1, "{goal}");
     }
@@ -181,7 +186,7 @@ fn no_output_is_run_or_rendered_as_code() {
 /// And most do not come as far as that: the policies refuse them before anything sees them.
 #[test]
 fn a_goal_that_passes_is_planned_like_any_other() {
-    let passed = all().into_iter().filter(|text| check(text, Policy::Strict).is_ok()).count();
+    let passed = all().into_iter().filter(|text| check(text, InputPolicy::Strict).is_ok()).count();
     println!("| injection | {passed} of {} texts pass the strict policy | as data |", all().len());
     assert!(passed < all().len() / 2);
 }

@@ -1,6 +1,6 @@
 //! The input policies over real goals, attacks and benign look-alikes.
 
-use l05_core::goal::input::{Policy, Refusal, check};
+use l05_core::goal::input::{GoalRefusal, InputPolicy, check};
 use serde_json::Value;
 
 use crate::{data, json, json_lines};
@@ -11,7 +11,7 @@ struct Rate {
 }
 
 impl Rate {
-    fn of<'t>(policy: Policy, texts: impl IntoIterator<Item = &'t String>) -> Rate {
+    fn of<'t>(policy: InputPolicy, texts: impl IntoIterator<Item = &'t String>) -> Rate {
         let mut rate = Rate { refused: 0, of: 0 };
         for text in texts {
             rate.of += 1;
@@ -77,7 +77,7 @@ pub(crate) fn attacks() -> Vec<(&'static str, Vec<String>)> {
 fn prose_accepts_every_real_goal() {
     let mut refused = Vec::new();
     for (set, texts) in goals() {
-        for policy in [Policy::Strict, Policy::Prose] {
+        for policy in [InputPolicy::Strict, InputPolicy::Prose] {
             let rate = Rate::of(policy, &texts);
             println!(
                 "| {set} | {policy} | {} of {} refused | {:.1} % |",
@@ -87,7 +87,7 @@ fn prose_accepts_every_real_goal() {
             );
         }
         for text in &texts {
-            if let Err(Refusal::Rule(violation)) = check(text, Policy::Prose) {
+            if let Err(GoalRefusal::Rule(violation)) = check(text, InputPolicy::Prose) {
                 refused.push(format!(
                     "{set}: {} found {:?} in {text:?}",
                     violation.rule, violation.found
@@ -103,7 +103,8 @@ fn rates_of_both_policies() {
     let attacks = attacks();
     println!("| set | strict | prose |\n|---|---|---|");
     for (set, texts) in &attacks {
-        let (strict, prose) = (Rate::of(Policy::Strict, texts), Rate::of(Policy::Prose, texts));
+        let (strict, prose) =
+            (Rate::of(InputPolicy::Strict, texts), Rate::of(InputPolicy::Prose, texts));
         println!("| {set} ({}) | {:.1} % | {:.1} % |", strict.of, strict.share(), prose.share());
     }
     let benign: Vec<String> = json("injection/NotInject_one.json")
@@ -112,7 +113,8 @@ fn rates_of_both_policies() {
         .iter()
         .map(|row| row["prompt"].as_str().expect("a prompt").to_owned())
         .collect();
-    let (strict, prose) = (Rate::of(Policy::Strict, &benign), Rate::of(Policy::Prose, &benign));
+    let (strict, prose) =
+        (Rate::of(InputPolicy::Strict, &benign), Rate::of(InputPolicy::Prose, &benign));
     println!(
         "| benign look-alikes: NotInject ({}), refused | {:.1} % | {:.1} % |",
         benign.len(),
@@ -121,7 +123,7 @@ fn rates_of_both_policies() {
     );
 
     // What is an attack by its characters, strict refuses nearly always; prose by its constructs.
-    let floor = |set: &str, policy: Policy, share: f64| {
+    let floor = |set: &str, policy: InputPolicy, share: f64| {
         let texts = &attacks.iter().find(|(name, _)| *name == set).expect("a set").1;
         let rate = Rate::of(policy, texts).share();
         assert!(rate >= share, "{set}: {policy} refuses {rate:.1} % only");
@@ -129,10 +131,10 @@ fn rates_of_both_policies() {
     for set in
         ["shell: PayloadsAllTheThings", "xss: PayloadsAllTheThings", "sql: PayloadsAllTheThings"]
     {
-        floor(set, Policy::Strict, 98.0);
+        floor(set, InputPolicy::Strict, 98.0);
     }
-    floor("shell: PayloadsAllTheThings", Policy::Prose, 70.0);
-    floor("xss: PayloadsAllTheThings", Policy::Prose, 90.0);
-    floor("sql: PayloadsAllTheThings", Policy::Prose, 60.0);
+    floor("shell: PayloadsAllTheThings", InputPolicy::Prose, 70.0);
+    floor("xss: PayloadsAllTheThings", InputPolicy::Prose, 90.0);
+    floor("sql: PayloadsAllTheThings", InputPolicy::Prose, 60.0);
     assert!(prose.share() <= 2.0, "prose refuses {:.1} % of harmless prompts", prose.share());
 }

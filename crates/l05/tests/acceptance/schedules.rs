@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use l05_core::graph::{DependencyGraph, Edge};
 use l05_core::id::TaskIndex;
-use l05_core::schedule::{Job, Pool, RoutingStrategy, schedule};
+use l05_core::schedule::{RoutingStrategy, ScheduleJob, WorkerPool, schedule};
 use serde_json::Value;
 
 use crate::json_lines;
@@ -32,9 +32,9 @@ fn standard_task_graphs() {
         for (workers, bounds) in row["opt"].as_object().expect("optima") {
             let workers: u32 = workers.parse().expect("a number");
             let bounds = numbers(bounds);
-            let job = Job { graph: &graph, seconds: &seconds, needs: &[] };
+            let job = ScheduleJob { graph: &graph, seconds: &seconds, needs: &[] };
             let start = Instant::now();
-            let found = schedule(&job, &Pool::Equal(workers), RoutingStrategy::Balanced, 1)
+            let found = schedule(&job, &WorkerPool::Equal(workers), RoutingStrategy::Balanced, 1)
                 .expect("equal workers can do all");
             slowest = slowest.max(start.elapsed().as_secs_f64() * 1e3);
             assert!(found.makespan >= bounds[0], "{} on {workers}: below the optimum", row["id"]);

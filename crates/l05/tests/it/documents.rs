@@ -54,9 +54,12 @@ fn embedded_templates_fit_their_schema_and_their_examples() {
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        let value: Value =
-            l05_core::document::parse(&text, l05_core::document::Format::Yaml, Default::default())
-                .unwrap();
+        let value: Value = l05_core::document::parse(
+            &text,
+            l05_core::document::DocumentFormat::Yaml,
+            Default::default(),
+        )
+        .unwrap();
         let problems: Vec<String> = validator
             .iter_errors(&value)
             .map(|e| format!("{e} at {}", e.instance_path()))

@@ -1,9 +1,9 @@
 //! What becomes of attempts whose owner is gone (spec 03, 3.9).
 
-use super::{Phase, Run};
+use super::{Run, TaskPhase};
 use crate::amounts::Usage;
-use crate::command::Terms;
-use crate::event::{Event, Gate, Next, Placement, Scope, TaskError};
+use crate::command::RunLimits;
+use crate::event::{AfterFailure, AgentPlacement, CancelScope, Gate, RunEvent, TaskError};
 use l05_core::error::ErrorCode;
 use l05_core::id::{Attempt, Epoch, TaskIndex};
 use l05_core::plan::{OnBudget, PlanStatus};
@@ -15,13 +15,13 @@ impl Run {
         &self,
         epoch: Epoch,
         now: Timestamp,
-        terms: Terms<'_>,
-    ) -> Vec<Event> {
-        let mut events = vec![Event::RunAdopted { epoch }];
+        terms: RunLimits<'_>,
+    ) -> Vec<RunEvent> {
+        let mut events = vec![RunEvent::RunAdopted { epoch }];
         if self.status != PlanStatus::Executing {
             return events;
         }
-        let in_flight: Vec<TaskIndex> = self.in_flight_in(Scope::Plan);
+        let in_flight: Vec<TaskIndex> = self.in_flight_in(CancelScope::Plan);
         // Executors of those told to stop died with their owner.
         let (gone, open): (Vec<_>, Vec<_>) =
             in_flight.into_iter().partition(|task| self.tasks[task.at()].cancelling);
@@ -29,12 +29,12 @@ impl Run {
         for task in open {
             let share = self.share(task);
             let reserved = self.reservations.get(&task).copied().unwrap_or_default();
-            account.settle(reserved, reserved);
+            account.charge(reserved, reserved);
             let asks = self.plan.document().on_budget == OnBudget::Ask;
             let event = match account.shortage(share) {
                 // A person is asked when it comes up again.
                 Some(_) if !share.is_none() && asks => {
-                    Event::AttemptReturned { task, attempt: self.tasks[task.at()].attempt }
+                    RunEvent::AttemptReturned { task, attempt: self.tasks[task.at()].attempt }
                 }
                 Some(shortage) if !share.is_none() => {
                     let message =
@@ -43,19 +43,19 @@ impl Run {
                 }
                 Some(_) | None => self.recover(task, now, terms),
             };
-            if matches!(event, Event::TaskRedispatched { .. }) {
+            if matches!(event, RunEvent::TaskRedispatched { .. }) {
                 account.reserve(share);
             }
             events.push(event);
         }
         if !gone.is_empty() {
-            events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
+            events.push(RunEvent::TasksCancelled { tasks: gone, abandoned: true });
         }
         events
     }
 
     /// What becomes of an attempt whose owner died (spec 03, 3.9).
-    fn recover(&self, task: TaskIndex, now: Timestamp, terms: Terms<'_>) -> Event {
+    fn recover(&self, task: TaskIndex, now: Timestamp, terms: RunLimits<'_>) -> RunEvent {
         let spec = self.spec(task);
         let harmless = spec.tool.as_ref().is_some_and(|t| terms.idempotent_tools.contains(t));
         match spec.on_recovery {
@@ -63,7 +63,7 @@ impl Run {
             OnRecovery::Ask | OnRecovery::Fail if harmless => self.again(task, now, terms),
             OnRecovery::Ask => {
                 let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
-                Event::GateOpened { gate: Gate::Recovery(task), expires_at }
+                RunEvent::GateOpened { gate: Gate::Recovery(task), expires_at }
             }
             OnRecovery::Fail => {
                 let message = "whoever ran it is gone, and on_recovery is FAIL".to_owned();
@@ -73,23 +73,28 @@ impl Run {
     }
 
     /// The same attempt once more: at once by this process, or as soon as an agent is free.
-    fn again(&self, task: TaskIndex, now: Timestamp, terms: Terms<'_>) -> Event {
+    fn again(&self, task: TaskIndex, now: Timestamp, terms: RunLimits<'_>) -> RunEvent {
         match terms.crew {
-            Some(_) => Event::AttemptReturned { task, attempt: self.tasks[task.at()].attempt },
+            Some(_) => RunEvent::AttemptReturned { task, attempt: self.tasks[task.at()].attempt },
             None => self.redispatch(task, None, now),
         }
     }
 
     /// What becomes of the attempts of an agent that is gone: as after the death of a process.
-    pub(super) fn decide_lost(&self, agent: &str, now: Timestamp, terms: Terms<'_>) -> Vec<Event> {
+    pub(super) fn decide_lost(
+        &self,
+        agent: &str,
+        now: Timestamp,
+        terms: RunLimits<'_>,
+    ) -> Vec<RunEvent> {
         let of_agent = |task: &TaskIndex| &**self.agent(*task) == agent;
-        let in_flight = self.in_flight_in(Scope::Plan).into_iter().filter(of_agent);
+        let in_flight = self.in_flight_in(CancelScope::Plan).into_iter().filter(of_agent);
         let (gone, open): (Vec<_>, Vec<_>) =
             in_flight.partition(|task| self.tasks[task.at()].cancelling);
-        let mut events: Vec<Event> =
+        let mut events: Vec<RunEvent> =
             open.into_iter().map(|task| self.recover(task, now, terms)).collect();
         if !gone.is_empty() {
-            events.push(Event::TasksCancelled { tasks: gone, abandoned: true });
+            events.push(RunEvent::TasksCancelled { tasks: gone, abandoned: true });
         }
         events
     }
@@ -97,12 +102,12 @@ impl Run {
     /// The same attempt is to be given to somebody else, as soon as there is somebody.
     pub(super) fn take_back(&mut self, task: TaskIndex, attempt: Attempt) {
         let state = &self.tasks[task.at()];
-        if state.phase != Phase::InFlight || state.attempt != attempt {
+        if state.phase != TaskPhase::InFlight || state.attempt != attempt {
             return;
         }
         // What it used before, nobody knows.
-        self.settle_share(task, None);
-        self.set_phase(task, Phase::Idle);
+        self.charge_share(task, None);
+        self.set_phase(task, TaskPhase::Idle);
         self.tasks[task.at()].again = true;
         self.push_ready(task);
     }
@@ -110,10 +115,10 @@ impl Run {
     pub(super) fn redispatch(
         &self,
         task: TaskIndex,
-        placed: Option<Box<Placement>>,
+        placed: Option<Box<AgentPlacement>>,
         now: Timestamp,
-    ) -> Event {
-        Event::TaskRedispatched {
+    ) -> RunEvent {
+        RunEvent::TaskRedispatched {
             task,
             attempt: self.tasks[task.at()].attempt,
             not_after: self.attempt_deadline(task, now),
@@ -122,14 +127,14 @@ impl Run {
         }
     }
 
-    fn lost_attempt(&self, task: TaskIndex, code: ErrorCode, message: String) -> Event {
-        Event::AttemptFailed {
+    fn lost_attempt(&self, task: TaskIndex, code: ErrorCode, message: String) -> RunEvent {
+        RunEvent::AttemptFailed {
             task,
             attempt: self.tasks[task.at()].attempt,
             error: TaskError { code, message, is_final: true },
             usage: Usage::default(),
             lost: true,
-            next: Next::Final { status: TaskStatus::Failed },
+            next: AfterFailure::Final { status: TaskStatus::Failed },
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::cmp::Reverse;
 
-use super::budget::Account;
-use super::map::Stand;
-use super::transition::{Change, next_status};
-use super::{Fate, Phase, ReadyTask, Run, TaskState, Timer, TimerKind, has_ended};
+use super::budget::BudgetAccount;
+use super::map::MapProgress;
+use super::transition::{StatusChange, next_status};
+use super::{DependencyFate, ReadyTask, Run, RunTimer, TaskPhase, TaskState, TimerKind, has_ended};
 use crate::amounts::Usage;
 use crate::amounts::{Amounts, BudgetKind};
-use crate::event::{CancelCause, Event, Next, Output, Scope, TaskError, Verdict};
+use crate::event::{
+    AfterFailure, CancelCause, CancelScope, ConditionVerdict, RunEvent, TaskError, TaskOutput,
+};
 use crate::record::Record;
 use l05_core::error::ErrorCode;
 use l05_core::graph::EdgeIndex;
@@ -20,7 +22,7 @@ use l05_core::time::Timestamp;
 /// A record that does not follow the one before.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("event {missing} is missing: the next record begins at {found}")]
-pub struct Gap {
+pub struct JournalGap {
     /// The number that should come next.
     pub missing: u64,
     /// The number that came.
@@ -29,7 +31,7 @@ pub struct Gap {
 
 /// What became of a dependency.
 #[derive(Clone, Copy)]
-enum Met {
+enum DependencyOutcome {
     Satisfied,
     Skipped,
     Failed,
@@ -37,10 +39,10 @@ enum Met {
 
 impl Run {
     /// Folds one journal record. Events that are applied already change nothing.
-    pub fn replay(&mut self, record: &Record) -> Result<(), Gap> {
+    pub fn replay(&mut self, record: &Record) -> Result<(), JournalGap> {
         let expected = self.sequence.0 + 1;
         if record.first.0 > expected {
-            return Err(Gap { missing: expected, found: record.first.0 });
+            return Err(JournalGap { missing: expected, found: record.first.0 });
         }
         let known = expected - record.first.0;
         for event in record.events.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
@@ -53,7 +55,7 @@ impl Run {
     }
 
     /// Applies the next event.
-    pub(super) fn apply(&mut self, event: &Event) {
+    pub(super) fn apply(&mut self, event: &RunEvent) {
         self.sequence = Sequence(self.sequence.0 + 1);
         if let Some(task) = named_task(event)
             && task.at() >= self.tasks.len()
@@ -61,94 +63,96 @@ impl Run {
             return;
         }
         match event {
-            Event::RunStarted { run, keep, kept_maps, deadline, began } => {
+            RunEvent::RunStarted { run, keep, kept_maps, deadline, began } => {
                 self.begin(*run, keep, kept_maps, (*began, *deadline));
             }
-            Event::RunAdopted { epoch } => self.epoch = *epoch,
-            Event::EdgeDecided { edge, verdict } => self.decide_edge(*edge, *verdict),
-            Event::GateOpened { gate, expires_at } => self.open_gate(*gate, *expires_at),
-            Event::GateDecided { gate, approved, by, reason } => {
+            RunEvent::RunAdopted { epoch } => self.epoch = *epoch,
+            RunEvent::EdgeDecided { edge, verdict } => self.decide_edge(*edge, *verdict),
+            RunEvent::GateOpened { gate, expires_at } => self.open_gate(*gate, *expires_at),
+            RunEvent::GateDecided { gate, approved, by, reason } => {
                 self.answer_gate(*gate, *approved, by, reason);
             }
-            Event::MapExpanded { task, first, count, items } => {
-                if self.change(*task, Change::Expanded) {
+            RunEvent::MapExpanded { task, first, count, items } => {
+                if self.change(*task, StatusChange::Expanded) {
                     self.expand(*task, *first, *count, items);
                 }
             }
-            Event::MapCompleted { task } => {
+            RunEvent::MapCompleted { task } => {
                 let output = self.gathered_output(*task);
-                if self.change(*task, Change::Completed) {
+                if self.change(*task, StatusChange::Completed) {
                     self.tasks[task.at()].output = output;
-                    self.meet_dependents(*task, Met::Satisfied);
+                    self.meet_dependents(*task, DependencyOutcome::Satisfied);
                 }
             }
-            Event::BudgetWarned { kind, .. } => self.account.warned.push(*kind),
-            Event::TaskDispatched { task, attempt, not_after, reserved, placed } => {
-                self.launch(*task, *attempt, *not_after, *reserved, Change::Dispatched);
+            RunEvent::BudgetWarned { kind, .. } => self.account.warned.push(*kind),
+            RunEvent::TaskDispatched { task, attempt, not_after, reserved, placed } => {
+                self.launch(*task, *attempt, *not_after, *reserved, StatusChange::Dispatched);
                 self.hand_to(*task, placed.as_deref());
             }
-            Event::TaskRedispatched { task, attempt, not_after, reserved, placed } => {
+            RunEvent::TaskRedispatched { task, attempt, not_after, reserved, placed } => {
                 // What the first owner's executor used, nobody knows.
-                self.settle_share(*task, None);
-                self.launch(*task, *attempt, *not_after, *reserved, Change::Redispatched);
+                self.charge_share(*task, None);
+                self.launch(*task, *attempt, *not_after, *reserved, StatusChange::Redispatched);
                 self.hand_to(*task, placed.as_deref());
             }
-            Event::AttemptReturned { task, attempt } => self.take_back(*task, *attempt),
-            Event::TaskDeferred { task, error, at } => {
+            RunEvent::AttemptReturned { task, attempt } => self.take_back(*task, *attempt),
+            RunEvent::TaskDeferred { task, error, at } => {
                 self.tasks[task.at()].error = Some(Box::new(error.clone()));
-                self.wait_until(*task, *at, Change::Deferred);
+                self.wait_until(*task, *at, StatusChange::Deferred);
             }
-            Event::TaskCompleted { task, output, usage, .. } => {
+            RunEvent::TaskCompleted { task, output, usage, .. } => {
                 self.spend(*task, Some(usage));
-                if self.change(*task, Change::Completed) {
+                if self.change(*task, StatusChange::Completed) {
                     self.output_bytes += weight(output);
                     self.tasks[task.at()].output = Some(output.clone());
                     match self.item_of(*task) {
                         Some(item) => self.item_ended(item, false, false),
-                        None => self.meet_dependents(*task, Met::Satisfied),
+                        None => self.meet_dependents(*task, DependencyOutcome::Satisfied),
                     }
                 }
             }
-            Event::AttemptFailed { task, error, usage, lost, next, .. } => {
+            RunEvent::AttemptFailed { task, error, usage, lost, next, .. } => {
                 self.spend(*task, (!lost).then_some(usage));
                 self.tasks[task.at()].error = Some(Box::new(error.clone()));
                 match next {
-                    Next::Retry { at } => self.wait_until(*task, *at, Change::Retried),
-                    Next::Final { status: TaskStatus::TimedOut } => {
-                        self.fail(*task, Change::TimedOut);
+                    AfterFailure::Retry { at } => {
+                        self.wait_until(*task, *at, StatusChange::Retried);
                     }
-                    Next::Final { .. } => self.fail(*task, Change::Failed),
+                    AfterFailure::Final { status: TaskStatus::TimedOut } => {
+                        self.fail(*task, StatusChange::TimedOut);
+                    }
+                    AfterFailure::Final { .. } => self.fail(*task, StatusChange::Failed),
                 }
             }
-            Event::TaskFailed { task, error } => {
+            RunEvent::TaskFailed { task, error } => {
                 self.tasks[task.at()].error = Some(Box::new(error.clone()));
-                self.fail(*task, Change::Failed);
+                self.fail(*task, StatusChange::Failed);
             }
-            Event::TasksBlocked { tasks, .. } => {
+            RunEvent::TasksBlocked { tasks, .. } => {
                 for task in tasks {
-                    self.fail(*task, Change::Blocked);
+                    self.fail(*task, StatusChange::Blocked);
                 }
             }
-            Event::TasksSkipped { tasks, .. } => {
+            RunEvent::TasksSkipped { tasks, .. } => {
                 for task in tasks {
-                    if self.change(*task, Change::Skipped) {
-                        self.meet_dependents(*task, Met::Skipped);
+                    if self.change(*task, StatusChange::Skipped) {
+                        self.meet_dependents(*task, DependencyOutcome::Skipped);
                     }
                 }
             }
-            Event::CancelRequested { scope, cause, reason, grace_until } => {
+            RunEvent::CancelRequested { scope, cause, reason, grace_until } => {
                 self.begin_cancel(*scope, *cause, reason, *grace_until);
             }
-            Event::TasksCancelled { tasks, .. } => {
+            RunEvent::TasksCancelled { tasks, .. } => {
                 for task in tasks {
-                    self.settle_share(*task, None);
-                    self.fail(*task, Change::Cancelled);
+                    self.charge_share(*task, None);
+                    self.fail(*task, StatusChange::Cancelled);
                 }
             }
-            Event::Noticed { notice } => self.keep_notice(notice),
+            RunEvent::Noticed { notice } => self.keep_notice(notice),
             // Kept for the record; the state does not depend on it.
-            Event::ReportIgnored { .. } => {}
-            Event::RunFinished { status, partial } => {
+            RunEvent::ReportIgnored { .. } => {}
+            RunEvent::RunFinished { status, partial } => {
                 self.status = *status;
                 self.partial = *partial;
                 self.drop_gates();
@@ -173,7 +177,8 @@ impl Run {
             kept[task.at()] = self.tasks[task.at()].status == TaskStatus::Completed;
         }
         for (map, span) in &mut self.maps {
-            span.stand = if kept_maps.contains(map) { Stand::Kept } else { Stand::Past };
+            span.stand =
+                if kept_maps.contains(map) { MapProgress::Kept } else { MapProgress::Past };
             // What the items of a completed fan-out were stays to be shown.
             if kept[map.at()] {
                 span.indices().for_each(|item| kept[item.at()] = true);
@@ -198,7 +203,7 @@ impl Run {
         }
         for task in plan.graph().indices() {
             if kept[task.at()] {
-                self.meet_dependents(task, Met::Satisfied);
+                self.meet_dependents(task, DependencyOutcome::Satisfied);
             } else if plan.graph().edges_in(task).is_empty() {
                 self.free(task);
             }
@@ -213,7 +218,7 @@ impl Run {
         self.why = None;
         self.gates.clear();
         // A new run is somebody's wish: it has the plan's budget again.
-        self.account = Account::of(self.plan.document());
+        self.account = BudgetAccount::of(self.plan.document());
         self.reservations.clear();
         self.running = 0;
         self.mapping = 0;
@@ -235,32 +240,32 @@ impl Run {
     }
 
     /// Moves a task along the table; false when the event does not fit, and then nothing changed.
-    pub(super) fn change(&mut self, task: TaskIndex, change: Change) -> bool {
+    pub(super) fn change(&mut self, task: TaskIndex, change: StatusChange) -> bool {
         let state = &mut self.tasks[task.at()];
         let before = state.status;
         let Some(after) = next_status(before, change) else { return false };
         let phase = match change {
-            Change::Dispatched | Change::Redispatched => Phase::InFlight,
-            Change::Gated => Phase::Gate,
-            Change::Expanded => Phase::Mapping,
-            Change::Freed
-            | Change::Deferred
-            | Change::Completed
-            | Change::Retried
-            | Change::Failed
-            | Change::TimedOut
-            | Change::Blocked
-            | Change::Skipped
-            | Change::Cancelled => Phase::Idle,
+            StatusChange::Dispatched | StatusChange::Redispatched => TaskPhase::InFlight,
+            StatusChange::Gated => TaskPhase::Gate,
+            StatusChange::Expanded => TaskPhase::Mapping,
+            StatusChange::Freed
+            | StatusChange::Deferred
+            | StatusChange::Completed
+            | StatusChange::Retried
+            | StatusChange::Failed
+            | StatusChange::TimedOut
+            | StatusChange::Blocked
+            | StatusChange::Skipped
+            | StatusChange::Cancelled => TaskPhase::Idle,
         };
         // One executor, one list, one question at a time.
-        let begins = matches!(change, Change::Dispatched | Change::Expanded);
-        if begins && state.phase != Phase::Idle {
+        let begins = matches!(change, StatusChange::Dispatched | StatusChange::Expanded);
+        if begins && state.phase != TaskPhase::Idle {
             return false;
         }
         state.status = after;
         self.set_phase(task, phase);
-        if has_ended(after) || change == Change::Expanded {
+        if has_ended(after) || change == StatusChange::Expanded {
             // Nobody needs its list any more.
             self.expandable.remove(&task);
         }
@@ -284,20 +289,20 @@ impl Run {
         true
     }
 
-    pub(super) fn set_phase(&mut self, task: TaskIndex, phase: Phase) {
+    pub(super) fn set_phase(&mut self, task: TaskIndex, phase: TaskPhase) {
         let state = &mut self.tasks[task.at()];
         let before = std::mem::replace(&mut state.phase, phase);
-        if phase != Phase::InFlight && state.cancelling {
+        if phase != TaskPhase::InFlight && state.cancelling {
             state.cancelling = false;
             self.cancelling -= 1;
         }
-        self.running += u32::from(phase == Phase::InFlight);
-        self.running -= u32::from(before == Phase::InFlight);
+        self.running += u32::from(phase == TaskPhase::InFlight);
+        self.running -= u32::from(before == TaskPhase::InFlight);
         let load = &mut self.agent_loads[usize::from(self.tasks[task.at()].agent)];
-        *load += u32::from(phase == Phase::InFlight);
-        *load -= u32::from(before == Phase::InFlight);
-        self.mapping += u32::from(phase == Phase::Mapping);
-        self.mapping -= u32::from(before == Phase::Mapping);
+        *load += u32::from(phase == TaskPhase::InFlight);
+        *load -= u32::from(before == TaskPhase::InFlight);
+        self.mapping += u32::from(phase == TaskPhase::Mapping);
+        self.mapping -= u32::from(before == TaskPhase::Mapping);
     }
 
     fn launch(
@@ -306,7 +311,7 @@ impl Run {
         attempt: Attempt,
         not_after: Timestamp,
         reserved: Amounts,
-        change: Change,
+        change: StatusChange,
     ) {
         if !self.change(task, change) {
             return;
@@ -324,7 +329,7 @@ impl Run {
         self.push_timer(not_after, TimerKind::Timeout, task, attempt);
     }
 
-    fn wait_until(&mut self, task: TaskIndex, at: Timestamp, change: Change) {
+    fn wait_until(&mut self, task: TaskIndex, at: Timestamp, change: StatusChange) {
         if !self.change(task, change) {
             return;
         }
@@ -337,72 +342,75 @@ impl Run {
     }
 
     /// Ends a task without success; with `allow_failure` its dependents do not mind.
-    pub(super) fn fail(&mut self, task: TaskIndex, change: Change) {
+    pub(super) fn fail(&mut self, task: TaskIndex, change: StatusChange) {
         if task.at() >= self.tasks.len() || !self.change(task, change) {
             return;
         }
         let allowed = self.spec(task).allow_failure;
-        let cancelled = change == Change::Cancelled;
+        let cancelled = change == StatusChange::Cancelled;
         self.failed_for_good += u32::from(!allowed);
         if let Some(item) = self.item_of(task) {
             self.item_ended(item, !allowed && !cancelled, !allowed && cancelled);
         } else {
-            let met = if allowed { Met::Satisfied } else { Met::Failed };
+            let met =
+                if allowed { DependencyOutcome::Satisfied } else { DependencyOutcome::Failed };
             self.meet_dependents(task, met);
         }
     }
 
     /// Tells a task's dependents that it ended. A satisfied dependency with a condition waits for
     /// the condition.
-    fn meet_dependents(&mut self, task: TaskIndex, met: Met) {
+    fn meet_dependents(&mut self, task: TaskIndex, met: DependencyOutcome) {
         let plan = self.plan.clone();
         for edge in plan.graph().edges_out(task) {
             let conditional = plan.structure().is_conditional(*edge);
             match met {
-                Met::Satisfied if conditional => {
+                DependencyOutcome::Satisfied if conditional => {
                     let to = &self.tasks[plan.graph().edge(*edge).to.at()];
                     if to.status == TaskStatus::Pending && !to.attempt_pending() {
                         self.decidable.insert(*edge);
                     }
                 }
-                Met::Satisfied | Met::Skipped | Met::Failed => self.meet(*edge, met),
+                DependencyOutcome::Satisfied
+                | DependencyOutcome::Skipped
+                | DependencyOutcome::Failed => self.meet(*edge, met),
             }
         }
     }
 
-    fn decide_edge(&mut self, edge: EdgeIndex, verdict: Verdict) {
+    fn decide_edge(&mut self, edge: EdgeIndex, verdict: ConditionVerdict) {
         if self.decidable.remove(&edge) {
             match verdict {
-                Verdict::Satisfied => self.meet(edge, Met::Satisfied),
-                Verdict::Unsatisfied => self.meet(edge, Met::Skipped),
+                ConditionVerdict::Satisfied => self.meet(edge, DependencyOutcome::Satisfied),
+                ConditionVerdict::Unsatisfied => self.meet(edge, DependencyOutcome::Skipped),
             }
         }
     }
 
-    fn meet(&mut self, edge: EdgeIndex, met: Met) {
+    fn meet(&mut self, edge: EdgeIndex, met: DependencyOutcome) {
         let edge = self.plan.graph().edge(edge);
         let join = self.join(edge.to);
         let state = &mut self.tasks[edge.to.at()];
         state.needs.waiting = state.needs.waiting.saturating_sub(1);
         match met {
-            Met::Satisfied => state.needs.satisfied += 1,
-            Met::Skipped => state.needs.skipped += 1,
-            Met::Failed => state.needs.failed += 1,
+            DependencyOutcome::Satisfied => state.needs.satisfied += 1,
+            DependencyOutcome::Skipped => state.needs.skipped += 1,
+            DependencyOutcome::Failed => state.needs.failed += 1,
         }
         // READY and beyond: a second dependency of a `join: any` makes no difference any more.
         if state.status != TaskStatus::Pending || state.attempt_pending() {
             return;
         }
         match state.needs.fate(join) {
-            Fate::Run => self.free(edge.to),
-            Fate::Skip | Fate::Block => self.doomed.push((edge.from, edge.to)),
-            Fate::Wait => {}
+            DependencyFate::Run => self.free(edge.to),
+            DependencyFate::Skip | DependencyFate::Block => self.doomed.push((edge.from, edge.to)),
+            DependencyFate::Wait => {}
         }
     }
 
     /// All that it needs is there.
     pub(super) fn free(&mut self, task: TaskIndex) {
-        if !self.change(task, Change::Freed) {
+        if !self.change(task, StatusChange::Freed) {
             return;
         }
         if self.item_of(task).is_none() && self.plan.task(task).asks_first() {
@@ -416,7 +424,7 @@ impl Run {
     pub(super) fn start_or_expand(&mut self, task: TaskIndex) {
         if self.item_of(task).is_some() || self.plan.task(task).for_each.is_none() {
             self.push_ready(task);
-        } else if self.maps.get(&task).is_some_and(|span| span.stand == Stand::Kept) {
+        } else if self.maps.get(&task).is_some_and(|span| span.stand == MapProgress::Kept) {
             self.known_lists.push(task);
         } else {
             self.expandable.insert(task);
@@ -433,13 +441,13 @@ impl Run {
 
     fn begin_cancel(
         &mut self,
-        scope: Scope,
+        scope: CancelScope,
         cause: CancelCause,
         reason: &str,
         grace_until: Timestamp,
     ) {
         match scope {
-            Scope::Plan => {
+            CancelScope::Plan => {
                 self.cancel = Some(cause);
                 self.note_cause(cause, reason);
                 self.drop_gates();
@@ -447,7 +455,7 @@ impl Run {
                     self.mark_cancelling(task);
                 }
             }
-            Scope::Task(task) => {
+            CancelScope::Task(task) => {
                 self.mark_cancelling(task);
                 for item in self.live_items(task) {
                     self.mark_cancelling(item);
@@ -470,7 +478,7 @@ impl Run {
 
     fn mark_cancelling(&mut self, task: TaskIndex) {
         let Some(state) = self.tasks.get_mut(task.at()) else { return };
-        if state.phase == Phase::InFlight && !state.cancelling {
+        if state.phase == TaskPhase::InFlight && !state.cancelling {
             state.cancelling = true;
             self.cancelling += 1;
         }
@@ -483,7 +491,7 @@ impl Run {
         task: TaskIndex,
         attempt: Attempt,
     ) {
-        self.timers.push(Reverse(Timer { at, kind, task, attempt }));
+        self.timers.push(Reverse(RunTimer { at, kind, task, attempt }));
     }
 
     /// Drops timers at the top that no longer mean anything, so that `wake_at` is exact.
@@ -496,7 +504,7 @@ impl Run {
         }
     }
 
-    pub(super) fn is_live(&self, timer: &Timer) -> bool {
+    pub(super) fn is_live(&self, timer: &RunTimer) -> bool {
         let state = &self.tasks[timer.task.at()];
         match timer.kind {
             TimerKind::Retry => {
@@ -506,7 +514,7 @@ impl Run {
                     && self.is_going_on()
             }
             TimerKind::Timeout => {
-                state.phase == Phase::InFlight
+                state.phase == TaskPhase::InFlight
                     && state.attempt == timer.attempt
                     && state.not_after == timer.at
                     && !state.cancelling
@@ -522,7 +530,7 @@ impl Run {
 
     /// An attempt ended; without a usage nobody knows what it used.
     fn spend(&mut self, task: TaskIndex, usage: Option<&Usage>) {
-        self.settle_share(task, usage);
+        self.charge_share(task, usage);
         if let Some(usage) = usage {
             self.used.tokens = self.used.tokens.saturating_add(usage.tokens);
             self.used.cost_usd += usage.cost_usd;
@@ -531,7 +539,7 @@ impl Run {
 }
 
 /// The size of an output as JSON text, more or less: whole numbers and escapes are not written out.
-pub(super) fn weight(output: &Output) -> u64 {
+pub(super) fn weight(output: &TaskOutput) -> u64 {
     fn of(value: &serde_json::Value) -> u64 {
         use serde_json::Value;
         match value {
@@ -545,10 +553,10 @@ pub(super) fn weight(output: &Output) -> u64 {
         }
     }
     match output {
-        Output::Inline(value) => of(value),
-        Output::Blob { bytes, .. } => *bytes,
+        TaskOutput::Inline(value) => of(value),
+        TaskOutput::Blob { bytes, .. } => *bytes,
         // Its parts were counted when they came.
-        Output::List(_) => 0,
+        TaskOutput::List(_) => 0,
     }
 }
 
@@ -560,28 +568,28 @@ impl TaskState {
 }
 
 /// The task an event is about, where it is about one; out of range it is a broken journal's.
-fn named_task(event: &Event) -> Option<TaskIndex> {
+fn named_task(event: &RunEvent) -> Option<TaskIndex> {
     match event {
-        Event::TaskDispatched { task, .. }
-        | Event::TaskRedispatched { task, .. }
-        | Event::AttemptReturned { task, .. }
-        | Event::TaskDeferred { task, .. }
-        | Event::TaskCompleted { task, .. }
-        | Event::AttemptFailed { task, .. }
-        | Event::MapExpanded { task, .. }
-        | Event::MapCompleted { task }
-        | Event::TaskFailed { task, .. } => Some(*task),
-        Event::GateOpened { gate, .. } | Event::GateDecided { gate, .. } => gate.task(),
-        Event::RunStarted { .. }
-        | Event::RunAdopted { .. }
-        | Event::EdgeDecided { .. }
-        | Event::BudgetWarned { .. }
-        | Event::TasksBlocked { .. }
-        | Event::TasksSkipped { .. }
-        | Event::CancelRequested { .. }
-        | Event::TasksCancelled { .. }
-        | Event::ReportIgnored { .. }
-        | Event::Noticed { .. }
-        | Event::RunFinished { .. } => None,
+        RunEvent::TaskDispatched { task, .. }
+        | RunEvent::TaskRedispatched { task, .. }
+        | RunEvent::AttemptReturned { task, .. }
+        | RunEvent::TaskDeferred { task, .. }
+        | RunEvent::TaskCompleted { task, .. }
+        | RunEvent::AttemptFailed { task, .. }
+        | RunEvent::MapExpanded { task, .. }
+        | RunEvent::MapCompleted { task }
+        | RunEvent::TaskFailed { task, .. } => Some(*task),
+        RunEvent::GateOpened { gate, .. } | RunEvent::GateDecided { gate, .. } => gate.task(),
+        RunEvent::RunStarted { .. }
+        | RunEvent::RunAdopted { .. }
+        | RunEvent::EdgeDecided { .. }
+        | RunEvent::BudgetWarned { .. }
+        | RunEvent::TasksBlocked { .. }
+        | RunEvent::TasksSkipped { .. }
+        | RunEvent::CancelRequested { .. }
+        | RunEvent::TasksCancelled { .. }
+        | RunEvent::ReportIgnored { .. }
+        | RunEvent::Noticed { .. }
+        | RunEvent::RunFinished { .. } => None,
     }
 }

@@ -6,7 +6,7 @@
 use super::Run;
 use crate::amounts::Usage;
 use crate::amounts::{Amounts, BudgetKind, NANOS, nanos};
-use crate::event::Event;
+use crate::event::RunEvent;
 use l05_core::id::TaskIndex;
 use l05_core::plan::{Plan, PlanDocument};
 
@@ -15,7 +15,7 @@ const WARN_PERCENT: u128 = 80;
 
 /// A run's account.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Account {
+pub(super) struct BudgetAccount {
     /// What the plan allows.
     limit: Amounts,
     /// What approvals added to it.
@@ -28,9 +28,9 @@ pub(super) struct Account {
     pub(super) warned: Vec<BudgetKind>,
 }
 
-impl Account {
-    pub(super) fn of(document: &PlanDocument) -> Account {
-        Account {
+impl BudgetAccount {
+    pub(super) fn of(document: &PlanDocument) -> BudgetAccount {
+        BudgetAccount {
             limit: limit(document),
             granted: Amounts::NONE,
             spent: Amounts::NONE,
@@ -50,13 +50,13 @@ impl Account {
     }
 
     /// The kind of budget that `share` would break, with what it needs and what is left.
-    pub(super) fn shortage(&self, share: Amounts) -> Option<Shortage> {
+    pub(super) fn shortage(&self, share: Amounts) -> Option<BudgetShortage> {
         let left = self.allowed().minus(self.spent.plus(self.reserved));
         if share.tokens > left.tokens {
             let (needed, left) = (share.tokens as f64, left.tokens as f64);
-            return Some(Shortage { kind: BudgetKind::Tokens, needed, left });
+            return Some(BudgetShortage { kind: BudgetKind::Tokens, needed, left });
         }
-        (share.nanousd > left.nanousd).then(|| Shortage {
+        (share.nanousd > left.nanousd).then(|| BudgetShortage {
             kind: BudgetKind::Cost,
             needed: share.usd(),
             left: left.usd(),
@@ -68,7 +68,7 @@ impl Account {
     }
 
     /// An attempt ended and said what it used.
-    pub(super) fn settle(&mut self, reserved: Amounts, used: Amounts) {
+    pub(super) fn charge(&mut self, reserved: Amounts, used: Amounts) {
         self.reserved = self.reserved.minus(reserved);
         self.spent = self.spent.plus(used);
     }
@@ -82,7 +82,7 @@ impl Account {
     }
 
     /// The next warning that is due.
-    pub(super) fn warning(&self) -> Option<Event> {
+    pub(super) fn warning(&self) -> Option<RunEvent> {
         if !self.is_limited() {
             return None;
         }
@@ -94,22 +94,22 @@ impl Account {
         kinds.into_iter().find_map(|(kind, used, limit)| {
             let near = u128::from(used) * 100 >= u128::from(limit) * WARN_PERCENT;
             let due = limit != u64::MAX && near && !self.warned.contains(&kind);
-            due.then_some(Event::BudgetWarned { kind, used, limit })
+            due.then_some(RunEvent::BudgetWarned { kind, used, limit })
         })
     }
 }
 
 /// What does not suffice.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Shortage {
+pub(super) struct BudgetShortage {
     pub(super) kind: BudgetKind,
     pub(super) needed: f64,
     pub(super) left: f64,
 }
 
-impl Shortage {
+impl BudgetShortage {
     pub(super) fn tell(self, task: &str) -> String {
-        let Shortage { kind, needed, left } = self;
+        let BudgetShortage { kind, needed, left } = self;
         format!("task `{task}` may take {needed} {kind}, and {left} of the plan's budget are left")
     }
 }
@@ -122,10 +122,10 @@ impl Run {
 
     /// Takes back what was reserved for a task's attempt and books `used` for it; where nobody
     /// knows what was used, all of it counts as used.
-    pub(super) fn settle_share(&mut self, task: TaskIndex, used: Option<&Usage>) {
+    pub(super) fn charge_share(&mut self, task: TaskIndex, used: Option<&Usage>) {
         self.lacks_budget = false;
         let reserved = self.reservations.remove(&task).unwrap_or_default();
-        self.account.settle(reserved, used.map_or(reserved, |usage| Amounts::from(*usage)));
+        self.account.charge(reserved, used.map_or(reserved, |usage| Amounts::from(*usage)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{Fate, Needs, Run};
+use super::{DependencyCounts, DependencyFate, Run};
 use l05_core::id::TaskIndex;
 use l05_core::task::TaskStatus;
 
@@ -17,21 +17,25 @@ impl Run {
     /// Follows the fates of `seeds` through the graph, on a copy of the counters it touches.
     pub(super) fn cascade(&self, seeds: &[TaskIndex]) -> Cascade {
         let mut found = Cascade::default();
-        let mut needs: HashMap<TaskIndex, Needs> = HashMap::new();
+        let mut needs: HashMap<TaskIndex, DependencyCounts> = HashMap::new();
         let mut seen: HashSet<TaskIndex> = HashSet::new();
-        let mut queue: VecDeque<(TaskIndex, Fate)> = VecDeque::new();
+        let mut queue: VecDeque<(TaskIndex, DependencyFate)> = VecDeque::new();
         for task in seeds {
             let fate = self.tasks[task.at()].needs.fate(self.join(*task));
-            if self.is_open(*task) && matches!(fate, Fate::Skip | Fate::Block) && seen.insert(*task)
+            if self.is_open(*task)
+                && matches!(fate, DependencyFate::Skip | DependencyFate::Block)
+                && seen.insert(*task)
             {
                 queue.push_back((*task, fate));
             }
         }
         while let Some((task, fate)) = queue.pop_front() {
             match fate {
-                Fate::Block => found.blocked.push(task),
-                Fate::Skip => found.skipped.push(task),
-                Fate::Wait | Fate::Run => unreachable!("only doomed tasks are queued"),
+                DependencyFate::Block => found.blocked.push(task),
+                DependencyFate::Skip => found.skipped.push(task),
+                DependencyFate::Wait | DependencyFate::Run => {
+                    unreachable!("only doomed tasks are queued")
+                }
             }
             for edge in self.plan.graph().edges_out(task) {
                 let to = self.plan.graph().edge(*edge).to;
@@ -39,17 +43,19 @@ impl Run {
                     continue;
                 }
                 let counts = needs.entry(to).or_insert(self.tasks[to.at()].needs);
-                if fate == Fate::Block && self.plan.task(task).allow_failure {
+                if fate == DependencyFate::Block && self.plan.task(task).allow_failure {
                     // Satisfied, or a condition to evaluate: neither dooms it.
                     continue;
                 }
                 counts.waiting = counts.waiting.saturating_sub(1);
                 match fate {
-                    Fate::Block => counts.failed += 1,
-                    Fate::Skip | Fate::Wait | Fate::Run => counts.skipped += 1,
+                    DependencyFate::Block => counts.failed += 1,
+                    DependencyFate::Skip | DependencyFate::Wait | DependencyFate::Run => {
+                        counts.skipped += 1;
+                    }
                 }
                 let next = counts.fate(self.join(to));
-                if matches!(next, Fate::Skip | Fate::Block) {
+                if matches!(next, DependencyFate::Skip | DependencyFate::Block) {
                     seen.insert(to);
                     queue.push_back((to, next));
                 }

@@ -1,11 +1,16 @@
 //! What a command means in a state: the events it causes, or why it is refused.
 
-use super::map::Stand;
+use super::map::MapProgress;
 use super::retry::{backoff_millis, may_retry};
-use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Phase, Run, has_ended};
+use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Run, TaskPhase, has_ended};
 use crate::amounts::Usage;
-use crate::command::{Command, Decision, Effect, Outcome, Rejected, Rerun, Terms};
-use crate::event::{CancelCause, Event, Gate, Ignored, Next, Output, Scope, TaskError, Verdict};
+use crate::command::{
+    AttemptOutcome, CommandRejected, RerunScope, RunCommand, RunDecision, RunEffect, RunLimits,
+};
+use crate::event::{
+    AfterFailure, CancelCause, CancelScope, ConditionVerdict, Gate, IgnoredReport, RunEvent,
+    TaskError, TaskOutput,
+};
 use l05_core::error::ErrorCode;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, TaskIndex};
@@ -17,18 +22,18 @@ impl Run {
     /// Decides a command, applies what follows from it, and says what to journal and then do.
     pub fn handle(
         &mut self,
-        command: Command,
+        command: RunCommand,
         now: Timestamp,
-        terms: Terms<'_>,
-    ) -> Result<Decision, Rejected> {
-        let mut decision = Decision::default();
-        let readopt = matches!(command, Command::Adopt { .. });
-        if let Command::AgentLost { agent } = &command {
+        terms: RunLimits<'_>,
+    ) -> Result<RunDecision, CommandRejected> {
+        let mut decision = RunDecision::default();
+        let readopt = matches!(command, RunCommand::Adopt { .. });
+        if let RunCommand::AgentLost { agent } = &command {
             // Whatever becomes of its attempts, their executors no longer count.
-            for task in self.in_flight_in(Scope::Plan) {
+            for task in self.in_flight_in(CancelScope::Plan) {
                 if self.agent(task) == agent {
                     let attempt = self.tasks[task.at()].attempt;
-                    decision.effects.push(Effect::Abandon { task, attempt });
+                    decision.effects.push(RunEffect::Abandon { task, attempt });
                 }
             }
         }
@@ -37,12 +42,13 @@ impl Run {
         }
         if readopt {
             // All of it is asked at once; what the adoption's own events made askable is in there.
-            let asks =
-                |effect: &Effect| matches!(effect, Effect::Resolve { .. } | Effect::Expand { .. });
+            let asks = |effect: &RunEffect| {
+                matches!(effect, RunEffect::Resolve { .. } | RunEffect::Expand { .. })
+            };
             decision.effects.retain(|effect| !asks(effect));
             self.ask_again(&mut decision);
         }
-        self.settle(now, terms, &mut decision);
+        self.run_to_fixpoint(now, terms, &mut decision);
         Ok(decision)
     }
 
@@ -51,45 +57,47 @@ impl Run {
     /// run next finds the rest.
     pub fn note(
         &mut self,
-        command: Command,
+        command: RunCommand,
         now: Timestamp,
         answer_within_millis: Option<u64>,
-    ) -> Result<Vec<Event>, Rejected> {
-        let terms = Terms { answer_within_millis, ..Terms::room(0) };
-        let mut decision = Decision::default();
+    ) -> Result<Vec<RunEvent>, CommandRejected> {
+        let terms = RunLimits { answer_within_millis, ..RunLimits::room(0) };
+        let mut decision = RunDecision::default();
         for event in self.decide(command, now, terms)? {
             self.commit(event, &mut decision);
         }
         // What was in flight when its owner died is not this command's to judge.
         if self.running == 0 {
-            self.settle(now, terms, &mut decision);
+            self.run_to_fixpoint(now, terms, &mut decision);
         }
         Ok(decision.events)
     }
 
     /// What was being evaluated for an owner that is gone.
-    fn ask_again(&self, decision: &mut Decision) {
+    fn ask_again(&self, decision: &mut RunDecision) {
         self.ask_for(self.decidable.iter().copied().collect(), decision);
-        decision.effects.extend(self.expandable.iter().map(|task| Effect::Expand { task: *task }));
+        decision
+            .effects
+            .extend(self.expandable.iter().map(|task| RunEffect::Expand { task: *task }));
     }
 
     /// What a driver that knows nothing but the durable state has to do: attempts in flight,
     /// conditions to evaluate, an end to tell. Asked for when effects may have been lost.
-    pub fn outstanding(&self) -> Vec<Effect> {
-        let mut decision = Decision::default();
-        for task in self.in_flight_in(Scope::Plan) {
+    pub fn outstanding(&self) -> Vec<RunEffect> {
+        let mut decision = RunDecision::default();
+        for task in self.in_flight_in(CancelScope::Plan) {
             let state = &self.tasks[task.at()];
             let attempt = state.attempt;
             decision.effects.push(if state.cancelling {
-                Effect::Stop { task, attempt }
+                RunEffect::Stop { task, attempt }
             } else {
-                Effect::Dispatch { task, attempt }
+                RunEffect::Dispatch { task, attempt }
             });
         }
         self.ask_again(&mut decision);
         match self.status {
             PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => {
-                decision.effects.push(Effect::Finished);
+                decision.effects.push(RunEffect::Finished);
             }
             PlanStatus::Draft
             | PlanStatus::Validated
@@ -103,49 +111,49 @@ impl Run {
     /// The events of a command. Reads the state only.
     fn decide(
         &self,
-        command: Command,
+        command: RunCommand,
         now: Timestamp,
-        terms: Terms<'_>,
-    ) -> Result<Vec<Event>, Rejected> {
+        terms: RunLimits<'_>,
+    ) -> Result<Vec<RunEvent>, CommandRejected> {
         match command {
-            Command::Start { from } => self.decide_start(from, now, terms),
-            Command::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
-            Command::AgentLost { agent } => Ok(self.decide_lost(&agent, now, terms)),
-            Command::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
-            Command::Expanded { task, items } => Ok(self.decide_expanded(task, items)),
-            Command::Decide { gate, approve, by, reason } => {
+            RunCommand::Start { from } => self.decide_start(from, now, terms),
+            RunCommand::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
+            RunCommand::AgentLost { agent } => Ok(self.decide_lost(&agent, now, terms)),
+            RunCommand::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
+            RunCommand::Expanded { task, items } => Ok(self.decide_expanded(task, items)),
+            RunCommand::AnswerGate { gate, approve, by, reason } => {
                 self.decide_gate(gate, approve, by, reason, now)
             }
-            Command::Report { task, attempt, outcome, usage } => {
+            RunCommand::Report { task, attempt, outcome, usage } => {
                 self.decide_report(task, attempt, outcome, usage, now)
             }
-            Command::Cancel { scope, reason } => self.decide_cancel(scope, reason, now),
-            Command::Notice { notices } => Ok(self.decide_noticed(notices)),
-            // Everything that time brings is found by `settle`.
-            Command::Wake => Ok(Vec::new()),
+            RunCommand::Cancel { scope, reason } => self.decide_cancel(scope, reason, now),
+            RunCommand::Notice { notices } => Ok(self.decide_noticed(notices)),
+            // Everything that time brings is found by `run_to_fixpoint`.
+            RunCommand::Wake => Ok(Vec::new()),
         }
     }
 
     fn decide_start(
         &self,
-        from: Rerun,
+        from: RerunScope,
         now: Timestamp,
-        terms: Terms<'_>,
-    ) -> Result<Vec<Event>, Rejected> {
+        terms: RunLimits<'_>,
+    ) -> Result<Vec<RunEvent>, CommandRejected> {
         let keep = match (self.status, from) {
             // Refused or cancelled before it ever ran: the question is asked again.
-            (PlanStatus::Validated, Rerun::Fresh)
-            | (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Failed)
+            (PlanStatus::Validated, RerunScope::Fresh)
+            | (PlanStatus::Failed | PlanStatus::Cancelled, RerunScope::Failed)
                 if self.run == 0 && self.needs_approval() =>
             {
                 let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
-                return Ok(vec![Event::GateOpened { gate: Gate::Plan, expires_at }]);
+                return Ok(vec![RunEvent::GateOpened { gate: Gate::Plan, expires_at }]);
             }
-            (PlanStatus::Validated | PlanStatus::Approved, Rerun::Fresh) => Vec::new(),
-            (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Failed) => self.completed(),
+            (PlanStatus::Validated | PlanStatus::Approved, RerunScope::Fresh) => Vec::new(),
+            (PlanStatus::Failed | PlanStatus::Cancelled, RerunScope::Failed) => self.completed(),
             (
                 PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled,
-                Rerun::From(task),
+                RerunScope::From(task),
             ) if self.run > 0 && task.at() < self.plan.graph().len() => {
                 self.completed_outside(task)
             }
@@ -158,13 +166,13 @@ impl Run {
                 | PlanStatus::Completed
                 | PlanStatus::Failed
                 | PlanStatus::Cancelled,
-                Rerun::Fresh | Rerun::Failed | Rerun::From(_),
+                RerunScope::Fresh | RerunScope::Failed | RerunScope::From(_),
             ) => return Err(self.cannot_start(from)),
         };
         let deadline = self.deadline_from(now);
         let (keep, kept_maps) = self.with_lists(keep, from);
         let (run, began) = (self.run.saturating_add(1), deadline.map(|_| now));
-        Ok(vec![Event::RunStarted { run, keep, kept_maps, deadline, began }])
+        Ok(vec![RunEvent::RunStarted { run, keep, kept_maps, deadline, began }])
     }
 
     fn deadline_from(&self, now: Timestamp) -> Option<Timestamp> {
@@ -180,7 +188,7 @@ impl Run {
     fn with_lists(
         &self,
         mut keep: Vec<TaskIndex>,
-        from: Rerun,
+        from: RerunScope,
     ) -> (Vec<TaskIndex>, Vec<TaskIndex>) {
         if self.maps.is_empty() {
             return (keep, Vec::new());
@@ -189,11 +197,12 @@ impl Run {
         keep.iter().for_each(|task| is_kept[task.at()] = true);
         let graph = self.plan.graph();
         let stays = |map: &TaskIndex| {
-            let again = matches!(from, Rerun::From(task) if task == *map);
+            let again = matches!(from, RerunScope::From(task) if task == *map);
             let made_from = graph.edges_in(*map).iter().map(|edge| graph.edge(*edge).from);
             !again && !is_kept[map.at()] && made_from.into_iter().all(|task| is_kept[task.at()])
         };
-        let open = self.maps.iter().filter(|(map, span)| span.stand != Stand::Past && stays(map));
+        let open =
+            self.maps.iter().filter(|(map, span)| span.stand != MapProgress::Past && stays(map));
         let mut kept_maps = Vec::new();
         for (map, span) in open {
             kept_maps.push(*map);
@@ -203,14 +212,14 @@ impl Run {
         (keep, kept_maps)
     }
 
-    fn cannot_start(&self, from: Rerun) -> Rejected {
+    fn cannot_start(&self, from: RerunScope) -> CommandRejected {
         let status = self.status;
         let message = match (status, from) {
-            (PlanStatus::Completed, Rerun::Fresh) => {
+            (PlanStatus::Completed, RerunScope::Fresh) => {
                 "the plan has completed; `l05 retry ID --from TASK` runs a part of it again"
                     .to_owned()
             }
-            (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::Fresh) => {
+            (PlanStatus::Failed | PlanStatus::Cancelled, RerunScope::Fresh) => {
                 format!("the plan is {status}; `l05 retry ID` runs what did not complete")
             }
             (PlanStatus::Completed, _) => {
@@ -220,12 +229,12 @@ impl Run {
                 "the plan waits for approval; `l05 approve ID` or `l05 reject ID` answers"
                     .to_owned()
             }
-            (PlanStatus::Failed | PlanStatus::Cancelled, Rerun::From(_)) if self.run == 0 => {
+            (PlanStatus::Failed | PlanStatus::Cancelled, RerunScope::From(_)) if self.run == 0 => {
                 format!("the plan is {status} and never ran; `l05 retry ID` starts it")
             }
             (_, _) => format!("the plan is {status}"),
         };
-        Rejected::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+        CommandRejected::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
     }
 
     fn completed(&self) -> Vec<TaskIndex> {
@@ -249,8 +258,8 @@ impl Run {
     fn decide_expanded(
         &self,
         task: TaskIndex,
-        items: Result<(Output, u32), TaskError>,
-    ) -> Vec<Event> {
+        items: Result<(TaskOutput, u32), TaskError>,
+    ) -> Vec<RunEvent> {
         if !self.expandable.contains(&task) {
             return Vec::new();
         }
@@ -266,14 +275,14 @@ impl Run {
             },
             Err(error) => error,
         };
-        vec![Event::TaskFailed { task, error }]
+        vec![RunEvent::TaskFailed { task, error }]
     }
 
     fn decide_resolved(
         &self,
         task: TaskIndex,
-        edges: Vec<(EdgeIndex, Result<Verdict, TaskError>)>,
-    ) -> Vec<Event> {
+        edges: Vec<(EdgeIndex, Result<ConditionVerdict, TaskError>)>,
+    ) -> Vec<RunEvent> {
         let mut events = Vec::new();
         if task.at() >= self.tasks.len() || self.task_status(task) != TaskStatus::Pending {
             return events;
@@ -283,9 +292,9 @@ impl Run {
                 continue;
             }
             match verdict {
-                Ok(verdict) => events.push(Event::EdgeDecided { edge, verdict }),
+                Ok(verdict) => events.push(RunEvent::EdgeDecided { edge, verdict }),
                 Err(error) => {
-                    events.push(Event::TaskFailed { task, error });
+                    events.push(RunEvent::TaskFailed { task, error });
                     break;
                 }
             }
@@ -297,30 +306,30 @@ impl Run {
         &self,
         task: TaskIndex,
         attempt: Attempt,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
         used: Option<Usage>,
         now: Timestamp,
-    ) -> Result<Vec<Event>, Rejected> {
+    ) -> Result<Vec<RunEvent>, CommandRejected> {
         let Some(state) = self.tasks.get(task.at()) else {
             let message = format!("the plan has no task number {}", task.0);
-            return Err(Rejected::new(ErrorCode::COMPLETION_REPORT_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::COMPLETION_REPORT_INVALID, message));
         };
-        if state.phase != Phase::InFlight || state.attempt != attempt {
+        if state.phase != TaskPhase::InFlight || state.attempt != attempt {
             return Ok(self.ignored(task, attempt, &outcome));
         }
         let outcome = self.within_limits(outcome);
         Ok(match outcome {
-            Outcome::Completed(output) => {
+            AttemptOutcome::Completed(output) => {
                 let usage = used.unwrap_or_default();
-                vec![Event::TaskCompleted { task, attempt, output, usage }]
+                vec![RunEvent::TaskCompleted { task, attempt, output, usage }]
             }
-            Outcome::Stopped | Outcome::Failed(_) if state.cancelling => {
-                vec![Event::TasksCancelled { tasks: vec![task], abandoned: false }]
+            AttemptOutcome::Stopped | AttemptOutcome::Failed(_) if state.cancelling => {
+                vec![RunEvent::TasksCancelled { tasks: vec![task], abandoned: false }]
             }
-            Outcome::Failed(error) => {
+            AttemptOutcome::Failed(error) => {
                 vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
             }
-            Outcome::Stopped => {
+            AttemptOutcome::Stopped => {
                 let error = TaskError {
                     code: ErrorCode::AGENT_CRASHED,
                     message: "the executor stopped without a result".to_owned(),
@@ -332,13 +341,13 @@ impl Run {
     }
 
     /// An output that does not fit in with the others is a failure.
-    fn within_limits(&self, outcome: Outcome) -> Outcome {
-        let Outcome::Completed(output) = &outcome else { return outcome };
+    fn within_limits(&self, outcome: AttemptOutcome) -> AttemptOutcome {
+        let AttemptOutcome::Completed(output) = &outcome else { return outcome };
         let bytes = super::apply::weight(output);
         if self.output_bytes.saturating_add(bytes) <= OUTPUTS_BYTES_MAX {
             return outcome;
         }
-        Outcome::Failed(TaskError {
+        AttemptOutcome::Failed(TaskError {
             code: ErrorCode::CONTEXT_TOO_LARGE,
             message: format!(
                 "its output of {bytes} bytes would bring the outputs of the run to more than \
@@ -349,20 +358,25 @@ impl Run {
     }
 
     /// A report for an attempt that is not in flight. The same result again is no event at all.
-    fn ignored(&self, task: TaskIndex, attempt: Attempt, outcome: &Outcome) -> Vec<Event> {
+    fn ignored(
+        &self,
+        task: TaskIndex,
+        attempt: Attempt,
+        outcome: &AttemptOutcome,
+    ) -> Vec<RunEvent> {
         let state = &self.tasks[task.at()];
         let same_attempt = state.attempt == attempt;
         let why = match (outcome, &state.output) {
-            (Outcome::Completed(new), Some(old)) if same_attempt && new == old => {
+            (AttemptOutcome::Completed(new), Some(old)) if same_attempt && new == old => {
                 return Vec::new();
             }
-            (Outcome::Completed(_) | Outcome::Failed(_), Some(_)) if same_attempt => {
-                Ignored::Conflict
+            (AttemptOutcome::Completed(_) | AttemptOutcome::Failed(_), Some(_)) if same_attempt => {
+                IgnoredReport::Conflict
             }
-            (Outcome::Stopped, _) => return Vec::new(),
-            (Outcome::Completed(_) | Outcome::Failed(_), _) => Ignored::Late,
+            (AttemptOutcome::Stopped, _) => return Vec::new(),
+            (AttemptOutcome::Completed(_) | AttemptOutcome::Failed(_), _) => IgnoredReport::Late,
         };
-        vec![Event::ReportIgnored { task, attempt, why }]
+        vec![RunEvent::ReportIgnored { task, attempt, why }]
     }
 
     /// The failure of an attempt, with what follows from error class and policy.
@@ -374,13 +388,13 @@ impl Run {
         used: Option<Usage>,
         last_status: TaskStatus,
         now: Timestamp,
-    ) -> Event {
+    ) -> RunEvent {
         let next = match self.next_try(task, attempt, &error, now) {
-            Some(at) => Next::Retry { at },
-            None => Next::Final { status: last_status },
+            Some(at) => AfterFailure::Retry { at },
+            None => AfterFailure::Final { status: last_status },
         };
         let (usage, lost) = (used.unwrap_or_default(), used.is_none());
-        Event::AttemptFailed { task, attempt, error, usage, lost, next }
+        RunEvent::AttemptFailed { task, attempt, error, usage, lost, next }
     }
 
     /// When a task is tried again after an error, if it is.
@@ -408,12 +422,12 @@ impl Run {
 
     fn decide_cancel(
         &self,
-        scope: Scope,
+        scope: CancelScope,
         reason: String,
         now: Timestamp,
-    ) -> Result<Vec<Event>, Rejected> {
+    ) -> Result<Vec<RunEvent>, CommandRejected> {
         let ended = match scope {
-            Scope::Plan => match self.status {
+            CancelScope::Plan => match self.status {
                 PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => true,
                 PlanStatus::Draft
                 | PlanStatus::Validated
@@ -421,81 +435,82 @@ impl Run {
                 | PlanStatus::Approved
                 | PlanStatus::Executing => false,
             },
-            Scope::Task(task) => {
+            CancelScope::Task(task) => {
                 let Some(state) = self.tasks.get(task.at()) else {
                     let message = format!("the plan has no task number {}", task.0);
-                    return Err(Rejected::new(ErrorCode::PLAN_NOT_FOUND, message));
+                    return Err(CommandRejected::new(ErrorCode::PLAN_NOT_FOUND, message));
                 };
                 has_ended(state.status) || self.status != PlanStatus::Executing
             }
         };
         if ended {
             let message = format!("the plan is {}: there is nothing left to cancel", self.status);
-            return Err(Rejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
         }
         if self.cancel.is_some() {
             return Ok(Vec::new());
         }
         let grace_until = now.plus_millis(GRACE_MILLIS);
         let cause = CancelCause::Request;
-        let mut events = vec![Event::CancelRequested { scope, cause, reason, grace_until }];
+        let mut events = vec![RunEvent::CancelRequested { scope, cause, reason, grace_until }];
         match scope {
-            Scope::Task(task) => {
+            CancelScope::Task(task) => {
                 // Those in flight end with their executors or with the grace.
                 let idle = |task: &TaskIndex| {
                     let state = &self.tasks[task.at()];
-                    !has_ended(state.status) && matches!(state.phase, Phase::Idle | Phase::Gate)
+                    !has_ended(state.status)
+                        && matches!(state.phase, TaskPhase::Idle | TaskPhase::Gate)
                 };
                 let with_items = std::iter::once(task).chain(self.live_items(task));
                 let tasks: Vec<TaskIndex> = with_items.filter(idle).collect();
                 if !tasks.is_empty() {
-                    events.push(Event::TasksCancelled { tasks, abandoned: false });
+                    events.push(RunEvent::TasksCancelled { tasks, abandoned: false });
                 }
             }
-            Scope::Plan => {}
+            CancelScope::Plan => {}
         }
         Ok(events)
     }
 
     /// Applies an event and notes what must be done because of it.
-    pub(super) fn commit(&mut self, event: Event, decision: &mut Decision) {
+    pub(super) fn commit(&mut self, event: RunEvent, decision: &mut RunDecision) {
         let tasks_to_stop = match &event {
-            Event::CancelRequested { scope, .. } => self.in_flight_in(*scope),
+            RunEvent::CancelRequested { scope, .. } => self.in_flight_in(*scope),
             _ => Vec::new(),
         };
         self.apply(&event);
         match &event {
-            Event::TaskDispatched { task, attempt, .. }
-            | Event::TaskRedispatched { task, attempt, .. } => {
-                decision.effects.push(Effect::Dispatch { task: *task, attempt: *attempt });
+            RunEvent::TaskDispatched { task, attempt, .. }
+            | RunEvent::TaskRedispatched { task, attempt, .. } => {
+                decision.effects.push(RunEffect::Dispatch { task: *task, attempt: *attempt });
             }
-            Event::RunFinished { .. } => decision.effects.push(Effect::Finished),
-            Event::AttemptReturned { .. }
-            | Event::TaskDeferred { .. }
-            | Event::RunStarted { .. }
-            | Event::RunAdopted { .. }
-            | Event::EdgeDecided { .. }
-            | Event::GateOpened { .. }
-            | Event::GateDecided { .. }
-            | Event::MapExpanded { .. }
-            | Event::MapCompleted { .. }
-            | Event::BudgetWarned { .. }
-            | Event::TaskCompleted { .. }
-            | Event::AttemptFailed { .. }
-            | Event::TaskFailed { .. }
-            | Event::TasksBlocked { .. }
-            | Event::TasksSkipped { .. }
-            | Event::CancelRequested { .. }
-            | Event::TasksCancelled { .. }
-            | Event::Noticed { .. }
-            | Event::ReportIgnored { .. } => {}
+            RunEvent::RunFinished { .. } => decision.effects.push(RunEffect::Finished),
+            RunEvent::AttemptReturned { .. }
+            | RunEvent::TaskDeferred { .. }
+            | RunEvent::RunStarted { .. }
+            | RunEvent::RunAdopted { .. }
+            | RunEvent::EdgeDecided { .. }
+            | RunEvent::GateOpened { .. }
+            | RunEvent::GateDecided { .. }
+            | RunEvent::MapExpanded { .. }
+            | RunEvent::MapCompleted { .. }
+            | RunEvent::BudgetWarned { .. }
+            | RunEvent::TaskCompleted { .. }
+            | RunEvent::AttemptFailed { .. }
+            | RunEvent::TaskFailed { .. }
+            | RunEvent::TasksBlocked { .. }
+            | RunEvent::TasksSkipped { .. }
+            | RunEvent::CancelRequested { .. }
+            | RunEvent::TasksCancelled { .. }
+            | RunEvent::Noticed { .. }
+            | RunEvent::ReportIgnored { .. } => {}
         }
         for task in tasks_to_stop {
             let attempt = self.tasks[task.at()].attempt;
-            decision.effects.push(Effect::Stop { task, attempt });
+            decision.effects.push(RunEffect::Stop { task, attempt });
         }
         for task in std::mem::take(&mut self.fresh_lists) {
-            decision.effects.push(Effect::Expand { task });
+            decision.effects.push(RunEffect::Expand { task });
         }
         if !self.decidable.is_empty() {
             let fresh = self.fresh_edges(&event);
@@ -505,32 +520,32 @@ impl Run {
     }
 
     /// Conditional dependencies that this event made decidable.
-    fn fresh_edges(&self, event: &Event) -> Vec<EdgeIndex> {
+    fn fresh_edges(&self, event: &RunEvent) -> Vec<EdgeIndex> {
         let ended: &[TaskIndex] = match event {
-            Event::TaskCompleted { task, .. }
-            | Event::AttemptFailed { task, .. }
-            | Event::MapCompleted { task }
-            | Event::TaskFailed { task, .. } => std::slice::from_ref(task),
-            Event::GateDecided { gate: Gate::Task(task) | Gate::Recovery(task), .. } => {
+            RunEvent::TaskCompleted { task, .. }
+            | RunEvent::AttemptFailed { task, .. }
+            | RunEvent::MapCompleted { task }
+            | RunEvent::TaskFailed { task, .. } => std::slice::from_ref(task),
+            RunEvent::GateDecided { gate: Gate::Task(task) | Gate::Recovery(task), .. } => {
                 std::slice::from_ref(task)
             }
-            Event::TasksBlocked { tasks, .. } | Event::TasksCancelled { tasks, .. } => tasks,
-            Event::RunStarted { keep, .. } => keep,
-            Event::GateDecided { gate: Gate::Plan | Gate::Budget, .. }
-            | Event::GateOpened { .. }
-            | Event::MapExpanded { .. }
-            | Event::BudgetWarned { .. }
-            | Event::RunAdopted { .. }
-            | Event::EdgeDecided { .. }
-            | Event::TaskDispatched { .. }
-            | Event::TaskRedispatched { .. }
-            | Event::AttemptReturned { .. }
-            | Event::TaskDeferred { .. }
-            | Event::TasksSkipped { .. }
-            | Event::CancelRequested { .. }
-            | Event::ReportIgnored { .. }
-            | Event::Noticed { .. }
-            | Event::RunFinished { .. } => &[],
+            RunEvent::TasksBlocked { tasks, .. } | RunEvent::TasksCancelled { tasks, .. } => tasks,
+            RunEvent::RunStarted { keep, .. } => keep,
+            RunEvent::GateDecided { gate: Gate::Plan | Gate::Budget, .. }
+            | RunEvent::GateOpened { .. }
+            | RunEvent::MapExpanded { .. }
+            | RunEvent::BudgetWarned { .. }
+            | RunEvent::RunAdopted { .. }
+            | RunEvent::EdgeDecided { .. }
+            | RunEvent::TaskDispatched { .. }
+            | RunEvent::TaskRedispatched { .. }
+            | RunEvent::AttemptReturned { .. }
+            | RunEvent::TaskDeferred { .. }
+            | RunEvent::TasksSkipped { .. }
+            | RunEvent::CancelRequested { .. }
+            | RunEvent::ReportIgnored { .. }
+            | RunEvent::Noticed { .. }
+            | RunEvent::RunFinished { .. } => &[],
         };
         let graph = self.plan.graph();
         let of_plan = ended.iter().filter(|task| task.at() < graph.len());
@@ -538,22 +553,22 @@ impl Run {
         out.copied().filter(|edge| self.decidable.contains(edge)).collect()
     }
 
-    fn ask_for(&self, edges: Vec<EdgeIndex>, decision: &mut Decision) {
+    fn ask_for(&self, edges: Vec<EdgeIndex>, decision: &mut RunDecision) {
         for edge in edges {
             let to = self.plan.graph().edge(edge).to;
             match decision.effects.last_mut() {
-                Some(Effect::Resolve { task, edges }) if *task == to => edges.push(edge),
-                _ => decision.effects.push(Effect::Resolve { task: to, edges: vec![edge] }),
+                Some(RunEffect::Resolve { task, edges }) if *task == to => edges.push(edge),
+                _ => decision.effects.push(RunEffect::Resolve { task: to, edges: vec![edge] }),
             }
         }
     }
 
-    pub(super) fn in_flight_in(&self, scope: Scope) -> Vec<TaskIndex> {
-        let in_flight = |task: &TaskIndex| self.tasks[task.at()].phase == Phase::InFlight;
+    pub(super) fn in_flight_in(&self, scope: CancelScope) -> Vec<TaskIndex> {
+        let in_flight = |task: &TaskIndex| self.tasks[task.at()].phase == TaskPhase::InFlight;
         match scope {
-            Scope::Plan if self.running == 0 => Vec::new(),
-            Scope::Plan => self.all_tasks().filter(in_flight).collect(),
-            Scope::Task(task) => {
+            CancelScope::Plan if self.running == 0 => Vec::new(),
+            CancelScope::Plan => self.all_tasks().filter(in_flight).collect(),
+            CancelScope::Task(task) => {
                 std::iter::once(task).chain(self.live_items(task)).filter(in_flight).collect()
             }
         }

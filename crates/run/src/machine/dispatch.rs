@@ -3,20 +3,20 @@
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use super::budget::Shortage;
+use super::budget::BudgetShortage;
 use super::retry::is_of_agent;
-use super::{Phase, ReadyTask, Run};
+use super::{ReadyTask, Run, TaskPhase};
 use crate::amounts::Amounts;
-use crate::command::Terms;
-use crate::event::{Event, Placement, TaskError};
-use crate::placement::{Crew, Placed, Wish};
+use crate::command::RunLimits;
+use crate::event::{AgentPlacement, RunEvent, TaskError};
+use crate::placement::{Crew, Placement, PlacementRequest};
 use l05_core::id::TaskIndex;
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 
 impl Run {
     /// The ready task of the highest rank, as far as parallelism, room, agents and budget allow.
-    pub(super) fn dispatch(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
+    pub(super) fn dispatch(&mut self, now: Timestamp, terms: RunLimits<'_>) -> Option<RunEvent> {
         if !self.may_dispatch() || self.running >= self.parallelism().min(terms.running_max) {
             return None;
         }
@@ -32,23 +32,30 @@ impl Run {
     }
 
     /// The ready task of the highest rank among those for which an agent is free.
-    fn dispatch_to(&mut self, crew: &Crew, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
+    fn dispatch_to(
+        &mut self,
+        crew: &Crew,
+        now: Timestamp,
+        terms: RunLimits<'_>,
+    ) -> Option<RunEvent> {
         while let Some(next) = self.ready.pop() {
-            let ask = self.plan.ask_of(self.origin(next.task.0));
+            let ask = self.plan.placement_class(self.origin(next.task.0));
             self.queues.entry(ask).or_default().push(next);
         }
         let mut queues = std::mem::take(&mut self.queues);
         let loads: HashMap<&str, u32> =
             self.agent_loads().map(|(id, load)| (&**id, load)).collect();
-        let mut best: Option<(ReadyTask, TaskIndex, Placed)> = None;
+        let mut best: Option<(ReadyTask, TaskIndex, Placement)> = None;
         for (ask, queue) in &mut queues {
             let Some(next) = self.first_due(queue, now) else { continue };
             if best.as_ref().is_some_and(|(other, ..)| *other > next) {
                 continue;
             }
             match self.place(crew, &loads, next.task.0) {
-                Placed::Busy => {}
-                placed @ (Placed::On(_) | Placed::Nobody(_)) => best = Some((next, *ask, placed)),
+                Placement::Busy => {}
+                placed @ (Placement::On(_) | Placement::Nobody(_)) => {
+                    best = Some((next, *ask, placed));
+                }
             }
         }
         if let Some((_, ask, _)) = &best {
@@ -58,9 +65,9 @@ impl Run {
         self.queues = queues;
         self.lacks_agents = best.is_none() && !self.queues.is_empty();
         match best? {
-            (next, _, Placed::On(placement)) => self.send(next, Some(placement), now, terms),
-            (next, _, Placed::Nobody(error)) => Some(self.nobody(next.task.0, error, now)),
-            (_, _, Placed::Busy) => None,
+            (next, _, Placement::On(placement)) => self.send(next, Some(placement), now, terms),
+            (next, _, Placement::Nobody(error)) => Some(self.nobody(next.task.0, error, now)),
+            (_, _, Placement::Busy) => None,
         }
     }
 
@@ -76,7 +83,7 @@ impl Run {
     }
 
     /// `loads` is what the agents have of this run.
-    fn place(&self, crew: &Crew, loads: &HashMap<&str, u32>, task: TaskIndex) -> Placed {
+    fn place(&self, crew: &Crew, loads: &HashMap<&str, u32>, task: TaskIndex) -> Placement {
         let loads = |agent: &str| loads.get(agent).copied().unwrap_or(0);
         let graph = self.plan.graph();
         let needs = graph.edges_in(self.origin(task));
@@ -86,7 +93,7 @@ impl Run {
         };
         let state = &self.tasks[task.at()];
         let lost = state.error.as_ref().is_some_and(|error| is_of_agent(error.code));
-        crew.place(&Wish {
+        crew.place(&PlacementRequest {
             task: self.spec(task),
             index: task,
             allowed_types: &self.plan.document().constraints.allowed_agent_types,
@@ -100,10 +107,10 @@ impl Run {
     fn send(
         &mut self,
         next: ReadyTask,
-        placed: Option<Box<Placement>>,
+        placed: Option<Box<AgentPlacement>>,
         now: Timestamp,
-        terms: Terms<'_>,
-    ) -> Option<Event> {
+        terms: RunLimits<'_>,
+    ) -> Option<RunEvent> {
         let task = next.task.0;
         let reserved = self.share(task);
         if !reserved.is_none()
@@ -116,11 +123,11 @@ impl Run {
             return Some(self.redispatch(task, placed, now));
         }
         let (attempt, not_after) = (state.attempt.next(), self.attempt_deadline(task, now));
-        Some(Event::TaskDispatched { task, attempt, not_after, reserved, placed })
+        Some(RunEvent::TaskDispatched { task, attempt, not_after, reserved, placed })
     }
 
     /// There is no agent for a task: it comes again later, or has failed.
-    fn nobody(&self, task: TaskIndex, error: TaskError, now: Timestamp) -> Event {
+    fn nobody(&self, task: TaskIndex, error: TaskError, now: Timestamp) -> RunEvent {
         let state = &self.tasks[task.at()];
         if state.again {
             // Another agent had begun it.
@@ -128,8 +135,8 @@ impl Run {
             return self.attempt_failed(task, attempt, error, None, last, now);
         }
         match self.next_try(task, state.attempt.next(), &error, now) {
-            Some(at) => Event::TaskDeferred { task, error, at },
-            None => Event::TaskFailed { task, error },
+            Some(at) => RunEvent::TaskDeferred { task, error, at },
+            None => RunEvent::TaskFailed { task, error },
         }
     }
 
@@ -151,7 +158,9 @@ impl Run {
         match state.status {
             TaskStatus::Ready => true,
             TaskStatus::Pending => state.not_before.is_some(),
-            TaskStatus::Executing => state.phase == Phase::Idle && (state.cleared || state.again),
+            TaskStatus::Executing => {
+                state.phase == TaskPhase::Idle && (state.cleared || state.again)
+            }
             TaskStatus::Assigned
             | TaskStatus::Completed
             | TaskStatus::Failed
@@ -163,8 +172,8 @@ impl Run {
     }
 
     /// Notes whose an attempt in flight is.
-    pub(super) fn hand_to(&mut self, task: TaskIndex, placed: Option<&Placement>) {
-        if self.tasks[task.at()].phase != Phase::InFlight {
+    pub(super) fn hand_to(&mut self, task: TaskIndex, placed: Option<&AgentPlacement>) {
+        if self.tasks[task.at()].phase != TaskPhase::InFlight {
             return;
         }
         let agent = placed.map_or(0, |placed| self.agent_number(&placed.agent));
@@ -193,10 +202,10 @@ impl Run {
     fn wait_for_budget(
         &mut self,
         next: ReadyTask,
-        shortage: Shortage,
+        shortage: BudgetShortage,
         now: Timestamp,
-        terms: Terms<'_>,
-    ) -> Option<Event> {
+        terms: RunLimits<'_>,
+    ) -> Option<RunEvent> {
         self.ready.push(next);
         if self.account.reserved != Amounts::NONE {
             self.lacks_budget = true;

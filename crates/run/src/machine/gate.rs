@@ -3,12 +3,12 @@
 //! A waiting run holds no slot and no executor. It is the journal that waits, for days if need be,
 //! and any process may answer.
 
-use super::budget::Shortage;
-use super::transition::Change;
-use super::{GRACE_MILLIS, Phase, Run, TimerKind};
+use super::budget::BudgetShortage;
+use super::transition::StatusChange;
+use super::{GRACE_MILLIS, Run, TaskPhase, TimerKind};
 use crate::amounts::Amounts;
-use crate::command::Rejected;
-use crate::event::{CancelCause, Event, Gate, Scope, TaskError};
+use crate::command::CommandRejected;
+use crate::event::{CancelCause, CancelScope, Gate, RunEvent, TaskError};
 use l05_core::error::ErrorCode;
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::{OnBudget, PlanStatus};
@@ -26,7 +26,7 @@ pub struct OpenGate {
 
 /// A person's agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct GateApproval {
     /// Who.
     pub by: String,
     /// Why.
@@ -68,12 +68,12 @@ impl Run {
         match gate {
             Gate::Plan => self.status = PlanStatus::PendingApproval,
             Gate::Task(task) => {
-                self.change(task, Change::Gated);
+                self.change(task, StatusChange::Gated);
             }
             Gate::Recovery(task) => {
                 // What the attempt used before its process died, nobody knows.
-                self.settle_share(task, None);
-                self.change(task, Change::Gated);
+                self.charge_share(task, None);
+                self.change(task, StatusChange::Gated);
             }
             Gate::Budget => {}
         }
@@ -84,7 +84,7 @@ impl Run {
     }
 
     /// What a person said when a task was let through.
-    pub fn answer(&self, task: TaskIndex) -> Option<&Answer> {
+    pub fn answer(&self, task: TaskIndex) -> Option<&GateApproval> {
         self.answers.get(&task)
     }
 
@@ -118,37 +118,37 @@ impl Run {
         by: String,
         reason: String,
         now: Timestamp,
-    ) -> Result<Vec<Event>, Rejected> {
+    ) -> Result<Vec<RunEvent>, CommandRejected> {
         let Some(expires_at) = self.gates.get(&gate) else {
             let message = match gate.task() {
                 Some(task) => format!("task `{}` waits for no approval", self.name(task)),
                 None => format!("the plan is {} and waits for no approval", self.status),
             };
-            return Err(Rejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
         };
         if let Some(at) = expires_at.filter(|at| *at <= now) {
             let message = format!("the time for an answer was over at {at}");
-            return Err(Rejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
         }
-        let mut events = vec![Event::GateDecided { gate, approved, by, reason }];
+        let mut events = vec![RunEvent::GateDecided { gate, approved, by, reason }];
         events.extend(self.after_answer(gate, approved, now));
         Ok(events)
     }
 
     /// The answer of time.
-    pub(super) fn expire_gate(&self, gate: Gate, now: Timestamp) -> Vec<Event> {
+    pub(super) fn expire_gate(&self, gate: Gate, now: Timestamp) -> Vec<RunEvent> {
         let reason = "nobody answered in time".to_owned();
         let by = NOBODY.to_owned();
-        let mut events = vec![Event::GateDecided { gate, approved: false, by, reason }];
+        let mut events = vec![RunEvent::GateDecided { gate, approved: false, by, reason }];
         events.extend(self.after_answer(gate, false, now));
         events
     }
 
     /// What follows of itself from an answer.
-    fn after_answer(&self, gate: Gate, approved: bool, now: Timestamp) -> Option<Event> {
+    fn after_answer(&self, gate: Gate, approved: bool, now: Timestamp) -> Option<RunEvent> {
         match (gate, approved) {
             (Gate::Plan, false) => {
-                Some(Event::RunFinished { status: PlanStatus::Failed, partial: false })
+                Some(RunEvent::RunFinished { status: PlanStatus::Failed, partial: false })
             }
             (Gate::Budget, false) => {
                 let reason = "more budget was refused".to_owned();
@@ -174,15 +174,15 @@ impl Run {
             }
             (Gate::Budget, false) => {}
             (Gate::Task(task), true) => {
-                self.set_phase(task, Phase::Idle);
+                self.set_phase(task, TaskPhase::Idle);
                 self.tasks[task.at()].cleared = true;
-                let answer = Answer { by: by.to_owned(), reason: reason.to_owned() };
+                let answer = GateApproval { by: by.to_owned(), reason: reason.to_owned() };
                 self.answers.insert(task, answer);
                 self.start_or_expand(task);
             }
             // The same attempt, as soon as there are a slot and budget for it.
             (Gate::Recovery(task), true) => {
-                self.set_phase(task, Phase::Idle);
+                self.set_phase(task, TaskPhase::Idle);
                 self.tasks[task.at()].again = true;
                 self.push_ready(task);
             }
@@ -193,9 +193,9 @@ impl Run {
                     }
                     Gate::Plan | Gate::Budget | Gate::Task(_) => refusal("the task", by, reason),
                 };
-                self.set_phase(task, Phase::Idle);
+                self.set_phase(task, TaskPhase::Idle);
                 self.tasks[task.at()].error = Some(Box::new(error));
-                self.fail(task, Change::Failed);
+                self.fail(task, StatusChange::Failed);
             }
         }
     }
@@ -204,19 +204,19 @@ impl Run {
     pub(super) fn over_budget(
         &self,
         task: TaskIndex,
-        shortage: Shortage,
+        shortage: BudgetShortage,
         expires_at: Option<Timestamp>,
         now: Timestamp,
-    ) -> Event {
+    ) -> RunEvent {
         match self.plan.document().on_budget {
-            OnBudget::Ask => Event::GateOpened { gate: Gate::Budget, expires_at },
+            OnBudget::Ask => RunEvent::GateOpened { gate: Gate::Budget, expires_at },
             OnBudget::Fail => self.budget_is_over(shortage.tell(&self.name(task)), now),
         }
     }
 
-    fn budget_is_over(&self, reason: String, now: Timestamp) -> Event {
-        Event::CancelRequested {
-            scope: Scope::Plan,
+    fn budget_is_over(&self, reason: String, now: Timestamp) -> RunEvent {
+        RunEvent::CancelRequested {
+            scope: CancelScope::Plan,
             cause: CancelCause::Budget,
             reason,
             grace_until: now.plus_millis(GRACE_MILLIS),

@@ -4,8 +4,8 @@
 //! by a new run that keeps what it was made from, and its items keep their indices: attempt numbers
 //! of an item never restart.
 
-use super::{Phase, Run, TaskState};
-use crate::event::{Event, Output, TaskError};
+use super::{Run, TaskPhase, TaskState};
+use crate::event::{RunEvent, TaskError, TaskOutput};
 use l05_core::error::ErrorCode;
 use l05_core::id::TaskIndex;
 use l05_core::task::TaskStatus;
@@ -17,8 +17,8 @@ pub(super) struct MapSpan {
     pub(super) count: u32,
     /// How many indices belong to it.
     pub(super) capacity: u32,
-    pub(super) items: Output,
-    pub(super) stand: Stand,
+    pub(super) items: TaskOutput,
+    pub(super) stand: MapProgress,
     /// Items that have not ended.
     pub(super) left: u32,
     /// Items that failed and were not allowed to.
@@ -29,7 +29,7 @@ pub(super) struct MapSpan {
 
 /// What a list of items is to the present run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stand {
+pub(super) enum MapProgress {
     /// Its items are tasks of the run.
     Live,
     /// Known from an earlier run, and right for this one when the fan-out is reached again.
@@ -40,7 +40,7 @@ pub(super) enum Stand {
 
 /// Which fan-out an index behind the plan's tasks belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct MapMember {
     pub(super) map: TaskIndex,
     pub(super) index: u32,
 }
@@ -49,7 +49,7 @@ pub(super) struct Item {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MapItem {
     /// The list.
-    pub items: Output,
+    pub items: TaskOutput,
     /// Its place in the list.
     pub index: u32,
 }
@@ -100,32 +100,38 @@ impl Run {
 
     /// All tasks that the present run has: the plan's, then items.
     pub fn all_tasks(&self) -> impl Iterator<Item = TaskIndex> + '_ {
-        let live = self.maps.values().filter(|span| span.stand == Stand::Live);
+        let live = self.maps.values().filter(|span| span.stand == MapProgress::Live);
         self.plan.graph().indices().chain(live.flat_map(MapSpan::indices))
     }
 
     /// The items of a fan-out that are tasks of the present run.
     pub(super) fn live_items(&self, map: TaskIndex) -> Vec<TaskIndex> {
-        let span = self.maps.get(&map).filter(|span| span.stand == Stand::Live);
+        let span = self.maps.get(&map).filter(|span| span.stand == MapProgress::Live);
         span.map_or_else(Vec::new, |span| span.indices().collect())
     }
 
-    pub(super) fn item_of(&self, task: TaskIndex) -> Option<Item> {
+    pub(super) fn item_of(&self, task: TaskIndex) -> Option<MapMember> {
         let behind = task.at().checked_sub(self.plan.graph().len())?;
         self.item_origins.get(behind).copied()
     }
 
     /// The event that makes items of a list: on the indices that the fan-out had before, if they
     /// suffice.
-    pub(super) fn expansion(&self, task: TaskIndex, items: Output, count: u32) -> Event {
+    pub(super) fn expansion(&self, task: TaskIndex, items: TaskOutput, count: u32) -> RunEvent {
         let first = match self.maps.get(&task) {
             Some(span) if count <= span.capacity => span.first,
             Some(_) | None => TaskIndex(self.tasks.len() as u32),
         };
-        Event::MapExpanded { task, first, count, items }
+        RunEvent::MapExpanded { task, first, count, items }
     }
 
-    pub(super) fn expand(&mut self, map: TaskIndex, first: TaskIndex, count: u32, items: &Output) {
+    pub(super) fn expand(
+        &mut self,
+        map: TaskIndex,
+        first: TaskIndex,
+        count: u32,
+        items: &TaskOutput,
+    ) {
         let end = u64::from(first.0) + u64::from(count);
         let known = self.tasks.len() as u64;
         // Out of range: a broken journal's.
@@ -134,7 +140,7 @@ impl Run {
         }
         let before = self.maps.remove(&map);
         let keeps = before.as_ref().is_some_and(|span| {
-            span.stand == Stand::Kept && span.first == first && span.count == count
+            span.stand == MapProgress::Kept && span.first == first && span.count == count
         });
         for index in 0..count {
             let at = TaskIndex(first.0 + index);
@@ -143,7 +149,7 @@ impl Run {
                 let old = before.as_ref().filter(|span| index < span.count);
                 let attempt = old.map(|span| self.tasks[span.first.at() + index as usize].attempt);
                 self.tasks.push(TaskState::fresh(0, attempt.unwrap_or_default()));
-                self.item_origins.push(Item { map, index });
+                self.item_origins.push(MapMember { map, index });
             } else if !keeps {
                 let attempt = self.tasks[at.at()].attempt;
                 self.tasks[at.at()] = TaskState::fresh(0, attempt);
@@ -155,7 +161,7 @@ impl Run {
             count,
             capacity: capacity.max(count),
             items: items.clone(),
-            stand: Stand::Live,
+            stand: MapProgress::Live,
             left: 0,
             failed: 0,
             cancelled: 0,
@@ -176,7 +182,7 @@ impl Run {
     }
 
     /// An item ended; the last one lets the fan-out end.
-    pub(super) fn item_ended(&mut self, item: Item, failed: bool, cancelled: bool) {
+    pub(super) fn item_ended(&mut self, item: MapMember, failed: bool, cancelled: bool) {
         let Some(span) = self.maps.get_mut(&item.map) else { return };
         span.left = span.left.saturating_sub(1);
         span.failed += u32::from(failed);
@@ -187,18 +193,18 @@ impl Run {
     }
 
     /// How a fan-out ends whose items all have.
-    pub(super) fn gather(&mut self) -> Option<Event> {
+    pub(super) fn gather(&mut self) -> Option<RunEvent> {
         while let Some(map) = self.gathered.pop() {
-            if self.tasks[map.at()].phase != Phase::Mapping {
+            if self.tasks[map.at()].phase != TaskPhase::Mapping {
                 continue;
             }
             let Some(span) = self.maps.get(&map) else { continue };
             return Some(if span.failed > 0 {
-                Event::TaskFailed { task: map, error: self.items_error(span) }
+                RunEvent::TaskFailed { task: map, error: self.items_error(span) }
             } else if span.cancelled > 0 {
-                Event::TasksCancelled { tasks: vec![map], abandoned: false }
+                RunEvent::TasksCancelled { tasks: vec![map], abandoned: false }
             } else {
-                Event::MapCompleted { task: map }
+                RunEvent::MapCompleted { task: map }
             });
         }
         None
@@ -218,9 +224,9 @@ impl Run {
     }
 
     /// The list of what a fan-out's items gave.
-    pub(super) fn gathered_output(&self, map: TaskIndex) -> Option<Output> {
+    pub(super) fn gathered_output(&self, map: TaskIndex) -> Option<TaskOutput> {
         let span = self.maps.get(&map)?;
         let outputs = span.indices().map(|item| self.tasks[item.at()].output.clone());
-        Some(Output::List(outputs.collect()))
+        Some(TaskOutput::List(outputs.collect()))
     }
 }

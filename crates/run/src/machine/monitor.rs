@@ -4,8 +4,8 @@
 
 use std::cmp::Reverse;
 
-use super::{Phase, Run, Timer, TimerKind, has_ended};
-use crate::event::{Event, Notice};
+use super::{Run, RunTimer, TaskPhase, TimerKind, has_ended};
+use crate::event::{RunEvent, RunNotice};
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::PlanStatus;
 use l05_core::plan::TaskEstimate;
@@ -28,7 +28,7 @@ impl Run {
         now: Timestamp,
         moved_at: Timestamp,
         began: impl Fn(TaskIndex, Attempt) -> Option<Timestamp>,
-    ) -> Vec<Notice> {
+    ) -> Vec<RunNotice> {
         if self.status != PlanStatus::Executing || self.cancel.is_some() {
             return Vec::new();
         }
@@ -45,7 +45,7 @@ impl Run {
         &self,
         now: Timestamp,
         began: impl Fn(TaskIndex, Attempt) -> Option<Timestamp>,
-    ) -> Vec<Notice> {
+    ) -> Vec<RunNotice> {
         let straggler = |task: TaskIndex| {
             let state = &self.tasks[task.at()];
             let known = self.noticed.contains(&(task, state.attempt));
@@ -53,7 +53,7 @@ impl Run {
             let expected_millis = self.known_millis(task)?;
             let late = elapsed_millis >= STRAGGLER_MILLIS_MIN
                 && elapsed_millis > expected_millis * STRAGGLER_FACTOR;
-            (late && !known && state.phase == Phase::InFlight).then_some(Notice::Straggler {
+            (late && !known && state.phase == TaskPhase::InFlight).then_some(RunNotice::Straggler {
                 task,
                 attempt: state.attempt,
                 elapsed_millis,
@@ -81,7 +81,7 @@ impl Run {
     }
 
     /// Looks at the longest chain alone: a plan that is late by it is late in any case.
-    fn deadline_at_risk(&self, now: Timestamp) -> Option<Notice> {
+    fn deadline_at_risk(&self, now: Timestamp) -> Option<RunNotice> {
         let deadline = self.deadline.filter(|_| !self.deadline_noticed)?;
         let left = |task: TaskIndex| {
             let state = &self.tasks[task.at()];
@@ -89,18 +89,18 @@ impl Run {
             match state.phase {
                 _ if has_ended(state.status) => 0.0,
                 // How far it has come is not known: its own time may be over soon.
-                Phase::InFlight | Phase::Mapping => {
+                TaskPhase::InFlight | TaskPhase::Mapping => {
                     (rest - self.expected_millis(task) as f64 / 1e3).max(0.0)
                 }
-                Phase::Idle | Phase::Gate => rest,
+                TaskPhase::Idle | TaskPhase::Gate => rest,
             }
         };
         let seconds = self.plan.graph().indices().map(left).fold(0.0, f64::max);
         let forecast = now.plus_millis((seconds * 1e3) as u64);
-        (forecast > deadline).then_some(Notice::DeadlineAtRisk { forecast, deadline })
+        (forecast > deadline).then_some(RunNotice::DeadlineAtRisk { forecast, deadline })
     }
 
-    fn stuck(&self, now: Timestamp, moved_at: Timestamp) -> Option<Notice> {
+    fn stuck(&self, now: Timestamp, moved_at: Timestamp) -> Option<RunNotice> {
         let idle_millis = now.millis_since(moved_at);
         let still = self.running == 0 && self.gates.is_empty() && !self.stuck_noticed;
         if idle_millis < STUCK_MILLIS || !still || self.wakes_itself() {
@@ -110,12 +110,12 @@ impl Run {
         let mut waiting: Vec<TaskIndex> = waiting.map(|next| next.task.0).collect();
         waiting.sort_unstable();
         waiting.truncate(NAMED_MAX);
-        Some(Notice::Stuck { idle_millis, waiting, lacks_agents: self.lacks_agents })
+        Some(RunNotice::Stuck { idle_millis, waiting, lacks_agents: self.lacks_agents })
     }
 
     /// A retry, or whatever else has its time, is no standstill; the plan's end is.
     fn wakes_itself(&self) -> bool {
-        let moves = |timer: &Timer| match timer.kind {
+        let moves = |timer: &RunTimer| match timer.kind {
             TimerKind::Retry | TimerKind::Timeout | TimerKind::Grace | TimerKind::Gate(_) => true,
             TimerKind::DeadlineNear | TimerKind::Deadline => false,
         };
@@ -123,29 +123,29 @@ impl Run {
     }
 
     /// Only what is still so, and was not told before.
-    pub(super) fn decide_noticed(&self, notices: Vec<Notice>) -> Vec<Event> {
-        let is_new = |notice: &Notice| match notice {
-            Notice::Straggler { task, attempt, .. } => {
+    pub(super) fn decide_noticed(&self, notices: Vec<RunNotice>) -> Vec<RunEvent> {
+        let is_new = |notice: &RunNotice| match notice {
+            RunNotice::Straggler { task, attempt, .. } => {
                 self.tasks.get(task.at()).is_some_and(|state| {
-                    state.phase == Phase::InFlight && state.attempt == *attempt
+                    state.phase == TaskPhase::InFlight && state.attempt == *attempt
                 }) && !self.noticed.contains(&(*task, *attempt))
             }
-            Notice::DeadlineAtRisk { .. } => !self.deadline_noticed && self.deadline.is_some(),
-            Notice::Stuck { .. } => !self.stuck_noticed && self.running == 0,
+            RunNotice::DeadlineAtRisk { .. } => !self.deadline_noticed && self.deadline.is_some(),
+            RunNotice::Stuck { .. } => !self.stuck_noticed && self.running == 0,
         };
         if self.status != PlanStatus::Executing {
             return Vec::new();
         }
-        notices.into_iter().filter(is_new).map(|notice| Event::Noticed { notice }).collect()
+        notices.into_iter().filter(is_new).map(|notice| RunEvent::Noticed { notice }).collect()
     }
 
-    pub(super) fn keep_notice(&mut self, notice: &Notice) {
+    pub(super) fn keep_notice(&mut self, notice: &RunNotice) {
         match notice {
-            Notice::Straggler { task, attempt, .. } => {
+            RunNotice::Straggler { task, attempt, .. } => {
                 self.noticed.insert((*task, *attempt));
             }
-            Notice::DeadlineAtRisk { .. } => self.deadline_noticed = true,
-            Notice::Stuck { .. } => self.stuck_noticed = true,
+            RunNotice::DeadlineAtRisk { .. } => self.deadline_noticed = true,
+            RunNotice::Stuck { .. } => self.stuck_noticed = true,
         }
     }
 

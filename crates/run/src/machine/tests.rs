@@ -10,25 +10,25 @@ use uuid::Uuid;
 use super::transition::{CHANGES, next_status};
 use super::*;
 use crate::amounts::Usage;
-use crate::command::{Command, Decision, Effect, Outcome, Rerun, Terms};
-use crate::event::Output;
-use crate::event::{Event, Scope, TaskError, Verdict};
+use crate::command::{AttemptOutcome, RerunScope, RunCommand, RunDecision, RunEffect, RunLimits};
+use crate::event::TaskOutput;
+use crate::event::{CancelScope, ConditionVerdict, RunEvent, TaskError};
 use crate::placement::Crew;
 use crate::record::Record;
 use l05_core::ErrorCode;
-use l05_core::catalog::{Catalog, ToolSpec};
-use l05_core::estimate::Knowledge;
+use l05_core::catalog::{ToolCatalog, ToolSpec};
+use l05_core::estimate::EstimateBasis;
 use l05_core::id::{Epoch, GoalId, PlanId};
-use l05_core::plan::{Identity, PlanDocument};
-use l05_core::validate::{Surroundings, validate};
+use l05_core::plan::{PlanDocument, PlanIdentity};
+use l05_core::validate::{ValidationContext, validate};
 
 fn plan(document: &Value) -> Arc<Plan> {
     let noop = ToolSpec::bare("noop");
-    let catalog = Catalog::new([noop]).unwrap();
-    let knowledge = Knowledge::default();
-    let around = Surroundings::elsewhere(&catalog, &knowledge, Timestamp(0));
+    let catalog = ToolCatalog::new([noop]).unwrap();
+    let knowledge = EstimateBasis::default();
+    let around = ValidationContext::elsewhere(&catalog, &knowledge, Timestamp(0));
     let document = PlanDocument::read(document).expect("the test's plan reads");
-    let identity = Identity {
+    let identity = PlanIdentity {
         plan_id: PlanId(Uuid::nil()),
         goal_id: GoalId::from(Uuid::nil()),
         created_at: Timestamp(0),
@@ -46,20 +46,20 @@ struct Bench {
     journal: Vec<Record>,
     in_flight: VecDeque<(TaskIndex, Attempt)>,
     dispatched: Vec<(String, u16)>,
-    script: BTreeMap<String, VecDeque<Outcome>>,
-    verdicts: BTreeMap<String, Result<Verdict, TaskError>>,
+    script: BTreeMap<String, VecDeque<AttemptOutcome>>,
+    verdicts: BTreeMap<String, Result<ConditionVerdict, TaskError>>,
     lists: BTreeMap<String, Result<Value, TaskError>>,
     usage: Usage,
     crew: Option<Crew>,
     finished: bool,
 }
 
-fn fails(code: ErrorCode) -> Outcome {
-    Outcome::Failed(TaskError { code, message: "scripted".to_owned(), is_final: false })
+fn fails(code: ErrorCode) -> AttemptOutcome {
+    AttemptOutcome::Failed(TaskError { code, message: "scripted".to_owned(), is_final: false })
 }
 
-fn done(value: &Value) -> Outcome {
-    Outcome::Completed(Output::Inline(Arc::new(value.clone())))
+fn done(value: &Value) -> AttemptOutcome {
+    AttemptOutcome::Completed(TaskOutput::Inline(Arc::new(value.clone())))
 }
 
 impl Bench {
@@ -79,16 +79,20 @@ impl Bench {
         }
     }
 
-    fn script(mut self, task: &str, outcomes: impl IntoIterator<Item = Outcome>) -> Bench {
+    fn script(mut self, task: &str, outcomes: impl IntoIterator<Item = AttemptOutcome>) -> Bench {
         self.script.insert(task.to_owned(), outcomes.into_iter().collect());
         self
     }
 
-    fn send(&mut self, command: Command) -> Decision {
+    fn send(&mut self, command: RunCommand) -> RunDecision {
         let first = Sequence(self.run.sequence.0 + 1);
         let decision = self
             .run
-            .handle(command, self.now, Terms { crew: self.crew.as_ref(), ..Terms::room(u32::MAX) })
+            .handle(
+                command,
+                self.now,
+                RunLimits { crew: self.crew.as_ref(), ..RunLimits::room(u32::MAX) },
+            )
             .expect("the command is allowed");
         self.journal.push(Record {
             plan: self.run.plan.id(),
@@ -101,35 +105,35 @@ impl Bench {
         });
         for effect in &decision.effects {
             match effect {
-                Effect::Dispatch { task, attempt } => {
+                RunEffect::Dispatch { task, attempt } => {
                     self.in_flight.push_back((*task, *attempt));
                     let name = self.run.name(*task);
                     self.dispatched.push((name, attempt.0));
                 }
-                Effect::Stop { task, attempt } | Effect::Abandon { task, attempt } => {
+                RunEffect::Stop { task, attempt } | RunEffect::Abandon { task, attempt } => {
                     self.in_flight.retain(|(t, a)| (t, a) != (task, attempt));
                 }
-                Effect::Resolve { .. } | Effect::Expand { .. } => {}
-                Effect::Finished => self.finished = true,
+                RunEffect::Resolve { .. } | RunEffect::Expand { .. } => {}
+                RunEffect::Finished => self.finished = true,
             }
         }
         let questions: Vec<_> = decision
             .effects
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Resolve { task, edges } => Some((*task, edges.clone())),
-                Effect::Dispatch { .. }
-                | Effect::Expand { .. }
-                | Effect::Stop { .. }
-                | Effect::Abandon { .. }
-                | Effect::Finished => None,
+                RunEffect::Resolve { task, edges } => Some((*task, edges.clone())),
+                RunEffect::Dispatch { .. }
+                | RunEffect::Expand { .. }
+                | RunEffect::Stop { .. }
+                | RunEffect::Abandon { .. }
+                | RunEffect::Finished => None,
             })
             .collect();
         let lists: Vec<_> = decision
             .effects
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Expand { task } => Some(*task),
+                RunEffect::Expand { task } => Some(*task),
                 _ => None,
             })
             .collect();
@@ -138,22 +142,23 @@ impl Bench {
             let items = self.lists.get(&name).cloned().unwrap_or_else(|| Ok(json!([1, 2])));
             let items = items.map(|list| {
                 let count = list.as_array().map_or(0, Vec::len) as u32;
-                (Output::Inline(Arc::new(list)), count)
+                (TaskOutput::Inline(Arc::new(list)), count)
             });
-            self.send(Command::Expanded { task, items });
+            self.send(RunCommand::Expanded { task, items });
         }
         for (task, edges) in questions {
             let name = self.run.plan.task(task).task_id.clone();
-            let verdict = self.verdicts.get(&name).cloned().unwrap_or(Ok(Verdict::Satisfied));
+            let verdict =
+                self.verdicts.get(&name).cloned().unwrap_or(Ok(ConditionVerdict::Satisfied));
             let edges = edges.into_iter().map(|edge| (edge, verdict.clone())).collect();
-            self.send(Command::Resolved { task, edges });
+            self.send(RunCommand::Resolved { task, edges });
         }
         decision
     }
 
-    fn report(&mut self, task: TaskIndex, attempt: Attempt, outcome: Outcome) {
+    fn report(&mut self, task: TaskIndex, attempt: Attempt, outcome: AttemptOutcome) {
         let usage = std::mem::take(&mut self.usage);
-        self.send(Command::Report { task, attempt, outcome, usage: Some(usage) });
+        self.send(RunCommand::Report { task, attempt, outcome, usage: Some(usage) });
     }
 
     /// A person answers the n-th open gate, if one is open.
@@ -164,9 +169,9 @@ impl Bench {
         }
         let gate = gates[n % gates.len()];
         let (by, reason) = ("eve".to_owned(), "because".to_owned());
-        self.send(Command::Decide { gate, approve, by, reason });
+        self.send(RunCommand::AnswerGate { gate, approve, by, reason });
         if self.run.status == PlanStatus::Approved {
-            self.send(Command::Start { from: Rerun::Fresh });
+            self.send(RunCommand::Start { from: RerunScope::Fresh });
         }
     }
 
@@ -178,14 +183,14 @@ impl Bench {
                 let scripted = self.script.get_mut(&name).and_then(VecDeque::pop_front);
                 match scripted.unwrap_or_else(|| done(&json!({"ok": true}))) {
                     // Never answers: its timeout must.
-                    Outcome::Stopped => {}
+                    AttemptOutcome::Stopped => {}
                     outcome => self.report(task, attempt, outcome),
                 }
             } else if self.run.waits_for_people() {
                 self.answer(0, true);
             } else if let Some(at) = self.run.wake_at() {
                 self.now = self.now.max(at);
-                self.send(Command::Wake);
+                self.send(RunCommand::Wake);
             } else {
                 return;
             }
@@ -194,7 +199,7 @@ impl Bench {
     }
 
     fn run_to_end(mut self) -> Bench {
-        self.send(Command::Start { from: Rerun::Fresh });
+        self.send(RunCommand::Start { from: RerunScope::Fresh });
         self.drive();
         self
     }
@@ -253,7 +258,7 @@ fn failures_block_what_needs_them_and_nothing_else() {
         "FAILED (partial) a:FAILED b:BLOCKED c:BLOCKED d:BLOCKED e:COMPLETED"
     );
     let cascade = bench.journal.iter().flat_map(|r| &r.events).find_map(|e| match e {
-        Event::TasksBlocked { cause, tasks } => Some((*cause, tasks.len())),
+        RunEvent::TasksBlocked { cause, tasks } => Some((*cause, tasks.len())),
         _ => None,
     });
     assert_eq!(cascade, Some((TaskIndex(0), 3)), "one event names the whole list");
@@ -276,7 +281,7 @@ fn retries_wait_and_are_counted() {
 #[test]
 fn silence_times_out() {
     let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"timeout_seconds": 2, "retry": {"max_retries": 0}}))]});
-    let bench = Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end();
+    let bench = Bench::new(&document).script("a", [AttemptOutcome::Stopped]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:TIMED_OUT");
     assert_eq!(bench.now, Timestamp(3_000), "exactly when its time was over");
 }
@@ -292,11 +297,11 @@ fn conditions_skip_and_errors_in_them_fail() {
         bench.run_to_end().statuses()
     };
     assert_eq!(
-        with_verdict(Ok(Verdict::Satisfied)),
+        with_verdict(Ok(ConditionVerdict::Satisfied)),
         "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED d:COMPLETED"
     );
     assert_eq!(
-        with_verdict(Ok(Verdict::Unsatisfied)),
+        with_verdict(Ok(ConditionVerdict::Unsatisfied)),
         "COMPLETED a:COMPLETED b:SKIPPED c:SKIPPED d:COMPLETED"
     );
     let error =
@@ -336,17 +341,17 @@ fn join_any_is_blocked_or_skipped_only_by_all() {
 #[test]
 fn cancel_ends_what_runs_with_its_executors_or_with_the_grace() {
     let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"])]});
-    let cancel = || Command::Cancel { scope: Scope::Plan, reason: "enough".to_owned() };
+    let cancel = || RunCommand::Cancel { scope: CancelScope::Plan, reason: "enough".to_owned() };
     // The executor obeys.
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     bench.send(cancel());
     assert_eq!(bench.statuses(), "EXECUTING a:EXECUTING b:CANCELLED");
-    bench.report(TaskIndex(0), Attempt(1), Outcome::Stopped);
+    bench.report(TaskIndex(0), Attempt(1), AttemptOutcome::Stopped);
     assert_eq!(bench.statuses(), "CANCELLED a:CANCELLED b:CANCELLED");
     // The executor does not; what it says later is recorded and ignored.
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     bench.send(cancel());
     bench.drive();
     assert_eq!(
@@ -354,12 +359,12 @@ fn cancel_ends_what_runs_with_its_executors_or_with_the_grace() {
         ("CANCELLED a:CANCELLED b:CANCELLED", Timestamp(11_000))
     );
     bench.report(TaskIndex(0), Attempt(1), done(&json!(1)));
-    assert!(matches!(bench.journal.last().unwrap().events[..], [Event::ReportIgnored { .. }]));
+    assert!(matches!(bench.journal.last().unwrap().events[..], [RunEvent::ReportIgnored { .. }]));
     // Before any run.
     let mut bench = Bench::new(&document);
     bench.send(cancel());
     assert_eq!(bench.statuses(), "CANCELLED a:CANCELLED b:CANCELLED");
-    let again = bench.run.handle(cancel(), bench.now, Terms::room(1)).unwrap_err();
+    let again = bench.run.handle(cancel(), bench.now, RunLimits::room(1)).unwrap_err();
     assert_eq!(again.code, ErrorCode::STATE_TRANSITION_INVALID);
 }
 
@@ -368,7 +373,7 @@ fn fail_fast_cancels_the_rest() {
     let document = json!({"goal": "x", "on_failure": "fail_fast", "tasks": [task("a", &[]), task("b", &[]), task("c", &["b"])]});
     let bench = Bench::new(&document)
         .script("a", [fails(ErrorCode::INPUT_MISSING)])
-        .script("b", [Outcome::Stopped])
+        .script("b", [AttemptOutcome::Stopped])
         .run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:FAILED b:CANCELLED c:CANCELLED");
 }
@@ -376,7 +381,7 @@ fn fail_fast_cancels_the_rest() {
 #[test]
 fn the_deadline_ends_the_plan() {
     let document = json!({"goal": "x", "constraints": {"deadline_seconds": 5}, "tasks": [task("a", &[]), task("b", &["a"])]});
-    let bench = Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end();
+    let bench = Bench::new(&document).script("a", [AttemptOutcome::Stopped]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:TIMED_OUT b:BLOCKED");
     assert_eq!(bench.now, Timestamp(6_000));
     assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::DEADLINE_MISSED);
@@ -389,19 +394,19 @@ fn retry_keeps_what_completed_and_from_runs_a_part_again() {
     let mut bench =
         Bench::new(&document).script("b", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:COMPLETED b:FAILED c:BLOCKED");
-    bench.send(Command::Start { from: Rerun::Failed });
+    bench.send(RunCommand::Start { from: RerunScope::Failed });
     bench.drive();
     assert_eq!(bench.statuses(), "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED");
     let names =
         |bench: &Bench| bench.dispatched.iter().map(|(t, a)| format!("{t}{a}")).collect::<Vec<_>>();
     assert_eq!(names(&bench), ["a1", "b1", "b2", "c1"]);
-    bench.send(Command::Start { from: Rerun::From(TaskIndex(2)) });
+    bench.send(RunCommand::Start { from: RerunScope::From(TaskIndex(2)) });
     bench.drive();
     assert_eq!(names(&bench)[4..], ["c2"]);
-    for refused in [Rerun::Fresh, Rerun::Failed] {
+    for refused in [RerunScope::Fresh, RerunScope::Failed] {
         let rejected = bench
             .run
-            .handle(Command::Start { from: refused }, bench.now, Terms::room(1))
+            .handle(RunCommand::Start { from: refused }, bench.now, RunLimits::room(1))
             .unwrap_err();
         assert_eq!(rejected.code, ErrorCode::PLAN_NOT_EXECUTABLE);
     }
@@ -411,10 +416,10 @@ fn retry_keeps_what_completed_and_from_runs_a_part_again() {
 fn a_new_owner_gives_out_again_what_was_in_flight() {
     let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), with(task("c", &[]), &json!({"on_recovery": "fail"}))]});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     bench.run = bench.refold();
     bench.in_flight.clear();
-    bench.send(Command::Adopt { epoch: Epoch(2) });
+    bench.send(RunCommand::Adopt { epoch: Epoch(2) });
     bench.drive();
     assert_eq!(bench.statuses(), "FAILED (partial) a:COMPLETED b:COMPLETED c:FAILED");
     assert_eq!(
@@ -427,21 +432,21 @@ fn a_new_owner_gives_out_again_what_was_in_flight() {
 #[test]
 fn reports_count_once() {
     let mut bench = Bench::new(&json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"])]}));
-    bench.send(Command::Start { from: Rerun::Fresh });
-    let report = |value: Value| Command::Report {
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
+    let report = |value: Value| RunCommand::Report {
         task: TaskIndex(0),
         attempt: Attempt(1),
         outcome: done(&value),
         usage: Some(Usage::default()),
     };
     bench.send(report(json!(1)));
-    assert_eq!(bench.send(report(json!(1))), Decision::default(), "the same again is no event");
+    assert_eq!(bench.send(report(json!(1))), RunDecision::default(), "the same again is no event");
     let conflict = bench.send(report(json!(2)));
     assert!(matches!(
         conflict.events[..],
-        [Event::ReportIgnored { why: crate::event::Ignored::Conflict, .. }]
+        [RunEvent::ReportIgnored { why: crate::event::IgnoredReport::Conflict, .. }]
     ));
-    assert_eq!(bench.run.output(TaskIndex(0)), Some(&Output::Inline(Arc::new(json!(1)))));
+    assert_eq!(bench.run.output(TaskIndex(0)), Some(&TaskOutput::Inline(Arc::new(json!(1)))));
 }
 
 #[test]
@@ -449,7 +454,7 @@ fn a_lost_attempt_is_repeated_only_where_the_policy_says_so() {
     let once = |policy: &str| {
         let quick = json!({"timeout_seconds": 1, "on_recovery": policy});
         let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &quick)]});
-        Bench::new(&document).script("a", [Outcome::Stopped]).run_to_end()
+        Bench::new(&document).script("a", [AttemptOutcome::Stopped]).run_to_end()
     };
     assert_eq!(once("rerun").statuses(), "COMPLETED a:COMPLETED");
     let failed = once("fail");
@@ -468,14 +473,14 @@ fn a_retry_asks_for_every_condition_again() {
     let mut bench =
         Bench::new(&document).script("r", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
     assert!(bench.statuses().ends_with("u:BLOCKED"), "{}", bench.statuses());
-    bench.send(Command::Start { from: Rerun::Failed });
+    bench.send(RunCommand::Start { from: RerunScope::Failed });
     bench.drive();
     assert!(bench.statuses().starts_with("COMPLETED"), "{}", bench.statuses());
 }
 
 #[test]
 fn the_transition_table() {
-    use l05_core::document::choice::Choice as _;
+    use l05_core::document::choice::ClosedChoice as _;
     let mut table = String::new();
     for (name, status) in TaskStatus::ALL {
         for change in CHANGES {
@@ -501,17 +506,18 @@ fn room_is_kept_and_asked_for() {
     let tasks: Vec<Value> = (0..5).map(|i| task(&format!("t{i}"), &[])).collect();
     let mut run = Run::new(plan(&json!({"goal": "x", "tasks": tasks})));
     let now = Timestamp(0);
-    let count = |decision: &Decision| {
-        decision.effects.iter().filter(|e| matches!(e, Effect::Dispatch { .. })).count()
+    let count = |decision: &RunDecision| {
+        decision.effects.iter().filter(|e| matches!(e, RunEffect::Dispatch { .. })).count()
     };
-    let started = run.handle(Command::Start { from: Rerun::Fresh }, now, Terms::room(2)).unwrap();
+    let started =
+        run.handle(RunCommand::Start { from: RerunScope::Fresh }, now, RunLimits::room(2)).unwrap();
     assert_eq!((count(&started), run.wants_room()), (2, true));
-    assert_eq!(count(&run.handle(Command::Wake, now, Terms::room(9)).unwrap()), 3);
+    assert_eq!(count(&run.handle(RunCommand::Wake, now, RunLimits::room(9)).unwrap()), 3);
     assert!(!run.wants_room());
 }
 
 mod agents;
-mod lives;
 mod monitor;
 mod public;
+mod random_runs;
 mod waiting;

@@ -4,7 +4,7 @@ use l05_core::task::TaskStatus;
 
 /// Something that happens to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum StatusChange {
     /// Its dependencies are satisfied.
     Freed,
     /// A person is asked before its first attempt, or about another try of the attempt in flight.
@@ -35,25 +35,25 @@ pub(super) enum Change {
 
 /// All changes, for tables in tests.
 #[cfg(test)]
-pub(super) const CHANGES: [Change; 13] = [
-    Change::Freed,
-    Change::Gated,
-    Change::Expanded,
-    Change::Dispatched,
-    Change::Redispatched,
-    Change::Deferred,
-    Change::Completed,
-    Change::Retried,
-    Change::Failed,
-    Change::TimedOut,
-    Change::Blocked,
-    Change::Skipped,
-    Change::Cancelled,
+pub(super) const CHANGES: [StatusChange; 13] = [
+    StatusChange::Freed,
+    StatusChange::Gated,
+    StatusChange::Expanded,
+    StatusChange::Dispatched,
+    StatusChange::Redispatched,
+    StatusChange::Deferred,
+    StatusChange::Completed,
+    StatusChange::Retried,
+    StatusChange::Failed,
+    StatusChange::TimedOut,
+    StatusChange::Blocked,
+    StatusChange::Skipped,
+    StatusChange::Cancelled,
 ];
 
 /// The state after a change, or `None` where the change does not fit the state.
-pub(super) fn next_status(status: TaskStatus, change: Change) -> Option<TaskStatus> {
-    use Change as C;
+pub(super) fn next_status(status: TaskStatus, change: StatusChange) -> Option<TaskStatus> {
+    use StatusChange as C;
     use TaskStatus as S;
     let next = match (status, change) {
         (S::Pending, C::Freed) => S::Ready,

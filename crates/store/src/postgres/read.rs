@@ -3,14 +3,16 @@
 use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
-use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, Posted, StoreError, StoredPlan};
+use l05_engine::port::{
+    HistoryPage, HistoryQuery, PlanSummary, PostedCommand, StoreError, StoredPlan,
+};
 use l05_run::record::Record;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
 use super::failed;
-use crate::codec::{Row, decode};
+use crate::codec::{JournalRow, decode};
 
 /// Records of one page; a fold of a long journal holds no more than this at once.
 const PAGE_RECORDS: i64 = 1_000;
@@ -47,9 +49,9 @@ pub(super) async fn records(
     rows.iter().map(record).collect()
 }
 
-fn journal_row(row: &PgRow) -> Result<Row, sqlx::Error> {
+fn journal_row(row: &PgRow) -> Result<JournalRow, sqlx::Error> {
     let unsigned = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-    Ok(Row {
+    Ok(JournalRow {
         first: unsigned(0)?,
         count: unsigned(1)?,
         epoch: unsigned(2)?,
@@ -97,7 +99,10 @@ pub(super) async fn unowned(pool: &PgPool, limit: usize) -> Result<Vec<PlanId>, 
     Ok(ids.into_iter().map(PlanId).collect())
 }
 
-pub(super) async fn posted(pool: &PgPool, worker: WorkerId) -> Result<Vec<Posted>, sqlx::Error> {
+pub(super) async fn posted(
+    pool: &PgPool,
+    worker: WorkerId,
+) -> Result<Vec<PostedCommand>, sqlx::Error> {
     let rows: Vec<(i64, Uuid, String)> = sqlx::query_as(
         "SELECT position, plan, command FROM posted JOIN run ON run.id = posted.plan
          WHERE owner = $1 ORDER BY position",
@@ -108,7 +113,7 @@ pub(super) async fn posted(pool: &PgPool, worker: WorkerId) -> Result<Vec<Posted
     let read = |(position, plan, command): (i64, Uuid, String)| {
         // One that this version does not know is from a newer one; it goes with its run.
         let command = serde_json::from_str(&command).ok()?;
-        Some(Posted { position: position.cast_unsigned(), plan: PlanId(plan), command })
+        Some(PostedCommand { position: position.cast_unsigned(), plan: PlanId(plan), command })
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }

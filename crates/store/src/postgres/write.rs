@@ -5,7 +5,7 @@ use std::sync::Arc;
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_engine::memory::status_after;
-use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
+use l05_engine::port::{AppendRefusal, AppendResult, ClaimResult, RemoteCommand, StoredPlan};
 use l05_run::record::Record;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
@@ -51,7 +51,7 @@ pub(super) async fn append(
     pool: &PgPool,
     batch: &[Arc<Record>],
 ) -> Result<Vec<AppendResult>, sqlx::Error> {
-    let columns = Columns::of(batch);
+    let columns = RowColumns::of(batch);
     let written = sqlx::query(APPEND)
         .bind(&columns.plan)
         .bind(&columns.first)
@@ -94,9 +94,9 @@ async fn refusals(
             .fetch_optional(pool)
             .await?;
         *result = Some(AppendResult::Refused(match epoch {
-            None => Refusal::UnknownPlan,
-            Some(epoch) if epoch != record.epoch.0.cast_signed() => Refusal::StaleEpoch,
-            Some(_) => Refusal::WrongSequence,
+            None => AppendRefusal::UnknownPlan,
+            Some(epoch) if epoch != record.epoch.0.cast_signed() => AppendRefusal::StaleEpoch,
+            Some(_) => AppendRefusal::WrongSequence,
         }));
     }
     Ok(())
@@ -104,7 +104,7 @@ async fn refusals(
 
 /// A batch as the arrays of one statement.
 #[derive(Default)]
-struct Columns {
+struct RowColumns {
     plan: Vec<Uuid>,
     first: Vec<i64>,
     count: Vec<i64>,
@@ -119,9 +119,9 @@ struct Columns {
     blob_json: Vec<Vec<u8>>,
 }
 
-impl Columns {
-    fn of(batch: &[Arc<Record>]) -> Columns {
-        let mut columns = Columns::default();
+impl RowColumns {
+    fn of(batch: &[Arc<Record>]) -> RowColumns {
+        let mut columns = RowColumns::default();
         for (place, record) in (1..).zip(batch) {
             let row = encode(record);
             columns.plan.push(record.plan.0);
@@ -162,17 +162,17 @@ pub(super) async fn claim(
     pool: &PgPool,
     plan: PlanId,
     worker: WorkerId,
-) -> Result<Option<Claim>, sqlx::Error> {
+) -> Result<Option<ClaimResult>, sqlx::Error> {
     let granted: Option<i64> =
         sqlx::query_scalar(CLAIM).bind(plan.0).bind(worker.0).fetch_optional(pool).await?;
     if let Some(epoch) = granted {
-        return Ok(Some(Claim::Granted(Epoch(epoch.cast_unsigned()))));
+        return Ok(Some(ClaimResult::Granted(Epoch(epoch.cast_unsigned()))));
     }
     let (known, leased): (bool, bool) =
         sqlx::query_as(WHY_NOT).bind(plan.0).bind(worker.0).fetch_one(pool).await?;
     Ok(match (known, leased) {
-        (false, _) => Some(Claim::UnknownPlan),
-        (true, true) => Some(Claim::Held),
+        (false, _) => Some(ClaimResult::UnknownPlan),
+        (true, true) => Some(ClaimResult::Held),
         (true, false) => None,
     })
 }

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
-use l05_engine::port::{HistoryPage, HistoryQuery, PlanSummary, Posted, StoreError, StoredPlan};
+use l05_engine::port::{
+    HistoryPage, HistoryQuery, PlanSummary, PostedCommand, StoreError, StoredPlan,
+};
 use l05_run::record::Record;
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 use uuid::Uuid;
 
 use super::failed;
-use crate::codec::{DecodeError, Row, decode};
+use crate::codec::{DecodeError, JournalRow, decode};
 
 /// Records of one page; a fold of a long journal holds no more than this at once.
 const PAGE_RECORDS: u32 = 1_000;
@@ -52,7 +54,7 @@ pub(super) fn records(
 
 /// A torn record is one that its own plan does not count: the transaction that wrote it never
 /// ended. SQLite leaves none, but a file copied while it was written may hold one.
-fn is_torn(connection: &Connection, plan: PlanId, row: &Row) -> rusqlite::Result<bool> {
+fn is_torn(connection: &Connection, plan: PlanId, row: &JournalRow) -> rusqlite::Result<bool> {
     let next: i64 = connection.query_row(
         "SELECT next_sequence FROM plan WHERE id = ?1",
         [plan.0.as_bytes()],
@@ -61,7 +63,11 @@ fn is_torn(connection: &Connection, plan: PlanId, row: &Row) -> rusqlite::Result
     Ok(next.cast_unsigned() <= row.first)
 }
 
-fn rows(connection: &Connection, plan: PlanId, from: Sequence) -> rusqlite::Result<Vec<Row>> {
+fn rows(
+    connection: &Connection,
+    plan: PlanId,
+    from: Sequence,
+) -> rusqlite::Result<Vec<JournalRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT first, count, j.epoch, at, format, crc, actor, body FROM journal AS j
          WHERE plan = (SELECT number FROM plan WHERE id = ?1) AND first + count > ?2
@@ -71,7 +77,7 @@ fn rows(connection: &Connection, plan: PlanId, from: Sequence) -> rusqlite::Resu
     )?;
     let from = from.0.cast_signed();
     let rows = statement.query_map(params![plan.0.as_bytes(), from, PAGE_RECORDS], |row| {
-        Ok(Row {
+        Ok(JournalRow {
             first: unsigned(row, 0)?,
             count: unsigned(row, 1)?,
             epoch: unsigned(row, 2)?,
@@ -151,7 +157,7 @@ pub(super) fn unowned(
 pub(super) fn posted(
     connection: &mut Connection,
     worker: WorkerId,
-) -> Result<Vec<Posted>, StoreError> {
+) -> Result<Vec<PostedCommand>, StoreError> {
     let mut statement = connection
         .prepare_cached(
             "SELECT plan.id, posted.command, posted.position FROM posted
@@ -169,7 +175,7 @@ pub(super) fn posted(
         // One that this version does not know is from a newer one; it goes with its run.
         if let Ok(command) = serde_json::from_str(&command) {
             let plan = PlanId(Uuid::from_bytes(plan));
-            posted.push(Posted { position: position.cast_unsigned(), plan, command });
+            posted.push(PostedCommand { position: position.cast_unsigned(), plan, command });
         }
     }
     Ok(posted)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_engine::memory::{is_end, status_after};
-use l05_engine::port::{AppendResult, Claim, Refusal, RemoteCommand, StoredPlan};
+use l05_engine::port::{AppendRefusal, AppendResult, ClaimResult, RemoteCommand, StoredPlan};
 use l05_run::record::Record;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
@@ -93,9 +93,9 @@ fn refusal(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<A
         .query_row([record.plan.0.as_bytes()], |row| row.get(0))
         .optional()?;
     Ok(AppendResult::Refused(match epoch {
-        None => Refusal::UnknownPlan,
-        Some(epoch) if epoch != record.epoch.0.cast_signed() => Refusal::StaleEpoch,
-        Some(_) => Refusal::WrongSequence,
+        None => AppendRefusal::UnknownPlan,
+        Some(epoch) if epoch != record.epoch.0.cast_signed() => AppendRefusal::StaleEpoch,
+        Some(_) => AppendRefusal::WrongSequence,
     }))
 }
 
@@ -116,17 +116,17 @@ pub(super) fn claim(
     plan: PlanId,
     worker: WorkerId,
     locks: &Path,
-) -> rusqlite::Result<Claim> {
+) -> rusqlite::Result<ClaimResult> {
     let transaction = begin(connection)?;
     let found: Option<(Option<[u8; 16]>, i64)> = transaction
         .query_row("SELECT owner, epoch FROM plan WHERE id = ?1", [plan.0.as_bytes()], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .optional()?;
-    let Some((owner, epoch)) = found else { return Ok(Claim::UnknownPlan) };
+    let Some((owner, epoch)) = found else { return Ok(ClaimResult::UnknownPlan) };
     let owner = owner.map(|bytes| WorkerId(Uuid::from_bytes(bytes)));
     if owner.is_some_and(|owner| owner != worker && worker::is_alive(locks, owner)) {
-        return Ok(Claim::Held);
+        return Ok(ClaimResult::Held);
     }
     // A torn tail was never acknowledged and stands in the way of what comes next.
     transaction.execute(
@@ -140,7 +140,7 @@ pub(super) fn claim(
         params![worker.0.as_bytes(), epoch, plan.0.as_bytes()],
     )?;
     transaction.commit()?;
-    Ok(Claim::Granted(Epoch(epoch.cast_unsigned())))
+    Ok(ClaimResult::Granted(Epoch(epoch.cast_unsigned())))
 }
 
 pub(super) fn release(

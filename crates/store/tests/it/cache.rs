@@ -10,10 +10,10 @@ use l05_core::id::{AgentDid, GoalId};
 use l05_core::plan::CacheHit;
 use l05_core::template::Template;
 use l05_engine::PlanningService;
-use l05_engine::cache::{CacheReport, CacheRules, Invalidate, LatencyRules, Mode};
+use l05_engine::cache::{CacheInvalidation, CacheMode, CacheReport, CacheRules, LatencyRules};
 use l05_engine::keys::MasterKey;
 use l05_engine::port::{BoxFuture, CacheError, CacheLevel, Choice};
-use l05_engine::service::Planned;
+use l05_engine::service::PlannedGoal;
 use l05_store::RedisCache;
 use l05_store::test_support::PrivateRedis;
 use serde_json::json;
@@ -44,7 +44,8 @@ impl l05_engine::port::Executor for Waits {
     fn execute(
         &self,
         _: l05_engine::port::ToolCall,
-    ) -> BoxFuture<'static, Result<l05_engine::port::Executed, l05_engine::port::Failure>> {
+    ) -> BoxFuture<'static, Result<l05_engine::port::ExecutorOutput, l05_engine::port::Failure>>
+    {
         Box::pin(async { Ok(json!({}).into()) })
     }
 }
@@ -76,13 +77,13 @@ async fn connected(url: &str) -> Arc<RedisCache> {
     Arc::new(level)
 }
 
-async fn plan(service: &PlanningService, text: &str) -> Planned {
+async fn plan(service: &PlanningService, text: &str) -> PlannedGoal {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let id = GoalId::new(format!("goal-{}", NEXT.fetch_add(1, Ordering::Relaxed))).unwrap();
     service.create_plan(Goal::new(id, AgentDid::local(), text)).await.unwrap()
 }
 
-fn hit(planned: &Planned) -> Option<CacheHit> {
+fn hit(planned: &PlannedGoal) -> Option<CacheHit> {
     planned.plan.document().cached.map(|cached| cached.hit)
 }
 
@@ -126,16 +127,19 @@ async fn what_one_process_planned_another_copies() {
     assert_eq!(second.cache_report().l2_hits, 1);
 
     // By hand: a tag that it has not, then its template.
-    let other = |tag: &str| Invalidate::Tag(tag.to_owned());
+    let other = |tag: &str| CacheInvalidation::Tag(tag.to_owned());
     assert_eq!(first.invalidate(&other("busy")).await.unwrap(), 0);
-    assert_eq!(first.invalidate(&Invalidate::Template("wait-a-bit".to_owned())).await.unwrap(), 1);
+    assert_eq!(
+        first.invalidate(&CacheInvalidation::Template("wait-a-bit".to_owned())).await.unwrap(),
+        1
+    );
     assert_eq!(hit(&plan(&first, "wait alice").await), None);
     plan(&first, "wait bob").await;
-    let goal = Invalidate::Goal("wait bob".to_owned());
+    let goal = CacheInvalidation::Goal("wait bob".to_owned());
     assert_eq!(first.invalidate(&goal).await.unwrap(), 1);
     assert_eq!(hit(&plan(&first, "wait alice").await), Some(CacheHit::L1));
     assert_eq!(first.invalidate(&other("idle")).await.unwrap(), 1);
-    assert_eq!(first.invalidate(&Invalidate::All).await.unwrap(), 0);
+    assert_eq!(first.invalidate(&CacheInvalidation::All).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -143,14 +147,15 @@ async fn a_server_that_dies_is_missed_and_found_again() {
     let mut server = PrivateRedis::start().unwrap();
     let service = service(connected(&server.url()).await, 100);
     plan(&service, "wait alice").await;
-    assert_eq!(service.cache_report().mode, Mode::Full);
+    assert_eq!(service.cache_report().mode, CacheMode::Full);
     server.kill().unwrap();
     assert_eq!(hit(&plan(&service, "wait alice").await), Some(CacheHit::L1));
     plan(&service, "wait bob").await;
-    until(&service, "the death is seen", |report| report.mode == Mode::L1Only).await;
+    until(&service, "the death is seen", |report| report.mode == CacheMode::L1Only).await;
     plan(&service, "wait carol").await;
     server.launch().unwrap();
-    let report = until(&service, "the return is seen", |report| report.mode == Mode::Full).await;
+    let report =
+        until(&service, "the return is seen", |report| report.mode == CacheMode::Full).await;
     assert!(report.mode_changes >= 2 && report.l2_failures >= 1, "{report:?}");
     // It came back empty: what is planned now is there for others.
     plan(&service, "wait dave").await;
@@ -165,7 +170,7 @@ async fn without_a_level_of_its_own_a_dead_server_means_no_cache_and_a_warning()
     plan(&service, "wait alice").await;
     assert_eq!(hit(&plan(&service, "wait alice").await), Some(CacheHit::L2));
     server.kill().unwrap();
-    until(&service, "the death is seen", |report| report.mode == Mode::None).await;
+    until(&service, "the death is seen", |report| report.mode == CacheMode::None).await;
     let planned = plan(&service, "wait alice").await;
     assert_eq!(hit(&planned), None);
     assert!(
@@ -175,7 +180,7 @@ async fn without_a_level_of_its_own_a_dead_server_means_no_cache_and_a_warning()
     );
     assert_eq!(service.cache_report().uncached, 1);
     server.launch().unwrap();
-    until(&service, "the return is seen", |report| report.mode == Mode::Full).await;
+    until(&service, "the return is seen", |report| report.mode == CacheMode::Full).await;
 }
 
 /// A way to the server on which every answer takes as long as `delay` says.
@@ -213,13 +218,13 @@ async fn a_slow_server_is_bypassed_until_it_is_quick_again() {
     let service = service_that_finds_slow(connected(&url).await, 100, threshold);
     plan(&service, "wait alice").await;
     delay.store(300, Ordering::Relaxed);
-    until(&service, "its slowness is seen", |report| report.mode == Mode::L2Bypassed).await;
+    until(&service, "its slowness is seen", |report| report.mode == CacheMode::L2Bypassed).await;
     let begin = std::time::Instant::now();
     assert_eq!(hit(&plan(&service, "wait bob").await), None);
     assert!(begin.elapsed() < Duration::from_millis(250), "nobody waits for it: {begin:?}");
     assert_eq!(hit(&plan(&service, "wait bob").await), Some(CacheHit::L1));
     delay.store(0, Ordering::Relaxed);
-    until(&service, "its quickness is seen", |report| report.mode == Mode::Full).await;
+    until(&service, "its quickness is seen", |report| report.mode == CacheMode::Full).await;
 }
 
 #[tokio::test]

@@ -7,13 +7,13 @@ use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
-    AppendResult, Claim, HistoryQuery, Journal, PlanCatalog, Refusal, RemoteCommand, StoreError,
-    StoredPlan,
+    AppendRefusal, AppendResult, ClaimResult, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
+    StoreError, StoredPlan,
 };
 use l05_run::amounts::Amounts;
 use l05_run::amounts::Usage;
-use l05_run::event::{Event, Output};
-use l05_run::record::{Blob, Record};
+use l05_run::event::{RunEvent, TaskOutput};
+use l05_run::record::{OutputBlob, Record};
 use l05_store::test_support::PrivatePostgres;
 use l05_store::{PostgresStore, SqliteStore};
 use serde_json::json;
@@ -111,16 +111,16 @@ pub(crate) fn stored(n: u128) -> StoredPlan {
     }
 }
 
-fn dispatched(task: u32) -> Event {
+fn dispatched(task: u32) -> RunEvent {
     let (task, attempt, reserved) = (TaskIndex(task), Attempt(1), Amounts::NONE);
-    Event::TaskDispatched { task, attempt, not_after: Timestamp(9), reserved, placed: None }
+    RunEvent::TaskDispatched { task, attempt, not_after: Timestamp(9), reserved, placed: None }
 }
 
-pub(crate) fn started() -> Event {
-    Event::RunStarted { run: 1, keep: vec![], kept_maps: vec![], deadline: None, began: None }
+pub(crate) fn started() -> RunEvent {
+    RunEvent::RunStarted { run: 1, keep: vec![], kept_maps: vec![], deadline: None, began: None }
 }
 
-pub(crate) fn record(plan: PlanId, epoch: Epoch, first: u64, events: Vec<Event>) -> Arc<Record> {
+pub(crate) fn record(plan: PlanId, epoch: Epoch, first: u64, events: Vec<RunEvent>) -> Arc<Record> {
     Arc::new(Record {
         plan,
         first: Sequence(first),
@@ -134,7 +134,7 @@ pub(crate) fn record(plan: PlanId, epoch: Epoch, first: u64, events: Vec<Event>)
 
 async fn granted(store: &dyn Store, plan: PlanId, worker: WorkerId) -> Epoch {
     match store.claim(plan, worker).await.unwrap() {
-        Claim::Granted(epoch) => epoch,
+        ClaimResult::Granted(epoch) => epoch,
         other => panic!("{other:?}"),
     }
 }
@@ -192,9 +192,9 @@ async fn refused_records_leave_no_trace_and_take_none_down(subject: Subject) {
         results,
         [
             AppendResult::Appended,
-            AppendResult::Refused(Refusal::StaleEpoch),
-            AppendResult::Refused(Refusal::WrongSequence),
-            AppendResult::Refused(Refusal::UnknownPlan),
+            AppendResult::Refused(AppendRefusal::StaleEpoch),
+            AppendResult::Refused(AppendRefusal::WrongSequence),
+            AppendResult::Refused(AppendRefusal::UnknownPlan),
             // Never claimed: nobody's epoch is the plan's first one.
             AppendResult::Appended,
         ]
@@ -205,7 +205,7 @@ async fn refused_records_leave_no_trace_and_take_none_down(subject: Subject) {
     }
     // The same record twice: the second is out of sequence.
     let again = append(store, vec![record(plan_id(1), one, 1, vec![dispatched(0)])]).await;
-    assert_eq!(again, [AppendResult::Refused(Refusal::WrongSequence)]);
+    assert_eq!(again, [AppendResult::Refused(AppendRefusal::WrongSequence)]);
 }
 
 async fn one_owner_at_a_time(subject: Subject) {
@@ -213,15 +213,15 @@ async fn one_owner_at_a_time(subject: Subject) {
     subject.first.put(stored(1)).await.unwrap();
     assert_eq!(
         subject.first.claim(plan_id(9), subject.first_worker).await.unwrap(),
-        Claim::UnknownPlan
+        ClaimResult::UnknownPlan
     );
     assert!(!subject.first.is_owned(plan).await.unwrap());
     let old = granted(&*subject.first, plan, subject.first_worker).await;
     assert!(subject.second.is_owned(plan).await.unwrap());
-    assert_eq!(subject.second.claim(plan, subject.second_worker).await.unwrap(), Claim::Held);
+    assert_eq!(subject.second.claim(plan, subject.second_worker).await.unwrap(), ClaimResult::Held);
     // A release by somebody else changes nothing.
     subject.second.release(plan, subject.second_worker, old).await.unwrap();
-    assert_eq!(subject.second.claim(plan, subject.second_worker).await.unwrap(), Claim::Held);
+    assert_eq!(subject.second.claim(plan, subject.second_worker).await.unwrap(), ClaimResult::Held);
     // Nor does one of another epoch.
     subject.first.release(plan, subject.first_worker, Epoch(99)).await.unwrap();
     assert!(subject.second.is_owned(plan).await.unwrap());
@@ -230,7 +230,7 @@ async fn one_owner_at_a_time(subject: Subject) {
     let new = granted(&*subject.second, plan, subject.second_worker).await;
     assert!(new > old);
     let late = append(&*subject.first, vec![record(plan, old, 1, vec![dispatched(0)])]).await;
-    assert_eq!(late, [AppendResult::Refused(Refusal::StaleEpoch)], "the fence");
+    assert_eq!(late, [AppendResult::Refused(AppendRefusal::StaleEpoch)], "the fence");
 }
 
 async fn large_outputs_are_kept(subject: Subject) {
@@ -238,15 +238,15 @@ async fn large_outputs_are_kept(subject: Subject) {
     subject.first.put(stored(1)).await.unwrap();
     let epoch = granted(&*subject.first, plan, subject.first_worker).await;
     let json = vec![b'x'; 100_000];
-    let output = Output::Blob { sha256: "ab".repeat(32), bytes: json.len() as u64 };
-    let event = Event::TaskCompleted {
+    let output = TaskOutput::Blob { sha256: "ab".repeat(32), bytes: json.len() as u64 };
+    let event = RunEvent::TaskCompleted {
         task: TaskIndex(0),
         attempt: Attempt(1),
         output,
         usage: Usage::default(),
     };
     let mut with_blob = (*record(plan, epoch, 1, vec![event])).clone();
-    with_blob.blobs = vec![Blob { sha256: "ab".repeat(32), json: json.clone() }];
+    with_blob.blobs = vec![OutputBlob { sha256: "ab".repeat(32), json: json.clone() }];
     append(&*subject.first, vec![Arc::new(with_blob)]).await;
     assert_eq!(subject.second.blob(plan, "ab".repeat(32)).await.unwrap(), json);
     let missing = subject.second.blob(plan, "cd".repeat(32)).await.unwrap_err();
@@ -263,7 +263,7 @@ async fn plans_are_listed_newest_first(subject: Subject) {
     }
     let epoch = granted(store, plan_id(4), subject.first_worker).await;
     let started = started();
-    let ended = Event::RunFinished { status: PlanStatus::Failed, partial: false };
+    let ended = RunEvent::RunFinished { status: PlanStatus::Failed, partial: false };
     append(store, vec![record(plan_id(4), epoch, 1, vec![started.clone(), ended])]).await;
     let epoch = granted(store, plan_id(2), subject.first_worker).await;
     append(store, vec![record(plan_id(2), epoch, 1, vec![started])]).await;
@@ -310,7 +310,7 @@ async fn commands_reach_the_owner_once(subject: Subject) {
     // What comes too late for a run is not kept for the next one.
     let cancel = RemoteCommand::Cancel { reason: "late".to_owned(), task: None };
     subject.second.post(plan, cancel).await.unwrap();
-    let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
+    let ended = RunEvent::RunFinished { status: PlanStatus::Completed, partial: false };
     append(&*subject.first, vec![record(plan, epoch, 1, vec![ended])]).await;
     assert_eq!(posted().await, []);
 }
@@ -330,7 +330,7 @@ async fn the_end_of_a_run_is_the_end_of_its_ownership(subject: Subject) {
     let epoch = granted(&*subject.first, plan, subject.first_worker).await;
     append(&*subject.first, vec![record(plan, epoch, 1, vec![started()])]).await;
     assert!(subject.second.is_owned(plan).await.unwrap());
-    let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
+    let ended = RunEvent::RunFinished { status: PlanStatus::Completed, partial: false };
     append(&*subject.first, vec![record(plan, epoch, 2, vec![ended])]).await;
     assert!(!subject.second.is_owned(plan).await.unwrap());
     // A late report may still be recorded until somebody claims it.
@@ -362,7 +362,7 @@ async fn what_nobody_drives_is_found(subject: Subject) {
     }
     assert_eq!(unowned(9).await, [plan_id(1), plan_id(2)]);
     assert_eq!(unowned(1).await.len(), 1);
-    let ended = Event::RunFinished { status: PlanStatus::Completed, partial: false };
+    let ended = RunEvent::RunFinished { status: PlanStatus::Completed, partial: false };
     append(store, vec![record(plan_id(3), epochs[2], 2, vec![ended])]).await;
     assert_eq!(unowned(9).await, [plan_id(1), plan_id(2)], "one has ended");
 }

@@ -16,8 +16,8 @@ use l05_core::id::PlanId;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
-use l05_engine::port::{BoxFuture, Executed, Executor, Failure, ToolCall};
-use l05_engine::service::PersonsAnswer;
+use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ToolCall};
+use l05_engine::service::GateAnswer;
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use l05_run::explain::Topic;
@@ -83,7 +83,7 @@ impl Executor for Tools {
         ["ok", "fail", "fail_once", "hang", "slow", "large", "costly"].map(ToolSpec::bare).into()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<Executed, Failure>> {
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         Box::pin(async move {
             let failed = |is_final| {
                 let (code, message) = (ErrorCode::TASK_FAILED, "scripted".to_owned());
@@ -100,7 +100,7 @@ impl Executor for Tools {
                 "large" => Ok(json!({"text": "x".repeat(70_000)}).into()),
                 "costly" => {
                     let usage = Usage { tokens: 80, cost_usd: 0.001 };
-                    Ok(Executed { output: json!({"ok": true}), usage })
+                    Ok(ExecutorOutput { output: json!({"ok": true}), usage })
                 }
                 _ => Ok(json!({"by": call.task_id, "inputs": call.inputs}).into()),
             }
@@ -131,7 +131,7 @@ async fn ended(service: &PlanningService, id: PlanId) -> PlanStatus {
 
 async fn answer(service: &PlanningService, id: PlanId, approve: bool, task: Option<&str>) {
     let (by, reason, task) = ("eve".to_owned(), "recorded".to_owned(), task.map(str::to_owned));
-    service.answer(id, PersonsAnswer { approve, by, reason, task, gate: None }).await.unwrap();
+    service.answer(id, GateAnswer { approve, by, reason, task, gate: None }).await.unwrap();
 }
 
 fn agent(id: &str) -> Agent {
@@ -467,7 +467,7 @@ fn every_kind_of_event_is_recorded() {
         }
     }
     let source = include_str!("../../../run/src/event.rs");
-    let body = source.split_once("pub enum Event {").unwrap().1.split_once("\n}").unwrap().0;
+    let body = source.split_once("pub enum RunEvent {").unwrap().1.split_once("\n}").unwrap().0;
     let variants = body.lines().filter_map(|line| {
         let name = line.strip_prefix("    ")?.split([' ', '{', '(', ',']).next()?;
         name.starts_with(char::is_uppercase).then(|| snake_case(name))

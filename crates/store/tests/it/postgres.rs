@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use l05_core::id::Sequence;
-use l05_engine::port::{AppendResult, Claim, Journal, PlanCatalog, Renewal, StoreError};
+use l05_engine::port::{AppendResult, ClaimResult, Journal, LeaseRenewal, PlanCatalog, StoreError};
 use l05_store::PostgresStore;
 use l05_store::test_support::PrivatePostgres;
 use sqlx::postgres::PgPoolOptions;
@@ -24,7 +24,7 @@ async fn sql(url: &str, statement: &'static str) {
 
 async fn claim(store: &PostgresStore, n: u128) -> l05_core::id::Epoch {
     match store.claim(plan_id(n), store.worker()).await.unwrap() {
-        Claim::Granted(epoch) => epoch,
+        ClaimResult::Granted(epoch) => epoch,
         other => panic!("{other:?}"),
     }
 }
@@ -61,7 +61,7 @@ async fn a_worker_without_a_lease_owns_nothing_and_claims_nothing() {
     }
     let epoch = claim(&first, 1).await;
     first.append(vec![record(plan_id(1), epoch, 1, vec![started()])]).await.unwrap();
-    assert_eq!(second.claim(plan_id(1), second.worker()).await.unwrap(), Claim::Held);
+    assert_eq!(second.claim(plan_id(1), second.worker()).await.unwrap(), ClaimResult::Held);
     // Ten seconds pass for the server.
     let expire = "UPDATE l05.worker SET expires_at = expires_at - interval '11 s'";
     sql(&server.url(), expire).await;
@@ -69,12 +69,12 @@ async fn a_worker_without_a_lease_owns_nothing_and_claims_nothing() {
     assert_eq!(second.unowned(5).await.unwrap(), [plan_id(1)]);
     let refused = first.claim(plan_id(2), first.worker()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    assert_eq!(second.renew(second.worker()).await.unwrap(), Renewal::Lapsed);
-    assert_eq!(second.renew(second.worker()).await.unwrap(), Renewal::Renewed);
+    assert_eq!(second.renew(second.worker()).await.unwrap(), LeaseRenewal::Lapsed);
+    assert_eq!(second.renew(second.worker()).await.unwrap(), LeaseRenewal::Renewed);
     assert!(claim(&second, 1).await > epoch);
     // It comes back: what it lost stays lost, and it may claim again.
-    assert_eq!(first.renew(first.worker()).await.unwrap(), Renewal::Lapsed);
-    assert_eq!(first.claim(plan_id(1), first.worker()).await.unwrap(), Claim::Held);
+    assert_eq!(first.renew(first.worker()).await.unwrap(), LeaseRenewal::Lapsed);
+    assert_eq!(first.claim(plan_id(1), first.worker()).await.unwrap(), ClaimResult::Held);
     claim(&first, 2).await;
 }
 

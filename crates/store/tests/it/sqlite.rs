@@ -2,25 +2,25 @@
 
 use l05_core::id::Sequence;
 use l05_core::plan::PlanStatus;
-use l05_engine::port::{AppendResult, Claim, Journal, PlanCatalog, StoreError};
-use l05_run::event::Event;
+use l05_engine::port::{AppendResult, ClaimResult, Journal, PlanCatalog, StoreError};
+use l05_run::event::RunEvent;
 use l05_store::SqliteStore;
-use l05_store::sqlite::{DATABASE_FILE, Options};
+use l05_store::sqlite::{DATABASE_FILE, SqliteOptions};
 use rusqlite::Connection;
 
 use crate::conformance::{plan_id, record, stored};
 
-fn started() -> Event {
+fn started() -> RunEvent {
     crate::conformance::started()
 }
 
-fn ended() -> Event {
-    Event::RunFinished { status: PlanStatus::Completed, partial: false }
+fn ended() -> RunEvent {
+    RunEvent::RunFinished { status: PlanStatus::Completed, partial: false }
 }
 
 async fn claim(store: &SqliteStore, n: u128) -> l05_core::id::Epoch {
     match store.claim(plan_id(n), store.worker()).await.unwrap() {
-        Claim::Granted(epoch) => epoch,
+        ClaimResult::Granted(epoch) => epoch,
         other => panic!("{other:?}"),
     }
 }
@@ -33,7 +33,7 @@ async fn a_dead_owner_is_known_dead_at_once() {
     let epoch = claim(&first, 1).await;
     first.append(vec![record(plan_id(1), epoch, 1, vec![started()])]).await.unwrap();
     let second = SqliteStore::open(folder.path()).unwrap();
-    assert_eq!(second.claim(plan_id(1), second.worker()).await.unwrap(), Claim::Held);
+    assert_eq!(second.claim(plan_id(1), second.worker()).await.unwrap(), ClaimResult::Held);
     // Without a release: as if it had been killed.
     drop(first);
     assert!(!second.is_owned(plan_id(1)).await.unwrap());
@@ -142,13 +142,13 @@ async fn a_torn_tail_makes_room_for_what_comes_next() {
 #[tokio::test]
 async fn a_full_disk_refuses_and_keeps_what_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { page_count_max: Some(40) };
+    let options = SqliteOptions { page_count_max: Some(40) };
     let store = SqliteStore::open_with(folder.path(), options).unwrap();
     store.put(stored(1)).await.unwrap();
     let epoch = claim(&store, 1).await;
     let mut acknowledged = 0;
     let error = loop {
-        let events = vec![Event::TasksBlocked {
+        let events = vec![RunEvent::TasksBlocked {
             cause: l05_core::id::TaskIndex(0),
             tasks: vec![l05_core::id::TaskIndex(7); 2_000],
         }];

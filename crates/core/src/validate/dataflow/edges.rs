@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{Bad, Call};
+use super::{BadValue, CheckedCall};
 use crate::error::ErrorCode;
-use crate::finding::{Finding, Level};
+use crate::finding::{Finding, ValidationLevel};
 use crate::id::TaskIndex;
 use crate::reference::Reference;
 use crate::task::Join;
-use crate::validate::Findings;
+use crate::validate::FindingList;
 
-impl Call<'_> {
-    pub(super) fn check_output_keys(&mut self, findings: &mut Findings) {
+impl CheckedCall<'_> {
+    pub(super) fn check_output_keys(&mut self, findings: &mut FindingList) {
         for (d, dependency) in self.task.dependencies.iter().enumerate() {
             let Some(key) = &dependency.output_key else { continue };
             let dot = if key.starts_with(['.', '[']) { "" } else { "." };
@@ -20,9 +20,13 @@ impl Call<'_> {
             match Reference::parse(&text) {
                 Ok(reference) => self.check_path(&reference, &field),
                 Err(error) => findings.errors.push(
-                    Finding::new(ErrorCode::PLAN_MALFORMED, Level::Syntax, error.to_string())
-                        .task(&self.task.task_id)
-                        .field(format!("tasks[{}].{field}", self.index.0)),
+                    Finding::new(
+                        ErrorCode::PLAN_MALFORMED,
+                        ValidationLevel::Syntax,
+                        error.to_string(),
+                    )
+                    .task(&self.task.task_id)
+                    .field(format!("tasks[{}].{field}", self.index.0)),
                 ),
             }
         }
@@ -50,7 +54,7 @@ impl Call<'_> {
                 takes.join(", ")
             );
             let details = json!({ "produces": gives, "accepts": takes });
-            self.bad.push(Bad {
+            self.bad.push(BadValue {
                 from,
                 field: "dependencies".to_owned(),
                 message,
@@ -62,7 +66,7 @@ impl Call<'_> {
     }
 
     /// With `join: any` a reference to a task that has not completed is null.
-    pub(super) fn check_join(&mut self, findings: &mut Findings) {
+    pub(super) fn check_join(&mut self, findings: &mut FindingList) {
         let several = self.structure.graph().edges_in(self.index).len() > 1;
         if self.task.join != Join::Any || !several {
             return;
@@ -79,7 +83,7 @@ impl Call<'_> {
                 references.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ")
             );
             findings.warnings.push(
-                Finding::new(ErrorCode::TYPE_MISMATCH, Level::Semantic, message)
+                Finding::new(ErrorCode::TYPE_MISMATCH, ValidationLevel::Semantic, message)
                     .task(&self.task.task_id)
                     .field(format!("tasks[{}].inputs", self.index.0))
                     .suggest("use join: all, or a tool that takes null"),
@@ -88,8 +92,8 @@ impl Call<'_> {
     }
 
     /// One finding an edge.
-    pub(super) fn report(self, findings: &mut Findings) {
-        let mut edges: Vec<(TaskIndex, Vec<Bad>)> = Vec::new();
+    pub(super) fn report(self, findings: &mut FindingList) {
+        let mut edges: Vec<(TaskIndex, Vec<BadValue>)> = Vec::new();
         for bad in self.bad {
             match edges.iter_mut().find(|(from, _)| *from == bad.from) {
                 Some((_, list)) => list.push(bad),
@@ -110,12 +114,13 @@ impl Call<'_> {
                     all.extend(some.iter().cloned());
                 }
             }
-            let mut finding = Finding::new(ErrorCode::TYPE_MISMATCH, Level::Semantic, message)
-                .task(&self.task.task_id)
-                .field(format!("tasks[{}].{}", self.index.0, first.field))
-                .suggest(first.suggestion)
-                .detail("from", self.document.tasks[from.at()].task_id.as_str())
-                .detail("to", self.task.task_id.as_str());
+            let mut finding =
+                Finding::new(ErrorCode::TYPE_MISMATCH, ValidationLevel::Semantic, message)
+                    .task(&self.task.task_id)
+                    .field(format!("tasks[{}].{}", self.index.0, first.field))
+                    .suggest(first.suggestion)
+                    .detail("from", self.document.tasks[from.at()].task_id.as_str())
+                    .detail("to", self.task.task_id.as_str());
             finding.details.extend(details);
             findings.errors.push(finding);
         }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::catalog::Catalog;
+use crate::catalog::ToolCatalog;
 use crate::flow::{
-    Flow, FlowKey, FlowMemo, Presence, Projection, SchemaDocument, Verdict, compare,
+    DataFlow, FlowKey, FlowMemo, FlowVerdict, SchemaDocument, SchemaProjection, ValuePresence,
+    compare,
 };
 use crate::id::TaskIndex;
-use crate::reference::{Path, Reference, Step};
+use crate::reference::{PathStep, Reference, ReferencePath};
 use crate::task::Task;
 
 /// A schema that inputs must fit, and who says so.
-pub(super) struct Consumer<'a> {
+pub(super) struct ConsumerSchema<'a> {
     pub(super) schema: &'a Value,
     /// For the memo: a tool's name, or the text of the schema.
     pub(super) identity: Cow<'a, str>,
@@ -23,35 +24,35 @@ pub(super) struct Consumer<'a> {
 }
 
 /// A schema of what a task gives.
-pub(super) struct Producer<'a> {
+pub(super) struct ProducerSchema<'a> {
     pub(super) schema: &'a Value,
     pub(super) identity: &'a str,
 }
 
 /// What a plan's tasks promise beside what their tools do, each made and named once.
-pub(in crate::validate) struct Promises {
-    outputs: Vec<Option<Promise>>,
+pub(in crate::validate) struct ProducerPromises {
+    outputs: Vec<Option<ProducerPromise>>,
 }
 
-struct Promise {
+struct ProducerPromise {
     /// None: the task's own `output_schema`.
     made: Option<Value>,
     name: String,
 }
 
-impl Promises {
-    pub(in crate::validate) fn of(tasks: &[Task], catalog: &Catalog) -> Promises {
+impl ProducerPromises {
+    pub(in crate::validate) fn of(tasks: &[Task], catalog: &ToolCatalog) -> ProducerPromises {
         let promise = |task: &Task| {
             let own = task.output_schema.as_ref();
             if task.for_each.is_none() {
-                return Some(Promise { made: None, name: digest_of(&own?.to_string()) });
+                return Some(ProducerPromise { made: None, name: digest_of(&own?.to_string()) });
             }
             let tool = task.tool.as_deref().and_then(|tool| catalog.get(tool));
             let item = own.or_else(|| tool?.spec.output_schema.as_ref());
             let made = list_of(item, task.allow_failure);
-            Some(Promise { name: digest_of(&made.to_string()), made: Some(made) })
+            Some(ProducerPromise { name: digest_of(&made.to_string()), made: Some(made) })
         };
-        Promises { outputs: tasks.iter().map(promise).collect() }
+        ProducerPromises { outputs: tasks.iter().map(promise).collect() }
     }
 
     /// What a task promises to give, and a name for that in the memo: its own word, else its
@@ -60,11 +61,11 @@ impl Promises {
         &'a self,
         index: TaskIndex,
         task: &'a Task,
-        catalog: &'a Catalog,
+        catalog: &'a ToolCatalog,
     ) -> Option<(&'a Value, &'a str)> {
         match &self.outputs[index.at()] {
-            Some(Promise { made: Some(schema), name }) => return Some((schema, name)),
-            Some(Promise { made: None, name }) => {
+            Some(ProducerPromise { made: Some(schema), name }) => return Some((schema, name)),
+            Some(ProducerPromise { made: None, name }) => {
                 return task.output_schema.as_ref().map(|schema| (schema, name.as_str()));
             }
             None => {}
@@ -96,13 +97,13 @@ fn refers(schema: &Value) -> bool {
     }
 }
 
-pub(super) fn projected(document: &SchemaDocument, reference: &Reference) -> Projection {
+pub(super) fn projected(document: &SchemaDocument, reference: &Reference) -> SchemaProjection {
     match &reference.path {
-        Path::Singular(steps) => document.project(steps),
-        Path::Query { runs: Some(runs), .. } => document.project_all(runs),
-        Path::Query { runs: None, .. } => Projection {
+        ReferencePath::Singular(steps) => document.project(steps),
+        ReferencePath::Query { runs: Some(runs), .. } => document.project_all(runs),
+        ReferencePath::Query { runs: None, .. } => SchemaProjection {
             schema: json!({ "type": "array" }),
-            presence: Presence::Always,
+            presence: ValuePresence::Always,
             exact: false,
             declared: false,
             branching: false,
@@ -113,9 +114,9 @@ pub(super) fn projected(document: &SchemaDocument, reference: &Reference) -> Pro
 /// What stands at a reference's path, whoever takes it.
 pub(super) fn presence(
     memo: &FlowMemo,
-    producer: &Producer<'_>,
+    producer: &ProducerSchema<'_>,
     reference: &Reference,
-) -> Arc<Flow> {
+) -> Arc<DataFlow> {
     let key = FlowKey {
         producer: producer.identity.into(),
         path: reference.path_text().into(),
@@ -125,17 +126,17 @@ pub(super) fn presence(
     memo.get(key, || {
         let document = SchemaDocument::new(producer.schema, "p".to_owned());
         let presence = projected(&document, reference).presence;
-        Flow { presence, branching: false, verdict: Verdict::Fits }
+        DataFlow { presence, branching: false, verdict: FlowVerdict::Fits }
     })
 }
 
 pub(super) fn flow(
     memo: &FlowMemo,
-    producer: &Producer<'_>,
+    producer: &ProducerSchema<'_>,
     reference: &Reference,
-    consumer: &Consumer<'_>,
-    place: &[Step],
-) -> Arc<Flow> {
+    consumer: &ConsumerSchema<'_>,
+    place: &[PathStep],
+) -> Arc<DataFlow> {
     let key = FlowKey {
         producer: producer.identity.into(),
         path: reference.path_text().into(),
@@ -147,30 +148,33 @@ pub(super) fn flow(
         let produced = projected(&gives, reference);
         let asked = asked(consumer, place);
         let (verdict, branching) = match (&gives.opaque, asked) {
-            (Some(why), Ok(_)) => (Verdict::Undecided { why: (*why).to_owned() }, false),
+            (Some(why), Ok(_)) => (FlowVerdict::Undecided { why: (*why).to_owned() }, false),
             (_, Err(verdict)) => (verdict, false),
             (None, Ok(asked)) => (of_parts(&produced, &asked), asked.branching || !asked.exact),
         };
-        Flow { presence: produced.presence, branching, verdict }
+        DataFlow { presence: produced.presence, branching, verdict }
     })
 }
 
 /// What a consumer asks of a place; else the verdict that needs no comparison.
-pub(super) fn asked(consumer: &Consumer<'_>, place: &[Step]) -> Result<Projection, Verdict> {
+pub(super) fn asked(
+    consumer: &ConsumerSchema<'_>,
+    place: &[PathStep],
+) -> Result<SchemaProjection, FlowVerdict> {
     let document = SchemaDocument::new(consumer.schema, "c".to_owned());
     let asked = document.project(place);
     match (document.opaque, &asked.presence) {
-        (Some(why), _) => Err(Verdict::Undecided { why: why.to_owned() }),
+        (Some(why), _) => Err(FlowVerdict::Undecided { why: why.to_owned() }),
         // An input that does not exist is the schema check's finding.
-        (None, Presence::Never { .. }) => Err(Verdict::Fits),
-        (None, Presence::Always | Presence::Sometimes) => Ok(asked),
+        (None, ValuePresence::Never { .. }) => Err(FlowVerdict::Fits),
+        (None, ValuePresence::Always | ValuePresence::Sometimes) => Ok(asked),
     }
 }
 
-fn of_parts(produced: &Projection, consumed: &Projection) -> Verdict {
+fn of_parts(produced: &SchemaProjection, consumed: &SchemaProjection) -> FlowVerdict {
     match compare(&produced.schema, &consumed.schema, produced.exact && produced.declared) {
-        Verdict::Undecided { .. } if !produced.declared => {
-            Verdict::Undecided { why: "the output's schema says nothing of it".to_owned() }
+        FlowVerdict::Undecided { .. } if !produced.declared => {
+            FlowVerdict::Undecided { why: "the output's schema says nothing of it".to_owned() }
         }
         verdict => verdict,
     }
@@ -180,9 +184,9 @@ fn of_parts(produced: &Projection, consumed: &Projection) -> Verdict {
 pub(super) fn text_flow(
     memo: &FlowMemo,
     written: usize,
-    consumer: &Consumer<'_>,
-    place: &[Step],
-) -> Arc<Flow> {
+    consumer: &ConsumerSchema<'_>,
+    place: &[PathStep],
+) -> Arc<DataFlow> {
     let key = FlowKey {
         producer: "text".into(),
         path: written.to_string().into(),
@@ -197,7 +201,7 @@ pub(super) fn text_flow(
                 (verdict, asked.branching || !asked.exact)
             }
         };
-        Flow { presence: Presence::Always, branching, verdict }
+        DataFlow { presence: ValuePresence::Always, branching, verdict }
     })
 }
 
@@ -206,8 +210,8 @@ pub(super) fn whole_flow(
     memo: &FlowMemo,
     produced: &Value,
     exact: bool,
-    consumer: &Consumer<'_>,
-) -> Arc<Flow> {
+    consumer: &ConsumerSchema<'_>,
+) -> Arc<DataFlow> {
     let key = FlowKey {
         producer: digest_of(&produced.to_string()).into(),
         path: if exact { "exact" } else { "" }.into(),
@@ -216,7 +220,7 @@ pub(super) fn whole_flow(
     };
     memo.get(key, || {
         let verdict = compare(produced, consumer.schema, exact);
-        Flow { presence: Presence::Always, branching: false, verdict }
+        DataFlow { presence: ValuePresence::Always, branching: false, verdict }
     })
 }
 
@@ -224,17 +228,21 @@ pub(super) fn whole_flow(
 pub(super) fn container_flow(
     memo: &FlowMemo,
     shape: &str,
-    consumer: &Consumer<'_>,
-    place: &[Step],
-    make: impl FnOnce() -> Verdict,
-) -> Arc<Flow> {
+    consumer: &ConsumerSchema<'_>,
+    place: &[PathStep],
+    make: impl FnOnce() -> FlowVerdict,
+) -> Arc<DataFlow> {
     let key = FlowKey {
         producer: digest_of(shape).into(),
         path: "container".into(),
         consumer: consumer.identity.as_ref().into(),
         place: pointer_of(place).into(),
     };
-    memo.get(key, || Flow { presence: Presence::Always, branching: false, verdict: make() })
+    memo.get(key, || DataFlow {
+        presence: ValuePresence::Always,
+        branching: false,
+        verdict: make(),
+    })
 }
 
 /// Texts of which so many characters are written; anything may stand around them.
@@ -247,15 +255,15 @@ pub(super) fn text_schema(written: usize) -> Value {
 }
 
 /// A place as a key: unlike a field's name it says where a member's name ends (RFC 6901).
-fn pointer_of(place: &[Step]) -> String {
+fn pointer_of(place: &[PathStep]) -> String {
     let mut pointer = String::new();
     for step in place {
         match step {
-            Step::Name(name) => {
+            PathStep::Name(name) => {
                 pointer.push('/');
                 pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
             }
-            Step::Index(i) => pointer.push_str(&format!("/[{i}]")),
+            PathStep::Index(i) => pointer.push_str(&format!("/[{i}]")),
         }
     }
     pointer
@@ -269,15 +277,15 @@ pub(super) fn digest_of(text: &str) -> String {
 }
 
 /// A place as findings name it: `inputs.rows[0].name`.
-pub(super) fn field_of(place: &[Step]) -> String {
+pub(super) fn field_of(place: &[PathStep]) -> String {
     let mut field = "inputs".to_owned();
     for step in place {
         match step {
-            Step::Name(name) => {
+            PathStep::Name(name) => {
                 field.push('.');
                 field.push_str(name);
             }
-            Step::Index(i) => field.push_str(&format!("[{i}]")),
+            PathStep::Index(i) => field.push_str(&format!("[{i}]")),
         }
     }
     field

@@ -2,27 +2,29 @@
 
 use serde_json::{Map, Value, json};
 
-use super::known::{Consumer, asked, container_flow, field_of, projected, text_schema, whole_flow};
-use super::{Call, written};
+use super::known::{
+    ConsumerSchema, asked, container_flow, field_of, projected, text_schema, whole_flow,
+};
+use super::{CheckedCall, written};
 use crate::finding::Finding;
-use crate::flow::{SchemaDocument, Verdict, compare, takes_anything};
+use crate::flow::{FlowVerdict, SchemaDocument, compare, takes_anything};
 use crate::id::TaskIndex;
-use crate::reference::{Binding, Reference, Source, Step};
-use crate::validate::Findings;
+use crate::reference::{InputBinding, PathStep, Reference, ReferenceSource};
+use crate::validate::FindingList;
 
 /// How many findings back one of the same task may lie.
 const RECENT_FINDINGS: usize = 50;
 
-impl<'a> Call<'a> {
+impl<'a> CheckedCall<'a> {
     /// A list or mapping with references in it: its parts were compared at their places, here it
     /// is compared itself (its type, its size, its members together). Only what is certainly wrong
     /// is said: what is not has been, of the parts.
     pub(super) fn check_container(
         &mut self,
-        binding: &Binding,
-        place: &[Step],
-        consumers: &[Consumer<'a>],
-        findings: &mut Findings,
+        binding: &InputBinding,
+        place: &[PathStep],
+        consumers: &[ConsumerSchema<'a>],
+        findings: &mut FindingList,
     ) {
         // A literal in it that is wrong has been named by the schema check, just before.
         let named = |f: &Finding| f.task.as_deref() == Some(self.task.task_id.as_str());
@@ -44,21 +46,26 @@ impl<'a> Call<'a> {
         for consumer in consumers {
             let make = || self.container(binding, consumer, place);
             let flow = container_flow(self.catalog.flows(), &shape, consumer, place, make);
-            if matches!(flow.verdict, Verdict::Misfit { .. }) {
+            if matches!(flow.verdict, FlowVerdict::Misfit { .. }) {
                 self.judge(&flow.verdict, from, &reference, &field_of(place), consumer, findings);
             }
         }
     }
 
-    fn container(&self, binding: &Binding, consumer: &Consumer<'a>, place: &[Step]) -> Verdict {
+    fn container(
+        &self,
+        binding: &InputBinding,
+        consumer: &ConsumerSchema<'a>,
+        place: &[PathStep],
+    ) -> FlowVerdict {
         let asked = match asked(consumer, place) {
-            Ok(asked) if takes_anything(&asked.schema) => return Verdict::Fits,
+            Ok(asked) if takes_anything(&asked.schema) => return FlowVerdict::Fits,
             Ok(asked) => asked,
             Err(verdict) => return verdict,
         };
-        let mut whole = Whole::of(self);
+        let mut whole = WholeInputs::of(self);
         let mut produced = whole.produced(binding);
-        let Whole { definitions, exact, known, .. } = whole;
+        let WholeInputs { definitions, exact, known, .. } = whole;
         if let Value::Object(map) = &mut produced {
             map.insert("$defs".to_owned(), Value::Object(definitions));
         }
@@ -67,12 +74,12 @@ impl<'a> Call<'a> {
 
     /// What a binding's schema is made from, as a short text: its literals, and for each reference
     /// whose part of what it is.
-    fn shape(&self, binding: &Binding, out: &mut String) {
+    fn shape(&self, binding: &InputBinding, out: &mut String) {
         match binding {
-            Binding::Literal(value) => out.push_str(&value.to_string()),
-            Binding::Secret(_) => out.push_str("secret"),
-            Binding::Text(pieces) => out.push_str(&format!("text {}", written(pieces))),
-            Binding::Whole(reference) => {
+            InputBinding::Literal(value) => out.push_str(&value.to_string()),
+            InputBinding::Secret(_) => out.push_str("secret"),
+            InputBinding::Text(pieces) => out.push_str(&format!("text {}", written(pieces))),
+            InputBinding::Whole(reference) => {
                 let from = reference.task().and_then(|id| self.structure.index_of(id));
                 match from.and_then(|from| self.producer(from)) {
                     Some(producer) => out.push_str(producer.identity),
@@ -80,7 +87,7 @@ impl<'a> Call<'a> {
                 }
                 out.push_str(&reference.to_string());
             }
-            Binding::List(items) => {
+            InputBinding::List(items) => {
                 out.push('[');
                 for item in items {
                     self.shape(item, out);
@@ -88,7 +95,7 @@ impl<'a> Call<'a> {
                 }
                 out.push(']');
             }
-            Binding::Map(entries) => {
+            InputBinding::Map(entries) => {
                 out.push('{');
                 for (key, entry) in entries {
                     out.push_str(&format!("{key:?}:"));
@@ -102,7 +109,7 @@ impl<'a> Call<'a> {
 
     /// The value of a plan input, as text; nothing for other references.
     fn referenced_input(&self, reference: &Reference) -> String {
-        if reference.source != Source::Inputs {
+        if reference.source != ReferenceSource::Inputs {
             return String::new();
         }
         let inputs = Value::Object(self.document.inputs.clone());
@@ -111,7 +118,11 @@ impl<'a> Call<'a> {
 
     /// Where the consumer's schema has branches, a place alone does not tell what fits: all inputs
     /// are compared at once.
-    pub(super) fn check_whole(&mut self, consumer: &Consumer<'a>, findings: &mut Findings) {
+    pub(super) fn check_whole(
+        &mut self,
+        consumer: &ConsumerSchema<'a>,
+        findings: &mut FindingList,
+    ) {
         let first = self.branching.iter().position(|b| b.consumer == consumer.identity);
         let Some(first) = first.map(|at| self.branching.swap_remove(at)) else { return };
         // What is wrong at its own place has been said.
@@ -119,15 +130,15 @@ impl<'a> Call<'a> {
             return;
         }
         let bindings = &self.structure.bindings(self.index).inputs;
-        let mut whole = Whole::of(self);
+        let mut whole = WholeInputs::of(self);
         let mut properties = Map::new();
         for (name, binding) in bindings {
             properties.insert(name.clone(), whole.produced(binding));
         }
-        let Whole { definitions, exact, known, .. } = whole;
+        let WholeInputs { definitions, exact, known, .. } = whole;
         if !known {
             let why = "the schema has branches, and not all that flows in is known".to_owned();
-            let verdict = Verdict::Undecided { why };
+            let verdict = FlowVerdict::Undecided { why };
             return self.judge(
                 &verdict,
                 first.from,
@@ -148,8 +159,8 @@ impl<'a> Call<'a> {
 }
 
 /// Builds the schema of all inputs together.
-struct Whole<'c, 'a> {
-    call: &'c Call<'a>,
+struct WholeInputs<'c, 'a> {
+    call: &'c CheckedCall<'a>,
     definitions: Map<String, Value>,
     /// Producers that are referred to; two parts of one output go together.
     seen: Vec<TaskIndex>,
@@ -157,20 +168,20 @@ struct Whole<'c, 'a> {
     known: bool,
 }
 
-impl<'c, 'a> Whole<'c, 'a> {
-    fn of(call: &'c Call<'a>) -> Whole<'c, 'a> {
-        Whole { call, definitions: Map::new(), seen: Vec::new(), exact: true, known: true }
+impl<'c, 'a> WholeInputs<'c, 'a> {
+    fn of(call: &'c CheckedCall<'a>) -> WholeInputs<'c, 'a> {
+        WholeInputs { call, definitions: Map::new(), seen: Vec::new(), exact: true, known: true }
     }
 
-    fn produced(&mut self, binding: &Binding) -> Value {
+    fn produced(&mut self, binding: &InputBinding) -> Value {
         match binding {
-            Binding::Literal(value) => json!({ "const": value }),
-            Binding::Secret(_) => json!({ "type": "string" }),
-            Binding::Text(pieces) => {
+            InputBinding::Literal(value) => json!({ "const": value }),
+            InputBinding::Secret(_) => json!({ "type": "string" }),
+            InputBinding::Text(pieces) => {
                 self.exact = false;
                 text_schema(written(pieces))
             }
-            Binding::List(items) => {
+            InputBinding::List(items) => {
                 let items: Vec<Value> = items.iter().map(|item| self.produced(item)).collect();
                 let count = items.len();
                 json!({
@@ -178,7 +189,7 @@ impl<'c, 'a> Whole<'c, 'a> {
                     "minItems": count, "maxItems": count,
                 })
             }
-            Binding::Map(entries) => {
+            InputBinding::Map(entries) => {
                 let names: Vec<&String> = entries.iter().map(|(key, _)| key).collect();
                 let properties: Map<String, Value> = entries
                     .iter()
@@ -190,18 +201,21 @@ impl<'c, 'a> Whole<'c, 'a> {
                     "properties": properties, "minProperties": count,
                 })
             }
-            Binding::Whole(reference) => self.referenced(reference),
+            InputBinding::Whole(reference) => self.referenced(reference),
         }
     }
 
     fn referenced(&mut self, reference: &Reference) -> Value {
-        if reference.source == Source::Inputs {
+        if reference.source == ReferenceSource::Inputs {
             let inputs = Value::Object(self.call.document.inputs.clone());
             return reference.resolve(&inputs).map_or(Value::Bool(true), |v| json!({ "const": v }));
         }
         let from = match &reference.source {
-            Source::Output(id) => self.call.structure.index_of(id),
-            Source::Inputs | Source::Error(_) | Source::Item | Source::Index => None,
+            ReferenceSource::Output(id) => self.call.structure.index_of(id),
+            ReferenceSource::Inputs
+            | ReferenceSource::Error(_)
+            | ReferenceSource::Item
+            | ReferenceSource::Index => None,
         };
         if let Some(from) = from {
             self.exact &= !self.seen.contains(&from);

@@ -1,7 +1,7 @@
 //! What is checked beside what the oracle reads from the journal.
 
 use l05_core::id::PlanId;
-use l05_engine::shard::{Action, Shard};
+use l05_engine::shard::{Shard, ShardAction};
 use l05_run::Run;
 
 use super::{Promise, World, plan_of};
@@ -30,15 +30,15 @@ impl World {
     }
 
     /// Nothing leaves a shard that is not in the journal.
-    pub(super) fn check_action(&self, who: usize, action: &Action) {
-        let (Action::Start(_) | Action::Finished { .. }) = action else { return };
-        let (Action::Start(_), plan) = (action, plan_of(action)) else {
+    pub(super) fn check_action(&self, who: usize, action: &ShardAction) {
+        let (ShardAction::Start(_) | ShardAction::Finished { .. }) = action else { return };
+        let (ShardAction::Start(_), plan) = (action, plan_of(action)) else {
             let stored = &self.journal[&plan_of(action)];
             let told = stored.oracle.is_over() || stored.owner != Some(who);
             return assert!(told, "an end was told that is not in the journal");
         };
         let stored = &self.journal[&plan];
-        if let Action::Start(it) = action
+        if let ShardAction::Start(it) = action
             && stored.owner == Some(who)
         {
             let flight = stored.oracle.in_flight.get(&it.task);

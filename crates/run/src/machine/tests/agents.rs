@@ -22,7 +22,7 @@ fn crew(routing: RoutingStrategy, agents: &[(&str, &str, u32)]) -> Crew {
 fn start(document: &Value, crew: Crew) -> Bench {
     let mut bench = Bench::new(document);
     bench.crew = Some(crew);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     bench
 }
 
@@ -41,7 +41,7 @@ fn in_flight(bench: &Bench) -> String {
 
 fn lose(bench: &mut Bench, id: &str) {
     bench.crew.as_mut().unwrap().set_status(id, AgentStatus::Offline);
-    bench.send(Command::AgentLost { agent: id.into() });
+    bench.send(RunCommand::AgentLost { agent: id.into() });
 }
 
 fn wide(tasks: usize, extra: &Value) -> Value {
@@ -74,7 +74,7 @@ fn strategies_choose_differently() {
         bench.in_flight.retain(|(task, _)| *task != q);
         let attempt = Attempt(1);
         let (outcome, usage) = (done(&json!(1)), Usage::default());
-        bench.send(Command::Report { task: q, attempt, outcome, usage: Some(usage) });
+        bench.send(RunCommand::Report { task: q, attempt, outcome, usage: Some(usage) });
         assert_eq!(format!("{first} | {}", in_flight(&bench)), expected, "{routing}");
     };
     check(RoutingStrategy::RoundRobin, "p#1@a q#1@b | p#1@a r#1@a");
@@ -113,12 +113,12 @@ fn an_agent_that_comes_in_time_gets_what_was_deferred() {
     let mut away = crew(RoutingStrategy::Balanced, &[("a", "1.0.0", 4)]);
     away.set_status("a", AgentStatus::Offline);
     let mut bench = start(&wide(1, &json!({})), away);
-    let deferred = |event: &Event| matches!(event, Event::TaskDeferred { .. });
+    let deferred = |event: &RunEvent| matches!(event, RunEvent::TaskDeferred { .. });
     assert_eq!(bench.journal.iter().flat_map(|r| &r.events).filter(|e| deferred(e)).count(), 1);
     assert_eq!(bench.run.task_status(TaskIndex(0)), TaskStatus::Pending);
     bench.crew.as_mut().unwrap().set_status("a", AgentStatus::Available);
     bench.now = bench.run.wake_at().unwrap();
-    bench.send(Command::Wake);
+    bench.send(RunCommand::Wake);
     assert_eq!(in_flight(&bench), "t0#1@a");
 }
 
@@ -154,9 +154,9 @@ fn a_retry_goes_to_somebody_else() {
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     let first = bench.run.agent(task).clone();
     let (outcome, usage) = (fails(ErrorCode::AGENT_CRASHED), Usage::default());
-    bench.send(Command::Report { task, attempt, outcome, usage: Some(usage) });
+    bench.send(RunCommand::Report { task, attempt, outcome, usage: Some(usage) });
     bench.now = bench.run.wake_at().unwrap();
-    bench.send(Command::Wake);
+    bench.send(RunCommand::Wake);
     assert_eq!(bench.run.attempt(task), Attempt(2));
     assert_ne!(*bench.run.agent(task), first);
 }

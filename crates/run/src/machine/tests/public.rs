@@ -93,7 +93,8 @@ fn every_public_event_keeps_its_form() {
     let bench = expanded();
     let mut told = vec![serde_json::to_value(planned(bench.run.plan())).unwrap()];
     for journaled in every_event() {
-        let event: Event = serde_json::from_value(journaled.clone()).expect("the journal's form");
+        let event: RunEvent =
+            serde_json::from_value(journaled.clone()).expect("the journal's form");
         assert_eq!(serde_json::to_value(&event).unwrap(), journaled, "the journal's form is kept");
         let record = Record {
             plan: bench.run.plan().id(),

@@ -1,6 +1,6 @@
 //! Fan-outs, gates and budgets.
 
-use super::lives::check_counters;
+use super::random_runs::check_counters;
 use super::*;
 
 fn statuses_of(document: &Value, prepare: impl FnOnce(Bench) -> Bench) -> (String, Bench) {
@@ -16,11 +16,11 @@ fn fan_out(extra: &Value) -> Value {
     json!({"goal": "x", "tasks": [task("list", &[]), map, task("after", &["map"])]})
 }
 
-fn last_output(bench: &Bench, name: &str) -> Option<Output> {
+fn last_output(bench: &Bench, name: &str) -> Option<TaskOutput> {
     bench.run.output(bench.run.find(name).unwrap()).cloned()
 }
 
-fn events_of(bench: &Bench, wanted: fn(&Event) -> bool) -> usize {
+fn events_of(bench: &Bench, wanted: fn(&RunEvent) -> bool) -> usize {
     bench.journal.iter().flat_map(|record| &record.events).filter(|e| wanted(e)).count()
 }
 
@@ -35,8 +35,8 @@ fn items_run_at_once_and_their_results_stand_in_order() {
         statuses,
         "COMPLETED list:COMPLETED map:COMPLETED after:COMPLETED map[0]:COMPLETED map[1]:COMPLETED"
     );
-    let text = |s: &str| Some(Output::Inline(Arc::new(json!(s))));
-    assert_eq!(last_output(&bench, "map"), Some(Output::List([text("a"), text("b")].into())));
+    let text = |s: &str| Some(TaskOutput::Inline(Arc::new(json!(s))));
+    assert_eq!(last_output(&bench, "map"), Some(TaskOutput::List([text("a"), text("b")].into())));
     assert_eq!(bench.run.map_item(bench.run.find("map[1]").unwrap()).unwrap().index, 1);
 }
 
@@ -50,7 +50,7 @@ fn an_empty_list_is_done_at_once_and_a_long_one_refused() {
     };
     let (statuses, bench) = with_list(json!([]));
     assert_eq!(statuses, "COMPLETED list:COMPLETED map:COMPLETED after:COMPLETED");
-    assert_eq!(last_output(&bench, "map"), Some(Output::List([].into())));
+    assert_eq!(last_output(&bench, "map"), Some(TaskOutput::List([].into())));
     let (statuses, bench) = with_list(json!([1, 2, 3, 4]));
     assert_eq!(statuses, "FAILED list:COMPLETED map:FAILED after:BLOCKED");
     let error = bench.run.error(TaskIndex(1)).unwrap();
@@ -74,7 +74,7 @@ fn a_failed_item_fails_the_list_unless_it_may() {
         statuses,
         "COMPLETED list:COMPLETED map:COMPLETED after:COMPLETED map[0]:FAILED map[1]:COMPLETED"
     );
-    let Some(Output::List(parts)) = last_output(&bench, "map") else { panic!("no list") };
+    let Some(TaskOutput::List(parts)) = last_output(&bench, "map") else { panic!("no list") };
     assert_eq!((parts[0].is_none(), parts[1].is_some()), (true, true));
 }
 
@@ -84,7 +84,7 @@ fn a_retry_keeps_the_list_and_the_items_that_completed() {
         bench.script("map[1]", [fails(ErrorCode::INPUT_MISSING)])
     });
     bench.dispatched.clear();
-    bench.send(Command::Start { from: Rerun::Failed });
+    bench.send(RunCommand::Start { from: RerunScope::Failed });
     bench.drive();
     assert_eq!(
         bench.statuses(),
@@ -95,7 +95,7 @@ fn a_retry_keeps_the_list_and_the_items_that_completed() {
     // From the list on: three items now, and the first two go on counting.
     bench.lists.insert("map".to_owned(), Ok(json!([7, 8, 9])));
     bench.dispatched.clear();
-    bench.send(Command::Start { from: Rerun::From(TaskIndex(0)) });
+    bench.send(RunCommand::Start { from: RerunScope::From(TaskIndex(0)) });
     bench.drive();
     let again: Vec<_> = bench.dispatched.iter().map(|(name, n)| format!("{name}/{n}")).collect();
     assert_eq!(again, ["list/2", "map[0]/2", "map[1]/3", "map[2]/1", "after/2"]);
@@ -107,11 +107,11 @@ fn a_plan_waits_for_approval_and_a_refusal_ends_it() {
     let document =
         json!({"goal": "x", "tasks": [task("a", &[])], "constraints": {"require_approval": true}});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     assert_eq!(bench.statuses(), "PENDING_APPROVAL a:PENDING");
     assert!(bench.run.waits_for_people());
-    let again = Command::Start { from: Rerun::Fresh };
-    let refused = bench.run.handle(again, bench.now, Terms::room(1)).unwrap_err();
+    let again = RunCommand::Start { from: RerunScope::Fresh };
+    let refused = bench.run.handle(again, bench.now, RunLimits::room(1)).unwrap_err();
     assert!(refused.message.contains("waits for approval"), "{refused}");
     bench.answer(0, false);
     assert_eq!(bench.statuses(), "FAILED a:PENDING");
@@ -119,7 +119,7 @@ fn a_plan_waits_for_approval_and_a_refusal_ends_it() {
     assert_eq!(why.message, "eve refused the plan: because");
     assert_eq!(why.code, ErrorCode::APPROVAL_REFUSED);
     // Asked again, by somebody's wish.
-    bench.send(Command::Start { from: Rerun::Failed });
+    bench.send(RunCommand::Start { from: RerunScope::Failed });
     assert_eq!(bench.statuses(), "PENDING_APPROVAL a:PENDING");
     bench.answer(0, true);
     bench.drive();
@@ -131,7 +131,7 @@ fn a_task_waits_for_a_person_and_holds_nothing_up() {
     let tasks = [with(task("a", &[]), &json!({"gate": true})), task("b", &[]), task("c", &["a"])];
     let document = json!({"goal": "x", "tasks": tasks, "constraints": {"max_parallelism": 1}});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     // No slot is held: b runs although one task at once is allowed.
     assert_eq!(bench.statuses(), "EXECUTING a:EXECUTING b:EXECUTING c:PENDING");
     assert!(bench.run.is_at_gate(TaskIndex(0)) && !bench.run.waits_for_people());
@@ -140,7 +140,7 @@ fn a_task_waits_for_a_person_and_holds_nothing_up() {
     // Days pass and processes come and go.
     bench.now = bench.now.plus_millis(5 * 86_400_000);
     bench.run = bench.refold();
-    bench.send(Command::Adopt { epoch: Epoch(2) });
+    bench.send(RunCommand::Adopt { epoch: Epoch(2) });
     assert!(bench.run.waits_for_people());
     bench.answer(0, true);
     assert_eq!(bench.statuses(), "EXECUTING a:EXECUTING b:COMPLETED c:PENDING");
@@ -156,23 +156,23 @@ fn a_refused_task_blocks_what_needs_it_and_time_refuses_too() {
     let tasks = [with(task("a", &[]), &json!({"gate": true})), task("b", &["a"]), task("c", &[])];
     let document = json!({"goal": "x", "tasks": tasks});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     bench.answer(0, false);
     bench.drive();
     assert_eq!(bench.statuses(), "FAILED (partial) a:FAILED b:BLOCKED c:COMPLETED");
 
     let mut run = Run::new(plan(&document));
-    let terms = Terms { answer_within_millis: Some(60_000), ..Terms::room(9) };
-    run.handle(Command::Start { from: Rerun::Fresh }, Timestamp(0), terms).unwrap();
+    let terms = RunLimits { answer_within_millis: Some(60_000), ..RunLimits::room(9) };
+    run.handle(RunCommand::Start { from: RerunScope::Fresh }, Timestamp(0), terms).unwrap();
     assert_eq!(run.open_gates().next().unwrap().expires_at, Some(Timestamp(60_000)));
-    let late = Command::Decide {
+    let late = RunCommand::AnswerGate {
         gate: Gate::Task(TaskIndex(0)),
         approve: true,
         by: "eve".to_owned(),
         reason: String::new(),
     };
     assert!(run.handle(late, Timestamp(60_000), terms).is_err(), "too late");
-    run.handle(Command::Wake, Timestamp(60_000), terms).unwrap();
+    run.handle(RunCommand::Wake, Timestamp(60_000), terms).unwrap();
     assert_eq!(run.task_status(TaskIndex(1)), TaskStatus::Blocked);
     assert!(run.error(TaskIndex(0)).unwrap().message.contains("nobody answered"));
 }
@@ -181,15 +181,18 @@ fn a_refused_task_blocks_what_needs_it_and_time_refuses_too() {
 fn an_answer_can_be_noted_by_a_process_that_does_not_drive_the_run() {
     let tasks = [with(task("a", &[]), &json!({"gate": true})), task("b", &["a"])];
     let mut bench = Bench::new(&json!({"goal": "x", "tasks": tasks}));
-    bench.send(Command::Start { from: Rerun::Fresh });
-    let answer = |approve| Command::Decide {
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
+    let answer = |approve| RunCommand::AnswerGate {
         gate: Gate::Task(TaskIndex(0)),
         approve,
         by: "eve".to_owned(),
         reason: String::new(),
     };
     let events = bench.refold().note(answer(true), bench.now, None).unwrap();
-    assert!(matches!(events[..], [Event::GateDecided { .. }]), "nothing is dispatched: {events:?}");
+    assert!(
+        matches!(events[..], [RunEvent::GateDecided { .. }]),
+        "nothing is dispatched: {events:?}"
+    );
     // A refusal ends what it ends.
     let mut refused = bench.refold();
     refused.note(answer(false), bench.now, None).unwrap();
@@ -206,7 +209,7 @@ fn what_would_break_the_budget_is_not_started() {
     let tasks = [costly("a", &[]), costly("b", &[]), costly("c", &[]), task("free", &[])];
     let document = json!({"goal": "x", "tasks": tasks, "constraints": {"token_budget": 220}});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     // Two reserve 100 each; the third waits for what they give back.
     assert_eq!((bench.run.running(), bench.run.reserved().tokens), (2, 200));
     assert!(!bench.run.wants_room(), "the process has room; nobody else is to give way for it");
@@ -218,7 +221,7 @@ fn what_would_break_the_budget_is_not_started() {
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
     // 180 are spent, which is worth a warning; 40 are left, and the third may take 100.
-    assert_eq!(events_of(&bench, |e| matches!(e, Event::BudgetWarned { used: 180, .. })), 1);
+    assert_eq!(events_of(&bench, |e| matches!(e, RunEvent::BudgetWarned { used: 180, .. })), 1);
     assert_eq!(bench.run.why().unwrap().code, ErrorCode::BUDGET_EXCEEDED);
     let why = &bench.run.why().unwrap().message;
     assert_eq!(why, "task `c` may take 100 tokens, and 40 of the plan's budget are left");
@@ -235,10 +238,10 @@ fn a_failure_without_a_usage_keeps_what_it_had_reserved() {
     let document =
         json!({"goal": "x", "tasks": [costly("a", &[])], "constraints": {"token_budget": 350}});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     let outcome = fails(ErrorCode::MODEL_ANSWER_MALFORMED);
-    bench.send(Command::Report { task, attempt, outcome, usage: None });
+    bench.send(RunCommand::Report { task, attempt, outcome, usage: None });
     assert_eq!((bench.run.reserved().tokens, bench.run.charged().tokens), (0, 100));
     assert_eq!(bench.run.spent().tokens, 0, "what is known is told apart from what may be");
 }
@@ -248,7 +251,7 @@ fn a_person_may_grant_the_budget_again() {
     let tasks = [costly("a", &[]), costly("b", &["a"])];
     let document = json!({"goal": "x", "tasks": tasks, "on_budget": "ask", "constraints": {"token_budget": 110}});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     bench.usage = Usage { tokens: 100, cost_usd: 0.0 };
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
@@ -264,14 +267,14 @@ fn what_a_lost_attempt_used_counts_as_all_it_had_reserved() {
     let document =
         json!({"goal": "x", "tasks": [costly("a", &[])], "constraints": {"token_budget": 350}});
     let mut bench = Bench::new(&document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     for (crash, charged) in [(1, 100), (2, 200)] {
         bench.run = bench.refold();
-        bench.send(Command::Adopt { epoch: Epoch(crash) });
+        bench.send(RunCommand::Adopt { epoch: Epoch(crash) });
         assert_eq!((bench.run.charged().tokens, bench.run.reserved().tokens), (charged, 100));
     }
     bench.run = bench.refold();
-    bench.send(Command::Adopt { epoch: Epoch(3) });
+    bench.send(RunCommand::Adopt { epoch: Epoch(3) });
     assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::BUDGET_EXCEEDED);
     assert_eq!(bench.statuses(), "FAILED a:FAILED");
 }
@@ -282,16 +285,16 @@ fn a_person_decides_about_an_interrupted_attempt() {
         json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"on_recovery": "ask"}))]});
     let crashed = |tools: &BTreeSet<String>| {
         let mut bench = Bench::new(&document);
-        bench.send(Command::Start { from: Rerun::Fresh });
+        bench.send(RunCommand::Start { from: RerunScope::Fresh });
         bench.run = bench.refold();
         bench.in_flight.clear();
-        let terms = Terms { idempotent_tools: tools, ..Terms::room(9) };
-        let decision = bench.run.handle(Command::Adopt { epoch: Epoch(2) }, bench.now, terms);
+        let terms = RunLimits { idempotent_tools: tools, ..RunLimits::room(9) };
+        let decision = bench.run.handle(RunCommand::Adopt { epoch: Epoch(2) }, bench.now, terms);
         (decision.unwrap(), bench)
     };
     // A tool that may be called twice needs nobody's word.
     let (decision, _) = crashed(&std::iter::once("noop".to_owned()).collect());
-    assert!(matches!(decision.events[1], Event::TaskRedispatched { .. }), "{decision:?}");
+    assert!(matches!(decision.events[1], RunEvent::TaskRedispatched { .. }), "{decision:?}");
     let (_, mut bench) = crashed(&BTreeSet::new());
     assert!(bench.run.waits_for_people());
     bench.answer(0, true);
@@ -304,11 +307,11 @@ fn a_person_decides_about_an_interrupted_attempt() {
 #[test]
 fn a_cancelled_fan_out_leaves_nothing_running() {
     let mut bench = Bench::new(&fan_out(&json!({})));
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
     let map = bench.run.find("map").unwrap();
-    bench.send(Command::Cancel { scope: Scope::Task(map), reason: "enough".to_owned() });
+    bench.send(RunCommand::Cancel { scope: CancelScope::Task(map), reason: "enough".to_owned() });
     bench.drive();
     assert_eq!(
         bench.statuses(),
@@ -320,11 +323,14 @@ fn a_cancelled_fan_out_leaves_nothing_running() {
 fn four_fifths_of_the_time_are_told() {
     let document =
         json!({"goal": "x", "tasks": [task("a", &[])], "constraints": {"deadline_seconds": 10}});
-    let mut bench = Bench::new(&document).script("a", [Outcome::Stopped]);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    let mut bench = Bench::new(&document).script("a", [AttemptOutcome::Stopped]);
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     bench.drive();
     assert_eq!(
-        events_of(&bench, |e| matches!(e, Event::BudgetWarned { used: 8_000, limit: 10_000, .. })),
+        events_of(&bench, |e| matches!(
+            e,
+            RunEvent::BudgetWarned { used: 8_000, limit: 10_000, .. }
+        )),
         1
     );
 }

@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::shape::{Direction, Shape};
-use super::worker::{RoutingStrategy, Worker};
-use super::{Job, Schedule, Slot, Unplaceable, bound};
-use crate::agent::{AgentAssignment, Candidate, ScoreParts};
+use super::shape::{JobShape, TimeDirection};
+use super::worker::{RoutingStrategy, ScheduleWorker};
+use super::{Schedule, ScheduleJob, ScheduledTask, UnplaceableTasks, bound};
+use crate::agent::{AgentAssignment, AgentCandidate, ScoreParts};
 use crate::id::TaskIndex;
 use crate::random::splitmix64;
 
@@ -17,13 +17,13 @@ const STEPS_MAX: usize = 1_000_000;
 const ALTERNATIVES_MAX: usize = 3;
 
 pub(super) fn schedule(
-    job: &Job<'_>,
-    shape: &Shape,
-    workers: &[Worker],
+    job: &ScheduleJob<'_>,
+    shape: &JobShape,
+    workers: &[ScheduleWorker],
     routing: RoutingStrategy,
     seed: u64,
-) -> Result<Schedule, Unplaceable> {
-    let placing = Placing::new(job, shape, workers)?;
+) -> Result<Schedule, UnplaceableTasks> {
+    let placing = WorkerPlacing::new(job, shape, workers)?;
     let order: Vec<u32> = job.graph.order().iter().map(|task| task.0).collect();
     let mut list = placing.by_rank(job);
     let mut best = placing.place(&list, routing, false);
@@ -53,24 +53,24 @@ pub(super) fn schedule(
     })
 }
 
-struct Placing<'a> {
-    shape: &'a Shape,
+struct WorkerPlacing<'a> {
+    shape: &'a JobShape,
     needs: &'a [Vec<String>],
-    workers: &'a [Worker],
+    workers: &'a [ScheduleWorker],
     /// The workers that can do what is needed, for each need that there is; and each task's place
     /// among these.
     groups: Vec<Vec<u32>>,
     group: Vec<u32>,
 }
 
-struct Placed {
-    slots: Vec<Slot>,
+struct PlacedTask {
+    slots: Vec<ScheduledTask>,
     makespan: f64,
     assignments: Vec<AgentAssignment>,
 }
 
 /// The state of one pass.
-struct Pass {
+struct SchedulePass {
     /// When each lane of each worker is free, the earliest first. Times are not negative: their
     /// bits order as they do.
     lanes: Vec<BinaryHeap<Reverse<u64>>>,
@@ -81,12 +81,12 @@ struct Pass {
     turn: usize,
 }
 
-impl<'a> Placing<'a> {
+impl<'a> WorkerPlacing<'a> {
     fn new(
-        job: &Job<'a>,
-        shape: &'a Shape,
-        workers: &'a [Worker],
-    ) -> Result<Placing<'a>, Unplaceable> {
+        job: &ScheduleJob<'a>,
+        shape: &'a JobShape,
+        workers: &'a [ScheduleWorker],
+    ) -> Result<WorkerPlacing<'a>, UnplaceableTasks> {
         let needs = |task: u32| job.needs.get(task as usize).map_or(&[][..], Vec::as_slice);
         let mut known: HashMap<&[String], u32> = HashMap::new();
         let (mut groups, mut group) = (Vec::new(), Vec::with_capacity(shape.len()));
@@ -101,9 +101,9 @@ impl<'a> Placing<'a> {
         let stuck = shape.tasks().filter(|task| groups[group[*task as usize] as usize].is_empty());
         let tasks: Vec<(u32, Vec<String>)> = stuck.map(|t| (t, needs(t).to_vec())).collect();
         if tasks.is_empty() {
-            Ok(Placing { shape, needs: job.needs, workers, groups, group })
+            Ok(WorkerPlacing { shape, needs: job.needs, workers, groups, group })
         } else {
-            Err(Unplaceable { tasks })
+            Err(UnplaceableTasks { tasks })
         }
     }
 
@@ -116,7 +116,7 @@ impl<'a> Placing<'a> {
     }
 
     /// Upward rank by the mean time over the workers that can do each task.
-    fn by_rank(&self, job: &Job<'_>) -> Vec<u32> {
+    fn by_rank(&self, job: &ScheduleJob<'_>) -> Vec<u32> {
         let mean = |task: u32| {
             let able = self.able(task);
             able.iter().map(|w| self.seconds(task, *w)).sum::<f64>() / able.len() as f64
@@ -126,9 +126,9 @@ impl<'a> Placing<'a> {
     }
 
     /// Places all tasks, each as soon as what it needs is placed, in the order of the list.
-    fn place(&self, list: &[u32], routing: RoutingStrategy, explain: bool) -> Placed {
-        let (out, into) = self.shape.arcs(Direction::Forward);
-        let mut pass = Pass {
+    fn place(&self, list: &[u32], routing: RoutingStrategy, explain: bool) -> PlacedTask {
+        let (out, into) = self.shape.arcs(TimeDirection::Forward);
+        let mut pass = SchedulePass {
             lanes: self
                 .workers
                 .iter()
@@ -168,7 +168,7 @@ impl<'a> Placing<'a> {
             }
         }
         let makespan = pass.finish.iter().copied().fold(0.0, f64::max);
-        Placed { slots, makespan, assignments }
+        PlacedTask { slots, makespan, assignments }
     }
 
     fn choose(
@@ -176,7 +176,7 @@ impl<'a> Placing<'a> {
         task: u32,
         from: f64,
         routing: RoutingStrategy,
-        pass: &mut Pass,
+        pass: &mut SchedulePass,
         needed: &[u32],
     ) -> u32 {
         let able = self.able(task);
@@ -210,12 +210,12 @@ impl<'a> Placing<'a> {
         }
     }
 
-    fn finish_on(&self, task: u32, worker: u32, from: f64, pass: &Pass) -> f64 {
+    fn finish_on(&self, task: u32, worker: u32, from: f64, pass: &SchedulePass) -> f64 {
         let free = pass.lanes[worker as usize].peek().map_or(0.0, |lane| f64::from_bits(lane.0));
         from.max(free) + self.seconds(task, worker)
     }
 
-    fn take(&self, task: u32, worker: u32, from: f64, pass: &mut Pass) -> Slot {
+    fn take(&self, task: u32, worker: u32, from: f64, pass: &mut SchedulePass) -> ScheduledTask {
         let lanes = &mut pass.lanes[worker as usize];
         let free = lanes.pop().map_or(0.0, |lane| f64::from_bits(lane.0));
         let start = from.max(free);
@@ -224,7 +224,7 @@ impl<'a> Placing<'a> {
         pass.load[worker as usize] += seconds;
         pass.finish[task as usize] = start + seconds;
         pass.worker[task as usize] = worker;
-        Slot { task: TaskIndex(task), worker, start, finish: start + seconds }
+        ScheduledTask { task: TaskIndex(task), worker, start, finish: start + seconds }
     }
 
     /// Why this worker: the parts of everybody's score at the moment of the choice.
@@ -233,7 +233,7 @@ impl<'a> Placing<'a> {
         task: u32,
         chosen: u32,
         from: f64,
-        pass: &Pass,
+        pass: &SchedulePass,
         needed: &[u32],
     ) -> AgentAssignment {
         let able = self.able(task);
@@ -253,9 +253,9 @@ impl<'a> Placing<'a> {
                 if needed.is_empty() { 0.0 } else { shared as f64 / needed.len() as f64 };
             let score = if finish(w) > 0.0 { first / finish(w) } else { 1.0 };
             let parts = ScoreParts { capability: capability.min(1.0), load, affinity };
-            Candidate { agent_id: worker.id.clone(), score, parts }
+            AgentCandidate { agent_id: worker.id.clone(), score, parts }
         };
-        let mut others: Vec<Candidate> =
+        let mut others: Vec<AgentCandidate> =
             able.iter().filter(|w| **w != chosen).map(|w| candidate(*w)).collect();
         others.sort_by(|a, b| b.score.total_cmp(&a.score));
         others.truncate(ALTERNATIVES_MAX);
@@ -285,7 +285,7 @@ impl<'a> Placing<'a> {
             let able = self.able(task);
             able.iter().map(|w| self.seconds(task, *w)).fold(f64::MAX, f64::min)
         };
-        let (_, into) = self.shape.arcs(Direction::Forward);
+        let (_, into) = self.shape.arcs(TimeDirection::Forward);
         let mut finish = vec![0.0f64; order.len()];
         for task in order {
             let from = into.of(*task).iter().map(|p| finish[*p as usize]).fold(0.0, f64::max);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use l05_core::id::PlanId;
 
 #[derive(Debug, Default)]
-pub(super) struct Starved {
+pub(super) struct FairQueue {
     /// With what each has in flight.
     order: BTreeMap<Place, (PlanId, u32)>,
     places: HashMap<PlanId, Place>,
@@ -24,7 +24,7 @@ pub(super) struct Starved {
 /// Higher priority first, then who came first.
 type Place = (Reverse<u8>, u64);
 
-impl Starved {
+impl FairQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

@@ -8,31 +8,34 @@ use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
 use l05_core::{Error, id::Sequence};
 use l05_run::Run;
-use l05_run::command::{Command, Effect, Rejected, Terms};
-use l05_run::event::Notice;
-use l05_run::event::{Event, Output};
-use l05_run::record::{Blob, Record};
+use l05_run::command::{CommandRejected, RunCommand, RunEffect, RunLimits};
+use l05_run::event::RunNotice;
+use l05_run::event::{RunEvent, TaskOutput};
+use l05_run::record::{OutputBlob, Record};
 
-use super::{Action, Assignment, Launch, Listing, Produced, Question, Queued, Reply, Ticket};
+use super::{
+    ConditionRequest, Launch, ListRequest, ProducedOutput, QueuedCommand, Reply, ReplyTicket,
+    ShardAction, TaskAssignment,
+};
 
 /// Where a run stands between memory and journal.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum RunPhase {
     /// Memory and journal agree.
     Idle,
     /// Memory is ahead; the inputs that made it so are kept in case the append fails, and their
     /// answers until it has not.
-    Appending { inputs: Vec<Answered>, effects: Vec<Effect> },
+    Appending { inputs: Vec<Answered>, effects: Vec<RunEffect> },
     /// The append failed and the journal must be read before anything else.
     Lost,
 }
 
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct OwnedRun {
     run: Run,
     epoch: Epoch,
-    state: State,
-    pub(super) inbox: VecDeque<Queued>,
+    state: RunPhase,
+    pub(super) inbox: VecDeque<QueuedCommand>,
     /// In the shard's list of runs to decide.
     pub(super) touched: bool,
     /// It was told that the run waits for people.
@@ -42,7 +45,7 @@ pub(super) struct Slot {
     /// The timer that the shard holds for it.
     pub(super) wake_at: Option<Timestamp>,
     /// Attempts whose executors this process has started, with whose they are.
-    started: HashMap<(TaskIndex, Attempt), Started>,
+    started: HashMap<(TaskIndex, Attempt), StartedAttempt>,
     launches: u64,
     /// When it was decided last.
     moved_at: Timestamp,
@@ -63,30 +66,30 @@ const BLOB_BYTES_MAX: usize = 32 << 20;
 
 /// A start of an attempt's executor.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Started {
+struct StartedAttempt {
     agent: Arc<str>,
     launch: Launch,
     at: Timestamp,
 }
 
 /// An input with what was decided about it.
-type Answered = (Queued, Result<(), Rejected>);
+type Answered = (QueuedCommand, Result<(), CommandRejected>);
 
 /// What a turn of one run gives.
 #[derive(Debug, Default)]
-pub(super) struct Decided {
+pub(super) struct DecidedInputs {
     pub(super) record: Option<Arc<Record>>,
-    pub(super) actions: Vec<Action>,
+    pub(super) actions: Vec<ShardAction>,
     /// Answers that need no append: refusals, and what is so already.
     pub(super) replies: Vec<Reply>,
 }
 
-impl Slot {
-    pub(super) fn new(run: Run, epoch: Epoch) -> Slot {
-        Slot {
+impl OwnedRun {
+    pub(super) fn new(run: Run, epoch: Epoch) -> OwnedRun {
+        OwnedRun {
             run,
             epoch,
-            state: State::Idle,
+            state: RunPhase::Idle,
             inbox: VecDeque::new(),
             touched: false,
             waiting_told: false,
@@ -107,9 +110,9 @@ impl Slot {
 
     pub(super) fn in_flight(&self) -> u32 {
         match self.state {
-            State::Idle | State::Appending { .. } => self.run.running(),
+            RunPhase::Idle | RunPhase::Appending { .. } => self.run.running(),
             // Counted again when the run is back.
-            State::Lost => 0,
+            RunPhase::Lost => 0,
         }
     }
 
@@ -122,13 +125,13 @@ impl Slot {
     }
 
     /// What there is to notice about the run, where memory and journal agree.
-    pub(super) fn observe(&self, now: Timestamp) -> Vec<Notice> {
+    pub(super) fn observe(&self, now: Timestamp) -> Vec<RunNotice> {
         let began = |task, attempt| self.started.get(&(task, attempt)).map(|started| started.at);
         // One that has only been opened has not moved yet.
         let moved_at = if self.moved_at == Timestamp(0) { now } else { self.moved_at };
         match self.state {
-            State::Idle => self.run.observe(now, moved_at, began),
-            State::Appending { .. } | State::Lost => Vec::new(),
+            RunPhase::Idle => self.run.observe(now, moved_at, began),
+            RunPhase::Appending { .. } | RunPhase::Lost => Vec::new(),
         }
     }
 
@@ -166,16 +169,16 @@ impl Slot {
     }
 
     /// Whether it just came so far that only people can move it on.
-    fn begins_to_wait(&mut self) -> Option<Action> {
+    fn begins_to_wait(&mut self) -> Option<ShardAction> {
         let waits = self.run.waits_for_people();
         let told = std::mem::replace(&mut self.waiting_told, waits);
-        (waits && !told).then(|| Action::Waiting(self.run.plan().id()))
+        (waits && !told).then(|| ShardAction::Waiting(self.run.plan().id()))
     }
 
-    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
+    pub(super) fn tickets(&self) -> impl Iterator<Item = ReplyTicket> + '_ {
         let appending: &[Answered] = match &self.state {
-            State::Appending { inputs, .. } => inputs,
-            State::Idle | State::Lost => &[],
+            RunPhase::Appending { inputs, .. } => inputs,
+            RunPhase::Idle | RunPhase::Lost => &[],
         };
         let decided = appending.iter().chain(&self.again).map(|(queued, _)| queued);
         decided.chain(&self.inbox).filter_map(|queued| queued.ticket)
@@ -198,20 +201,23 @@ impl Slot {
     pub(super) fn decide(
         &mut self,
         now: Timestamp,
-        terms: Terms<'_>,
+        terms: RunLimits<'_>,
         inputs_max: usize,
-    ) -> Decided {
+    ) -> DecidedInputs {
         let first = Sequence(self.run.sequence().0 + 1);
-        let mut decided = Decided::default();
-        let (mut events, mut effects, mut blobs) = (Vec::new(), Vec::new(), Vec::<Blob>::new());
+        let mut decided = DecidedInputs::default();
+        let (mut events, mut effects, mut blobs) =
+            (Vec::new(), Vec::new(), Vec::<OutputBlob>::new());
         let mut inputs: Vec<Answered> = Vec::new();
         loop {
             // What was decided once already goes first: whether it took effect is seen in the state
             // that the journal has, and an adoption says whose the attempts in flight are before
             // their timers are judged.
             if self.again.is_empty() && std::mem::take(&mut self.due) {
-                let wake =
-                    self.run.handle(Command::Wake, now, terms).expect("waking is always allowed");
+                let wake = self
+                    .run
+                    .handle(RunCommand::Wake, now, terms)
+                    .expect("waking is always allowed");
                 events.extend(wake.events);
                 effects.extend(wake.effects);
             }
@@ -264,53 +270,54 @@ impl Slot {
             events,
             blobs,
         }));
-        self.state = State::Appending { inputs, effects };
+        self.state = RunPhase::Appending { inputs, effects };
         decided
     }
 
     /// Whether a report is of an executor that was given up: the attempt is another's now.
-    fn is_of_another_launch(&self, queued: &Queued) -> bool {
-        let Command::Report { task, attempt, .. } = &queued.command else { return false };
+    fn is_of_another_launch(&self, queued: &QueuedCommand) -> bool {
+        let RunCommand::Report { task, attempt, .. } = &queued.command else { return false };
         let current = self.started.get(&(*task, *attempt)).map(|started| started.launch);
         queued.launch.zip(current).is_some_and(|(reported, current)| reported != current)
     }
 
     /// Whether a command that was decided before a failed append turned out to be durable.
-    fn is_done_already(&self, command: &Command) -> bool {
+    fn is_done_already(&self, command: &RunCommand) -> bool {
         match command {
-            Command::Start { .. } => {
+            RunCommand::Start { .. } => {
                 matches!(self.run.status(), PlanStatus::Executing | PlanStatus::PendingApproval)
             }
-            Command::Cancel { .. } => matches!(
+            RunCommand::Cancel { .. } => matches!(
                 self.run.status(),
                 PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled
             ),
-            Command::Adopt { epoch } => self.run.epoch() == *epoch,
+            RunCommand::Adopt { epoch } => self.run.epoch() == *epoch,
             // Deciding these again gives no event where they took effect.
-            Command::AgentLost { .. }
-            | Command::Notice { .. }
-            | Command::Resolved { .. }
-            | Command::Expanded { .. }
-            | Command::Report { .. }
-            | Command::Wake => false,
-            Command::Decide { gate, approve, .. } => self.run.was_answered(*gate, *approve),
+            RunCommand::AgentLost { .. }
+            | RunCommand::Notice { .. }
+            | RunCommand::Resolved { .. }
+            | RunCommand::Expanded { .. }
+            | RunCommand::Report { .. }
+            | RunCommand::Wake => false,
+            RunCommand::AnswerGate { gate, approve, .. } => self.run.was_answered(*gate, *approve),
         }
     }
 
     /// The append is durable: what waited for it may leave.
-    pub(super) fn acknowledge(&mut self) -> (Vec<Action>, Vec<Reply>) {
-        let State::Appending { inputs, effects } = std::mem::replace(&mut self.state, State::Idle)
+    pub(super) fn acknowledge(&mut self) -> (Vec<ShardAction>, Vec<Reply>) {
+        let RunPhase::Appending { inputs, effects } =
+            std::mem::replace(&mut self.state, RunPhase::Idle)
         else {
             return (Vec::new(), Vec::new());
         };
         self.durable_loads.clear();
         self.disagreed = 0;
         for (queued, _) in &inputs {
-            if let Command::Report { task, attempt, .. } = &queued.command {
+            if let RunCommand::Report { task, attempt, .. } = &queued.command {
                 self.started.remove(&(*task, *attempt));
             }
         }
-        let mut actions: Vec<Action> =
+        let mut actions: Vec<ShardAction> =
             effects.into_iter().filter_map(|effect| self.action(effect)).collect();
         actions.extend(self.begins_to_wait());
         (actions, replies(inputs))
@@ -324,17 +331,19 @@ impl Slot {
 
     /// Nothing is known of the append: the state is worthless, the inputs are not.
     pub(super) fn lose(&mut self) {
-        if let State::Appending { inputs, .. } = std::mem::replace(&mut self.state, State::Lost) {
+        if let RunPhase::Appending { inputs, .. } =
+            std::mem::replace(&mut self.state, RunPhase::Lost)
+        {
             self.again = inputs.into();
         }
     }
 
     /// Back from the journal. Effects may have been lost with the append: what the durable state
     /// asks for and this process has not begun begins now, what it no longer knows is stopped.
-    pub(super) fn reopen(&mut self, run: Run, epoch: Epoch) -> Vec<Action> {
+    pub(super) fn reopen(&mut self, run: Run, epoch: Epoch) -> Vec<ShardAction> {
         self.run = run;
         self.epoch = epoch;
-        self.state = State::Idle;
+        self.state = RunPhase::Idle;
         self.wake_at = None;
         self.durable_loads.clear();
         // Who asked while it was lost has not been told.
@@ -345,16 +354,16 @@ impl Slot {
         self.due = true;
         let mut outstanding = self.run.outstanding();
         // A new run that is about to be decided again: the last one's end has been told.
-        if self.waiting().any(|queued| matches!(queued.command, Command::Start { .. })) {
-            outstanding.retain(|effect| *effect != Effect::Finished);
+        if self.waiting().any(|queued| matches!(queued.command, RunCommand::Start { .. })) {
+            outstanding.retain(|effect| *effect != RunEffect::Finished);
         }
-        let pair = |effect: &Effect| match effect {
-            Effect::Dispatch { task, attempt } => Some((*task, *attempt)),
-            Effect::Resolve { .. }
-            | Effect::Expand { .. }
-            | Effect::Stop { .. }
-            | Effect::Abandon { .. }
-            | Effect::Finished => None,
+        let pair = |effect: &RunEffect| match effect {
+            RunEffect::Dispatch { task, attempt } => Some((*task, *attempt)),
+            RunEffect::Resolve { .. }
+            | RunEffect::Expand { .. }
+            | RunEffect::Stop { .. }
+            | RunEffect::Abandon { .. }
+            | RunEffect::Finished => None,
         };
         let known: HashSet<(TaskIndex, Attempt)> = outstanding.iter().filter_map(pair).collect();
         let goes_on = |attempt: &(TaskIndex, Attempt), agent: &Arc<str>| {
@@ -369,12 +378,12 @@ impl Slot {
         let ends = gone.into_iter().map(|(started, _)| {
             let (task, attempt) = *started;
             match known.contains(started) || self.run.may_be_repeated(task) {
-                true => Effect::Abandon { task, attempt },
-                false => Effect::Stop { task, attempt },
+                true => RunEffect::Abandon { task, attempt },
+                false => RunEffect::Stop { task, attempt },
             }
         });
         let fresh = outstanding.into_iter().filter(|e| pair(e).is_none_or(|p| !begun.contains(&p)));
-        let effects: Vec<Effect> = ends.chain(fresh).collect();
+        let effects: Vec<RunEffect> = ends.chain(fresh).collect();
         effects.into_iter().filter_map(|effect| self.action(effect)).collect()
     }
 
@@ -383,12 +392,12 @@ impl Slot {
     /// judge: an attempt that they start would be taken for one of the last owner's.
     fn is_to_be_adopted(&self) -> bool {
         let epoch = self.run.epoch();
-        let adopts = |queued: &Queued| matches!(queued.command, Command::Adopt { epoch: new } if new != epoch);
+        let adopts = |queued: &QueuedCommand| matches!(queued.command, RunCommand::Adopt { epoch: new } if new != epoch);
         self.waiting().any(adopts)
     }
 
     /// Everything that is still to be decided.
-    fn waiting(&self) -> impl Iterator<Item = &Queued> {
+    fn waiting(&self) -> impl Iterator<Item = &QueuedCommand> {
         self.again.iter().map(|(queued, _)| queued).chain(&self.inbox)
     }
 
@@ -399,18 +408,18 @@ impl Slot {
 
     /// Whether memory and journal agree.
     pub(super) fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle)
+        matches!(self.state, RunPhase::Idle)
     }
 
     pub(super) fn is_lost(&self) -> bool {
-        matches!(self.state, State::Lost)
+        matches!(self.state, RunPhase::Lost)
     }
 
     /// An effect with what it takes to carry it out.
-    fn action(&mut self, effect: Effect) -> Option<Action> {
+    fn action(&mut self, effect: RunEffect) -> Option<ShardAction> {
         let plan = self.run.plan();
         Some(match effect {
-            Effect::Dispatch { task, attempt } => {
+            RunEffect::Dispatch { task, attempt } => {
                 if self.run.attempt(task) != attempt || !self.run.is_in_flight(task) {
                     return None;
                 }
@@ -419,7 +428,7 @@ impl Slot {
                     true => plan.task(task).task_id.as_str().into(),
                     false => self.run.name(task).into(),
                 };
-                let assignment = Assignment {
+                let assignment = TaskAssignment {
                     plan: plan.clone(),
                     task,
                     origin,
@@ -434,42 +443,44 @@ impl Slot {
                 };
                 self.launches += 1;
                 let (agent, launch) = (assignment.agent.clone(), assignment.launch);
-                let started = Started { agent, launch, at: self.moved_at };
+                let started = StartedAttempt { agent, launch, at: self.moved_at };
                 self.started.insert((task, attempt), started);
-                Action::Start(assignment)
+                ShardAction::Start(assignment)
             }
-            Effect::Expand { task } => {
+            RunEffect::Expand { task } => {
                 let (plan, needs) = (plan.clone(), self.needs(task));
-                Action::Expand(Listing { plan, task, needs })
+                ShardAction::Expand(ListRequest { plan, task, needs })
             }
-            Effect::Resolve { task, edges } => {
+            RunEffect::Resolve { task, edges } => {
                 let edges = edges
                     .into_iter()
                     .map(|edge| (edge, self.produced(plan.graph().edge(edge).from)))
                     .collect();
-                Action::Resolve(Question { plan: plan.clone(), task, edges })
+                ShardAction::Resolve(ConditionRequest { plan: plan.clone(), task, edges })
             }
-            Effect::Abandon { task, attempt } => {
+            RunEffect::Abandon { task, attempt } => {
                 self.started.remove(&(task, attempt));
-                Action::Abandon { plan: plan.id(), task, attempt }
+                ShardAction::Abandon { plan: plan.id(), task, attempt }
             }
-            Effect::Stop { task, attempt } => {
+            RunEffect::Stop { task, attempt } => {
                 self.started.remove(&(task, attempt));
-                Action::Stop { plan: plan.id(), task, attempt }
+                ShardAction::Stop { plan: plan.id(), task, attempt }
             }
-            Effect::Finished => Action::Finished { plan: plan.id(), status: self.run.status() },
+            RunEffect::Finished => {
+                ShardAction::Finished { plan: plan.id(), status: self.run.status() }
+            }
         })
     }
 
     /// What a task of the plan was waiting for.
-    fn needs(&self, task: TaskIndex) -> Vec<Produced> {
+    fn needs(&self, task: TaskIndex) -> Vec<ProducedOutput> {
         let graph = self.run.plan().graph();
         let edges = graph.edges_in(task).iter();
         edges.map(|edge| self.produced(graph.edge(*edge).from)).collect()
     }
 
-    fn produced(&self, task: TaskIndex) -> Produced {
-        Produced {
+    fn produced(&self, task: TaskIndex) -> ProducedOutput {
+        ProducedOutput {
             task,
             status: self.run.task_status(task),
             output: self.run.output(task).cloned(),
@@ -488,14 +499,14 @@ fn replies(inputs: Vec<Answered>) -> Vec<Reply> {
 
 /// Whether a decision keeps a large output; one that came with a report that is ignored, or refused
 /// for its size, is not kept.
-fn names(events: &[Event], blob: &Blob) -> bool {
-    let is_it = |output: &Output| match output {
-        Output::Blob { sha256, .. } => *sha256 == blob.sha256,
-        Output::Inline(_) | Output::List(_) => false,
+fn names(events: &[RunEvent], blob: &OutputBlob) -> bool {
+    let is_it = |output: &TaskOutput| match output {
+        TaskOutput::Blob { sha256, .. } => *sha256 == blob.sha256,
+        TaskOutput::Inline(_) | TaskOutput::List(_) => false,
     };
     events.iter().any(|event| match event {
-        Event::TaskCompleted { output, .. } => is_it(output),
-        Event::MapExpanded { items, .. } => is_it(items),
+        RunEvent::TaskCompleted { output, .. } => is_it(output),
+        RunEvent::MapExpanded { items, .. } => is_it(items),
         _ => false,
     })
 }

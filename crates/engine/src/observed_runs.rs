@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use l05_core::Error;
-use l05_core::estimate::{Experience, Knowledge, Observation};
+use l05_core::estimate::{EstimateBasis, RunExperience, RunObservation};
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::Plan;
 use l05_core::time::Timestamp;
-use l05_run::event::Event;
+use l05_run::event::RunEvent;
 use l05_run::record::Record;
 
 /// How many of the newest plans are read; with those, a tool in use has its 20 runs many times.
@@ -23,18 +23,18 @@ pub(crate) const TASKS_MAX: usize = 2_000;
 const REFRESH_MILLIS: u64 = 60_000;
 
 /// The knowledge of a service, with its experience as last read.
-pub(crate) struct Book {
+pub(crate) struct ObservedRuns {
     // Short and synchronous: never held across an await.
-    state: Mutex<State>,
+    state: Mutex<ObservationState>,
 }
 
-struct State {
-    knowledge: Arc<Knowledge>,
+struct ObservationState {
+    knowledge: Arc<EstimateBasis>,
     read_at: Option<Timestamp>,
 }
 
 /// What to do before estimating.
-pub(crate) enum Due {
+pub(crate) enum RefreshDue {
     /// Nothing.
     No,
     /// Read before estimating: nothing is known yet.
@@ -43,36 +43,38 @@ pub(crate) enum Due {
     Soon,
 }
 
-impl Book {
-    pub(crate) fn new(knowledge: Knowledge) -> Book {
-        Book { state: Mutex::new(State { knowledge: Arc::new(knowledge), read_at: None }) }
+impl ObservedRuns {
+    pub(crate) fn new(knowledge: EstimateBasis) -> ObservedRuns {
+        ObservedRuns {
+            state: Mutex::new(ObservationState { knowledge: Arc::new(knowledge), read_at: None }),
+        }
     }
 
-    pub(crate) fn knowledge(&self) -> Arc<Knowledge> {
+    pub(crate) fn knowledge(&self) -> Arc<EstimateBasis> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).knowledge.clone()
     }
 
     /// Whether the journal should be read; the caller who is told so is the only one.
-    pub(crate) fn due(&self, now: Timestamp) -> Due {
+    pub(crate) fn due(&self, now: Timestamp) -> RefreshDue {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let due = match state.read_at {
-            None => Due::Now,
-            Some(at) if now.millis_since(at) > REFRESH_MILLIS => Due::Soon,
-            Some(_) => return Due::No,
+            None => RefreshDue::Now,
+            Some(at) if now.millis_since(at) > REFRESH_MILLIS => RefreshDue::Soon,
+            Some(_) => return RefreshDue::No,
         };
         state.read_at = Some(now);
         due
     }
 
-    pub(crate) fn replace(&self, experience: Experience) {
+    pub(crate) fn replace(&self, experience: RunExperience) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let knowledge = Knowledge { experience, ..(*state.knowledge).clone() };
+        let knowledge = EstimateBasis { experience, ..(*state.knowledge).clone() };
         state.knowledge = Arc::new(knowledge);
     }
 }
 
 /// Adds what one plan's runs took.
-pub(crate) fn absorb(experience: &mut Experience, plan: &Plan, records: &[Record]) {
+pub(crate) fn absorb(experience: &mut RunExperience, plan: &Plan, records: &[Record]) {
     let template = plan.document().metadata.template_id.as_deref();
     let mut began: HashMap<(TaskIndex, Attempt), Timestamp> = HashMap::new();
     // Items of fan-outs count for the fan-out's tool.
@@ -80,16 +82,18 @@ pub(crate) fn absorb(experience: &mut Experience, plan: &Plan, records: &[Record
     for record in records {
         for event in &record.events {
             match event {
-                Event::TaskDispatched { task, attempt, .. } => {
+                RunEvent::TaskDispatched { task, attempt, .. } => {
                     began.insert((*task, *attempt), record.at);
                 }
-                Event::MapExpanded { task, first, count, .. } => maps.push((*task, *first, *count)),
-                Event::TaskRedispatched { task, attempt, .. } => {
+                RunEvent::MapExpanded { task, first, count, .. } => {
+                    maps.push((*task, *first, *count));
+                }
+                RunEvent::TaskRedispatched { task, attempt, .. } => {
                     began.remove(&(*task, *attempt));
                 }
-                Event::TaskCompleted { task, attempt, usage, .. } => {
+                RunEvent::TaskCompleted { task, attempt, usage, .. } => {
                     let Some(began) = began.remove(&(*task, *attempt)) else { continue };
-                    let observation = Observation {
+                    let observation = RunObservation {
                         at: record.at,
                         seconds: record.at.millis_since(began) as f64 / 1e3,
                         tokens: usage.tokens as f64,
@@ -108,7 +112,7 @@ pub(crate) fn absorb(experience: &mut Experience, plan: &Plan, records: &[Record
                         experience.observe(tool, observation);
                     }
                     if let Some(template) = template {
-                        let key = Experience::template_key(template, &task.task_id);
+                        let key = RunExperience::template_key(template, &task.task_id);
                         experience.observe(&key, observation);
                     }
                 }
@@ -120,12 +124,12 @@ pub(crate) fn absorb(experience: &mut Experience, plan: &Plan, records: &[Record
 
 impl super::PlanningService {
     /// What estimates are made from, with the latest experience.
-    pub(crate) async fn knowledge(&self) -> Arc<Knowledge> {
+    pub(crate) async fn knowledge(&self) -> Arc<EstimateBasis> {
         let now = self.now();
         match self.book().due(now) {
-            Due::No => {}
-            Due::Now => self.read_experience().await,
-            Due::Soon => {
+            RefreshDue::No => {}
+            RefreshDue::Now => self.read_experience().await,
+            RefreshDue::Soon => {
                 let service = self.clone();
                 tokio::spawn(async move { service.read_experience().await });
             }
@@ -141,8 +145,8 @@ impl super::PlanningService {
         }
     }
 
-    async fn experience(&self) -> Result<Experience, Error> {
-        let mut experience = Experience::default();
+    async fn experience(&self) -> Result<RunExperience, Error> {
+        let mut experience = RunExperience::default();
         let from = self.experience_from();
         let mut plans = self.newest_plans(PLANS_MAX).await?;
         // Oldest first: the latest observations are those that stay.

@@ -2,12 +2,12 @@
 //! command, and settled there once the answer is durable.
 
 use l05_core::id::PlanId;
-use l05_run::command::{Command, Rerun};
-use l05_run::event::{Gate, Scope};
+use l05_run::command::{RerunScope, RunCommand};
+use l05_run::event::{CancelScope, Gate};
 
 use super::Driver;
-use crate::port::{Posted, RemoteCommand};
-use crate::shard::{Input, Queued};
+use crate::port::{PostedCommand, RemoteCommand};
+use crate::shard::{QueuedCommand, ShardInput};
 
 impl Driver {
     /// Looks for what other processes ask of the runs here, and forgets what has been answered.
@@ -33,7 +33,7 @@ impl Driver {
                 return;
             }
         };
-        for Posted { position, plan, command } in posted {
+        for PostedCommand { position, plan, command } in posted {
             // One whose run is not driven yet comes up again.
             if self.shard.owns(plan) && self.in_hand.insert((plan, position)) {
                 self.do_posted(plan, position, command);
@@ -47,30 +47,31 @@ impl Driver {
             self.settled.push((plan, position));
             return;
         };
-        let starts = matches!(command, Command::Decide { gate: Gate::Plan, approve: true, .. });
-        let start = starts.then_some(Command::Start { from: Rerun::Fresh });
+        let starts =
+            matches!(command, RunCommand::AnswerGate { gate: Gate::Plan, approve: true, .. });
+        let start = starts.then_some(RunCommand::Start { from: RerunScope::Fresh });
         let ticket = self.next_ticket();
         self.posted.insert(ticket, (plan, position));
         for (command, ticket) in
             std::iter::once((command, Some(ticket))).chain(start.map(|s| (s, None)))
         {
             let (actor, blob, launch) = ("remote".into(), None, None);
-            let queued = Queued { plan, command, actor, blob, ticket, launch };
-            self.shard.handle(Input::Command(queued));
+            let queued = QueuedCommand { plan, command, actor, blob, ticket, launch };
+            self.shard.handle(ShardInput::Command(queued));
         }
     }
 
-    fn posted_command(&self, plan: PlanId, command: RemoteCommand) -> Option<Command> {
+    fn posted_command(&self, plan: PlanId, command: RemoteCommand) -> Option<RunCommand> {
         Some(match command {
             RemoteCommand::Decide { gate, approve, by, reason } => {
-                Command::Decide { gate, approve, by, reason }
+                RunCommand::AnswerGate { gate, approve, by, reason }
             }
             RemoteCommand::Cancel { reason, task: None } => {
-                Command::Cancel { scope: Scope::Plan, reason }
+                RunCommand::Cancel { scope: CancelScope::Plan, reason }
             }
             RemoteCommand::Cancel { reason, task: Some(name) } => {
                 let task = self.shard.task(plan, &name)?;
-                Command::Cancel { scope: Scope::Task(task), reason }
+                RunCommand::Cancel { scope: CancelScope::Task(task), reason }
             }
         })
     }

@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 
-use super::map::Stand;
-use super::{GRACE_MILLIS, Phase, Run, TimerKind, has_ended};
+use super::map::MapProgress;
+use super::{GRACE_MILLIS, Run, TaskPhase, TimerKind, has_ended};
 use crate::amounts::BudgetKind;
-use crate::command::{Decision, Effect, Terms};
-use crate::event::{CancelCause, Event, Gate, Scope, TaskError};
+use crate::command::{RunDecision, RunEffect, RunLimits};
+use crate::event::{CancelCause, CancelScope, Gate, RunEvent, TaskError};
 use l05_core::error::ErrorCode;
 use l05_core::id::TaskIndex;
 use l05_core::plan::{OnFailure, PlanStatus};
@@ -15,7 +15,12 @@ use l05_core::time::Timestamp;
 
 impl Run {
     /// Commits one event after the other until the state asks for nothing more.
-    pub(super) fn settle(&mut self, now: Timestamp, terms: Terms<'_>, decision: &mut Decision) {
+    pub(super) fn run_to_fixpoint(
+        &mut self,
+        now: Timestamp,
+        terms: RunLimits<'_>,
+        decision: &mut RunDecision,
+    ) {
         loop {
             let events = if let Some(events) = self.due(now, decision) {
                 events
@@ -46,7 +51,7 @@ impl Run {
     }
 
     /// A person to ask before a task starts, or a fan-out whose list is known already.
-    fn ask_or_expand(&mut self, now: Timestamp, terms: Terms<'_>) -> Option<Event> {
+    fn ask_or_expand(&mut self, now: Timestamp, terms: RunLimits<'_>) -> Option<RunEvent> {
         if !self.is_going_on() {
             return None;
         }
@@ -54,12 +59,12 @@ impl Run {
         while let Some(task) = self.gated.pop() {
             if is_ready(self, task) {
                 let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
-                return Some(Event::GateOpened { gate: Gate::Task(task), expires_at });
+                return Some(RunEvent::GateOpened { gate: Gate::Task(task), expires_at });
             }
         }
         while let Some(task) = self.known_lists.pop() {
             if let Some(span) = self.maps.get(&task)
-                && span.stand == Stand::Kept
+                && span.stand == MapProgress::Kept
                 && !has_ended(self.task_status(task))
             {
                 let items = span.items.clone();
@@ -70,7 +75,7 @@ impl Run {
     }
 
     /// The event of a timer that is due. Retries only come back to the ready tasks.
-    fn due(&mut self, now: Timestamp, decision: &mut Decision) -> Option<Vec<Event>> {
+    fn due(&mut self, now: Timestamp, decision: &mut RunDecision) -> Option<Vec<RunEvent>> {
         while let Some(Reverse(timer)) = self.timers.peek().copied() {
             if timer.at > now && self.is_live(&timer) {
                 return None;
@@ -83,22 +88,22 @@ impl Run {
                 TimerKind::Retry => self.push_ready(timer.task),
                 TimerKind::Timeout => {
                     let (task, attempt) = (timer.task, timer.attempt);
-                    decision.effects.push(Effect::Stop { task, attempt });
+                    decision.effects.push(RunEffect::Stop { task, attempt });
                     let (error, last) = (self.timeout_error(task), TaskStatus::TimedOut);
                     return Some(vec![self.attempt_failed(task, attempt, error, None, last, now)]);
                 }
                 TimerKind::Grace => {
                     let given_up = |task: &TaskIndex| self.tasks[task.at()].cancelling;
                     let tasks = self.all_tasks().filter(given_up).collect();
-                    return Some(vec![Event::TasksCancelled { tasks, abandoned: true }]);
+                    return Some(vec![RunEvent::TasksCancelled { tasks, abandoned: true }]);
                 }
                 TimerKind::DeadlineNear => {
                     return Some(self.time_warning(now).into_iter().collect());
                 }
                 TimerKind::Gate(gate) => return Some(self.expire_gate(gate, now)),
                 TimerKind::Deadline => {
-                    return Some(vec![Event::CancelRequested {
-                        scope: Scope::Plan,
+                    return Some(vec![RunEvent::CancelRequested {
+                        scope: CancelScope::Plan,
                         cause: CancelCause::Deadline,
                         reason: "the plan did not finish in time".to_owned(),
                         grace_until: now.plus_millis(GRACE_MILLIS),
@@ -109,9 +114,9 @@ impl Run {
         None
     }
 
-    fn time_warning(&self, now: Timestamp) -> Option<Event> {
+    fn time_warning(&self, now: Timestamp) -> Option<RunEvent> {
         let (began, deadline) = (self.began?, self.deadline?);
-        Some(Event::BudgetWarned {
+        Some(RunEvent::BudgetWarned {
             kind: BudgetKind::Time,
             used: now.millis_since(began),
             limit: deadline.millis_since(began),
@@ -133,7 +138,7 @@ impl Run {
     }
 
     /// The next cascade, whole.
-    fn doom(&mut self) -> Option<Vec<Event>> {
+    fn doom(&mut self) -> Option<Vec<RunEvent>> {
         while !self.doomed.is_empty() {
             let doomed = std::mem::take(&mut self.doomed);
             // What has one cause is told in one event; other causes wait for the next round.
@@ -144,10 +149,10 @@ impl Run {
             let cascade = self.cascade(&seeds);
             let mut events = Vec::new();
             if !cascade.blocked.is_empty() {
-                events.push(Event::TasksBlocked { cause, tasks: cascade.blocked });
+                events.push(RunEvent::TasksBlocked { cause, tasks: cascade.blocked });
             }
             if !cascade.skipped.is_empty() {
-                events.push(Event::TasksSkipped { cause, tasks: cascade.skipped });
+                events.push(RunEvent::TasksSkipped { cause, tasks: cascade.skipped });
             }
             if !events.is_empty() {
                 return Some(events);
@@ -157,7 +162,7 @@ impl Run {
     }
 
     /// Tasks that a cancellation ends at once, or the cancellation that `fail_fast` asks for.
-    fn cancellation(&self, now: Timestamp) -> Option<Event> {
+    fn cancellation(&self, now: Timestamp) -> Option<RunEvent> {
         if self.status == PlanStatus::Completed
             || self.status == PlanStatus::Failed
             || self.status == PlanStatus::Cancelled
@@ -171,21 +176,23 @@ impl Run {
             }
             let idle = |task: &TaskIndex| {
                 let state = &self.tasks[task.at()];
-                !has_ended(state.status) && matches!(state.phase, Phase::Idle | Phase::Gate)
+                !has_ended(state.status) && matches!(state.phase, TaskPhase::Idle | TaskPhase::Gate)
             };
             let tasks = self.all_tasks().filter(idle).collect();
-            return Some(Event::TasksCancelled { tasks, abandoned: false });
+            return Some(RunEvent::TasksCancelled { tasks, abandoned: false });
         }
         let fail_fast = self.plan.document().on_failure == OnFailure::FailFast;
-        (fail_fast && self.failed_for_good > 0 && self.left > 0).then(|| Event::CancelRequested {
-            scope: Scope::Plan,
-            cause: CancelCause::FailFast,
-            reason: "a task failed and the plan is fail_fast".to_owned(),
-            grace_until: now.plus_millis(GRACE_MILLIS),
+        (fail_fast && self.failed_for_good > 0 && self.left > 0).then(|| {
+            RunEvent::CancelRequested {
+                scope: CancelScope::Plan,
+                cause: CancelCause::FailFast,
+                reason: "a task failed and the plan is fail_fast".to_owned(),
+                grace_until: now.plus_millis(GRACE_MILLIS),
+            }
         })
     }
 
-    fn finish(&self) -> Option<Event> {
+    fn finish(&self) -> Option<RunEvent> {
         let running = match self.status {
             PlanStatus::Executing => true,
             // Cancelled before it ever ran.
@@ -213,6 +220,6 @@ impl Run {
         let leaf_completed =
             || self.plan.graph().leaves().any(|t| self.task_status(t) == TaskStatus::Completed);
         let partial = status == PlanStatus::Failed && leaf_completed();
-        Some(Event::RunFinished { status, partial })
+        Some(RunEvent::RunFinished { status, partial })
     }
 }

@@ -67,8 +67,8 @@ fn any_plan() -> impl Strategy<Value = Value> {
 /// Slow recounts of what the machine keeps as counters.
 pub(super) fn check_counters(run: &Run) {
     let phase = |wanted| run.tasks.iter().filter(|t| t.phase == wanted).count() as u32;
-    assert_eq!(run.running, phase(Phase::InFlight));
-    assert_eq!(run.mapping, phase(Phase::Mapping));
+    assert_eq!(run.running, phase(TaskPhase::InFlight));
+    assert_eq!(run.mapping, phase(TaskPhase::Mapping));
     assert_eq!(
         run.left,
         run.all_tasks().filter(|t| !has_ended(run.task_status(*t))).count() as u32
@@ -85,10 +85,10 @@ pub(super) fn check_counters(run: &Run) {
         if !has_ended(state.status) {
             assert_eq!(total as usize, run.plan.graph().edges_in(index).len(), "{index:?}");
         }
-        if state.phase == Phase::InFlight {
+        if state.phase == TaskPhase::InFlight {
             assert_eq!(
                 needs.fate(run.join(index)),
-                Fate::Run,
+                DependencyFate::Run,
                 "runs although its needs are not met"
             );
         }
@@ -97,12 +97,12 @@ pub(super) fn check_counters(run: &Run) {
 
 fn play(document: &Value, moves: &[Move]) -> Bench {
     let mut bench = Bench::new(document);
-    bench.send(Command::Start { from: Rerun::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh });
     let tasks = bench.run.plan.graph().len();
     for (step, one) in moves.iter().enumerate() {
         let verdict = match step % 3 {
-            0 => Ok(Verdict::Satisfied),
-            1 => Ok(Verdict::Unsatisfied),
+            0 => Ok(ConditionVerdict::Satisfied),
+            1 => Ok(ConditionVerdict::Unsatisfied),
             _ => Err(TaskError {
                 code: ErrorCode::DEPENDENCY_INVALID,
                 message: String::new(),
@@ -138,22 +138,22 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
             Move::Answer(..) => {}
             Move::Tick(millis) => {
                 bench.now = bench.now.plus_millis(*millis);
-                bench.send(Command::Wake);
+                bench.send(RunCommand::Wake);
             }
             Move::Crash => {
                 bench.run = bench.refold();
                 bench.in_flight.clear();
                 let epoch = Epoch(bench.run.epoch.0 + 1);
-                bench.send(Command::Adopt { epoch });
+                bench.send(RunCommand::Adopt { epoch });
             }
             Move::Cancel(task) => {
                 let scope = match task {
-                    Some(t) => Scope::Task(TaskIndex(u32::from(*t) % tasks as u32)),
-                    None => Scope::Plan,
+                    Some(t) => CancelScope::Task(TaskIndex(u32::from(*t) % tasks as u32)),
+                    None => CancelScope::Plan,
                 };
-                let command = Command::Cancel { scope, reason: String::new() };
+                let command = RunCommand::Cancel { scope, reason: String::new() };
                 let mut probe = bench.refold();
-                if probe.handle(command.clone(), bench.now, Terms::room(9)).is_ok() {
+                if probe.handle(command.clone(), bench.now, RunLimits::room(9)).is_ok() {
                     bench.send(command);
                 }
             }
@@ -164,7 +164,7 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
             }
             Move::Retry => {
                 if matches!(bench.run.status, PlanStatus::Failed | PlanStatus::Cancelled) {
-                    bench.send(Command::Start { from: Rerun::Failed });
+                    bench.send(RunCommand::Start { from: RerunScope::Failed });
                 }
             }
         }
@@ -179,11 +179,11 @@ fn check_order(bench: &Bench) {
     let mut completed = vec![false; bench.run.tasks.len()];
     for event in bench.journal.iter().flat_map(|record| &record.events) {
         match event {
-            Event::RunStarted { keep, .. } => {
+            RunEvent::RunStarted { keep, .. } => {
                 completed.fill(false);
                 keep.iter().for_each(|task| completed[task.at()] = true);
             }
-            Event::TaskDispatched { task, .. } => {
+            RunEvent::TaskDispatched { task, .. } => {
                 assert!(!completed[task.at()], "a completed task runs again");
                 if task.at() >= bench.run.plan.graph().len() {
                     continue;
@@ -195,7 +195,7 @@ fn check_order(bench: &Bench) {
                     assert!(completed[from.at()] || bench.run.plan.task(from).allow_failure);
                 }
             }
-            Event::MapCompleted { task } | Event::TaskCompleted { task, .. } => {
+            RunEvent::MapCompleted { task } | RunEvent::TaskCompleted { task, .. } => {
                 assert!(!std::mem::replace(&mut completed[task.at()], true), "completed twice");
             }
             _ => {}

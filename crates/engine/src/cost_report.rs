@@ -1,24 +1,24 @@
 //! Estimate, bound and actual use side by side, and the forecast of a running plan.
 
 use l05_core::plan::PlanDocument;
-use l05_core::plan::{Bound, PlanEstimate, TaskBound, TaskEstimate};
-use l05_core::resource::{EstimateMethod, Range};
+use l05_core::plan::{PlanBound, PlanEstimate, TaskBound, TaskEstimate};
+use l05_core::resource::{EstimateMethod, EstimateRange};
 use l05_core::schedule::makespan;
 use l05_core::time::Timestamp;
 use l05_run::amounts::Usage;
-use l05_run::history::History;
+use l05_run::history::RunHistory;
 use l05_run::machine::has_ended;
 use serde::Serialize;
 
 /// What a plan takes.
 #[derive(Debug, Clone, Serialize)]
-pub struct Costs {
+pub struct CostReport {
     /// From start to end, in seconds.
-    pub seconds: Figure,
+    pub seconds: CostFigure,
     /// Model tokens, in and out.
-    pub tokens: Figure,
+    pub tokens: CostFigure,
     /// US dollars.
-    pub cost_usd: Figure,
+    pub cost_usd: CostFigure,
     /// How the estimate was made.
     pub method: EstimateMethod,
     /// 0 to 1.
@@ -34,14 +34,14 @@ pub struct Costs {
 
 /// One quantity: estimate and worst case.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Figure {
+pub struct CostFigure {
     /// It will hardly be less.
     pub low: f64,
     /// The best guess.
     pub expected: f64,
     /// It will hardly be more.
     pub high: f64,
-    /// It cannot be more, as far as executors keep to their quotas ([`Bound`]).
+    /// It cannot be more, as far as executors keep to their quotas ([`PlanBound`]).
     pub bound: f64,
 }
 
@@ -65,11 +65,11 @@ pub struct TaskCosts {
     /// The task.
     pub task: String,
     /// Seconds of one successful attempt; the bound is over all attempts and waits.
-    pub seconds: Figure,
+    pub seconds: CostFigure,
     /// Model tokens.
-    pub tokens: Figure,
+    pub tokens: CostFigure,
     /// US dollars.
-    pub cost_usd: Figure,
+    pub cost_usd: CostFigure,
     /// How the estimate was made.
     pub method: EstimateMethod,
     /// Earlier runs behind it.
@@ -91,18 +91,22 @@ pub struct RunUsage {
 
 /// When a running plan will probably end.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Forecast {
+pub struct RunForecast {
     /// Seconds from now.
     pub remaining_seconds: f64,
     /// The point in time.
     pub finish_at: Timestamp,
 }
 
-impl Costs {
-    pub(crate) fn of(document: &PlanDocument, estimate: PlanEstimate, bound: Bound) -> Costs {
+impl CostReport {
+    pub(crate) fn of(
+        document: &PlanDocument,
+        estimate: PlanEstimate,
+        bound: PlanBound,
+    ) -> CostReport {
         let constraints = &document.constraints;
         let tasks = estimate.tasks.into_iter().zip(bound.tasks);
-        Costs {
+        CostReport {
             seconds: figure(estimate.seconds, bound.seconds),
             tokens: figure(estimate.tokens, bound.tokens as f64),
             cost_usd: figure(estimate.cost_usd, bound.cost_usd),
@@ -119,9 +123,9 @@ impl Costs {
     }
 }
 
-fn figure(range: Range, bound: f64) -> Figure {
-    let Range { low, expected, high } = range;
-    Figure { low, expected, high, bound }
+fn figure(range: EstimateRange, bound: f64) -> CostFigure {
+    let EstimateRange { low, expected, high } = range;
+    CostFigure { low, expected, high, bound }
 }
 
 fn task_costs(estimate: TaskEstimate, bound: TaskBound) -> TaskCosts {
@@ -137,7 +141,7 @@ fn task_costs(estimate: TaskEstimate, bound: TaskBound) -> TaskCosts {
 }
 
 /// What the runs used, once there was one.
-pub(crate) fn actual(history: &History) -> Option<RunUsage> {
+pub(crate) fn actual(history: &RunHistory) -> Option<RunUsage> {
     let started = history.started_at?;
     let Usage { tokens, cost_usd } = history.run().spent();
     let millis = history.completed_at.map_or(0, |end| end.millis_since(started));
@@ -146,7 +150,7 @@ pub(crate) fn actual(history: &History) -> Option<RunUsage> {
 
 /// The rest of a running plan, scheduled as the run does: what has ended takes no more time, what
 /// runs takes the rest of its estimate.
-pub(crate) fn forecast(history: &History, now: Timestamp) -> Option<Forecast> {
+pub(crate) fn forecast(history: &RunHistory, now: Timestamp) -> Option<RunForecast> {
     let run = history.run();
     let plan = run.plan();
     let estimate = plan.document().metadata.estimate.as_ref()?;
@@ -165,5 +169,5 @@ pub(crate) fn forecast(history: &History, now: Timestamp) -> Option<Forecast> {
     let seconds: Vec<f64> = plan.graph().indices().map(left).collect();
     let remaining = makespan(plan.graph(), &seconds, plan.document().parallelism());
     let finish_at = Timestamp(now.0 + (remaining * 1e3) as i64);
-    Some(Forecast { remaining_seconds: remaining, finish_at })
+    Some(RunForecast { remaining_seconds: remaining, finish_at })
 }
