@@ -22,7 +22,7 @@ pub struct LoadedKey {
 pub fn load_or_create(folder: &Path) -> Result<LoadedKey, Error> {
     let path = folder.join(KEY_FILE);
     let unavailable = |error: &io::Error| {
-        Error::new(ErrorCode::SIGNING_KEY_UNAVAILABLE, format!("{}: {error}", path.display()))
+        Error::new(ErrorCode::SigningKeyUnavailable, format!("{}: {error}", path.display()))
             .suggest("make the data folder writable, or name another with --data-dir")
     };
     match read(&path) {

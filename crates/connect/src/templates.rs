@@ -46,12 +46,12 @@ pub fn read(name: &str, text: &str) -> Result<Template, Error> {
     let value = parse(text, DocumentFormat::detect(name, text), TextLimits::default()).map_err(
         |error| {
             let mut error = error.into_error(name);
-            error.code = ErrorCode::TEMPLATE_INVALID;
+            error.code = ErrorCode::TemplateInvalid;
             error
         },
     )?;
     Template::read(&value).map_err(|findings| {
-        let mut error = findings_error(ErrorCode::TEMPLATE_INVALID, &findings);
+        let mut error = findings_error(ErrorCode::TemplateInvalid, &findings);
         error.message = format!("{name}: {}", error.message);
         error
     })
@@ -60,7 +60,7 @@ pub fn read(name: &str, text: &str) -> Result<Template, Error> {
 /// Reads all templates of a folder, in the order of their names.
 pub fn read_folder(folder: &Path) -> Result<Vec<Template>, Error> {
     let unreadable = |path: &Path, error: &std::io::Error| {
-        Error::new(ErrorCode::TEMPLATE_INVALID, format!("{}: {error}", path.display()))
+        Error::new(ErrorCode::TemplateInvalid, format!("{}: {error}", path.display()))
     };
     let entries = std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

@@ -54,7 +54,7 @@ impl ToolContext {
     /// For loops over much work: ends them when the attempt is told to stop.
     pub(crate) fn go_on(&self) -> Result<(), TaskError> {
         if self.cancel.is_cancelled() {
-            return Err(final_error(ErrorCode::CANCELLED, "the attempt was told to stop"));
+            return Err(final_error(ErrorCode::Cancelled, "the attempt was told to stop"));
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl BuiltinTools {
             }),
             unknown => {
                 let message = format!("there is no tool `{unknown}`");
-                Box::pin(async { Err(final_error(ErrorCode::TOOL_UNKNOWN, message)) })
+                Box::pin(async { Err(final_error(ErrorCode::ToolUnknown, message)) })
             }
         }
     }
@@ -194,16 +194,16 @@ where
     let work = move || encode(&work(&bench, decode(inputs)?)?);
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         let message = format!("the tool crashed: {error}");
-        Err(TaskError { code: ErrorCode::AGENT_CRASHED, message, is_final: false })
+        Err(TaskError { code: ErrorCode::AgentCrashed, message, is_final: false })
     })
 }
 
 fn decode<I: DeserializeOwned>(inputs: Value) -> Result<I, TaskError> {
     serde_json::from_value(inputs)
-        .map_err(|e| final_error(ErrorCode::TYPE_MISMATCH, format!("the inputs do not fit: {e}")))
+        .map_err(|e| final_error(ErrorCode::TypeMismatch, format!("the inputs do not fit: {e}")))
 }
 
 fn encode<O: Serialize>(output: &O) -> Result<Value, TaskError> {
     serde_json::to_value(output)
-        .map_err(|e| final_error(ErrorCode::TYPE_MISMATCH, format!("the output is no JSON: {e}")))
+        .map_err(|e| final_error(ErrorCode::TypeMismatch, format!("the output is no JSON: {e}")))
 }

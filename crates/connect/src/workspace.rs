@@ -70,7 +70,7 @@ impl Workspace {
     fn check_private(&self, path: &str) -> Result<(), TaskError> {
         if self.is_private(Path::new(path)) {
             let message = format!("`{path}` is L05's own data, which tools do not touch");
-            return Err(final_error(ErrorCode::ACCESS_DENIED, message));
+            return Err(final_error(ErrorCode::AccessDenied, message));
         }
         Ok(())
     }
@@ -195,7 +195,7 @@ impl Workspace {
             }
             if if_exists == IfExists::Fail {
                 return Err(final_error(
-                    ErrorCode::TASK_FAILED,
+                    ErrorCode::TaskFailed,
                     format!("`{path}` is there already, and nothing is overwritten"),
                 ));
             }
@@ -232,7 +232,7 @@ fn numbered(path: &str, number: u32) -> String {
 
 /// A failure that may pass when it is tried again.
 pub(crate) fn failed(message: impl Into<String>) -> TaskError {
-    TaskError { code: ErrorCode::TASK_FAILED, message: message.into(), is_final: true }
+    TaskError { code: ErrorCode::TaskFailed, message: message.into(), is_final: true }
 }
 
 /// A failure that trying again cannot mend.
@@ -246,7 +246,7 @@ fn refused(path: &str, error: &io::Error) -> TaskError {
         || climbs_out(path);
     if outside {
         return final_error(
-            ErrorCode::ACCESS_DENIED,
+            ErrorCode::AccessDenied,
             format!("`{path}` leads out of the workspace"),
         );
     }
@@ -260,7 +260,7 @@ fn refused(path: &str, error: &io::Error) -> TaskError {
             | io::ErrorKind::InvalidFilename
             | io::ErrorKind::AlreadyExists
     );
-    TaskError { code: ErrorCode::TASK_FAILED, message: format!("`{path}`: {error}"), is_final }
+    TaskError { code: ErrorCode::TaskFailed, message: format!("`{path}`: {error}"), is_final }
 }
 
 /// Whether a path leads out by its words alone: said so even where a part of it does not exist.
@@ -305,13 +305,13 @@ mod tests {
         let absolute = absolute.to_str().unwrap();
         for path in ["../x", "a/../../x", "link/secret", "file", absolute, "/etc/passwd"] {
             let error = workspace.read(path, 10).unwrap_err();
-            assert_eq!(error.code, ErrorCode::ACCESS_DENIED, "{path}: {}", error.message);
+            assert_eq!(error.code, ErrorCode::AccessDenied, "{path}: {}", error.message);
             for if_exists in [IfExists::Append, IfExists::Number, IfExists::Fail] {
                 if path == "file" && if_exists != IfExists::Append {
                     continue;
                 }
                 let error = workspace.write(path, b"x", if_exists).unwrap_err();
-                assert_eq!(error.code, ErrorCode::ACCESS_DENIED, "{path}: {}", error.message);
+                assert_eq!(error.code, ErrorCode::AccessDenied, "{path}: {}", error.message);
             }
         }
         assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"s");
@@ -355,11 +355,11 @@ mod tests {
         for path in ["home/data/master.key", "link/master.key", "home/../home/data/master.key"] {
             assert_eq!(
                 workspace.read(path, 9).unwrap_err().code,
-                ErrorCode::ACCESS_DENIED,
+                ErrorCode::AccessDenied,
                 "{path}"
             );
             let error = workspace.write(path, b"x", IfExists::Append).unwrap_err();
-            assert_eq!(error.code, ErrorCode::ACCESS_DENIED, "{path}");
+            assert_eq!(error.code, ErrorCode::AccessDenied, "{path}");
         }
         assert!(workspace.write("home/data/new/x", b"x", IfExists::Fail).is_err());
         assert!(workspace.write("home/other", b"x", IfExists::Fail).is_ok());

@@ -115,7 +115,7 @@ impl LimitCheck<'_> {
                     task.task, task.tokens.expected
                 );
                 self.out.errors.push(
-                    Finding::new(ErrorCode::BUDGET_EXCEEDED, ValidationLevel::Feasibility, message)
+                    Finding::new(ErrorCode::BudgetExceeded, ValidationLevel::Feasibility, message)
                         .task(&task.task)
                         .field(format!("tasks[{i}]"))
                         .suggest("shorten the prompt, or raise quotas.token_budget_per_task"),
@@ -176,7 +176,7 @@ impl LimitCheck<'_> {
                 self.named(&tasks, &limit.needs, limit.unit)
             );
             self.out.errors.push(
-                Finding::new(ErrorCode::BUDGET_EXCEEDED, ValidationLevel::Feasibility, message)
+                Finding::new(ErrorCode::BudgetExceeded, ValidationLevel::Feasibility, message)
                     .field(place(limit.field))
                     .suggest(format!(
                         "these tasks alone exceed it; the smallest that would do is {}",
@@ -195,7 +195,7 @@ impl LimitCheck<'_> {
                 (limit.unit)(limit.bound)
             );
             self.out.warnings.push(
-                Finding::new(ErrorCode::BUDGET_EXCEEDED, ValidationLevel::Feasibility, message)
+                Finding::new(ErrorCode::BudgetExceeded, ValidationLevel::Feasibility, message)
                     .field(place(limit.field))
                     .suggest("fewer retries or a resource_quota for the tasks lower the bound"),
             );
@@ -242,7 +242,7 @@ impl LimitCheck<'_> {
         let chain: f64 = self.estimate.critical_path_seconds;
         let would_do = (expected * 1e3 - 1e-6).ceil() / 1e3;
         let refuse = |message: String, conflict: ConflictSet| {
-            Finding::new(ErrorCode::DEADLINE_MISSED, ValidationLevel::Feasibility, message)
+            Finding::new(ErrorCode::DeadlineMissed, ValidationLevel::Feasibility, message)
                 .field(place(field))
                 .suggest(format!(
                     "these tasks alone exceed it; {} would do",
@@ -289,7 +289,7 @@ impl LimitCheck<'_> {
                 unit(expected)
             );
             self.out.warnings.push(
-                Finding::new(ErrorCode::DEADLINE_MISSED, ValidationLevel::Feasibility, message)
+                Finding::new(ErrorCode::DeadlineMissed, ValidationLevel::Feasibility, message)
                     .field(place(field)),
             );
         }
@@ -435,13 +435,13 @@ mod tests {
             };
             let tokens = each(&|n| json!({ "resource_estimate": { "tokens_in": range(n) } }));
             let limits = json!({ "max_token_budget": allowed });
-            check_minimal(&tokens, &limits, ErrorCode::BUDGET_EXCEEDED);
+            check_minimal(&tokens, &limits, ErrorCode::BudgetExceeded);
             let costs = each(&|n| json!({ "resource_estimate": { "cost_usd": range(n) } }));
             let limits = json!({ "cost_limit_usd": allowed });
-            check_minimal(&costs, &limits, ErrorCode::BUDGET_EXCEEDED);
+            check_minimal(&costs, &limits, ErrorCode::BudgetExceeded);
             let times = each(&|n| json!({ "expected_seconds": n }));
             let limits = json!({ "max_execution_time_sec": allowed, "max_parallelism": workers });
-            check_minimal(&times, &limits, ErrorCode::DEADLINE_MISSED);
+            check_minimal(&times, &limits, ErrorCode::DeadlineMissed);
         }
 
         #[test]

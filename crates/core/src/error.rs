@@ -12,57 +12,131 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use registry::REGISTRY;
+pub use registry::{ErrorCode, REGISTRY};
 
-/// A stable error code, E5000 to E5999. Written `E5301`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ErrorCode(u16);
-
-/// What the registry says of one code.
+/// Registry data of one code.
 #[derive(Debug)]
 pub struct ErrorInfo {
     /// The code itself.
     pub code: ErrorCode,
-    constant: &'static str,
-    /// What happened, in general; an [`Error`]'s own message says exactly what.
+    variant: &'static str,
+    /// Which way a caller goes on from it.
+    pub kind: ErrorKind,
+    /// How often the attempt of a task that failed with it is repeated.
+    pub retry: RetryClass,
+    /// The general cause; an [`Error`]'s own message says exactly what.
     pub message: &'static str,
-    /// Whether a caller may send the same request again. Retries inside a run go by error class
-    /// (see [`RetryClass`]), not by this.
+    /// Whether a caller may send the same request again. Retries inside a run go by [`RetryClass`],
+    /// not by this.
     pub retryable: bool,
     /// The gRPC status name, as the platform's contract gives it.
     pub grpc: &'static str,
     /// The HTTP status.
     pub http: u16,
-    /// What to do, in general.
+    /// The general remedy.
     pub suggestion: &'static str,
+}
+
+/// The way on from an error: the branch that a caller takes, and the exit code of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Command line or configuration are wrong.
+    Usage,
+    /// The input was refused: it has to change.
+    Refused,
+    /// Nothing has this name.
+    NotFound,
+    /// The state does not allow it (any more).
+    WrongState,
+    /// Somebody else was quicker, or has it.
+    Conflict,
+    /// Something that is needed cannot be reached: later it may work.
+    Unavailable,
+    /// Stored data are damaged: waiting does not help.
+    Damaged,
+    /// The work was cancelled.
+    Cancelled,
+}
+
+/// How often a class of errors is retried at most, whatever the task's policy says (spec 03, 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryClass {
+    /// The attempt took too long: three times.
+    Timeout,
+    /// The agent's fault, another may do better: twice.
+    Agent,
+    /// Temporary by nature: three times.
+    Temporary,
+    /// An output that does not fit may come out better once.
+    Output,
+    /// Bad input, no capability, no permission, no budget: it would fail again.
+    Never,
+}
+
+impl RetryClass {
+    /// The most retries after a first attempt.
+    pub fn retries_max(self) -> u8 {
+        match self {
+            RetryClass::Timeout | RetryClass::Temporary => 3,
+            RetryClass::Agent => 2,
+            RetryClass::Output => 1,
+            RetryClass::Never => 0,
+        }
+    }
 }
 
 impl ErrorInfo {
     /// The name in lower case with underscores: `circular_dependency`.
     pub fn name(&self) -> String {
-        self.constant.to_ascii_lowercase()
+        let mut name = String::with_capacity(self.variant.len() + 4);
+        for letter in self.variant.chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
     }
 }
 
+/// The row for codes of other versions.
+static UNKNOWN: ErrorInfo = ErrorInfo {
+    code: ErrorCode::Unknown(0),
+    variant: "Unknown",
+    kind: ErrorKind::Refused,
+    retry: RetryClass::Never,
+    message: "a code that this version does not know",
+    retryable: false,
+    grpc: "UNKNOWN",
+    http: 500,
+    suggestion: "the message says more; a newer version knows the code",
+};
+
 impl ErrorCode {
-    /// The registry's row. Every code that can be built has one.
+    /// The registry's row; one that promises nothing for a code that the registry does not know.
     pub fn info(self) -> &'static ErrorInfo {
-        let row = REGISTRY
-            .binary_search_by_key(&self, |info| info.code)
-            .expect("codes are only built by the registry or checked against it");
-        &REGISTRY[row]
+        let row = REGISTRY.binary_search_by_key(&self.number(), |info| info.code.number());
+        row.map_or(&UNKNOWN, |row| &REGISTRY[row])
     }
 
     /// Reads `E5301` (any case); `None` when the registry has no such code.
     pub fn parse(text: &str) -> Option<ErrorCode> {
-        let digits = text.strip_prefix(['E', 'e'])?;
-        let code = ErrorCode(digits.parse().ok()?);
-        REGISTRY.binary_search_by_key(&code, |info| info.code).ok().map(|_| code)
+        match ErrorCode::load(text)? {
+            ErrorCode::Unknown(_) => None,
+            known => Some(known),
+        }
     }
 
-    /// The category, which follows from the first three characters.
+    /// Reads a code of any version, as journals and agents hold them.
+    fn load(text: &str) -> Option<ErrorCode> {
+        let number: u16 = text.strip_prefix(['E', 'e'])?.parse().ok()?;
+        let row = REGISTRY.binary_search_by_key(&number, |info| info.code.number());
+        Some(row.map_or(ErrorCode::Unknown(number), |row| REGISTRY[row].code))
+    }
+
+    /// The family, which follows from the first three characters.
     pub fn category(self) -> &'static str {
-        match self.0 / 100 {
+        match self.number() / 100 {
             50 => "input, cache and retrieval",
             51 => "goal decomposition",
             52 => "task orchestration",
@@ -77,9 +151,21 @@ impl ErrorCode {
     }
 }
 
+impl Ord for ErrorCode {
+    fn cmp(&self, other: &ErrorCode) -> std::cmp::Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for ErrorCode {
+    fn partial_cmp(&self, other: &ErrorCode) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "E{}", self.0)
+        write!(f, "E{}", self.number())
     }
 }
 
@@ -98,8 +184,8 @@ impl Serialize for ErrorCode {
 impl<'de> Deserialize<'de> for ErrorCode {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        ErrorCode::parse(&text)
-            .ok_or_else(|| serde::de::Error::custom(format!("unknown error code `{text}`")))
+        ErrorCode::load(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no error code")))
     }
 }
 
@@ -119,6 +205,11 @@ impl Error {
     /// An error with the code's own suggestion and no details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
         Error { code, message: message.into(), details: Box::default(), suggestion: None }
+    }
+
+    /// The way on from it.
+    pub fn kind(&self) -> ErrorKind {
+        self.code.info().kind
     }
 
     /// Adds one detail.
@@ -162,5 +253,28 @@ impl Serialize for Error {
         out.serialize_field("suggestion", self.suggestion())?;
         out.serialize_field("retryable", &info.retryable)?;
         out.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_of_another_version_loads_and_is_written_as_it_was() {
+        let code: ErrorCode = serde_json::from_str("\"E5999\"").expect("any version's code loads");
+        assert_eq!(code, ErrorCode::Unknown(5999));
+        assert_eq!(serde_json::to_string(&code).expect("text"), "\"E5999\"");
+        assert_eq!(code.info().retry.retries_max(), 0);
+        assert_eq!(ErrorCode::parse("E5999"), None);
+        assert!(serde_json::from_str::<ErrorCode>("\"5999\"").is_err());
+    }
+
+    #[test]
+    fn every_row_is_found_by_its_own_code() {
+        for info in REGISTRY {
+            assert_eq!(info.code.info().code, info.code);
+            assert_eq!(ErrorCode::parse(&info.code.to_string()), Some(info.code));
+        }
     }
 }

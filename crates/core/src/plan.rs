@@ -7,7 +7,7 @@ mod figures;
 mod sign;
 mod structure;
 
-pub use decision::{
+pub use decision::{ApprovalReason, 
     ConsideredTemplate, LimitUse, ModelRound, PlanDecision, StatedEdge, TaskShare, TaskSlack,
 };
 pub use document::{

@@ -181,7 +181,7 @@ impl Template {
         }
         let message = format!("template `{}`: {}", self.id, problems.join("; "));
         let first = self.parameters.iter().find(|p| p.required).map_or("name", |p| &p.name);
-        Err(Error::new(ErrorCode::TEMPLATE_PARAMETER_MISSING, message)
+        Err(Error::new(ErrorCode::TemplateParameterMissing, message)
             .detail("template", self.id.as_str())
             .detail("problems", problems)
             .suggest(format!(

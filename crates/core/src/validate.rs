@@ -22,7 +22,7 @@ use crate::constraints::{QuotaLimits, propagate};
 use crate::estimate::EstimateBasis;
 use crate::finding::Finding;
 use crate::graph::DependencyGraph;
-use crate::plan::{LimitUse, PlanDecision};
+use crate::plan::{ApprovalReason, LimitUse, PlanDecision};
 use crate::plan::{Plan, PlanDocument, PlanIdentity, PlanStatus, PlanStructure};
 use crate::plan::{PlanBound, PlanEstimate};
 use crate::task::TaskType;
@@ -143,7 +143,7 @@ pub struct Validation {
     /// What the plan will probably take, and what at worst; absent without a graph.
     pub figures: Option<PlanFigures>,
     /// Why a person has to approve the plan before it runs; empty: nobody has to.
-    pub approval_reasons: Vec<String>,
+    pub approval_reasons: Vec<ApprovalReason>,
     proof: Option<(PlanDocument, PlanStructure)>,
 }
 
@@ -234,7 +234,9 @@ impl Validation {
         let made = decisions::record(&document, &structure, &figures, counts);
         let metadata = &mut document.metadata;
         metadata.requires_approval = !self.approval_reasons.is_empty();
-        metadata.approval_reasons = self.approval_reasons;
+        metadata.approval_reasons =
+            self.approval_reasons.iter().map(ToString::to_string).collect();
+        metadata.approval_needed_for = self.approval_reasons;
         metadata.decisions = decisions;
         metadata.decisions.extend(made);
         metadata.warnings.extend(self.warnings.into_iter().map(|warning| warning.message));

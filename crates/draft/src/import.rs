@@ -69,7 +69,7 @@ impl ImportDraft {
     fn finish(self) -> Result<ImportedPlan, Error> {
         if self.steps.is_empty() {
             let message = "there is no step in the text: no numbered, checkbox or bulleted list, and no numbered headings";
-            return Err(Error::new(ErrorCode::PLAN_MALFORMED, message)
+            return Err(Error::new(ErrorCode::PlanMalformed, message)
                 .suggest("write the steps as `1. …` or `- [ ] …`"));
         }
         let mut tasks = Vec::with_capacity(self.steps.len());

@@ -92,7 +92,7 @@ impl ModelDecomposer {
         if identity.is_local {
             rules.breaker.slow = None;
         }
-        let bulkhead = Bulkhead::new("decomposition by model", size, ErrorCode::DECOMPOSER_BUSY);
+        let bulkhead = Bulkhead::new("decomposition by model", size, ErrorCode::DecomposerBusy);
         ModelDecomposer {
             gateway,
             identity,

@@ -20,6 +20,7 @@ use l05_core::agent::Agent;
 use l05_core::id::{Attempt, PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::time::Timestamp;
+use l05_core::error::ErrorKind;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
 use l05_run::command::{AttemptOutcome, RunCommand};
@@ -343,13 +344,19 @@ impl Driver {
     /// has it next.
     fn answer(&mut self, ticket: ReplyTicket, answer: Result<(), Error>) {
         if let Some((plan, position)) = self.posted.remove(&ticket) {
-            let elsewhere = |error: &Error| {
-                matches!(error.code, ErrorCode::VERSION_CONFLICT | ErrorCode::STORAGE_FAILED)
-            };
-            if answer.as_ref().err().is_some_and(elsewhere) {
-                self.in_hand.remove(&(plan, position));
-            } else {
-                self.settled.push((plan, position));
+            match answer.map_err(|error| error.kind()) {
+                Err(ErrorKind::Conflict | ErrorKind::Unavailable) => {
+                    self.in_hand.remove(&(plan, position));
+                }
+                Ok(())
+                | Err(
+                    ErrorKind::Usage
+                    | ErrorKind::Refused
+                    | ErrorKind::NotFound
+                    | ErrorKind::WrongState
+                    | ErrorKind::Damaged
+                    | ErrorKind::Cancelled,
+                ) => self.settled.push((plan, position)),
             }
         } else if let Some(reply) = self.replies.remove(&ticket) {
             let _ = reply.send(answer);
@@ -372,7 +379,7 @@ impl Driver {
         let paused = !turn.broken.is_empty();
         for plan in turn.broken {
             let message = "the store refuses what follows the journal that it gives";
-            self.pause(plan, &Error::new(ErrorCode::JOURNAL_CORRUPT, message));
+            self.pause(plan, &Error::new(ErrorCode::JournalCorrupt, message));
         }
         self.lost.extend(turn.reload);
         if turn.append.is_empty() && self.lost.is_empty() {
@@ -473,7 +480,7 @@ impl Driver {
                 let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
                 self.release(plan, epoch, None);
                 let error = Error::new(
-                    ErrorCode::VERSION_CONFLICT,
+                    ErrorCode::VersionConflict,
                     format!("another process has taken over plan {plan}"),
                 );
                 self.tell_end(plan, &RunEnd::Paused(error));
@@ -516,7 +523,7 @@ impl Driver {
 
 fn not_driven(plan: PlanId) -> Error {
     let message = format!("plan {plan} is not being driven here");
-    Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+    Error::new(ErrorCode::PlanNotExecutable, message)
 }
 
 /// Runs an attempt and reports how it went, whatever happens: a panic of an executor too.
@@ -533,7 +540,7 @@ async fn report(
         Ok(done) => done,
         Err(_) => attempt::AttemptReport {
             outcome: AttemptOutcome::Failed(TaskError {
-                code: ErrorCode::AGENT_CRASHED,
+                code: ErrorCode::AgentCrashed,
                 message: "the executor crashed".to_owned(),
                 is_final: false,
             }),

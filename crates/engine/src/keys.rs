@@ -23,7 +23,7 @@ impl MasterKey {
     pub fn generate() -> Result<MasterKey, Error> {
         let mut bytes = [0u8; KEY_BYTES];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| {
-            Error::new(ErrorCode::SIGNING_KEY_UNAVAILABLE, "the system gives no random numbers")
+            Error::new(ErrorCode::SigningKeyUnavailable, "the system gives no random numbers")
         })?;
         Ok(MasterKey::new(bytes))
     }
@@ -85,7 +85,7 @@ impl PlanKeys {
         if signature.key_id != self.key_id {
             let message =
                 format!("the plan is signed with key `{}`, which is not here", signature.key_id);
-            return Err(Error::new(ErrorCode::SIGNING_KEY_UNAVAILABLE, message)
+            return Err(Error::new(ErrorCode::SigningKeyUnavailable, message)
                 .detail("key_id", signature.key_id.as_str())
                 .suggest("run it where it was planned, or plan the goal again"));
         }
@@ -93,7 +93,7 @@ impl PlanKeys {
         let given = BASE64.decode(&signature.value).unwrap_or_default();
         if constant_time::verify_slices_are_equal(expected.as_ref(), &given).is_err() {
             return Err(Error::new(
-                ErrorCode::SIGNATURE_INVALID,
+                ErrorCode::SignatureInvalid,
                 "the plan was changed after it was signed",
             )
             .suggest(

@@ -352,7 +352,7 @@ async fn show(
                 return Err(error.into());
             }
             let value: Value = serde_json::from_slice(&json).map_err(|e| {
-                Error::new(ErrorCode::JOURNAL_CORRUPT, format!("output {sha256}: {e}"))
+                Error::new(ErrorCode::JournalCorrupt, format!("output {sha256}: {e}"))
             })?;
             let text = String::from_utf8_lossy(&json[..PREVIEW_BYTES.min(json.len())]).into_owned();
             Ok((json!({ "ref": sha256, "bytes": bytes, "preview": text }), files_in(&value)))
@@ -374,7 +374,7 @@ fn failure(history: &RunHistory) -> Option<Error> {
     match run.status() {
         PlanStatus::Failed => {}
         PlanStatus::Cancelled => {
-            return Some(Error::new(ErrorCode::CANCELLED, "the plan was cancelled"));
+            return Some(Error::new(ErrorCode::Cancelled, "the plan was cancelled"));
         }
         PlanStatus::Draft
         | PlanStatus::Validated
@@ -392,10 +392,10 @@ fn failure(history: &RunHistory) -> Option<Error> {
         .filter(|t| !run.plan().task(*t).allow_failure)
         .collect();
     let Some(first) = failed.first() else {
-        return Some(Error::new(ErrorCode::DEADLINE_MISSED, "the plan did not finish in time"));
+        return Some(Error::new(ErrorCode::DeadlineMissed, "the plan did not finish in time"));
     };
     let cause = run.error(*first);
-    let code = cause.map_or(ErrorCode::TASK_FAILED, |error| error.code);
+    let code = cause.map_or(ErrorCode::TaskFailed, |error| error.code);
     let why = cause.map_or("it failed", |error| error.message.as_str());
     let others = if failed.len() > 1 {
         format!(" ({} more failed)", failed.len() - 1)

@@ -41,7 +41,7 @@ use crate::observed_runs::ObservedRuns;
 use crate::port::{Clock, HistoryPage, HistoryQuery, Journal, PlanCatalog, PlanSummary};
 use crate::report::{self, PlanResult, StatusReport};
 
-pub use approval::{AnswerOutcome, GateAnswer};
+pub use approval::{AnswerOutcome, GateAnswer, PendingApproval};
 pub use builder::{
     EXPERIENCE_DAYS_DEFAULT, IN_FLIGHT_MAX_DEFAULT, ServiceBuilder, TEMPLATE_THRESHOLD_DEFAULT,
     local_agent,
@@ -153,7 +153,7 @@ impl PlanningService {
         match validation.figures {
             Some(figures) => Ok(CostReport::of(&document, figures.estimate, figures.bound)),
             None => {
-                Err(l05_core::finding::findings_error(ErrorCode::PLAN_INVALID, &validation.errors))
+                Err(l05_core::finding::findings_error(ErrorCode::PlanInvalid, &validation.errors))
             }
         }
     }
@@ -222,7 +222,7 @@ impl PlanningService {
                 );
                 if over { Ok(status) } else { Err(error) }
             }
-            Err(_) => Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down")
+            Err(_) => Err(Error::new(ErrorCode::PlanNotExecutable, "the service has shut down")
                 .suggest(format!("`l05 execute {id}` goes on"))),
         }
     }
@@ -311,18 +311,15 @@ impl PlanningService {
 
     fn open(&self, id: PlanId, stored: &[u8]) -> Result<Arc<Plan>, Error> {
         let value: Value = serde_json::from_slice(stored).map_err(|e| {
-            Error::new(
-                ErrorCode::SIGNATURE_INVALID,
-                format!("the stored plan {id} is damaged: {e}"),
-            )
+            Error::new(ErrorCode::SignatureInvalid, format!("the stored plan {id} is damaged: {e}"))
         })?;
         let document = PlanDocument::read(&value).map_err(|findings| {
-            l05_core::finding::findings_error(ErrorCode::SIGNATURE_INVALID, &findings)
+            l05_core::finding::findings_error(ErrorCode::SignatureInvalid, &findings)
         })?;
         let plan = self.inner.keys.open(document)?;
         if plan.id() != id {
             let message = format!("the store gives plan {} for {id}", plan.id());
-            return Err(Error::new(ErrorCode::SIGNATURE_INVALID, message));
+            return Err(Error::new(ErrorCode::SignatureInvalid, message));
         }
         Ok(Arc::new(plan))
     }
@@ -348,7 +345,7 @@ impl PlanningService {
             for record in &records {
                 history.add(record).map_err(|gap| {
                     let message = format!("the journal of plan {id}: {gap}");
-                    Error::new(ErrorCode::JOURNAL_CORRUPT, message)
+                    Error::new(ErrorCode::JournalCorrupt, message)
                 })?;
                 visit(history.run(), record);
             }
@@ -382,7 +379,7 @@ fn local() -> Actor {
 }
 
 fn unknown(id: &str) -> Error {
-    Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no plan `{id}`")).detail("plan_id", id)
+    Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{id}`")).detail("plan_id", id)
 }
 
 /// A task of the run: items of fan-outs, too.
@@ -395,7 +392,7 @@ fn no_task(plan: &Plan, name: &str) -> Error {
         let ids = plan.document().tasks.iter().map(|task| task.task_id.as_str());
         let near = l05_core::suggest::nearest(name, ids);
         let hint = l05_core::suggest::did_you_mean(&near);
-        Error::new(ErrorCode::PLAN_NOT_FOUND, format!("the plan has no task `{name}`{hint}"))
+        Error::new(ErrorCode::PlanNotFound, format!("the plan has no task `{name}`{hint}"))
             .suggest(format!("`l05 show {}` lists its tasks", plan.id()))
     }
 }

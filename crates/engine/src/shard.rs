@@ -431,5 +431,5 @@ impl Shard {
 
 fn not_here(plan: PlanId) -> Error {
     let message = format!("plan {plan} is not driven by this process any more");
-    Error::new(l05_core::ErrorCode::VERSION_CONFLICT, message)
+    Error::new(l05_core::ErrorCode::VersionConflict, message)
 }

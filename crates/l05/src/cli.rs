@@ -190,7 +190,7 @@ fn usage(error: &clap::Error) -> ExitStatus {
             text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let output = CliOutput { format: OutputFormat::Json, quiet: false, progress: false };
         let coded =
-            Error::new(ErrorCode::CONFIG_ERROR, message).suggest("`l05 --help` shows the usage");
+            Error::new(ErrorCode::ConfigError, message).suggest("`l05 --help` shows the usage");
         output.error(&coded);
     } else {
         let _ = error.print();
@@ -203,7 +203,7 @@ fn context(global: &GlobalOptions, output: CliOutput) -> Result<CliContext, Erro
     for pair in &global.set {
         let Some((key, value)) = pair.split_once('=') else {
             let message = format!("--set {pair}: write KEY=VALUE");
-            return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+            return Err(Error::new(ErrorCode::ConfigError, message));
         };
         flags.push((key.trim().to_owned(), value.to_owned()));
     }
@@ -270,7 +270,7 @@ fn on_runtime(work: impl Future<Output = Result<ExitStatus, Error>>) -> Result<E
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, format!("no runtime: {e}")))?;
+        .map_err(|e| Error::new(ErrorCode::ConfigError, format!("no runtime: {e}")))?;
     let ended = runtime.block_on(Box::pin(work));
     // A tool in a thread that cannot be stopped must not hold the program.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));

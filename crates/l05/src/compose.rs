@@ -89,13 +89,13 @@ async fn cache(config: &Config) -> Result<CacheRules, Error> {
     let mut rules = config.cache.rules();
     if let Some(url) = &config.cache.redis_url {
         let level = RedisCache::connect(url).map_err(|error| {
-            Error::new(ErrorCode::CONFIG_ERROR, format!("cache.l2_redis_endpoint: {error}"))
+            Error::new(ErrorCode::ConfigError, format!("cache.l2_redis_endpoint: {error}"))
                 .suggest("write redis://host:6379, or rediss:// for TLS")
         })?;
         if let Err(error) = level.answers(REDIS_WITHIN).await {
             if rules.l2_required || (rules.required && rules.l1_plans == 0) {
                 let message = format!("Redis does not answer: {error}");
-                return Err(Error::new(ErrorCode::CACHE_UNAVAILABLE, message)
+                return Err(Error::new(ErrorCode::CacheUnavailable, message)
                     .suggest("start it, or drop cache.required and cache.l2_required"));
             }
             tracing::warn!(%error, "Redis does not answer: plans are cached in this process alone");
@@ -191,7 +191,7 @@ pub fn catalog(config: &Config) -> Result<ToolCatalog, Error> {
     match &config.catalog {
         Some(path) => catalog_file(path, config.text_limits),
         None => ToolCatalog::new(l05_connect::tools::specs(&config.programs))
-            .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, e.to_string())),
+            .map_err(|e| Error::new(ErrorCode::ConfigError, e.to_string())),
     }
 }
 
@@ -234,9 +234,9 @@ fn catalog_file(path: &Path, limits: TextLimits) -> Result<ToolCatalog, Error> {
     let value = parse(&text, DocumentFormat::detect(&name, &text), limits)
         .map_err(|e| e.into_error(&name))?;
     let specs = read_catalog(&value)
-        .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))?;
+        .map_err(|findings| findings_error(ErrorCode::PlanMalformed, &findings))?;
     ToolCatalog::new(specs)
-        .map_err(|e| Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {e}")))
+        .map_err(|e| Error::new(ErrorCode::PlanMalformed, format!("{name}: {e}")))
 }
 
 fn workspace(path: &Path) -> Result<Workspace, Error> {
@@ -244,7 +244,7 @@ fn workspace(path: &Path) -> Result<Workspace, Error> {
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(ErrorCode::CONFIG_ERROR, format!("{}: {error}", path.display()))
+    Error::new(ErrorCode::ConfigError, format!("{}: {error}", path.display()))
         .detail("path", path.display().to_string())
         .suggest("name a folder that exists and may be used (--workspace, --data-dir)")
 }

@@ -12,6 +12,7 @@ use crate::machine::JournalGap;
 use crate::machine::Run;
 use crate::record::Record;
 use l05_core::agent::LOCAL_AGENT;
+use l05_core::error::RetryClass;
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::Plan;
 use l05_core::task::TaskStatus;
@@ -130,7 +131,7 @@ impl RunHistory {
             RunEvent::AttemptFailed { task, error, next, .. } => {
                 let timed_out =
                     matches!(next, AfterFailure::Final { status: TaskStatus::TimedOut })
-                        || error.code == l05_core::ErrorCode::TASK_TIMEOUT;
+                        || error.code.info().retry == RetryClass::Timeout;
                 let result =
                     if timed_out { AttemptResult::TimedOut } else { AttemptResult::Failed };
                 self.end(*task, at, result, Some(error.clone()));

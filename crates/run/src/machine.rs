@@ -74,6 +74,8 @@ pub struct Run {
     why: Option<Box<TaskError>>,
     /// Waits for a person, each with the time of its end.
     gates: BTreeMap<Gate, Option<Timestamp>>,
+    /// Gates that were refused in the present run.
+    declined: BTreeSet<Gate>,
     /// Who agreed to which task's start, and why.
     answers: BTreeMap<TaskIndex, GateApproval>,
     /// Attempts that were noticed as stragglers, and what else was told once already.
@@ -283,6 +285,7 @@ impl Run {
             fresh_lists: Vec::new(),
             known_lists: Vec::new(),
             answers: BTreeMap::new(),
+            declined: BTreeSet::new(),
             gathered: Vec::new(),
             item_origins: Vec::new(),
             maps: BTreeMap::new(),

@@ -169,25 +169,25 @@ impl Crew {
             self.members.iter().filter(|m| m.agent.can_do(task)).filter(allowed).collect();
         if can.is_empty() {
             let message = format!("no agent is registered that can do `{}`", task.task_id);
-            return error(ErrorCode::CAPABILITY_MISMATCH, message, true);
+            return error(ErrorCode::CapabilityMismatch, message, true);
         }
         let fits: Vec<&CrewMember> =
             can.into_iter().filter(|m| m.agent.is_of_version(task)).collect();
         if fits.is_empty() {
             let range = task.agent_version_constraint.as_deref().unwrap_or_default();
             let message = format!("`{}` wants an agent of version {range}", task.task_id);
-            return error(ErrorCode::AGENT_VERSION_MISMATCH, message, true);
+            return error(ErrorCode::AgentVersionMismatch, message, true);
         }
         let fits: Vec<&CrewMember> =
             fits.into_iter().filter(|m| m.agent.has_room_for(task)).collect();
         if fits.is_empty() {
             let message = format!("every agent is too small for `{}`", task.task_id);
-            return error(ErrorCode::RESOURCES_INSUFFICIENT, message, true);
+            return error(ErrorCode::ResourcesInsufficient, message, true);
         }
         let there: Vec<&CrewMember> = fits.into_iter().filter(|m| m.is_there()).collect();
         if there.is_empty() {
             let message = format!("every agent that can do `{}` is away", task.task_id);
-            return error(ErrorCode::AGENT_UNAVAILABLE, message, false);
+            return error(ErrorCode::AgentUnavailable, message, false);
         }
         Ok(there)
     }

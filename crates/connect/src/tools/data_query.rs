@@ -272,7 +272,7 @@ fn grouping(
             text.name,
             if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") }
         );
-        return Err(final_error(ErrorCode::TYPE_MISMATCH, message));
+        return Err(final_error(ErrorCode::TypeMismatch, message));
     }
     let keys: Vec<String> = groups.iter().map(|c| quoted(&c.name)).collect();
     let mut select: Vec<String> = keys.clone();
@@ -297,7 +297,7 @@ fn no_column(wanted: &str, table: &TableHandle) -> TaskError {
     let hint = l05_core::suggest::did_you_mean(&near);
     let message =
         format!("there is no column `{wanted}`{hint}; the columns are: {}", known.join(", "));
-    final_error(ErrorCode::TYPE_MISMATCH, message)
+    final_error(ErrorCode::TypeMismatch, message)
 }
 
 fn explain(error: &rusqlite::Error, tables: &[NamedTable], bench: &ToolContext) -> TaskError {
@@ -320,11 +320,11 @@ fn explain(error: &rusqlite::Error, tables: &[NamedTable], bench: &ToolContext) 
             ));
         }
     }
-    final_error(ErrorCode::TASK_FAILED, message)
+    final_error(ErrorCode::TaskFailed, message)
 }
 
 fn wrong(message: &str) -> TaskError {
-    final_error(ErrorCode::TYPE_MISMATCH, message)
+    final_error(ErrorCode::TypeMismatch, message)
 }
 
 fn parameter(value: &Value) -> SqlValue {

@@ -289,7 +289,7 @@ fn require(input: &ReadTableInput, columns: &[String]) -> Result<(), TaskError> 
         return Ok(());
     }
     Err(final_error(
-        ErrorCode::TYPE_MISMATCH,
+        ErrorCode::TypeMismatch,
         format!(
             "`{}` has no column `{}`; its columns are: {}",
             input.path,

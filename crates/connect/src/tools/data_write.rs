@@ -65,7 +65,7 @@ pub(super) fn run(
         (None, Some(rows)) => rows.clone(),
         _ => {
             let message = "give either `table` or `rows`";
-            return Err(final_error(ErrorCode::TYPE_MISMATCH, message));
+            return Err(final_error(ErrorCode::TypeMismatch, message));
         }
     };
     let bytes = match format_of(input)? {
@@ -94,7 +94,7 @@ fn format_of(input: &WriteTableInput) -> Result<DataFormat, TaskError> {
     }
     DataFormat::of_name(&input.path).ok_or_else(|| {
         let message = format!("`{}` does not say its format; give `format`", input.path);
-        final_error(ErrorCode::TYPE_MISMATCH, message)
+        final_error(ErrorCode::TypeMismatch, message)
     })
 }
 

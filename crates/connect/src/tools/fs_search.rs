@@ -101,7 +101,7 @@ pub(super) fn run(
         .size_limit(PATTERN_SIZE_MAX)
         .build()
         .map_err(|e| {
-            final_error(ErrorCode::TYPE_MISMATCH, format!("`{}` is no pattern: {e}", input.pattern))
+            final_error(ErrorCode::TypeMismatch, format!("`{}` is no pattern: {e}", input.pattern))
         })?;
     let question = FolderWalk {
         folder: &input.path,

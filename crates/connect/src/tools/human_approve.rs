@@ -48,6 +48,6 @@ pub(super) fn run(
 ) -> Result<ApproveOutput, TaskError> {
     match answer {
         Some(GateApproval { by, reason }) => Ok(ApproveOutput { approved: true, by, reason }),
-        None => Err(final_error(ErrorCode::APPROVAL_REFUSED, "nobody was asked")),
+        None => Err(final_error(ErrorCode::ApprovalRefused, "nobody was asked")),
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn spec() -> ToolSpec {
 
 pub(super) fn run(input: &SelectInput) -> Result<SelectOutput, TaskError> {
     let path =
-        parse_json_path(&input.path).map_err(|why| final_error(ErrorCode::TYPE_MISMATCH, why))?;
+        parse_json_path(&input.path).map_err(|why| final_error(ErrorCode::TypeMismatch, why))?;
     let matches: Vec<Value> = path.query(&input.value).into_iter().cloned().collect();
     Ok(SelectOutput {
         count: matches.len(),

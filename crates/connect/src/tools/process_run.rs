@@ -76,7 +76,7 @@ pub(super) async fn run(
     let ended = tokio::select! {
         ended = talk(&mut child, group, input.stdin) => ended,
         () = bench.cancel.cancelled() => {
-            return Err(final_error(ErrorCode::CANCELLED, "the attempt was told to stop"));
+            return Err(final_error(ErrorCode::Cancelled, "the attempt was told to stop"));
         }
     };
     let output = ended.map_err(|error| failed(format!("`{}`: {error}", input.program)))?;
@@ -101,7 +101,7 @@ fn allowed(programs: &[String], wanted: &str) -> Result<PathBuf, TaskError> {
     if !programs.iter().any(|program| program == wanted) {
         let near = did_you_mean(&nearest(wanted, programs.iter().map(String::as_str)));
         let message = format!("`{wanted}` is none of tools.programs{near}");
-        return Err(final_error(ErrorCode::ACCESS_DENIED, message));
+        return Err(final_error(ErrorCode::AccessDenied, message));
     }
     if wanted.starts_with('/') {
         return Ok(wanted.into());
@@ -109,7 +109,7 @@ fn allowed(programs: &[String], wanted: &str) -> Result<PathBuf, TaskError> {
     let mut places = PATH.split(':').map(|folder| Path::new(folder).join(wanted));
     places.find(|path| path.is_file()).ok_or_else(|| {
         let message = format!("the program `{wanted}` is not installed in {PATH}");
-        final_error(ErrorCode::TOOL_UNKNOWN, message)
+        final_error(ErrorCode::ToolUnknown, message)
     })
 }
 
@@ -194,7 +194,7 @@ impl KeptOutput {
 }
 
 fn failed(message: String) -> TaskError {
-    TaskError { code: ErrorCode::TASK_FAILED, message, is_final: false }
+    TaskError { code: ErrorCode::TaskFailed, message, is_final: false }
 }
 
 /// The program and all that it started, ended with the attempt.

@@ -121,7 +121,7 @@ impl TableStore {
         if well_formed && path.is_file() {
             return Ok(path);
         }
-        Err(final_error(ErrorCode::REFERENCE_UNRESOLVED, format!("this run has no table `{id}`")))
+        Err(final_error(ErrorCode::ReferenceUnresolved, format!("this run has no table `{id}`")))
     }
 }
 

@@ -102,7 +102,7 @@ fn check_blocks(template: &str) -> Result<(), TaskError> {
         if length > BLOCK_MAX_BYTES {
             let message =
                 format!("an expression of the template is longer than {BLOCK_MAX_BYTES} bytes");
-            return Err(final_error(ErrorCode::TYPE_MISMATCH, message));
+            return Err(final_error(ErrorCode::TypeMismatch, message));
         }
         rest = &rest[at + length..];
         // Past the closing mark, or at the end.
@@ -140,7 +140,7 @@ fn render(input: &RenderTextInput) -> Result<String, TaskError> {
     rendered.map_err(|error| {
         let line = error.line().map(|line| format!(" at line {line}")).unwrap_or_default();
         let why = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        final_error(ErrorCode::TASK_FAILED, format!("the template fails{line}: {why}"))
+        final_error(ErrorCode::TaskFailed, format!("the template fails{line}: {why}"))
     })
 }
 

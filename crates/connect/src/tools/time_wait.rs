@@ -39,7 +39,7 @@ pub(super) async fn run(
             Ok(WaitOutput { waited_seconds: input.seconds })
         }
         () = cancel.cancelled() => {
-            Err(final_error(ErrorCode::CANCELLED, "the wait was cut short"))
+            Err(final_error(ErrorCode::Cancelled, "the wait was cut short"))
         }
     }
 }

@@ -48,14 +48,14 @@ pub(super) fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, TaskErr
         let message = format!(
             "the glob is longer than {GLOB_MAX_BYTES} bytes or has more than {GLOB_BRACES_MAX} braces"
         );
-        return Err(final_error(ErrorCode::TYPE_MISMATCH, message));
+        return Err(final_error(ErrorCode::TypeMismatch, message));
     }
     let anywhere = if pattern.contains('/') { pattern.to_owned() } else { format!("**/{pattern}") };
     match Glob::new(&anywhere) {
         Ok(glob) => Ok(Some(glob.compile_matcher())),
         Err(error) => {
             let message = format!("`{pattern}` is no glob: {}", error.kind());
-            Err(final_error(ErrorCode::TYPE_MISMATCH, message))
+            Err(final_error(ErrorCode::TypeMismatch, message))
         }
     }
 }

@@ -45,7 +45,7 @@ impl DocumentReader {
 
     pub(crate) fn malformed(&self, path: &str, message: impl Into<String>) {
         self.push(
-            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message).field(path),
+            Finding::new(ErrorCode::PlanMalformed, ValidationLevel::Syntax, message).field(path),
         );
     }
 
@@ -92,7 +92,7 @@ impl DocumentReader {
         let near = nearest(key, known);
         let message = format!("unknown field `{key}`{}", did_you_mean(&near));
         self.push(
-            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message)
+            Finding::new(ErrorCode::PlanMalformed, ValidationLevel::Syntax, message)
                 .field(join(path, key))
                 .detail("nearest", near),
         );

@@ -70,8 +70,8 @@ impl DocumentError {
     /// As a coded error about the document called `name`.
     pub fn into_error(self, name: &str) -> Error {
         let code = match self {
-            DocumentError::TooLong { .. } => ErrorCode::REQUEST_TOO_LARGE,
-            DocumentError::Empty | DocumentError::Syntax { .. } => ErrorCode::PLAN_MALFORMED,
+            DocumentError::TooLong { .. } => ErrorCode::RequestTooLarge,
+            DocumentError::Empty | DocumentError::Syntax { .. } => ErrorCode::PlanMalformed,
         };
         let error = Error::new(code, format!("{name}: {self}")).detail("document", name);
         match self {

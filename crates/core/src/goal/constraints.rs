@@ -72,7 +72,7 @@ impl GoalConstraints {
         let late = now.millis_since(Timestamp(deadline));
         vec![
             Finding::new(
-                ErrorCode::DEADLINE_MISSED,
+                ErrorCode::DeadlineMissed,
                 ValidationLevel::Syntax,
                 format!("the deadline {} was {late} ms ago", Timestamp(deadline)),
             )

@@ -79,10 +79,10 @@ impl GoalRefusal {
     /// As a coded error: E5001 for length, E5004 for content.
     pub fn into_error(self) -> Error {
         match self {
-            GoalRefusal::Empty => Error::new(ErrorCode::GOAL_FORMAT_INVALID, "the goal is empty")
+            GoalRefusal::Empty => Error::new(ErrorCode::GoalFormatInvalid, "the goal is empty")
                 .suggest("say what is to be done"),
             GoalRefusal::TooLong { chars } => Error::new(
-                ErrorCode::GOAL_FORMAT_INVALID,
+                ErrorCode::GoalFormatInvalid,
                 format!("the goal has {chars} characters; at most {GOAL_MAX_CHARS} are accepted"),
             )
             .detail("characters", chars)
@@ -100,7 +100,7 @@ impl PolicyViolation {
             self.position + 1,
             self.rule
         );
-        let error = Error::new(ErrorCode::GOAL_INPUT_REFUSED, message)
+        let error = Error::new(ErrorCode::GoalInputRefused, message)
             .detail("rule", self.rule)
             .detail("found", self.found)
             .detail("position", self.position);
@@ -381,9 +381,9 @@ mod tests {
     #[test]
     fn lengths_are_e5001_and_rules_e5004() {
         let code = |text: &str| check(text, InputPolicy::Strict).unwrap_err().into_error().code;
-        assert_eq!(code(" \n"), ErrorCode::GOAL_FORMAT_INVALID);
-        assert_eq!(code(&"a".repeat(GOAL_MAX_CHARS + 1)), ErrorCode::GOAL_FORMAT_INVALID);
-        assert_eq!(code("Update it"), ErrorCode::GOAL_INPUT_REFUSED);
+        assert_eq!(code(" \n"), ErrorCode::GoalFormatInvalid);
+        assert_eq!(code(&"a".repeat(GOAL_MAX_CHARS + 1)), ErrorCode::GoalFormatInvalid);
+        assert_eq!(code("Update it"), ErrorCode::GoalInputRefused);
         assert!(check(&"a".repeat(GOAL_MAX_CHARS), InputPolicy::Strict).is_ok());
         assert!(check(&"ä".repeat(GOAL_MAX_CHARS), InputPolicy::Prose).is_ok());
         let hint = check("Update the docs", InputPolicy::Strict).unwrap_err().into_error();

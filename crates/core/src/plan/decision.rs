@@ -2,6 +2,8 @@
 //!
 //! Plain data: whoever decides writes one, and `explain` retells it.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -163,4 +165,64 @@ pub struct TaskShare {
     pub task: String,
     /// In the limit's unit.
     pub share: f64,
+}
+
+/// A reason for which a plan has to be approved before it runs (spec 03, 3.7).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "reason", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ApprovalReason {
+    /// The goal asks for it: `constraints.require_approval`.
+    Goal,
+    /// The estimate is over the configured cost: `approvals.cost_over_usd`.
+    Cost {
+        /// The high end of the estimate, in US dollars.
+        usd: f64,
+        /// The threshold.
+        over_usd: f64,
+    },
+    /// The plan is more complex than configured: `approvals.complexity_over`.
+    Complexity {
+        /// The plan's score.
+        score: f64,
+        /// The threshold.
+        over: f64,
+    },
+    /// A task uses a tool that may destroy something: `approvals.destructive`.
+    Destructive {
+        /// The task.
+        task: String,
+        /// The tool.
+        tool: String,
+    },
+}
+
+impl ApprovalReason {
+    /// Whether the configuration reserves the answer to an approver, so that whoever starts the plan
+    /// cannot give it along (`--yes`).
+    pub fn is_reserved(&self) -> bool {
+        match self {
+            ApprovalReason::Cost { .. } | ApprovalReason::Complexity { .. } => true,
+            ApprovalReason::Goal | ApprovalReason::Destructive { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for ApprovalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApprovalReason::Goal => {
+                f.write_str("the goal asks for it (constraints.require_approval)")
+            }
+            ApprovalReason::Cost { usd, over_usd } => {
+                write!(f, "it may cost {usd} USD, more than {over_usd} (approvals.cost_over_usd)")
+            }
+            ApprovalReason::Complexity { score, over } => {
+                write!(f, "its complexity is {score}, more than {over} (approvals.complexity_over)")
+            }
+            ApprovalReason::Destructive { task, tool } => write!(
+                f,
+                "task `{task}` uses `{tool}`, which may destroy what was there (approvals.destructive)"
+            ),
+        }
+    }
 }

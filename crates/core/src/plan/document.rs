@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::decision::PlanDecision;
+use super::decision::{ApprovalReason, PlanDecision};
 use super::figures::{PlanBound, PlanEstimate};
 use crate::document::choice::choices;
 use crate::document::reader::{DocumentReader, FieldName, ObjectReader, aliased, plain};
@@ -108,9 +108,12 @@ pub struct PlanMetadata {
     /// A person has to approve it before it runs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub requires_approval: bool,
-    /// Why.
+    /// The reasons for that, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approval_reasons: Vec<String>,
+    /// The same as data; plans of older versions have the words alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approval_needed_for: Vec<ApprovalReason>,
     /// Labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -304,6 +307,7 @@ pub(crate) static METADATA_FIELDS: &[FieldName] = &[
     plain("confidence"),
     plain("requires_approval"),
     plain("approval_reasons"),
+    plain("approval_needed_for"),
     plain("tags"),
     plain("estimate"),
     plain("bound"),
@@ -396,6 +400,7 @@ fn read_metadata(reader: &DocumentReader, plan: &ObjectReader<'_>) -> PlanMetada
         confidence: object.number("confidence", 0.0..=1.0),
         requires_approval: object.boolean("requires_approval").unwrap_or(false),
         approval_reasons: object.texts("approval_reasons"),
+        approval_needed_for: object.typed_document("approval_needed_for").unwrap_or_default(),
         tags: object.texts("tags"),
         estimate: object.typed_document("estimate"),
         bound: object.typed_document("bound"),

@@ -128,14 +128,14 @@ impl SignedPlan {
     /// Takes a document as read; says what it lacks to be one that was signed.
     pub fn new(document: PlanDocument) -> Result<SignedPlan, Error> {
         if document.signature.is_none() {
-            return Err(Error::new(ErrorCode::SIGNATURE_MISSING, "the plan has no signature"));
+            return Err(Error::new(ErrorCode::SignatureMissing, "the plan has no signature"));
         }
         let has_identity = document.plan_id.is_some()
             && document.goal_id.is_some()
             && document.created_at.is_some();
         if !has_identity {
             let message = "the plan has a signature but lacks plan_id, goal_id or created_at";
-            return Err(Error::new(ErrorCode::SIGNATURE_INVALID, message));
+            return Err(Error::new(ErrorCode::SignatureInvalid, message));
         }
         Ok(SignedPlan { document })
     }
@@ -162,7 +162,7 @@ impl SignedPlan {
                 plan.take_content();
                 Ok(plan)
             }
-            _ => Err(findings_error(ErrorCode::PLAN_INVALID, &findings)),
+            _ => Err(findings_error(ErrorCode::PlanInvalid, &findings)),
         }
     }
 }

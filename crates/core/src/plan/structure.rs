@@ -133,7 +133,7 @@ fn index_ids(tasks: &[Task], findings: &mut Vec<Finding>) -> Ids {
                 let message =
                     format!("the id `{}` is used by tasks[{}] already", task.task_id, first.0);
                 findings.push(
-                    Finding::new(ErrorCode::DUPLICATE_TASK_ID, ValidationLevel::Semantic, message)
+                    Finding::new(ErrorCode::DuplicateTaskId, ValidationLevel::Semantic, message)
                         .task(&task.task_id)
                         .field(format!("tasks[{i}].task_id")),
                 );
@@ -156,7 +156,7 @@ fn cycle_finding(document: &PlanDocument, cycle: &DependencyCycle) -> Finding {
     };
     let message = format!("{} tasks depend on each other in a circle: {shown}", names.len() - 1);
     let task = names.first().copied().unwrap_or_default().to_owned();
-    Finding::new(ErrorCode::CIRCULAR_DEPENDENCY, ValidationLevel::Semantic, message)
+    Finding::new(ErrorCode::CircularDependency, ValidationLevel::Semantic, message)
         .task(task)
         .detail("cycle", names)
 }
@@ -187,7 +187,7 @@ impl StructureResolver<'_> {
         });
         for (path, error) in errors {
             self.findings.push(
-                Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, error.to_string())
+                Finding::new(ErrorCode::PlanMalformed, ValidationLevel::Syntax, error.to_string())
                     .task(&task.task_id)
                     .field(format!("tasks[{i}].{path}"))
                     .suggest("write `$[task].output.path`, or `$$[` for the text itself"),
@@ -209,7 +209,7 @@ impl StructureResolver<'_> {
             Err(error) => error.to_string(),
         };
         self.findings.push(
-            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, why)
+            Finding::new(ErrorCode::PlanMalformed, ValidationLevel::Syntax, why)
                 .task(&task.task_id)
                 .field(format!("tasks[{i}].for_each.in"))
                 .suggest("write `$[task].output.path` or `$[inputs].name`"),
@@ -270,7 +270,7 @@ impl StructureResolver<'_> {
             let (id, needed) = (&task.task_id, &dependency.task_id);
             let message = format!("task `{id}` lists its dependency on `{needed}` twice");
             self.findings.push(
-                Finding::new(ErrorCode::DEPENDENCY_INVALID, ValidationLevel::Semantic, message)
+                Finding::new(ErrorCode::DependencyInvalid, ValidationLevel::Semantic, message)
                     .task(id)
                     .field(format!("tasks[{i}].dependencies[{d}]"))
                     .suggest("take one of the two away"),
@@ -291,7 +291,7 @@ impl StructureResolver<'_> {
             did_you_mean(&near)
         );
         self.findings.push(
-            Finding::new(ErrorCode::UNRESOLVABLE_DEPENDENCY, ValidationLevel::Semantic, message)
+            Finding::new(ErrorCode::UnresolvableDependency, ValidationLevel::Semantic, message)
                 .task(&task.task_id)
                 .field(field)
                 .detail("missing", id)
@@ -309,7 +309,7 @@ impl StructureResolver<'_> {
                 Ok(condition) => compiled.push((*from, condition)),
                 Err(error) => self.findings.push(
                     Finding::new(
-                        ErrorCode::DEPENDENCY_INVALID,
+                        ErrorCode::DependencyInvalid,
                         ValidationLevel::Syntax,
                         error.to_string(),
                     )

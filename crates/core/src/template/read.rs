@@ -59,7 +59,7 @@ impl Template {
             Some(template) if findings.is_empty() => Ok(template),
             _ => Err(findings
                 .into_iter()
-                .map(|finding| Finding { code: ErrorCode::TEMPLATE_INVALID, ..finding })
+                .map(|finding| Finding { code: ErrorCode::TemplateInvalid, ..finding })
                 .collect()),
         }
     }

@@ -1,7 +1,7 @@
 //! Which plans a person has to approve before they run (spec 03, 3.7).
 
 use super::{PlanFigures, ValidationContext};
-use crate::plan::PlanDocument;
+use crate::plan::{ApprovalReason, PlanDocument};
 
 /// What a person has to approve, beside plans whose goal asks for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,34 +20,30 @@ impl Default for ApprovalPolicy {
     }
 }
 
-/// Why a plan has to be approved, in words; empty: it has not.
+/// The reasons for which a plan has to be approved; empty: it has not.
 pub(super) fn reasons(
     document: &PlanDocument,
     around: &ValidationContext<'_>,
     figures: Option<&PlanFigures>,
     complexity: f64,
-) -> Vec<String> {
+) -> Vec<ApprovalReason> {
     let policy = around.limits.approval;
     let mut reasons = Vec::new();
     if document.constraints.require_approval == Some(true) {
-        reasons.push("the goal asks for it (constraints.require_approval)".to_owned());
+        reasons.push(ApprovalReason::Goal);
     }
     let cost = figures.map_or(0.0, |figures| figures.estimate.cost_usd.high);
     if let Some(most) = policy.cost_over_usd.filter(|most| cost > *most) {
-        reasons.push(format!("it may cost {cost} USD, more than {most} (approvals.cost_over_usd)"));
+        reasons.push(ApprovalReason::Cost { usd: cost, over_usd: most });
     }
     if let Some(most) = policy.complexity_over.filter(|most| complexity > *most) {
-        reasons.push(format!(
-            "its complexity is {complexity}, more than {most} (approvals.complexity_over)"
-        ));
+        reasons.push(ApprovalReason::Complexity { score: complexity, over: most });
     }
     for task in document.tasks.iter().filter(|task| policy.destructive && !task.asks_first()) {
         let tool = task.tool.as_deref().and_then(|tool| around.catalog.get(tool));
         if let Some(tool) = tool.filter(|tool| tool.spec.destructive) {
-            reasons.push(format!(
-                "task `{}` uses `{}`, which may destroy what was there (approvals.destructive)",
-                task.task_id, tool.spec.name
-            ));
+            let (task, tool) = (task.task_id.clone(), tool.spec.name.clone());
+            reasons.push(ApprovalReason::Destructive { task, tool });
         }
     }
     reasons

@@ -33,7 +33,7 @@ pub(super) fn check(
         for condition in conditions {
             let flow = judge(condition, schema, identity, &inputs, catalog);
             let finding = |message: String, suggestion: &str| {
-                Finding::new(ErrorCode::DEPENDENCY_INVALID, ValidationLevel::Semantic, message)
+                Finding::new(ErrorCode::DependencyInvalid, ValidationLevel::Semantic, message)
                     .task(&to.task_id)
                     .field(format!("tasks[{}].dependencies", edge.to.0))
                     .suggest(suggestion)

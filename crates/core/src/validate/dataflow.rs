@@ -299,7 +299,7 @@ impl<'a> CheckedCall<'a> {
     }
 
     fn warning(&self, field: &str, message: String, from: TaskIndex) -> Finding {
-        Finding::new(ErrorCode::TYPE_MISMATCH, ValidationLevel::Semantic, message)
+        Finding::new(ErrorCode::TypeMismatch, ValidationLevel::Semantic, message)
             .task(&self.task.task_id)
             .field(format!("tasks[{}].{field}", self.index.0))
             .suggest("declare it in the producer's output schema, if it is promised")

@@ -62,7 +62,7 @@ fn nothing_can(task: &Task, missing: &[&str], known: &[&str]) -> Finding {
         task.task_id,
         did_you_mean(&near)
     );
-    finding(ErrorCode::CAPABILITY_MISMATCH, message)
+    finding(ErrorCode::CapabilityMismatch, message)
         .suggest("drop the requirement, or register an agent that has the capability")
         .detail("missing", missing)
         .detail(
@@ -82,7 +82,7 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
         TaskType::Compound => {
             return Some(
                 finding(
-                    ErrorCode::DECOMPOSITION_FAILED,
+                    ErrorCode::DecompositionFailed,
                     format!("compound task `{id}` is not decomposed"),
                 )
                 .suggest(
@@ -93,7 +93,7 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
         TaskType::Atomic if agents.iter().all(|a| a.agent_type == LOCAL_AGENT_TYPE) => {
             return Some(
                 finding(
-                    ErrorCode::NO_AGENTS,
+                    ErrorCode::NoAgents,
                     match task.capability_requirements.as_slice() {
                         [] => format!("task `{id}` is for an agent, and none is registered"),
                         needs => format!(
@@ -108,7 +108,7 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
         TaskType::LlmCall if !agents.iter().any(|a| a.has(MODEL_CAPABILITY)) => {
             return Some(
                 finding(
-                    ErrorCode::CAPABILITY_MISMATCH,
+                    ErrorCode::CapabilityMismatch,
                     format!("task `{id}` needs a model, and no model gateway is configured"),
                 )
                 .suggest(
@@ -139,7 +139,7 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
             allowed.join(", ")
         );
         return Some(
-            finding(ErrorCode::CONSTRAINT_VIOLATED, message)
+            finding(ErrorCode::ConstraintViolated, message)
                 .suggest(format!("allow the type `{LOCAL_AGENT_TYPE}`, or leave the list empty"))
                 .detail(
                     "conflict",
@@ -173,7 +173,7 @@ fn of_version<'a>(task: &Task, able: &[&'a Agent]) -> Result<Vec<&'a Agent>, Box
         there.join(", ")
     );
     Err(Box::new(
-        finding(ErrorCode::AGENT_VERSION_MISMATCH, message)
+        finding(ErrorCode::AgentVersionMismatch, message)
             .suggest("widen agent_version, or update the agent")
             .detail("conflict", json!({
                 "constraints": ["agent_version_constraint"], "tasks": [task.task_id], "agents": there,
@@ -189,7 +189,7 @@ fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
             fits(agent) && matches!(agent.status, AgentStatus::Available | AgentStatus::Busy)
         });
         let message = format!("every agent that can do task `{}` is away", task.task_id);
-        return (!reachable).then(|| finding(ErrorCode::AGENT_UNAVAILABLE, message));
+        return (!reachable).then(|| finding(ErrorCode::AgentUnavailable, message));
     }
     let sizes = able.iter().map(|agent| agent.capacity);
     let most = sizes.max_by(|a, b| a.memory_mb.cmp(&b.memory_mb));
@@ -216,7 +216,7 @@ fn too_large(task: &Task, cores: f64, memory: f64, allowed: &str) -> Finding {
         "task `{}` is expected to need {cores} cores and {memory} MB; {allowed}",
         task.task_id
     );
-    finding(ErrorCode::RESOURCES_INSUFFICIENT, message)
+    finding(ErrorCode::ResourcesInsufficient, message)
         .suggest("split the task, or run it where there is more")
         .detail("cpu_cores", cores)
         .detail("memory_mb", memory)
@@ -228,7 +228,7 @@ fn check_secrets(i: usize, structure: Option<&PlanStructure>, errors: &mut Vec<F
         binding.for_each_secret(&mut |name| {
             errors.push(
                 finding(
-                    ErrorCode::SECRET_NOT_FOUND,
+                    ErrorCode::SecretNotFound,
                     format!("the secret `{name}` does not exist: no secret store is configured"),
                 )
                 .field(format!("tasks[{i}].inputs"))

@@ -23,7 +23,7 @@ pub(super) fn check(
         if let Some(tool) = task.tool.as_ref().filter(|tool| forbidden.contains(tool)) {
             let message = format!("task `{}` uses `{tool}`, which the goal forbids", task.task_id);
             errors.push(
-                Finding::new(ErrorCode::TOOL_FORBIDDEN, ValidationLevel::Security, message)
+                Finding::new(ErrorCode::ToolForbidden, ValidationLevel::Security, message)
                     .task(&task.task_id)
                     .field(format!("tasks[{i}].tool"))
                     .detail("conflict", json!({
@@ -40,7 +40,7 @@ pub(super) fn check(
                 task.task_id, tool.spec.name
             );
             warnings.push(
-                Finding::new(ErrorCode::SECURITY_CHECK_FAILED, ValidationLevel::Security, message)
+                Finding::new(ErrorCode::SecurityCheckFailed, ValidationLevel::Security, message)
                     .task(&task.task_id)
                     .field(format!("tasks[{i}].tool"))
                     .suggest("give the task `gate: true`, or turn approvals.destructive on"),
@@ -60,7 +60,7 @@ pub(super) fn check(
                 );
                 warnings.push(
                     Finding::new(
-                        ErrorCode::SECURITY_CHECK_FAILED,
+                        ErrorCode::SecurityCheckFailed,
                         ValidationLevel::Security,
                         message,
                     )

@@ -76,7 +76,7 @@ fn tool_of<'c>(
     let near = nearest(name, catalog.names());
     let message = format!("there is no tool `{name}`{}", did_you_mean(&near));
     Err(Box::new(
-        Finding::new(ErrorCode::TOOL_UNKNOWN, ValidationLevel::Semantic, message)
+        Finding::new(ErrorCode::ToolUnknown, ValidationLevel::Semantic, message)
             .task(&task.task_id)
             .field(format!("tasks[{i}].tool"))
             .suggest("`l05 tools list` shows the tools there are")
@@ -135,7 +135,7 @@ impl ToolCallCheck<'_> {
             }
             let field = format!("inputs{}", pointer.replace('/', "."));
             let message = format!("the task's input_schema refuses this input: {error}");
-            errors.push(self.finding(ErrorCode::TYPE_MISMATCH, &field, message));
+            errors.push(self.finding(ErrorCode::TypeMismatch, &field, message));
         }
     }
 
@@ -181,7 +181,7 @@ impl ToolCallCheck<'_> {
             ValidationErrorKind::Required { property } => {
                 let missing = property.as_str().unwrap_or_default();
                 let message = format!("tool `{name}` needs the input `{missing}`");
-                self.finding(ErrorCode::INPUT_MISSING, &format!("{field}.{missing}"), message)
+                self.finding(ErrorCode::InputMissing, &format!("{field}.{missing}"), message)
             }
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let known = properties(tool.spec.input_schema.as_ref());
@@ -192,12 +192,12 @@ impl ToolCallCheck<'_> {
                     .unwrap_or_default();
                 let message =
                     format!("tool `{name}` has no input `{unknown}`{}", did_you_mean(&near));
-                self.finding(ErrorCode::TYPE_MISMATCH, &field, message)
+                self.finding(ErrorCode::TypeMismatch, &field, message)
                     .suggest(format!("its inputs are: {}", known.join(", ")))
             }
             _ => {
                 let message = format!("tool `{name}` refuses this input: {error}");
-                self.finding(ErrorCode::TYPE_MISMATCH, &field, message)
+                self.finding(ErrorCode::TypeMismatch, &field, message)
             }
         }
     }
@@ -213,7 +213,7 @@ impl ToolCallCheck<'_> {
                     tool.spec.name
                 );
                 errors.push(
-                    self.finding(ErrorCode::TYPE_MISMATCH, &format!("inputs.{name}"), message)
+                    self.finding(ErrorCode::TypeMismatch, &format!("inputs.{name}"), message)
                         .suggest("pass the value as data, through another input of the tool"),
                 );
             }
@@ -250,7 +250,7 @@ impl ToolCallCheck<'_> {
             Ok(value) => value,
             Err(error) => {
                 return Some(self.finding(
-                    ErrorCode::REFERENCE_UNRESOLVED,
+                    ErrorCode::ReferenceUnresolved,
                     FIELD,
                     error.to_string(),
                 ));
@@ -258,12 +258,12 @@ impl ToolCallCheck<'_> {
         };
         let Some(items) = value.as_array() else {
             let message = format!("`{list}` is {}, not a list", kind(&value));
-            return Some(self.finding(ErrorCode::TYPE_MISMATCH, FIELD, message));
+            return Some(self.finding(ErrorCode::TypeMismatch, FIELD, message));
         };
         let most = self.task.for_each.as_ref()?.max_items;
         (items.len() as u64 > most).then(|| {
             let message = format!("`{list}` has {} items, and max_items is {most}", items.len());
-            self.finding(ErrorCode::QUOTA_EXCEEDED, FIELD, message)
+            self.finding(ErrorCode::QuotaExceeded, FIELD, message)
                 .suggest("raise max_items, or shorten the list")
         })
     }
@@ -279,13 +279,13 @@ impl ToolCallCheck<'_> {
                 (!allowed).then(|| {
                     let message =
                         format!("`{reference}` is only there when `{id}` has allow_failure");
-                    self.finding(ErrorCode::TYPE_MISMATCH, field, message)
+                    self.finding(ErrorCode::TypeMismatch, field, message)
                 })
             }
             ReferenceSource::Item | ReferenceSource::Index if self.task.for_each.is_some() => None,
             ReferenceSource::Item | ReferenceSource::Index => {
                 let message = format!("`{reference}` only means something inside a for_each");
-                Some(self.finding(ErrorCode::PLAN_MALFORMED, field, message))
+                Some(self.finding(ErrorCode::PlanMalformed, field, message))
             }
         }
     }
@@ -299,7 +299,7 @@ impl ToolCallCheck<'_> {
         let near = nearest(name, self.document.inputs.keys().map(String::as_str));
         let message = format!("the plan has no input `{name}`{}", did_you_mean(&near));
         Some(
-            self.finding(ErrorCode::INPUT_MISSING, field, message)
+            self.finding(ErrorCode::InputMissing, field, message)
                 .suggest(format!("add `{name}` under `inputs:`, or give --input {name}=…")),
         )
     }

@@ -47,7 +47,7 @@ fn check_size(document: &PlanDocument, limits: PlanLimits, errors: &mut Vec<Find
         let message =
             format!("the plan has {tasks} tasks{counted}; 1 to {} are allowed", limits.tasks_max);
         errors.push(
-            Finding::new(ErrorCode::PLAN_SIZE_INVALID, ValidationLevel::Syntax, message)
+            Finding::new(ErrorCode::PlanSizeInvalid, ValidationLevel::Syntax, message)
                 .field("tasks")
                 .detail("tasks", tasks)
                 .detail("tasks_max", limits.tasks_max),
@@ -66,7 +66,7 @@ pub(super) fn check_complexity(
         let message =
             format!("the complexity score is {}; the limit is {complexity_max}", stats.complexity);
         errors.push(
-            Finding::new(ErrorCode::PLAN_TOO_COMPLEX, ValidationLevel::Syntax, message)
+            Finding::new(ErrorCode::PlanTooComplex, ValidationLevel::Syntax, message)
                 .detail("complexity", stats.complexity)
                 .detail("complexity_max", complexity_max),
         );
@@ -75,7 +75,7 @@ pub(super) fn check_complexity(
 
 fn check_label(goal: &str, errors: &mut Vec<Finding>) {
     let malformed = |message: String| {
-        Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message).field("goal")
+        Finding::new(ErrorCode::PlanMalformed, ValidationLevel::Syntax, message).field("goal")
     };
     let chars = goal.chars().count();
     if goal.trim().is_empty() || chars > GOAL_MAX_CHARS {
@@ -90,7 +90,7 @@ fn check_label(goal: &str, errors: &mut Vec<Finding>) {
 fn check_task(task: &Task, i: usize, errors: &mut Vec<Finding>) {
     let mut report = |field: &str, message: String| {
         errors.push(
-            Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message)
+            Finding::new(ErrorCode::PlanMalformed, ValidationLevel::Syntax, message)
                 .task(&task.task_id)
                 .field(format!("tasks[{i}].{field}")),
         );
@@ -154,7 +154,7 @@ fn tool_problem(tool: &str) -> Option<String> {
 /// Numbers that JSON readers keep exactly, texts of bounded length, bounded depth.
 fn check_value(value: &Value, path: &str, task: Option<&str>, errors: &mut Vec<Finding>) {
     let mut report = |path: &str, message: String, suggestion: &str| {
-        let mut finding = Finding::new(ErrorCode::PLAN_MALFORMED, ValidationLevel::Syntax, message)
+        let mut finding = Finding::new(ErrorCode::PlanMalformed, ValidationLevel::Syntax, message)
             .field(path)
             .suggest(suggestion);
         finding.task = task.map(str::to_owned);

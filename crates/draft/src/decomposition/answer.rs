@@ -56,7 +56,7 @@ pub fn answer_text(bytes: &[u8]) -> String {
 pub fn read_draft(text: &str, reading: ReadingMode) -> Result<DraftPlan, Error> {
     if text.len() > IMPORT_BYTES_MAX {
         let message = format!("the answer has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
-        return Err(Error::new(ErrorCode::REQUEST_TOO_LARGE, message));
+        return Err(Error::new(ErrorCode::RequestTooLarge, message));
     }
     let (value, repairs) = find_plan(text)?;
     let mut draft = steps::read(&value, reading)?;
@@ -174,7 +174,7 @@ fn no_plan(text: &str, found: Option<&Value>) -> Error {
 }
 
 pub(super) fn malformed(message: String, text: &str) -> Error {
-    Error::new(ErrorCode::MODEL_ANSWER_MALFORMED, message)
+    Error::new(ErrorCode::ModelAnswerMalformed, message)
         .detail("answer_bytes", text.len())
         .detail("begins", brief(text.trim_start()).into_owned())
 }

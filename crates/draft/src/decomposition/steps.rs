@@ -192,7 +192,7 @@ fn too_many(steps: usize) -> Error {
     let message = format!(
         "the answer has {steps} steps; at most {ANSWER_STEPS_MAX} are read, and {NESTED_MAX} of a list may have steps within them"
     );
-    Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
+    Error::new(ErrorCode::PlanSizeInvalid, message)
 }
 
 struct StepReader {
@@ -411,7 +411,7 @@ impl StepReader {
                 "the answer has {} dependencies; at most {ANSWER_LINKS_MAX} are read",
                 needs + links
             );
-            return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message));
+            return Err(Error::new(ErrorCode::PlanSizeInvalid, message));
         }
         Ok(())
     }

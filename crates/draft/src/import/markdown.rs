@@ -17,7 +17,7 @@ pub(super) const DEPTH_MAX: usize = 10;
 pub fn read_markdown(text: &str) -> Result<ImportedPlan, Error> {
     if text.len() > IMPORT_BYTES_MAX {
         let message = format!("the text has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
-        return Err(Error::new(ErrorCode::REQUEST_TOO_LARGE, message));
+        return Err(Error::new(ErrorCode::RequestTooLarge, message));
     }
     let text = text.trim_start_matches('\u{feff}');
     if let Some(draft) = workflow::read(text) {
@@ -39,7 +39,7 @@ pub fn read_markdown(text: &str) -> Result<ImportedPlan, Error> {
 
 fn too_many() -> Error {
     let message = format!("the text has more than {STEPS_MAX} steps");
-    Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
+    Error::new(ErrorCode::PlanSizeInvalid, message)
 }
 
 /// An item of a list, or a heading with what stands below it.

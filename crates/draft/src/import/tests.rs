@@ -96,8 +96,8 @@ fn what_is_not_understood_is_said() {
     let (lines, imported) = outline("1. a\n2. b (depends on 9)\n3. c (depends on 3)\n");
     assert_eq!(lines, ["1 <- ", "2 <- 1", "3 <- 2"], "a number that is no step is no statement");
     assert_eq!(imported.warnings.len(), 2, "{imported:?}");
-    assert_eq!(read_markdown("just words").expect_err("no step").code, ErrorCode::PLAN_MALFORMED);
-    assert_eq!(read_markdown("").expect_err("empty").code, ErrorCode::PLAN_MALFORMED);
+    assert_eq!(read_markdown("just words").expect_err("no step").code, ErrorCode::PlanMalformed);
+    assert_eq!(read_markdown("").expect_err("empty").code, ErrorCode::PlanMalformed);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn hostile_texts_end() {
     assert!(read_markdown(&ranges).is_ok());
     let nodes: String = (0..110_000).map(|i| format!("{i}: x\n")).collect();
     let nodes = format!("Node:\n{nodes}Edge: (1,2)");
-    assert_eq!(read_markdown(&nodes).expect_err("too many").code, ErrorCode::PLAN_SIZE_INVALID);
+    assert_eq!(read_markdown(&nodes).expect_err("too many").code, ErrorCode::PlanSizeInvalid);
     let huge = "1. a\n".repeat(200_000);
-    assert_eq!(read_markdown(&huge).expect_err("too many").code, ErrorCode::PLAN_SIZE_INVALID);
+    assert_eq!(read_markdown(&huge).expect_err("too many").code, ErrorCode::PlanSizeInvalid);
 }

@@ -132,7 +132,7 @@ impl PlanCache {
             let message = format!(
                 "the plan cache is wanted (cache.required, cache.l2_required) and is in mode {mode:?}"
             );
-            return Err(Error::new(ErrorCode::CACHE_UNAVAILABLE, message));
+            return Err(Error::new(ErrorCode::CacheUnavailable, message));
         }
         Ok(())
     }

@@ -125,13 +125,13 @@ mod tests {
     #[test]
     fn a_full_queue_answers_at_once_and_who_leaves_gives_way() {
         let size = BulkheadSize { places: 1, queue: 1 };
-        let bulkhead = Bulkhead::new("validator", size, ErrorCode::VALIDATOR_BUSY);
+        let bulkhead = Bulkhead::new("validator", size, ErrorCode::ValidatorBusy);
         let now = Timestamp(1_000);
         let place = bulkhead.enter(now).now_or_never().unwrap().unwrap();
         let mut second = Box::pin(bulkhead.enter(now));
         assert!(second.as_mut().now_or_never().is_none());
         let third = bulkhead.enter(now).now_or_never().unwrap();
-        assert_eq!(third.err().map(|e| e.code), Some(ErrorCode::VALIDATOR_BUSY));
+        assert_eq!(third.err().map(|e| e.code), Some(ErrorCode::ValidatorBusy));
         let state = bulkhead.state(Timestamp(40_000));
         assert_eq!((state.busy, state.waiting, state.refused, state.is_stalled), (1, 1, 1, true));
         drop(place);

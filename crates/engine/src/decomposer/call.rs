@@ -35,13 +35,13 @@ impl ModelDecomposer {
         if left.is_some_and(|left| left < TIME_LEFT_MIN) {
             let message = format!("less than 1 s is left for a call of {}", self.identity.shown());
             return Err(self
-                .error(ErrorCode::MODEL_DECOMPOSITION_FAILED, message)
+                .error(ErrorCode::ModelDecompositionFailed, message)
                 .detail(OUT_OF_TIME, true));
         }
         request.within = left.map_or(request.within, |left| left.min(request.within));
         let permit = self.breaker.admit(clock.now()).map_err(|until| {
             let message = format!("{} failed too often and is left alone", self.identity.shown());
-            self.error(ErrorCode::CIRCUIT_OPEN, message).detail("tried_again_at", until.to_string())
+            self.error(ErrorCode::CircuitOpen, message).detail("tried_again_at", until.to_string())
         })?;
         let within = request.within;
         let start = Instant::now();
@@ -66,7 +66,7 @@ impl ModelDecomposer {
     }
 
     fn failed(&self, failure: &ModelError) -> Error {
-        let error = self.error(ErrorCode::MODEL_DECOMPOSITION_FAILED, failure.message.clone());
+        let error = self.error(ErrorCode::ModelDecompositionFailed, failure.message.clone());
         match failure.kind {
             ModelFailure::Unreachable => error.detail("failure", "unreachable").suggest(
                 "start the gateway or set model.url; `l05 doctor` shows what is looked for",

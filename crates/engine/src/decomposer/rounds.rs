@@ -173,7 +173,7 @@ impl PlanningRounds<'_> {
         if budget.is_some_and(|budget| spent >= budget) {
             let message =
                 format!("planning took {spent} tokens, which is all that the goal allows");
-            return Err(self.decomposer.error(ErrorCode::MODEL_DECOMPOSITION_FAILED, message));
+            return Err(self.decomposer.error(ErrorCode::ModelDecompositionFailed, message));
         }
         let clock = &*self.service.inner.clock;
         let left = self.until.map(|until| {
@@ -274,7 +274,7 @@ impl PlanningRounds<'_> {
         let depth = depth + 1;
         if depth >= self.decomposer.rules.depth_max {
             let message = format!("the goal's parts nest deeper than {depth}");
-            return Err(Error::new(ErrorCode::PLAN_TOO_DEEP, message)
+            return Err(Error::new(ErrorCode::PlanTooDeep, message)
                 .detail("max_depth", self.decomposer.rules.depth_max));
         }
         // Each part is a task at the least: more of them than tasks are allowed need not be planned.
@@ -282,7 +282,7 @@ impl PlanningRounds<'_> {
         let tasks_max = self.service.inner.limits.tasks_max;
         if begun > tasks_max {
             let message = format!("the goal has {begun} parts by now; at most {tasks_max} tasks");
-            return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
+            return Err(Error::new(ErrorCode::PlanSizeInvalid, message)
                 .detail("parts", begun)
                 .detail("tasks_max", tasks_max));
         }
@@ -292,14 +292,14 @@ impl PlanningRounds<'_> {
             counted.rounds.extend(sub_counted.rounds);
             if let Err(why) = draft.splice(id, sub, referenced.contains(id)) {
                 return Ok(Err(vec![
-                    Finding::new(ErrorCode::REFERENCE_UNRESOLVED, ValidationLevel::Semantic, why)
+                    Finding::new(ErrorCode::ReferenceUnresolved, ValidationLevel::Semantic, why)
                         .task(id),
                 ]));
             }
             let tasks = draft.steps.len();
             if tasks > tasks_max {
                 let message = format!("the plan has {tasks} tasks by now; at most {tasks_max}");
-                return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, message)
+                return Err(Error::new(ErrorCode::PlanSizeInvalid, message)
                     .detail("tasks", tasks)
                     .detail("tasks_max", tasks_max));
             }
@@ -329,7 +329,7 @@ impl PlanningRounds<'_> {
         };
         let mut findings = self.service.validate(document, false).await?.errors;
         findings.retain(|finding| {
-            finding.code != ErrorCode::DECOMPOSITION_FAILED
+            finding.code != ErrorCode::DecompositionFailed
                 || !parts.iter().any(|(id, _)| finding.task.as_ref() == Some(id))
         });
         Ok(findings)
@@ -344,7 +344,7 @@ impl PlanningRounds<'_> {
         );
         let list = serde_json::to_value(findings).expect("findings are plain data");
         self.decomposer
-            .error(ErrorCode::MODEL_ANSWER_MALFORMED, message)
+            .error(ErrorCode::ModelAnswerMalformed, message)
             .detail("rounds", rounds)
             .detail("findings", list)
             .suggest("try another model, put the goal in simpler words, or write a plan file")
@@ -352,7 +352,7 @@ impl PlanningRounds<'_> {
 }
 
 fn malformed(message: &str) -> Finding {
-    Finding::new(ErrorCode::MODEL_ANSWER_MALFORMED, ValidationLevel::Syntax, message)
+    Finding::new(ErrorCode::ModelAnswerMalformed, ValidationLevel::Syntax, message)
 }
 
 /// A finding in one line.

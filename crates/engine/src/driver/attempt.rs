@@ -99,7 +99,7 @@ impl ExecutorSet {
         let executor = agent.or_else(|| is_mine.then(here).flatten()).ok_or_else(|| {
             let (work, agent) = (tool_or_task(&tool, &assignment.name), &assignment.agent);
             failed(
-                ErrorCode::AGENT_UNAVAILABLE,
+                ErrorCode::AgentUnavailable,
                 format!("`{agent}` has nothing here that does {work}"),
             )
         })?;
@@ -136,7 +136,7 @@ impl ExecutorSet {
                 let problem = schema_problem(task.input_schema.as_ref()?, inputs)?;
                 Some(format!("the task's input_schema refuses the input at {problem}"))
             });
-        let error = |message| TaskError { code: ErrorCode::TYPE_MISMATCH, message, is_final: true };
+        let error = |message| TaskError { code: ErrorCode::TypeMismatch, message, is_final: true };
         refused.map_or(Ok(()), |message| Err(error(message)))
     }
 
@@ -149,7 +149,7 @@ impl ExecutorSet {
                 let problem = schema_problem(task.output_schema.as_ref()?, output)?;
                 Some(format!("the output breaks the task's output_schema at {problem}"))
             });
-        broken.map_or(Ok(()), |message| Err(failed(ErrorCode::TYPE_MISMATCH, message)))
+        broken.map_or(Ok(()), |message| Err(failed(ErrorCode::TypeMismatch, message)))
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn failed(code: ErrorCode, message: String) -> TaskError {
 pub(super) fn pack(value: Value) -> Result<(TaskOutput, Option<OutputBlob>), TaskError> {
     if is_deeper(&value, OUTPUT_DEPTH_MAX) {
         let message = format!("the output nests deeper than {OUTPUT_DEPTH_MAX}");
-        return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
+        return Err(failed(ErrorCode::ContextTooLarge, message));
     }
     if json_len(&value) <= INLINE_BYTES_MAX {
         return Ok((TaskOutput::Inline(Arc::new(value)), None));
@@ -174,7 +174,7 @@ pub(super) fn pack(value: Value) -> Result<(TaskOutput, Option<OutputBlob>), Tas
     if json.len() > OUTPUT_BYTES_MAX {
         let message =
             format!("the output is {} bytes; at most {OUTPUT_BYTES_MAX} are kept", json.len());
-        return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
+        return Err(failed(ErrorCode::ContextTooLarge, message));
     }
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &json);
     let sha256 = digest_hex(hash.as_ref());

@@ -127,5 +127,5 @@ impl DriverHandle {
 }
 
 fn stopped() -> Error {
-    Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down")
+    Error::new(ErrorCode::PlanNotExecutable, "the service has shut down")
 }

@@ -66,7 +66,7 @@ fn usage(prices: &PriceTable, answer: &ModelAnswer) -> Usage {
 fn output(answer: &ModelAnswer, has_schema: bool) -> Result<Value, TaskError> {
     if answer.finish == FinishReason::Length {
         let message = "the model's answer was cut off at the token limit".to_owned();
-        return Err(failed(ErrorCode::MODEL_ANSWER_MALFORMED, message));
+        return Err(failed(ErrorCode::ModelAnswerMalformed, message));
     }
     if !has_schema {
         return Ok(json!({ "response": answer.text }));
@@ -91,7 +91,7 @@ impl Executor for ModelTasks {
                 // Whatever comes back no longer counts; the call is dropped with this.
                 () = call.cancel.cancelled() => {
                     let message = "the call was stopped".to_owned();
-                    let error = failed(ErrorCode::CANCELLED, message);
+                    let error = failed(ErrorCode::Cancelled, message);
                     return Err(Failure { error, usage: None });
                 }
             };

@@ -98,7 +98,7 @@ impl OutputLoader {
                 let message = format!(
                     "the resolved inputs are {bytes} bytes; at most {CONTEXT_BYTES_MAX} are allowed"
                 );
-                return Err(failed(ErrorCode::CONTEXT_TOO_LARGE, message));
+                return Err(failed(ErrorCode::ContextTooLarge, message));
             }
         }
         Ok(ResolvedInputs { inputs, prompt })
@@ -139,7 +139,7 @@ impl OutputLoader {
             Ok(false) => Ok(ConditionVerdict::Unsatisfied),
             Err(error) => {
                 let error: l05_core::condition::ConditionError = error;
-                Err(failed(ErrorCode::DEPENDENCY_INVALID, error.to_string()))
+                Err(failed(ErrorCode::DependencyInvalid, error.to_string()))
             }
         }
     }
@@ -163,7 +163,7 @@ impl OutputLoader {
         let value = scope.lookup(reference)?;
         let Some(items) = value.as_array() else {
             let message = format!("`{reference}` is not a list");
-            let code = ErrorCode::TYPE_MISMATCH;
+            let code = ErrorCode::TypeMismatch;
             return Err(TaskError { code, message, is_final: true });
         };
         let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
@@ -181,7 +181,7 @@ impl OutputLoader {
         let found = list.as_deref().and_then(|list| list.get(item.index as usize)).cloned();
         found.ok_or_else(|| {
             let message = format!("the list has no item {}", item.index);
-            failed(ErrorCode::REFERENCE_UNRESOLVED, message)
+            failed(ErrorCode::ReferenceUnresolved, message)
         })
     }
 
@@ -278,14 +278,14 @@ async fn guarded<T>(
     let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
     caught.unwrap_or_else(|_| {
         let message = format!("evaluating {what} crashed; this is a bug of L05");
-        Err(TaskError { code: ErrorCode::DEPENDENCY_INVALID, message, is_final: true })
+        Err(TaskError { code: ErrorCode::DependencyInvalid, message, is_final: true })
     })
 }
 
 fn unreadable(error: &StoreError) -> TaskError {
     let code = match error {
-        StoreError::Unavailable(_) => ErrorCode::STORAGE_FAILED,
-        StoreError::Corrupt(_) => ErrorCode::CONTEXT_INJECTION_FAILED,
+        StoreError::Unavailable(_) => ErrorCode::StorageFailed,
+        StoreError::Corrupt(_) => ErrorCode::ContextInjectionFailed,
     };
     failed(code, format!("an input cannot be read: {error}"))
 }
@@ -295,14 +295,14 @@ impl ResolveScope<'_> {
         let follow = |value: &Value| {
             reference
                 .resolve(value)
-                .map_err(|e| failed(ErrorCode::REFERENCE_UNRESOLVED, e.to_string()))
+                .map_err(|e| failed(ErrorCode::ReferenceUnresolved, e.to_string()))
         };
         match &reference.source {
             ReferenceSource::Inputs => follow(&self.plan_inputs),
             ReferenceSource::Item | ReferenceSource::Index => {
                 let Some((item, index)) = &self.item else {
                     let message = format!("`{reference}` means nothing outside a for_each");
-                    return Err(failed(ErrorCode::REFERENCE_UNRESOLVED, message));
+                    return Err(failed(ErrorCode::ReferenceUnresolved, message));
                 };
                 match reference.source {
                     ReferenceSource::Index => follow(&json!(index)),
@@ -322,7 +322,7 @@ impl ResolveScope<'_> {
                     // `join: any`, or a failure that is allowed: it has nothing to give.
                     (Some(_), _) => Ok(Value::Null),
                     (None, _) => Err(failed(
-                        ErrorCode::REFERENCE_UNRESOLVED,
+                        ErrorCode::ReferenceUnresolved,
                         format!("`{reference}` names a task that this one does not depend on"),
                     )),
                 }

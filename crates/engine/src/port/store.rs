@@ -25,10 +25,10 @@ pub enum StoreError {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         match error {
-            StoreError::Unavailable(why) => Error::new(ErrorCode::STORAGE_FAILED, why).suggest(
+            StoreError::Unavailable(why) => Error::new(ErrorCode::StorageFailed, why).suggest(
                 "see that the data folder is writable and has room; nothing was acknowledged",
             ),
-            StoreError::Corrupt(why) => Error::new(ErrorCode::JOURNAL_CORRUPT, why),
+            StoreError::Corrupt(why) => Error::new(ErrorCode::JournalCorrupt, why),
         }
     }
 }

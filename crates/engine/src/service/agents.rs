@@ -57,7 +57,7 @@ impl PlanningService {
         self.inner.driver.send(DriverMessage::Agents(reply)).await?;
         agents
             .await
-            .map_err(|_| Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down"))
+            .map_err(|_| Error::new(ErrorCode::PlanNotExecutable, "the service has shut down"))
     }
 
     fn known(&self, agent_id: &str) -> Result<(), Error> {
@@ -68,7 +68,7 @@ impl PlanningService {
         let near = l05_core::suggest::nearest(agent_id, agents.iter().map(|a| a.agent_id.as_str()));
         let hint = l05_core::suggest::did_you_mean(&near);
         let message = format!("no agent `{agent_id}` is registered{hint}");
-        Err(Error::new(ErrorCode::AGENT_UNKNOWN, message))
+        Err(Error::new(ErrorCode::AgentUnknown, message))
     }
 }
 
@@ -84,5 +84,5 @@ fn check(agent: &Agent) -> Result<(), Error> {
     } else {
         None
     };
-    problem.map_or(Ok(()), |problem| Err(Error::new(ErrorCode::PLAN_MALFORMED, problem)))
+    problem.map_or(Ok(()), |problem| Err(Error::new(ErrorCode::PlanMalformed, problem)))
 }

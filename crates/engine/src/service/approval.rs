@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, Sequence};
-use l05_core::plan::{Plan, PlanStatus};
+use l05_core::plan::{ApprovalReason, Plan, PlanStatus};
+use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
 use l05_run::command::{RerunScope, RunCommand};
@@ -42,6 +43,22 @@ pub struct AnswerOutcome {
     pub driven: bool,
     /// Where the plan stands now; as before the answer where another process drives it.
     pub status: PlanStatus,
+}
+
+/// An approval that a plan waits for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingApproval {
+    /// The gate.
+    pub gate: Gate,
+    /// The question, in words.
+    pub about: String,
+    /// From then on no answer counts as a refusal.
+    pub expires_at: Option<Timestamp>,
+    /// For the plan itself: the reasons for which it has to be approved, in words.
+    pub reasons: Vec<String>,
+    /// The configuration reserves the answer to an approver: whoever starts the plan cannot give it
+    /// along.
+    pub is_reserved: bool,
 }
 
 impl PlanningService {
@@ -89,11 +106,11 @@ impl PlanningService {
         Ok(AnswerOutcome { about, driven: false, status })
     }
 
-    /// What a plan waits for.
-    pub async fn open_gates(&self, id: PlanId) -> Result<Vec<(OpenGate, String)>, Error> {
+    /// The approvals that a plan waits for.
+    pub async fn open_gates(&self, id: PlanId) -> Result<Vec<PendingApproval>, Error> {
         let history = self.read_history(id).await?;
         let run = history.run();
-        Ok(run.open_gates().map(|open| (open, name_of(run, open.gate))).collect())
+        Ok(run.open_gates().map(|open| pending(run, open)).collect())
     }
 
     /// Lets go of a run that waits for people: its journal waits on, and any process may go on. False:
@@ -125,7 +142,7 @@ impl PlanningService {
         match self.inner.journal.append(vec![record]).await?[..] {
             [AppendResult::Appended] => Ok(()),
             _ => Err(Error::new(
-                ErrorCode::VERSION_CONFLICT,
+                ErrorCode::VersionConflict,
                 format!("somebody else changed plan {id} at the same moment"),
             )
             .suggest("look at its status and answer again")),
@@ -133,12 +150,28 @@ impl PlanningService {
     }
 }
 
+fn pending(run: &Run, open: OpenGate) -> PendingApproval {
+    let OpenGate { gate, expires_at } = open;
+    let metadata = &run.plan().document().metadata;
+    let (reasons, is_reserved) = match gate {
+        Gate::Plan => {
+            // A plan of an older version has its reasons in words alone: then an approver decides.
+            let is_untyped =
+                metadata.approval_needed_for.is_empty() && !metadata.approval_reasons.is_empty();
+            let is_reserved = metadata.approval_needed_for.iter().any(ApprovalReason::is_reserved);
+            (metadata.approval_reasons.clone(), is_untyped || is_reserved)
+        }
+        Gate::Task(_) | Gate::Recovery(_) | Gate::Budget => (Vec::new(), true),
+    };
+    PendingApproval { gate, about: name_of(run, gate), expires_at, reasons, is_reserved }
+}
+
 fn still_open(run: &Run, gate: Gate) -> Result<Gate, Error> {
     if run.open_gates().any(|open| open.gate == gate) {
         return Ok(gate);
     }
     let message = format!("{} waits for no approval any more", name_of(run, gate));
-    Err(Error::new(ErrorCode::STATE_TRANSITION_INVALID, message)
+    Err(Error::new(ErrorCode::StateTransitionInvalid, message)
         .suggest(format!("`l05 status {}` shows what waits", run.plan().id())))
 }
 
@@ -150,7 +183,7 @@ fn chosen(run: &Run, task: Option<&str>) -> Result<Gate, Error> {
         let task = run_task(run, name)?;
         return open.into_iter().find(|gate| gate.task() == Some(task)).ok_or_else(|| {
             let message = format!("task `{name}` waits for no approval");
-            Error::new(ErrorCode::STATE_TRANSITION_INVALID, message)
+            Error::new(ErrorCode::StateTransitionInvalid, message)
                 .suggest(format!("`l05 status {id}` shows what waits"))
         });
     }
@@ -158,12 +191,12 @@ fn chosen(run: &Run, task: Option<&str>) -> Result<Gate, Error> {
         [only] => Ok(only),
         [] => {
             let message = format!("plan {id} is {} and waits for no approval", run.status());
-            Err(Error::new(ErrorCode::STATE_TRANSITION_INVALID, message))
+            Err(Error::new(ErrorCode::StateTransitionInvalid, message))
         }
         _ => {
             let names: Vec<String> = open.iter().map(|gate| name_of(run, *gate)).collect();
             let message = format!("plan {id} waits for several answers: {}", names.join("; "));
-            Err(Error::new(ErrorCode::STATE_TRANSITION_INVALID, message)
+            Err(Error::new(ErrorCode::StateTransitionInvalid, message)
                 .suggest("say which task with --task"))
         }
     }

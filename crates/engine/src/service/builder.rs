@@ -275,7 +275,7 @@ impl ServiceBuilder {
             None => {
                 let specs = self.executors.iter().flat_map(|executor| executor.tools());
                 ToolCatalog::new(specs)
-                    .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, e.to_string()))?
+                    .map_err(|e| Error::new(ErrorCode::ConfigError, e.to_string()))?
             }
         };
         let catalog = Arc::new(catalog);
@@ -344,17 +344,17 @@ impl ServiceBuilder {
             matcher: Bulkhead::new(
                 "template matching",
                 self.bulkheads.template_matcher,
-                ErrorCode::TEMPLATE_MATCHER_BUSY,
+                ErrorCode::TemplateMatcherBusy,
             ),
             validator: Bulkhead::new(
                 "validation",
                 self.bulkheads.validator,
-                ErrorCode::VALIDATOR_BUSY,
+                ErrorCode::ValidatorBusy,
             ),
             resolver: Bulkhead::new(
                 "graph resolution",
                 self.bulkheads.resolver,
-                ErrorCode::RESOLVER_BUSY,
+                ErrorCode::ResolverBusy,
             ),
             worker: self.worker,
             answer_within_millis,

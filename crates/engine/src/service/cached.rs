@@ -225,7 +225,7 @@ impl PlanningService {
         CacheCounters::count(&self.inner.cache.counters.uncached);
         tracing::warn!("a goal is planned without any cache");
         let message = "the plan cache cannot be reached: the goal was planned afresh";
-        Finding::new(ErrorCode::CACHE_UNAVAILABLE, ValidationLevel::Feasibility, message)
+        Finding::new(ErrorCode::CacheUnavailable, ValidationLevel::Feasibility, message)
     }
 
     /// How the plan cache stands.
@@ -236,7 +236,7 @@ impl PlanningService {
     /// Forgets cached plans; how many the shared level had.
     pub async fn invalidate(&self, what: &CacheInvalidation) -> Result<usize, Error> {
         self.inner.cache.invalidate(what).await.map_err(|error| {
-            Error::new(ErrorCode::CACHE_UNAVAILABLE, format!("the shared plan cache: {error}"))
+            Error::new(ErrorCode::CacheUnavailable, format!("the shared plan cache: {error}"))
         })
     }
 }
@@ -251,7 +251,7 @@ async fn within<T>(
     let left = Duration::from_millis(u64::try_from(until.0.saturating_sub(now.0)).unwrap_or(0));
     tokio::time::timeout(left, work).await.unwrap_or_else(|_| {
         let message = "there was no plan within the time that the caller has";
-        Err(Error::new(ErrorCode::MODEL_DECOMPOSITION_FAILED, message))
+        Err(Error::new(ErrorCode::ModelDecompositionFailed, message))
     })
 }
 
@@ -259,9 +259,9 @@ async fn within<T>(
 fn is_of_model(error: &Error) -> bool {
     matches!(
         error.code,
-        ErrorCode::MODEL_DECOMPOSITION_FAILED
-            | ErrorCode::MODEL_ANSWER_MALFORMED
-            | ErrorCode::CIRCUIT_OPEN
-            | ErrorCode::DECOMPOSER_BUSY
+        ErrorCode::ModelDecompositionFailed
+            | ErrorCode::ModelAnswerMalformed
+            | ErrorCode::CircuitOpen
+            | ErrorCode::DecomposerBusy
     )
 }

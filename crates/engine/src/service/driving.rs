@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use l05_core::id::{Epoch, PlanId};
 use l05_core::plan::PlanStatus;
+use l05_core::error::ErrorKind;
 use l05_core::{Error, ErrorCode};
 use l05_run::command::{RerunScope, RunCommand};
 use l05_run::event::CancelScope;
@@ -70,13 +71,20 @@ impl PlanningService {
         for plan in unowned.into_iter().filter(|plan| !refused.contains(plan)).take(limit) {
             match self.drive(plan, DriveReason::Adopt).await {
                 Ok(()) => adopted.plans.push(plan),
-                // Somebody else was quicker, or it ended meanwhile.
-                Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {}
-                // The plan is not to blame.
-                Err(error) if error.code == ErrorCode::STORAGE_FAILED => {
-                    return if adopted.plans.is_empty() { Err(error) } else { Ok(adopted) };
-                }
-                Err(error) => adopted.refused.push((plan, error)),
+                Err(error) => match error.kind() {
+                    // Somebody else was quicker, or it ended meanwhile.
+                    ErrorKind::Conflict => {}
+                    // The plan is not to blame.
+                    ErrorKind::Unavailable => {
+                        return if adopted.plans.is_empty() { Err(error) } else { Ok(adopted) };
+                    }
+                    ErrorKind::Usage
+                    | ErrorKind::Refused
+                    | ErrorKind::NotFound
+                    | ErrorKind::WrongState
+                    | ErrorKind::Damaged
+                    | ErrorKind::Cancelled => adopted.refused.push((plan, error)),
+                },
             }
         }
         Ok(adopted)
@@ -113,7 +121,7 @@ impl PlanningService {
             let _turn = service.inner.starting.turn(id).await;
             if service.is_driven(id).await? {
                 let message = format!("plan {id} is being run by this process already");
-                return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message));
+                return Err(Error::new(ErrorCode::PlanNotExecutable, message));
             }
             let epoch = service.claim(id).await?;
             let begun = async {
@@ -200,7 +208,7 @@ impl PlanningService {
             ClaimResult::Granted(epoch) => Ok(epoch),
             ClaimResult::UnknownPlan => Err(unknown(&id.to_string())),
             ClaimResult::Held => Err(Error::new(
-                ErrorCode::VERSION_CONFLICT,
+                ErrorCode::VersionConflict,
                 format!("plan {id} is being run by another process"),
             )
             .suggest(format!("`l05 watch {id}` follows it"))),
@@ -221,7 +229,7 @@ fn begin(
         | (PlanStatus::Executing, DriveReason::Adopt) => RunCommand::Adopt { epoch },
         (PlanStatus::Executing, DriveReason::Rerun(_)) => {
             let message = format!("plan {id} was interrupted, it has not ended");
-            return Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+            return Err(Error::new(ErrorCode::PlanNotExecutable, message)
                 .suggest(format!("`l05 execute {id}` goes on")));
         }
         (PlanStatus::Approved, DriveReason::Adopt) | (_, DriveReason::Execute) => {
@@ -229,7 +237,7 @@ fn begin(
         }
         (status, DriveReason::Adopt) => {
             let message = format!("plan {id} is {status} by now");
-            return Err(Error::new(ErrorCode::VERSION_CONFLICT, message));
+            return Err(Error::new(ErrorCode::VersionConflict, message));
         }
         (_, DriveReason::Rerun(from)) => RunCommand::Start { from },
     })
@@ -243,7 +251,7 @@ pub(super) async fn detached<T: Send + 'static>(
         Ok(done) => done,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::new(ErrorCode::PLAN_NOT_EXECUTABLE, "the service has shut down")),
+            Err(_) => Err(Error::new(ErrorCode::PlanNotExecutable, "the service has shut down")),
         },
     }
 }

@@ -153,7 +153,7 @@ impl PlanningService {
         }
         if self.inner.require_signed {
             return Err(Error::new(
-                ErrorCode::SIGNATURE_MISSING,
+                ErrorCode::SignatureMissing,
                 "the plan has no signature, and security.require_signed_plans is on",
             ));
         }
@@ -173,7 +173,7 @@ impl PlanningService {
             // Valid when it was signed; the tools of today decide about today.
             let validation = self.validate(plan.document().clone(), false).await?;
             if !validation.is_valid() {
-                return Err(findings_error(ErrorCode::PLAN_INVALID, &validation.errors));
+                return Err(findings_error(ErrorCode::PlanInvalid, &validation.errors));
             }
             self.store(&plan).await?;
         }
@@ -191,7 +191,7 @@ impl PlanningService {
         let warnings = validation.warnings.clone();
         let plan = validation
             .into_plan(identity, self.inner.clock.now(), decisions)
-            .map_err(|failed| findings_error(ErrorCode::PLAN_INVALID, &failed.errors))?;
+            .map_err(|failed| findings_error(ErrorCode::PlanInvalid, &failed.errors))?;
         let mut plan = self.inner.keys.sign(plan);
         self.store(&plan).await?;
         let content = plan.take_content();

@@ -121,7 +121,7 @@ impl PlanningService {
                 Some(why) => why.as_str(),
                 None => "no model gateway is configured",
             };
-            return Err(Error::new(ErrorCode::MODEL_DECOMPOSITION_FAILED, why.to_owned()).suggest(
+            return Err(Error::new(ErrorCode::ModelDecompositionFailed, why.to_owned()).suggest(
                 "start Ollama, or set model.gateway and model.url; `l05 doctor` shows what is there",
             ));
         };
@@ -182,7 +182,7 @@ impl PlanningService {
             let ids = library.templates().iter().map(|t| t.id.as_str());
             let near = l05_core::suggest::nearest(id, ids);
             let hint = l05_core::suggest::did_you_mean(&near);
-            Error::new(ErrorCode::NO_TEMPLATE_MATCHES, format!("there is no template `{id}`{hint}"))
+            Error::new(ErrorCode::NoTemplateMatches, format!("there is no template `{id}`{hint}"))
                 .suggest("`l05 templates list` shows them")
         })
     }
@@ -261,7 +261,7 @@ fn no_template(request: &PlanRequest, matches: &[TemplateMatch<'_>], threshold: 
         .iter()
         .map(|m| json!({ "template": m.template.id, "confidence": m.confidence, "missing": m.missing }))
         .collect();
-    let error = Error::new(ErrorCode::NO_TEMPLATE_MATCHES, message)
+    let error = Error::new(ErrorCode::NoTemplateMatches, message)
         .detail("goal_characters", request.goal.goal_text.chars().count())
         .detail("nearest", details);
     match near.first() {

@@ -77,7 +77,7 @@ impl PlanWatcher {
         for record in &records {
             self.history
                 .add(record)
-                .map_err(|gap| Error::new(ErrorCode::JOURNAL_CORRUPT, gap.to_string()))?;
+                .map_err(|gap| Error::new(ErrorCode::JournalCorrupt, gap.to_string()))?;
             self.ready.extend(project(self.history.run(), record));
         }
         Ok(!records.is_empty())

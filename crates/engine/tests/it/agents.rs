@@ -96,7 +96,7 @@ async fn status_of(service: &PlanningService, id: &str) -> Option<AgentStatus> {
 async fn an_atomic_task_is_done_by_an_agent() {
     let service = service();
     let refused = service.accept(atomic(), false).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::NO_AGENTS, "{refused}");
+    assert_eq!(refused.code, ErrorCode::NoAgents, "{refused}");
     let (thinker, mut calls) = hands(true);
     service.register_agent(agent("did:key:thinker", &["lang:en"]), thinker).await.unwrap();
     let _alive = keep_alive(&service, "did:key:thinker");
@@ -201,7 +201,7 @@ async fn who_was_silent_for_a_day_is_forgotten_when_another_comes() {
     register("did:key:c").await;
     assert_eq!(names().await, ["did:key:b", "did:key:c"]);
     let unknown = service.heartbeat("did:key:a", None).await.unwrap_err();
-    assert_eq!(unknown.code, ErrorCode::AGENT_UNKNOWN, "it registers anew");
+    assert_eq!(unknown.code, ErrorCode::AgentUnknown, "it registers anew");
 }
 
 #[tokio::test]
@@ -217,14 +217,14 @@ async fn who_drains_ends_what_it_has_and_who_leaves_does_not() {
     service.drain_agent("did:key:a").await.unwrap();
     assert_eq!(status_of(&service, "did:key:a").await, Some(AgentStatus::Draining));
     let refused = service.accept(atomic(), false).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::AGENT_UNAVAILABLE, "INT-007: {refused}");
+    assert_eq!(refused.code, ErrorCode::AgentUnavailable, "INT-007: {refused}");
     let running = service.status(planned.plan.id()).await.unwrap();
     assert_eq!(running.tasks[0].status.to_string(), "EXECUTING");
     service.remove_agent("did:key:a").await.unwrap();
     assert_eq!(service.wait(planned.plan.id()).await.unwrap(), PlanStatus::Failed);
     let result = service.result(planned.plan.id()).await.unwrap();
     let error = result.tasks[0].error.as_ref().unwrap();
-    assert_eq!(error.code, ErrorCode::AGENT_UNAVAILABLE, "nobody is left: {error:?}");
+    assert_eq!(error.code, ErrorCode::AgentUnavailable, "nobody is left: {error:?}");
 }
 
 #[tokio::test]
@@ -235,11 +235,11 @@ async fn agents_that_make_no_sense_are_refused() {
         let refused = service.register_agent(agent(id, &[]), hands).await.unwrap_err();
         assert_eq!(refused.code, code, "{refused}");
     };
-    check("", ErrorCode::PLAN_MALFORMED).await;
-    check("local", ErrorCode::PLAN_MALFORMED).await;
-    check("a\nb", ErrorCode::PLAN_MALFORMED).await;
+    check("", ErrorCode::PlanMalformed).await;
+    check("local", ErrorCode::PlanMalformed).await;
+    check("a\nb", ErrorCode::PlanMalformed).await;
     let unknown = service.heartbeat("locl", None).await.unwrap_err();
-    assert_eq!(unknown.code, ErrorCode::AGENT_UNKNOWN);
+    assert_eq!(unknown.code, ErrorCode::AgentUnknown);
 }
 
 /// INT-009 at run time: tools of the process count as its agent's, of its version.
@@ -259,5 +259,5 @@ async fn tools_go_to_agents_that_have_them_too() {
     assert_eq!(service.run(planned.plan.id()).await.unwrap().status, PlanStatus::Completed);
     assert!(calls.try_recv().is_ok(), "the only one of that version");
     let refused = service.accept(wants("^2"), false).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::AGENT_VERSION_MISMATCH, "{refused}");
+    assert_eq!(refused.code, ErrorCode::AgentVersionMismatch, "{refused}");
 }

@@ -103,7 +103,7 @@ async fn a_plan_without_a_graph_has_no_cost() {
     let service = service(&Arc::new(MemoryStore::new()), &clock);
     let circle = plan(&[task("a", "slow", &["b"]), task("b", "slow", &["a"])]);
     let error = service.estimate_cost(circle).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::CIRCULAR_DEPENDENCY);
+    assert_eq!(error.code, ErrorCode::CircularDependency);
 }
 
 /// What a task promises of itself is checked when it runs.
@@ -117,7 +117,7 @@ async fn a_task_keeps_its_own_schemas() {
     let planned = service.accept(plan(&[promised]), false).await.unwrap();
     let result = service.run(planned.plan.id()).await.unwrap();
     let error = result.tasks[0].error.as_ref().unwrap();
-    assert_eq!(error.code, ErrorCode::TYPE_MISMATCH);
+    assert_eq!(error.code, ErrorCode::TypeMismatch);
     assert!(error.message.contains("output_schema"), "{}", error.message);
 
     let mut picky = task("a", "slow", &[]);

@@ -192,7 +192,7 @@ async fn a_plan_of_an_earlier_time_stands_in_for_a_model_that_fails() {
     .await
     .unwrap();
     let unknown = service.create_plan(goal("fry an egg")).await.unwrap_err();
-    assert_eq!(unknown.code, ErrorCode::NO_TEMPLATE_MATCHES);
+    assert_eq!(unknown.code, ErrorCode::NoTemplateMatches);
     assert!(service.cache_report().stale_hits >= 1);
 }
 
@@ -208,10 +208,10 @@ async fn a_gateway_that_fails_five_times_is_left_alone_until_its_trial() {
         service.create_plan(request).await.map_err(|error| error.code)
     };
     for _ in 0..5 {
-        assert_eq!(ask().await.err(), Some(ErrorCode::MODEL_DECOMPOSITION_FAILED));
+        assert_eq!(ask().await.err(), Some(ErrorCode::ModelDecompositionFailed));
     }
     // E5110, without a call.
-    assert_eq!(ask().await.err(), Some(ErrorCode::CIRCUIT_OPEN));
+    assert_eq!(ask().await.err(), Some(ErrorCode::CircuitOpen));
     assert_eq!(model.calls(), 5);
     clock.advance_millis(60_000);
     model.broken.store(false, Ordering::SeqCst);
@@ -239,7 +239,7 @@ async fn little_time_and_full_queues_are_refused_before_calling() {
     let answers = futures_util::future::join_all(asked).await;
     let refused: Vec<ErrorCode> =
         answers.iter().filter_map(|a| a.as_ref().err().map(|e| e.code)).collect();
-    assert_eq!(refused, [ErrorCode::DECOMPOSER_BUSY]);
+    assert_eq!(refused, [ErrorCode::DecomposerBusy]);
     assert_eq!(model.calls(), 2);
 }
 
@@ -255,6 +255,6 @@ async fn tools_of_today_decide_about_plans_of_yesterday() {
     let mut request = PlanRequest::from(goal("bake a cake"));
     request.strategy = PlanningStrategy::Llm;
     let error = other.create_plan(request).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::MODEL_ANSWER_MALFORMED);
+    assert_eq!(error.code, ErrorCode::ModelAnswerMalformed);
     assert_eq!(model.calls(), 3);
 }

@@ -44,7 +44,7 @@ async fn a_crashing_executor_fails_its_task_only() {
     let result = run(&service, plan(&[task("a", "panic", &[]), task("b", "ok", &[])])).await;
     assert_eq!((result.status, result.partial), (PlanStatus::Failed, true));
     let error = result.tasks[0].error.as_ref().unwrap();
-    assert_eq!((error.code, result.tasks[0].attempts.len()), (ErrorCode::AGENT_CRASHED, 3));
+    assert_eq!((error.code, result.tasks[0].attempts.len()), (ErrorCode::AgentCrashed, 3));
 }
 
 /// INT-012: a 50-task graph, every dependency respected.
@@ -117,7 +117,7 @@ async fn cancel_leaves_nothing_running() {
         tokio::task::yield_now().await;
     }
     let twice = service.execute(id).await.unwrap_err();
-    assert_eq!(twice.code, ErrorCode::PLAN_NOT_EXECUTABLE, "{twice}");
+    assert_eq!(twice.code, ErrorCode::PlanNotExecutable, "{twice}");
     service.cancel(id, "enough").await.unwrap();
     tokio::time::timeout(Duration::from_secs(15), service.wait(id)).await.unwrap().unwrap();
     assert_eq!(service.status(id).await.unwrap().status, PlanStatus::Cancelled);
@@ -151,7 +151,7 @@ async fn many_callers_of_one_plan_run_it_once() {
 async fn an_output_too_deep_to_be_read_again_is_refused() {
     let (service, _) = service();
     let result = run(&service, plan(&[task("a", "deep", &[])])).await;
-    assert_eq!(result.tasks[0].error.as_ref().unwrap().code, ErrorCode::CONTEXT_TOO_LARGE);
+    assert_eq!(result.tasks[0].error.as_ref().unwrap().code, ErrorCode::ContextTooLarge);
 }
 
 #[tokio::test]
@@ -164,10 +164,10 @@ async fn a_plan_of_another_key_or_a_draft_is_not_executed() {
     let planned = build().accept(plan(&[task("a", "ok", &[])]), false).await.unwrap();
     let other = build();
     let error = other.execute(planned.plan.id()).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::SIGNING_KEY_UNAVAILABLE);
+    assert_eq!(error.code, ErrorCode::SigningKeyUnavailable);
     let draft = plan(&[task("a", "nowhere", &[])]);
     let error = other.accept(draft, false).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::TOOL_UNKNOWN);
+    assert_eq!(error.code, ErrorCode::ToolUnknown);
 }
 
 /// INT-004: the store refuses writes; a passing fault goes unnoticed, a lasting one is E5801.
@@ -194,7 +194,7 @@ async fn int_004_the_store_refuses_writes() {
             Err(error) => error,
         };
         assert!(
-            [ErrorCode::STORAGE_FAILED, ErrorCode::VERSION_CONFLICT].contains(&error.code),
+            [ErrorCode::StorageFailed, ErrorCode::VersionConflict].contains(&error.code),
             "{error}"
         );
         // With room again it goes on, or starts, and nothing is half done.
@@ -293,7 +293,7 @@ async fn a_store_that_contradicts_itself_pauses_the_plan() {
     let id = service.accept(plan(&[task("a", "ok", &[])]), false).await.unwrap().plan.id();
     let begun = tokio::time::timeout(Duration::from_secs(10), service.execute(id)).await;
     let error = begun.expect("an answer comes").unwrap_err();
-    assert_eq!(error.code, ErrorCode::JOURNAL_CORRUPT, "{error}");
+    assert_eq!(error.code, ErrorCode::JournalCorrupt, "{error}");
 }
 
 /// An answer that breaks its schema has been paid for all the same, each time.

@@ -284,7 +284,7 @@ impl World {
             }
             ShardAction::Expand(listing) => {
                 let items = match self.chance.below(8) {
-                    0 => Err(failure(ErrorCode::REFERENCE_UNRESOLVED)),
+                    0 => Err(failure(ErrorCode::ReferenceUnresolved)),
                     n => {
                         let count = n as u32 % 4;
                         let list: Vec<u32> = (0..count).collect();
@@ -330,7 +330,7 @@ impl World {
 
     fn verdict(&mut self) -> Result<ConditionVerdict, TaskError> {
         match self.chance.below(6) {
-            0 => Err(failure(ErrorCode::DEPENDENCY_INVALID)),
+            0 => Err(failure(ErrorCode::DependencyInvalid)),
             1 => Ok(ConditionVerdict::Unsatisfied),
             _ => Ok(ConditionVerdict::Satisfied),
         }
@@ -377,8 +377,8 @@ impl World {
             Usage { tokens: self.chance.below(reserved as usize + 1) as u64, cost_usd: 0.0 };
         let outcome = match self.chance.below(8) {
             _ if told_to_stop => AttemptOutcome::Stopped,
-            0 | 1 => AttemptOutcome::Failed(failure(ErrorCode::TASK_FAILED)),
-            2 => AttemptOutcome::Failed(failure(ErrorCode::INPUT_MISSING)),
+            0 | 1 => AttemptOutcome::Failed(failure(ErrorCode::TaskFailed)),
+            2 => AttemptOutcome::Failed(failure(ErrorCode::InputMissing)),
             _ => AttemptOutcome::Completed(TaskOutput::Inline(Arc::new(json!(attempt.0)))),
         };
         let report = RunCommand::Report { task, attempt, outcome, usage: Some(usage) };

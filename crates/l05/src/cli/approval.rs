@@ -3,11 +3,10 @@
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use l05_core::id::PlanId;
-use l05_core::{Error, ErrorCode};
+use l05_core::Error;
+use l05_core::error::ErrorKind;
 use l05_engine::PlanningService;
-use l05_engine::service::GateAnswer;
-use l05_run::event::Gate;
-use l05_run::machine::OpenGate;
+use l05_engine::service::{GateAnswer, PendingApproval};
 use serde_json::json;
 
 use super::CliContext;
@@ -73,19 +72,15 @@ pub(crate) async fn answer_questions(
     yes: bool,
 ) -> Result<NextQuestion, Error> {
     let open = service.open_gates(id).await?;
-    let reasons = service.load(id).await?.document().metadata.approval_reasons.clone();
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-    for (OpenGate { gate, .. }, about) in &open {
-        let by_flag = yes && *gate == Gate::Plan && !reasons.iter().any(|r| is_reserved(r));
-        let (approve, reason) = if by_flag {
+    for PendingApproval { gate, about, reasons, is_reserved, .. } in &open {
+        let (approve, reason) = if yes && !is_reserved {
             (true, "--yes".to_owned())
         } else if terminal {
-            if *gate == Gate::Plan {
-                reasons.iter().for_each(|reason| eprint(&format!("  {reason}")));
-            }
+            reasons.iter().for_each(|reason| eprint(&format!("  {reason}")));
             (asked(about).await, "asked at the terminal".to_owned())
         } else {
-            tell_how(context, id, &open, &reasons);
+            tell_how(context, id, &open);
             return Ok(NextQuestion::Wait);
         };
         let gate = Some(*gate);
@@ -93,18 +88,13 @@ pub(crate) async fn answer_questions(
         match service.answer(id, answer).await {
             Ok(_) => {}
             // Somebody else has answered while it was asked here.
-            Err(error) if error.code == ErrorCode::STATE_TRANSITION_INVALID => {
+            Err(error) if error.kind() == ErrorKind::WrongState => {
                 context.output.note(&format!("{about} was answered elsewhere meanwhile"));
             }
             Err(error) => return Err(error),
         }
     }
     Ok(NextQuestion::GoOn)
-}
-
-/// The reasons that come from a threshold of the configuration name its key.
-fn is_reserved(reason: &str) -> bool {
-    ["(approvals.cost_over_usd)", "(approvals.complexity_over)"].iter().any(|k| reason.ends_with(k))
 }
 
 async fn asked(about: &str) -> bool {
@@ -114,13 +104,11 @@ async fn asked(about: &str) -> bool {
     matches!(line.trim(), "y" | "Y" | "yes")
 }
 
-fn tell_how(context: &CliContext, id: PlanId, open: &[(OpenGate, String)], reasons: &[String]) {
-    for (OpenGate { gate, expires_at }, about) in open {
+fn tell_how(context: &CliContext, id: PlanId, open: &[PendingApproval]) {
+    for PendingApproval { about, expires_at, reasons, .. } in open {
         let until = expires_at.map(|at| format!(" until {at}")).unwrap_or_default();
         context.output.note(&format!("{about} waits for approval{until}"));
-        if *gate == Gate::Plan {
-            reasons.iter().for_each(|reason| context.output.note(&format!("  {reason}")));
-        }
+        reasons.iter().for_each(|reason| context.output.note(&format!("  {reason}")));
     }
     let task = if open.len() > 1 { " --task TASK" } else { "" };
     context.output.note(&format!(

@@ -53,7 +53,7 @@ pub(super) fn run(
         write(&outbox, &done);
         reader.join().expect("the reader does not panic")
     })
-    .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, format!("stdin: {e}")))?;
+    .map_err(|e| Error::new(ErrorCode::ConfigError, format!("stdin: {e}")))?;
     Ok(ExitStatus::Done)
 }
 
@@ -108,7 +108,7 @@ fn answered(
     bytes_max: usize,
     answer: &impl Fn(Line) -> Result<Value, Error>,
 ) -> String {
-    let malformed = |message: String| Error::new(ErrorCode::PLAN_MALFORMED, message);
+    let malformed = |message: String| Error::new(ErrorCode::PlanMalformed, message);
     let parsed = if line.len() > bytes_max {
         Err(malformed(format!("the line is longer than {bytes_max} bytes")))
     } else {
@@ -124,7 +124,7 @@ fn answered(
             // A fault of ours in one line must not take the answers of the others along.
             let calm = std::panic::AssertUnwindSafe(|| answer(map));
             let failed =
-                |_| Err(Error::new(ErrorCode::DISPATCH_FAILED, "the line could not be answered"));
+                |_| Err(Error::new(ErrorCode::DispatchFailed, "the line could not be answered"));
             (id, std::panic::catch_unwind(calm).unwrap_or_else(failed))
         }
         Err(error) => (Value::Null, Err(error)),
@@ -182,10 +182,10 @@ impl BatchArgs {
             (Some(given), None) => Ok(Some(given)),
             (None, Some(_)) => Ok(None),
             (Some(_), Some(_)) => {
-                Err(Error::new(ErrorCode::CONFIG_ERROR, format!("give either {what} or --batch -")))
+                Err(Error::new(ErrorCode::ConfigError, format!("give either {what} or --batch -")))
             }
             (None, None) => Err(Error::new(
-                ErrorCode::CONFIG_ERROR,
+                ErrorCode::ConfigError,
                 format!("{what} is missing (or --batch - for lines on stdin)"),
             )),
         }

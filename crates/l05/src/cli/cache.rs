@@ -50,7 +50,7 @@ pub(crate) async fn cache(
         .unwrap_or(CacheInvalidation::All);
     if context.config.cache.redis_url.is_none() {
         let message = "there is no shared plan cache: cache.l2_redis_endpoint is not set";
-        return Err(Error::new(ErrorCode::CACHE_UNAVAILABLE, message)
+        return Err(Error::new(ErrorCode::CacheUnavailable, message)
             .suggest("name the Redis that the processes share"));
     }
     let service = open(context, None).await?;

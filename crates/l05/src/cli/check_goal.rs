@@ -38,7 +38,7 @@ pub(crate) fn check_goal(context: &CliContext, args: &CheckGoalArgs) -> Result<E
         return batch::run(context.config.text_limits.bytes_max, |line| {
             let Some(text) = line.get("goal").and_then(Value::as_str) else {
                 let message = "the line has no text under `goal`";
-                return Err(Error::new(ErrorCode::GOAL_FORMAT_INVALID, message)
+                return Err(Error::new(ErrorCode::GoalFormatInvalid, message)
                     .suggest("write {\"id\": 1, \"goal\": \"…\"}"));
             };
             let (verdict, _) = judge(text, policy);

@@ -97,7 +97,7 @@ pub(crate) async fn explain(context: &CliContext, args: ExplainArgs) -> Result<E
     let topics = match &args.decision {
         None => Topic::EVERY.to_vec(),
         Some(word) => vec![Topic::parse(word).ok_or_else(|| {
-            Error::new(ErrorCode::CONFIG_ERROR, format!("`{word}` is no decision"))
+            Error::new(ErrorCode::ConfigError, format!("`{word}` is no decision"))
         })?],
     };
     let service = open(context, None).await?;

@@ -1,6 +1,7 @@
 //! Exit codes, and which error gives which.
 
 use l05_core::ErrorCode;
+use l05_core::error::ErrorKind;
 
 /// How the program ends (spec 05, 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +32,13 @@ impl From<ExitStatus> for std::process::ExitCode {
 
 /// The exit code of a command that ends in an error.
 pub(crate) fn of(code: ErrorCode) -> ExitStatus {
-    match code {
-        ErrorCode::CONFIG_ERROR => ExitStatus::Usage,
-        ErrorCode::PLAN_NOT_FOUND | ErrorCode::CACHE_MISS => ExitStatus::NotFound,
-        ErrorCode::STORAGE_FAILED
-        | ErrorCode::HISTORY_UNAVAILABLE
-        | ErrorCode::JOURNAL_CORRUPT
-        | ErrorCode::AUDIT_FAILED
-        | ErrorCode::MODEL_DECOMPOSITION_FAILED
-        | ErrorCode::CIRCUIT_OPEN
-        | ErrorCode::CACHE_UNAVAILABLE
-        | ErrorCode::SIGNING_KEY_UNAVAILABLE
-        | ErrorCode::VERSION_CONFLICT => ExitStatus::Unavailable,
-        ErrorCode::CANCELLED => ExitStatus::PlanFailed,
-        _ => ExitStatus::Refused,
+    match code.info().kind {
+        ErrorKind::Usage => ExitStatus::Usage,
+        ErrorKind::Refused | ErrorKind::WrongState => ExitStatus::Refused,
+        ErrorKind::NotFound => ExitStatus::NotFound,
+        ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::Damaged => {
+            ExitStatus::Unavailable
+        }
+        ErrorKind::Cancelled => ExitStatus::PlanFailed,
     }
 }

@@ -2,7 +2,8 @@
 
 use l05_core::id::PlanId;
 use l05_core::plan::PlanStatus;
-use l05_core::{Error, ErrorCode};
+use l05_core::Error;
+use l05_core::error::ErrorKind;
 use l05_engine::PlanningService;
 use l05_engine::report::PlanResult;
 use l05_run::public_event::PublicEvent;
@@ -39,7 +40,7 @@ pub(super) async fn follow(
         shown.finish();
         let status = match stood {
             None => return Ok(interrupted(context, service, id, driver).await),
-            Some(Err(error)) if error.code == ErrorCode::VERSION_CONFLICT => {
+            Some(Err(error)) if error.kind() == ErrorKind::Conflict => {
                 driver = elsewhere(context, &error);
                 continue;
             }
@@ -66,7 +67,7 @@ pub(super) async fn follow(
                 return Ok(ExitStatus::Waiting);
             }
             // Somebody else was quicker: what is open now is looked at again.
-            Err(error) if error.code == ErrorCode::VERSION_CONFLICT => {
+            Err(error) if error.kind() == ErrorKind::Conflict => {
                 driver = go_on(context, service, id).await?;
             }
             Err(error) => return Err(error),
@@ -144,7 +145,7 @@ async fn go_on(
     }
     match service.execute(id).await {
         Ok(()) => Ok(RunFollower::Here),
-        Err(error) if error.code == ErrorCode::VERSION_CONFLICT => Ok(elsewhere(context, &error)),
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(elsewhere(context, &error)),
         // It ended between the two.
         Err(_) if is_over(service.status(id).await?.status) => Ok(RunFollower::Elsewhere),
         Err(error) => Err(error),

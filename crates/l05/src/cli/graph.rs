@@ -51,7 +51,7 @@ pub(crate) async fn graph(context: &CliContext, args: GraphArgs) -> Result<ExitS
     let mut findings = Vec::new();
     let structure = PlanStructure::build(&document, &mut findings);
     let Some(structure) = structure.filter(|_| findings.is_empty()) else {
-        return Err(findings_error(ErrorCode::PLAN_INVALID, &findings));
+        return Err(findings_error(ErrorCode::PlanInvalid, &findings));
     };
     let drawing = match args.format {
         DrawingFormat::Ascii => ascii(&document, structure.graph()),

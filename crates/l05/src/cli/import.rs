@@ -44,7 +44,7 @@ pub(crate) fn import(context: &CliContext, args: &ImportArgs) -> Result<ExitStat
     let limits = context.config.text_limits;
     if args.lenient && args.format != ImportFormat::Answer {
         let message = "--lenient belongs to --format answer";
-        return Err(Error::new(ErrorCode::CONFIG_ERROR, message)
+        return Err(Error::new(ErrorCode::ConfigError, message)
             .suggest("leave it out: a list in Markdown has steps of one shape"));
     }
     let read = |text: &str| match args.format {
@@ -56,7 +56,7 @@ pub(crate) fn import(context: &CliContext, args: &ImportArgs) -> Result<ExitStat
             let names = ["answer", "text", "markdown"];
             let Some(text) = names.iter().find_map(|name| line.get(*name)?.as_str()) else {
                 let message = "the line has no text under `answer`";
-                return Err(Error::new(ErrorCode::PLAN_MALFORMED, message)
+                return Err(Error::new(ErrorCode::PlanMalformed, message)
                     .suggest("write {\"id\": 1, \"answer\": \"1. …\"}"));
             };
             Ok(serde_json::to_value(read(text)?).expect("results are plain data"))

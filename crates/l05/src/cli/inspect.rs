@@ -239,7 +239,7 @@ pub(crate) async fn history(context: &CliContext, args: HistoryArgs) -> Result<E
 
 fn parse_status(word: &str) -> Result<PlanStatus, Error> {
     serde_json::from_value(Value::from(word))
-        .map_err(|e| Error::new(ErrorCode::CONFIG_ERROR, format!("--status {word}: {e}")))
+        .map_err(|e| Error::new(ErrorCode::ConfigError, format!("--status {word}: {e}")))
 }
 
 pub(crate) async fn cancel(context: &CliContext, args: CancelArgs) -> Result<ExitStatus, Error> {

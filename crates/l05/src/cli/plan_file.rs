@@ -46,7 +46,7 @@ pub(crate) fn read_text(path: &Path, limits: TextLimits) -> Result<String, Error
 }
 
 fn unreadable(name: &str, why: impl std::fmt::Display) -> Error {
-    Error::new(ErrorCode::PLAN_MALFORMED, format!("{name}: {why}"))
+    Error::new(ErrorCode::PlanMalformed, format!("{name}: {why}"))
         .detail("document", name)
         .suggest("name a plan file (YAML or JSON)")
 }
@@ -57,7 +57,7 @@ pub(crate) fn read_bytes(path: &Path, limits: TextLimits) -> Result<Vec<u8>, Err
     let unreadable = |why: String| unreadable(&name, why);
     let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no file `{name}`"))
+            Error::new(ErrorCode::PlanNotFound, format!("there is no file `{name}`"))
                 .suggest("name a plan file (YAML or JSON)")
         }
         _ => unreadable(e.to_string()),
@@ -89,7 +89,7 @@ pub(crate) fn read_plan(path: &Path, limits: TextLimits) -> Result<PlanDocument,
         Ok(document) => return Ok(document),
         Err(findings) => findings,
     };
-    Err(findings_error(ErrorCode::PLAN_MALFORMED, &findings)
+    Err(findings_error(ErrorCode::PlanMalformed, &findings)
         .detail("document", path.display().to_string()))
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn tools(context: &CliContext, command: &ToolsCommand) -> Result<Exit
         ToolsCommand::Show { name } => {
             let tool = catalog.get(name).ok_or_else(|| {
                 let hint = did_you_mean(&nearest(name, catalog.names()));
-                Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no tool `{name}`{hint}"))
+                Error::new(ErrorCode::PlanNotFound, format!("there is no tool `{name}`{hint}"))
                     .suggest("`l05 tools list` shows them")
             })?;
             context.output.result(&tool.spec, |spec| {
@@ -63,7 +63,7 @@ pub(crate) fn errors(context: &CliContext, args: &ErrorsArgs) -> Result<ExitStat
         None => REGISTRY.iter().collect(),
         Some(text) => {
             let code = ErrorCode::parse(text).ok_or_else(|| {
-                Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no error code `{text}`"))
+                Error::new(ErrorCode::PlanNotFound, format!("there is no error code `{text}`"))
                     .suggest("`l05 errors` lists them")
             })?;
             vec![code.info()]

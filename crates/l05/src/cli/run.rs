@@ -238,7 +238,7 @@ fn request(context: &CliContext, args: &PlanArgs) -> Result<PlanRequest, Error> 
     if let Some(budget) = args.budget_usd {
         if !(1e-6..=1e15).contains(&budget) {
             let message = format!("--budget-usd {budget}: write an amount above 0 such as 1.50");
-            return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+            return Err(Error::new(ErrorCode::ConfigError, message));
         }
         goal.constraints.cost_limit_usd = Some(budget);
     }
@@ -267,7 +267,7 @@ fn inputs(pairs: &[String]) -> Result<Map<String, Value>, Error> {
     for pair in pairs {
         let Some((name, value)) = pair.split_once('=') else {
             let message = format!("--input {pair}: write NAME=VALUE");
-            return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+            return Err(Error::new(ErrorCode::ConfigError, message));
         };
         inputs.insert(name.trim().to_owned(), Value::from(value));
     }
@@ -283,6 +283,6 @@ fn seconds(option: &str, text: &str) -> Result<f64, Error> {
     let seconds = number.trim().parse::<f64>().ok().map(|n| n * unit);
     seconds.filter(|s| *s > 0.0 && s.is_finite()).ok_or_else(|| {
         let message = format!("{option} {text}: write a duration above 0 such as 90s, 10m or 2h");
-        Error::new(ErrorCode::CONFIG_ERROR, message)
+        Error::new(ErrorCode::ConfigError, message)
     })
 }

@@ -112,7 +112,7 @@ fn document(mut value: Value) -> Result<PlanDocument, Error> {
         map.insert("goal".to_owned(), json!("simulation"));
     }
     PlanDocument::read(&value)
-        .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))
+        .map_err(|findings| findings_error(ErrorCode::PlanMalformed, &findings))
 }
 
 /// `4`, `unlimited`, or a file.
@@ -122,14 +122,14 @@ fn pool(text: &str, context: &CliContext) -> Result<WorkerPool, Error> {
     }
     if let Ok(count) = text.parse::<u32>() {
         let wrong =
-            || Error::new(ErrorCode::CONFIG_ERROR, "--agents 0: at least one agent is needed");
+            || Error::new(ErrorCode::ConfigError, "--agents 0: at least one agent is needed");
         return if count == 0 { Err(wrong()) } else { Ok(WorkerPool::Equal(count)) };
     }
     let limits = context.config.text_limits;
     let path = PathBuf::from(text);
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !path.exists() {
         let message = format!("--agents {text}: write a whole number from 1 to {}", u32::MAX);
-        return Err(Error::new(ErrorCode::CONFIG_ERROR, message));
+        return Err(Error::new(ErrorCode::ConfigError, message));
     }
     let text = read_text(&path, limits)
         .map_err(|e| e.suggest("--agents takes a number, `unlimited` or a YAML file"))?;
@@ -138,7 +138,7 @@ fn pool(text: &str, context: &CliContext) -> Result<WorkerPool, Error> {
         .map_err(|e| e.into_error(&name))?;
     read_workers(&value)
         .map(WorkerPool::Unlike)
-        .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))
+        .map_err(|findings| findings_error(ErrorCode::PlanMalformed, &findings))
 }
 
 struct PlanSimulator {
@@ -162,7 +162,7 @@ impl PlanSimulator {
             }
             Some(other) => Some(WorkerPool::Unlike(
                 read_workers(other)
-                    .map_err(|findings| findings_error(ErrorCode::PLAN_MALFORMED, &findings))?,
+                    .map_err(|findings| findings_error(ErrorCode::PlanMalformed, &findings))?,
             )),
         };
         let document = document(plan.clone())?;
@@ -188,7 +188,7 @@ impl PlanSimulator {
             let id = &document.tasks[*first as usize].task_id;
             let message =
                 format!("{stuck}; the first is `{id}`, which needs `{}`", wanted.join("`, `"));
-            Error::new(ErrorCode::CAPABILITY_MISMATCH, message)
+            Error::new(ErrorCode::CapabilityMismatch, message)
         })?;
         Ok(result(document, pool, found))
     }
@@ -200,19 +200,19 @@ fn structure(document: &PlanDocument) -> Result<PlanStructure, Error> {
     let structure = PlanStructure::build(document, &mut findings);
     let shape = |finding: &Finding| {
         [
-            ErrorCode::CIRCULAR_DEPENDENCY,
-            ErrorCode::UNRESOLVABLE_DEPENDENCY,
-            ErrorCode::DUPLICATE_TASK_ID,
+            ErrorCode::CircularDependency,
+            ErrorCode::UnresolvableDependency,
+            ErrorCode::DuplicateTaskId,
         ]
         .contains(&finding.code)
     };
     findings.retain(shape);
     if document.tasks.is_empty() {
-        return Err(Error::new(ErrorCode::PLAN_SIZE_INVALID, "the plan has no task"));
+        return Err(Error::new(ErrorCode::PlanSizeInvalid, "the plan has no task"));
     }
     structure
         .filter(|_| findings.is_empty())
-        .ok_or_else(|| findings_error(ErrorCode::PLAN_INVALID, &findings))
+        .ok_or_else(|| findings_error(ErrorCode::PlanInvalid, &findings))
 }
 
 /// What each task asks of an unlike agent. Tools count where agents say which they have.

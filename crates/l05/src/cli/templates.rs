@@ -78,7 +78,7 @@ fn list(context: &CliContext, library: &TemplateLibrary, here: &HashSet<String>)
 fn show(context: &CliContext, library: &TemplateLibrary, id: &str) -> Result<ExitStatus, Error> {
     let template = library.get(id).ok_or_else(|| {
         let hint = did_you_mean(&nearest(id, library.templates().iter().map(|t| t.id.as_str())));
-        Error::new(ErrorCode::PLAN_NOT_FOUND, format!("there is no template `{id}`{hint}"))
+        Error::new(ErrorCode::PlanNotFound, format!("there is no template `{id}`{hint}"))
             .suggest("`l05 templates list` shows them")
     })?;
     context.output.result(template, show_text);

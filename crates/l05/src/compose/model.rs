@@ -103,7 +103,7 @@ fn unusable(model: &ModelConfig, error: &EndpointError) -> Error {
         EndpointError::Key => "check model.api_key and the environment",
         EndpointError::Client(_) => "install the system's CA certificates",
     };
-    Error::new(ErrorCode::CONFIG_ERROR, format!("model.url: {error}"))
+    Error::new(ErrorCode::ConfigError, format!("model.url: {error}"))
         .detail("gateway", format!("{:?}", model.gateway).to_lowercase())
         .suggest(suggestion)
 }
@@ -114,7 +114,7 @@ pub(super) fn check(model: &ModelConfig) -> Result<(), Error> {
         matches!(model.gateway, GatewayKind::Ollama | GatewayKind::OpenAi | GatewayKind::Anthropic);
     if must_name && model.name.is_empty() {
         let message = "model.gateway is set, but model.name is not";
-        return Err(Error::new(ErrorCode::CONFIG_ERROR, message)
+        return Err(Error::new(ErrorCode::ConfigError, message)
             .suggest("set model.name; `l05 doctor` lists the models that a gateway has"));
     }
     Ok(())

@@ -64,7 +64,7 @@ pub fn load(layers: &ConfigLayers) -> Result<(Config, Settings), Error> {
         return Ok((config, loader.settings));
     }
     let message = loader.problems.join("; ");
-    Err(Error::new(ErrorCode::CONFIG_ERROR, message).detail("problems", loader.problems))
+    Err(Error::new(ErrorCode::ConfigError, message).detail("problems", loader.problems))
 }
 
 /// `--config`, `PLANNING_CONFIG_PATH`, `./l05.toml`, the user's configuration folder.
@@ -337,7 +337,7 @@ mod tests {
             flags: vec![("security.require_signed_plans".into(), "yes".into())],
         };
         let error = load(&layers).unwrap_err();
-        assert_eq!(error.code, ErrorCode::CONFIG_ERROR);
+        assert_eq!(error.code, ErrorCode::ConfigError);
         for part in [
             "x.toml:2: there is no key `input.polcy`; did you mean `input.policy`",
             "x.toml:4: `decomposition.max_tasks` must be 10 to 1000000, not 5",

@@ -64,7 +64,7 @@ fn no_goal_changes_what_a_model_is_told() {
         );
         // What a bad answer is told about it is one line a finding.
         let finding = Finding::new(
-            ErrorCode::TOOL_UNKNOWN,
+            ErrorCode::ToolUnknown,
             ValidationLevel::Semantic,
             "there is no such tool",
         );

@@ -39,7 +39,7 @@ impl Run {
                 Some(shortage) if !share.is_none() => {
                     let message =
                         format!("it would run again: {}", shortage.tell(&self.name(task)));
-                    self.lost_attempt(task, ErrorCode::BUDGET_EXCEEDED, message)
+                    self.lost_attempt(task, ErrorCode::BudgetExceeded, message)
                 }
                 Some(_) | None => self.recover(task, now, terms),
             };
@@ -67,7 +67,7 @@ impl Run {
             }
             OnRecovery::Fail => {
                 let message = "whoever ran it is gone, and on_recovery is FAIL".to_owned();
-                self.lost_attempt(task, ErrorCode::AGENT_CRASHED, message)
+                self.lost_attempt(task, ErrorCode::AgentCrashed, message)
             }
         }
     }

@@ -215,6 +215,7 @@ impl Run {
         self.partial = false;
         self.cancel = None;
         self.forget_notices();
+        self.declined.clear();
         self.why = None;
         self.gates.clear();
         // A new run is somebody's wish: it has the plan's budget again.
@@ -467,8 +468,8 @@ impl Run {
 
     fn note_cause(&mut self, cause: CancelCause, reason: &str) {
         let code = match cause {
-            CancelCause::Deadline => ErrorCode::DEADLINE_MISSED,
-            CancelCause::Budget => ErrorCode::BUDGET_EXCEEDED,
+            CancelCause::Deadline => ErrorCode::DeadlineMissed,
+            CancelCause::Budget => ErrorCode::BudgetExceeded,
             // A failed task says more, or it was somebody's wish.
             CancelCause::FailFast | CancelCause::Request => return,
         };

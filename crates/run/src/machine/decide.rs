@@ -234,7 +234,7 @@ impl Run {
             }
             (_, _) => format!("the plan is {status}"),
         };
-        CommandRejected::new(ErrorCode::PLAN_NOT_EXECUTABLE, message)
+        CommandRejected::new(ErrorCode::PlanNotExecutable, message)
     }
 
     fn completed(&self) -> Vec<TaskIndex> {
@@ -269,7 +269,7 @@ impl Run {
                 return vec![self.expansion(task, items, count)];
             }
             Ok((_, count)) => TaskError {
-                code: ErrorCode::QUOTA_EXCEEDED,
+                code: ErrorCode::QuotaExceeded,
                 message: format!("its list has {count} items, and max_items is {most}"),
                 is_final: true,
             },
@@ -312,7 +312,7 @@ impl Run {
     ) -> Result<Vec<RunEvent>, CommandRejected> {
         let Some(state) = self.tasks.get(task.at()) else {
             let message = format!("the plan has no task number {}", task.0);
-            return Err(CommandRejected::new(ErrorCode::COMPLETION_REPORT_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::CompletionReportInvalid, message));
         };
         if state.phase != TaskPhase::InFlight || state.attempt != attempt {
             return Ok(self.ignored(task, attempt, &outcome));
@@ -331,7 +331,7 @@ impl Run {
             }
             AttemptOutcome::Stopped => {
                 let error = TaskError {
-                    code: ErrorCode::AGENT_CRASHED,
+                    code: ErrorCode::AgentCrashed,
                     message: "the executor stopped without a result".to_owned(),
                     is_final: false,
                 };
@@ -348,7 +348,7 @@ impl Run {
             return outcome;
         }
         AttemptOutcome::Failed(TaskError {
-            code: ErrorCode::CONTEXT_TOO_LARGE,
+            code: ErrorCode::ContextTooLarge,
             message: format!(
                 "its output of {bytes} bytes would bring the outputs of the run to more than \
                  {OUTPUTS_BYTES_MAX} bytes"
@@ -438,14 +438,14 @@ impl Run {
             CancelScope::Task(task) => {
                 let Some(state) = self.tasks.get(task.at()) else {
                     let message = format!("the plan has no task number {}", task.0);
-                    return Err(CommandRejected::new(ErrorCode::PLAN_NOT_FOUND, message));
+                    return Err(CommandRejected::new(ErrorCode::PlanNotFound, message));
                 };
                 has_ended(state.status) || self.status != PlanStatus::Executing
             }
         };
         if ended {
             let message = format!("the plan is {}: there is nothing left to cancel", self.status);
-            return Err(CommandRejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::StateTransitionInvalid, message));
         }
         if self.cancel.is_some() {
             return Ok(Vec::new());

@@ -127,14 +127,14 @@ impl Run {
         let state = &self.tasks[task.at()];
         if self.deadline == Some(state.not_after) {
             let message = "it was still running when the plan's deadline came".to_owned();
-            return TaskError { code: ErrorCode::DEADLINE_MISSED, message, is_final: true };
+            return TaskError { code: ErrorCode::DeadlineMissed, message, is_final: true };
         }
         let spec = self.spec(task);
         let message = format!("it took longer than its timeout of {} s", spec.timeout_seconds);
         // Nobody knows what became of the attempt: as after a crash, the policy decides whether it
         // is repeated.
         let is_final = spec.on_recovery != OnRecovery::Rerun;
-        TaskError { code: ErrorCode::TASK_TIMEOUT, message, is_final }
+        TaskError { code: ErrorCode::TaskTimeout, message, is_final }
     }
 
     /// The next cascade, whole.

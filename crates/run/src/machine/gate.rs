@@ -91,22 +91,19 @@ impl Run {
     /// Whether a question was answered so, as far as the state still shows it: it may be closed for
     /// other reasons, too.
     pub fn was_answered(&self, gate: Gate, approved: bool) -> bool {
-        let refused = |error: Option<&TaskError>| {
-            error.is_some_and(|error| error.code == ErrorCode::APPROVAL_REFUSED)
-        };
         if self.gates.contains_key(&gate) {
             return false;
         }
-        match (gate, approved) {
-            (Gate::Plan, true) => self.status == PlanStatus::Approved || self.run > 0,
-            (Gate::Plan, false) => refused(self.why()),
-            (Gate::Task(task), true) => self.answers.contains_key(&task),
-            (Gate::Recovery(task), true) => {
-                self.task_status(task) != TaskStatus::Cancelled && !refused(self.error(task))
+        if !approved {
+            return self.declined.contains(&gate);
+        }
+        match gate {
+            Gate::Plan => self.status == PlanStatus::Approved || self.run > 0,
+            Gate::Task(task) => self.answers.contains_key(&task),
+            Gate::Recovery(task) => {
+                self.task_status(task) != TaskStatus::Cancelled && !self.declined.contains(&gate)
             }
-            (Gate::Task(task) | Gate::Recovery(task), false) => refused(self.error(task)),
-            (Gate::Budget, true) => self.account.granted != Amounts::NONE,
-            (Gate::Budget, false) => self.cancel == Some(CancelCause::Budget),
+            Gate::Budget => self.account.granted != Amounts::NONE,
         }
     }
 
@@ -124,11 +121,11 @@ impl Run {
                 Some(task) => format!("task `{}` waits for no approval", self.name(task)),
                 None => format!("the plan is {} and waits for no approval", self.status),
             };
-            return Err(CommandRejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::StateTransitionInvalid, message));
         };
         if let Some(at) = expires_at.filter(|at| *at <= now) {
             let message = format!("the time for an answer was over at {at}");
-            return Err(CommandRejected::new(ErrorCode::STATE_TRANSITION_INVALID, message));
+            return Err(CommandRejected::new(ErrorCode::StateTransitionInvalid, message));
         }
         let mut events = vec![RunEvent::GateDecided { gate, approved, by, reason }];
         events.extend(self.after_answer(gate, approved, now));
@@ -163,6 +160,9 @@ impl Run {
     pub(super) fn answer_gate(&mut self, gate: Gate, approved: bool, by: &str, reason: &str) {
         if self.gates.remove(&gate).is_none() {
             return;
+        }
+        if !approved {
+            self.declined.insert(gate);
         }
         match (gate, approved) {
             (Gate::Plan, true) => self.status = PlanStatus::Approved,
@@ -231,5 +231,5 @@ impl Run {
 
 fn refusal(what: &str, by: &str, reason: &str) -> TaskError {
     let message = format!("{by} refused {what}: {reason}");
-    TaskError { code: ErrorCode::APPROVAL_REFUSED, message, is_final: true }
+    TaskError { code: ErrorCode::ApprovalRefused, message, is_final: true }
 }

@@ -216,7 +216,7 @@ impl Run {
             matches!(self.task_status(*item), TaskStatus::Failed | TaskStatus::TimedOut)
         });
         let (code, first) = failed.next().map_or_else(
-            || (ErrorCode::TASK_FAILED, String::new()),
+            || (ErrorCode::TaskFailed, String::new()),
             |(item, error)| (error.code, format!("; {}: {}", self.name(item), error.message)),
         );
         let message = format!("{} of {} items failed{first}", span.failed, span.count);

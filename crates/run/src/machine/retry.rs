@@ -1,47 +1,21 @@
 //! Which failures are tried again, how often and when (spec 03, 3.3).
 
 use crate::event::TaskError;
-use l05_core::error::ErrorCode;
+use l05_core::error::{ErrorCode, RetryClass};
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::random::splitmix64;
 use l05_core::task::RetryPolicy;
 
-/// How often a class of errors is retried at most, whatever the task's policy says.
-fn class_retries_max(error: &TaskError) -> u8 {
-    if error.is_final {
-        return 0;
-    }
-    match error.code {
-        // Took too long.
-        ErrorCode::TASK_TIMEOUT => 3,
-        code if is_of_agent(code) => 2,
-        // Temporary by nature.
-        ErrorCode::DISPATCH_FAILED
-        | ErrorCode::TASK_FAILED
-        | ErrorCode::STORAGE_FAILED
-        | ErrorCode::HISTORY_UNAVAILABLE
-        | ErrorCode::CACHE_MISS
-        | ErrorCode::CACHE_UNAVAILABLE
-        | ErrorCode::MODEL_DECOMPOSITION_FAILED
-        | ErrorCode::CIRCUIT_OPEN => 3,
-        // An output that does not fit may come out better once.
-        ErrorCode::TYPE_MISMATCH => 1,
-        // Everything else would fail again: bad input, no capability, no permission, no budget.
-        _ => 0,
-    }
-}
-
 /// Whether an error is the agent's: another may do better.
 pub(super) fn is_of_agent(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::AGENT_UNAVAILABLE | ErrorCode::AGENT_CRASHED | ErrorCode::HEALTH_CHECK_FAILED
-    )
+    code.info().retry == RetryClass::Agent
 }
 
 /// Whether another attempt is due after `failures` failed ones in this run.
 pub(super) fn may_retry(error: &TaskError, policy: &RetryPolicy, failures: u8) -> bool {
-    failures <= class_retries_max(error).min(policy.max_retries)
+    // The executor's word that trying again is no use goes before the class.
+    let of_class = if error.is_final { 0 } else { error.code.info().retry.retries_max() };
+    failures <= of_class.min(policy.max_retries)
 }
 
 /// The wait before the next attempt, in milliseconds: exponential, capped, with jitter drawn from
@@ -73,13 +47,13 @@ mod tests {
             let policy = RetryPolicy { max_retries: policy_max, ..RetryPolicy::default() };
             (1..10).take_while(|failures| may_retry(&error, &policy, *failures)).count()
         };
-        assert_eq!(retries(ErrorCode::TASK_TIMEOUT, false, 5), 3);
-        assert_eq!(retries(ErrorCode::AGENT_CRASHED, false, 5), 2);
-        assert_eq!(retries(ErrorCode::TASK_FAILED, false, 5), 3);
-        assert_eq!(retries(ErrorCode::TASK_FAILED, true, 5), 0, "the tool says final");
-        assert_eq!(retries(ErrorCode::TASK_FAILED, false, 1), 1, "the policy is smaller");
-        assert_eq!(retries(ErrorCode::TYPE_MISMATCH, false, 5), 1);
-        assert_eq!(retries(ErrorCode::INPUT_MISSING, false, 5), 0);
+        assert_eq!(retries(ErrorCode::TaskTimeout, false, 5), 3);
+        assert_eq!(retries(ErrorCode::AgentCrashed, false, 5), 2);
+        assert_eq!(retries(ErrorCode::TaskFailed, false, 5), 3);
+        assert_eq!(retries(ErrorCode::TaskFailed, true, 5), 0, "the tool says final");
+        assert_eq!(retries(ErrorCode::TaskFailed, false, 1), 1, "the policy is smaller");
+        assert_eq!(retries(ErrorCode::TypeMismatch, false, 5), 1);
+        assert_eq!(retries(ErrorCode::InputMissing, false, 5), 0);
     }
 
     #[test]

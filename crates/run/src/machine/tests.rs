@@ -251,7 +251,7 @@ fn failures_block_what_needs_them_and_nothing_else() {
     let tasks =
         [task("a", &[]), task("b", &["a"]), task("c", &["b"]), task("d", &["c"]), task("e", &[])];
     let bench = Bench::new(&json!({"goal": "x", "tasks": tasks}))
-        .script("a", [fails(ErrorCode::INPUT_MISSING)])
+        .script("a", [fails(ErrorCode::InputMissing)])
         .run_to_end();
     assert_eq!(
         bench.statuses(),
@@ -268,11 +268,11 @@ fn failures_block_what_needs_them_and_nothing_else() {
 fn retries_wait_and_are_counted() {
     let tasks = [task("a", &[])];
     let once = Bench::new(&json!({"goal": "x", "tasks": tasks}))
-        .script("a", [fails(ErrorCode::TASK_FAILED)])
+        .script("a", [fails(ErrorCode::TaskFailed)])
         .run_to_end();
     assert_eq!(once.statuses(), "COMPLETED a:COMPLETED");
     assert_eq!(once.dispatched, [("a".to_owned(), 1), ("a".to_owned(), 2)]);
-    let always = std::iter::repeat_n(fails(ErrorCode::TASK_FAILED), 9);
+    let always = std::iter::repeat_n(fails(ErrorCode::TaskFailed), 9);
     let never = Bench::new(&json!({"goal": "x", "tasks": tasks})).script("a", always).run_to_end();
     assert_eq!(never.statuses(), "FAILED a:FAILED");
     assert_eq!(never.dispatched.len(), 4, "one attempt and three retries");
@@ -305,7 +305,7 @@ fn conditions_skip_and_errors_in_them_fail() {
         "COMPLETED a:COMPLETED b:SKIPPED c:SKIPPED d:COMPLETED"
     );
     let error =
-        TaskError { code: ErrorCode::DEPENDENCY_INVALID, message: String::new(), is_final: true };
+        TaskError { code: ErrorCode::DependencyInvalid, message: String::new(), is_final: true };
     assert_eq!(
         with_verdict(Err(error)),
         "FAILED (partial) a:COMPLETED b:FAILED c:BLOCKED d:COMPLETED"
@@ -315,7 +315,7 @@ fn conditions_skip_and_errors_in_them_fail() {
 #[test]
 fn allowed_failures_do_not_block() {
     let document = json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"allow_failure": true})), task("b", &["a"])]});
-    let bench = Bench::new(&document).script("a", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+    let bench = Bench::new(&document).script("a", [fails(ErrorCode::InputMissing)]).run_to_end();
     assert_eq!(bench.statuses(), "COMPLETED a:FAILED b:COMPLETED");
 }
 
@@ -328,7 +328,7 @@ fn join_any_is_blocked_or_skipped_only_by_all() {
         let mut bench = Bench::new(&document);
         for (name, ok) in [("a", a), ("b", b)] {
             if !ok {
-                bench = bench.script(name, [fails(ErrorCode::INPUT_MISSING)]);
+                bench = bench.script(name, [fails(ErrorCode::InputMissing)]);
             }
         }
         bench.run_to_end().statuses()
@@ -365,14 +365,14 @@ fn cancel_ends_what_runs_with_its_executors_or_with_the_grace() {
     bench.send(cancel());
     assert_eq!(bench.statuses(), "CANCELLED a:CANCELLED b:CANCELLED");
     let again = bench.run.handle(cancel(), bench.now, RunLimits::room(1)).unwrap_err();
-    assert_eq!(again.code, ErrorCode::STATE_TRANSITION_INVALID);
+    assert_eq!(again.code, ErrorCode::StateTransitionInvalid);
 }
 
 #[test]
 fn fail_fast_cancels_the_rest() {
     let document = json!({"goal": "x", "on_failure": "fail_fast", "tasks": [task("a", &[]), task("b", &[]), task("c", &["b"])]});
     let bench = Bench::new(&document)
-        .script("a", [fails(ErrorCode::INPUT_MISSING)])
+        .script("a", [fails(ErrorCode::InputMissing)])
         .script("b", [AttemptOutcome::Stopped])
         .run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:FAILED b:CANCELLED c:CANCELLED");
@@ -384,7 +384,7 @@ fn the_deadline_ends_the_plan() {
     let bench = Bench::new(&document).script("a", [AttemptOutcome::Stopped]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:TIMED_OUT b:BLOCKED");
     assert_eq!(bench.now, Timestamp(6_000));
-    assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::DEADLINE_MISSED);
+    assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::DeadlineMissed);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn retry_keeps_what_completed_and_from_runs_a_part_again() {
     let document =
         json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), task("c", &["b"])]});
     let mut bench =
-        Bench::new(&document).script("b", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+        Bench::new(&document).script("b", [fails(ErrorCode::InputMissing)]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:COMPLETED b:FAILED c:BLOCKED");
     bench.send(RunCommand::Start { from: RerunScope::Failed });
     bench.drive();
@@ -408,7 +408,7 @@ fn retry_keeps_what_completed_and_from_runs_a_part_again() {
             .run
             .handle(RunCommand::Start { from: refused }, bench.now, RunLimits::room(1))
             .unwrap_err();
-        assert_eq!(rejected.code, ErrorCode::PLAN_NOT_EXECUTABLE);
+        assert_eq!(rejected.code, ErrorCode::PlanNotExecutable);
     }
 }
 
@@ -471,7 +471,7 @@ fn a_retry_asks_for_every_condition_again() {
         {"id": "u", "tool": "noop", "depends_on": [conditional("q"), "r"]},
     ]});
     let mut bench =
-        Bench::new(&document).script("r", [fails(ErrorCode::INPUT_MISSING)]).run_to_end();
+        Bench::new(&document).script("r", [fails(ErrorCode::InputMissing)]).run_to_end();
     assert!(bench.statuses().ends_with("u:BLOCKED"), "{}", bench.statuses());
     bench.send(RunCommand::Start { from: RerunScope::Failed });
     bench.drive();

@@ -86,7 +86,7 @@ impl Executor for Tools {
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         Box::pin(async move {
             let failed = |is_final| {
-                let (code, message) = (ErrorCode::TASK_FAILED, "scripted".to_owned());
+                let (code, message) = (ErrorCode::TaskFailed, "scripted".to_owned());
                 Err(Failure::from(TaskError { code, message, is_final }))
             };
             match &*call.tool {

@@ -21,7 +21,7 @@ impl CheckedCall<'_> {
                 Ok(reference) => self.check_path(&reference, &field),
                 Err(error) => findings.errors.push(
                     Finding::new(
-                        ErrorCode::PLAN_MALFORMED,
+                        ErrorCode::PlanMalformed,
                         ValidationLevel::Syntax,
                         error.to_string(),
                     )
@@ -83,7 +83,7 @@ impl CheckedCall<'_> {
                 references.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ")
             );
             findings.warnings.push(
-                Finding::new(ErrorCode::TYPE_MISMATCH, ValidationLevel::Semantic, message)
+                Finding::new(ErrorCode::TypeMismatch, ValidationLevel::Semantic, message)
                     .task(&self.task.task_id)
                     .field(format!("tasks[{}].inputs", self.index.0))
                     .suggest("use join: all, or a tool that takes null"),
@@ -115,7 +115,7 @@ impl CheckedCall<'_> {
                 }
             }
             let mut finding =
-                Finding::new(ErrorCode::TYPE_MISMATCH, ValidationLevel::Semantic, message)
+                Finding::new(ErrorCode::TypeMismatch, ValidationLevel::Semantic, message)
                     .task(&self.task.task_id)
                     .field(format!("tasks[{}].{}", self.index.0, first.field))
                     .suggest(first.suggestion)

@@ -104,7 +104,7 @@ fn with_nobody_left_a_task_waits_and_then_fails() {
     // Lost in flight: the attempt failed, and two more are tried.
     bench.drive();
     assert!(bench.statuses().starts_with("FAILED"), "{}", bench.statuses());
-    assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::AGENT_UNAVAILABLE);
+    assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::AgentUnavailable);
     assert!(bench.refold().agrees_with(&bench.run));
 }
 
@@ -130,10 +130,10 @@ fn what_no_agent_can_do_fails_at_once_with_the_reason() {
         assert_eq!(bench.run.status(), PlanStatus::Failed);
         assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, code);
     };
-    check(json!({"agent_version": "^2.0"}), ErrorCode::AGENT_VERSION_MISMATCH);
+    check(json!({"agent_version": "^2.0"}), ErrorCode::AgentVersionMismatch);
     let large =
         json!({"resource_estimate": {"memory_mb": {"low": 4096, "expected": 4096, "high": 4096}}});
-    check(large, ErrorCode::RESOURCES_INSUFFICIENT);
+    check(large, ErrorCode::ResourcesInsufficient);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_retry_goes_to_somebody_else() {
     let mut bench = start(&wide(1, &json!({})), crew);
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     let first = bench.run.agent(task).clone();
-    let (outcome, usage) = (fails(ErrorCode::AGENT_CRASHED), Usage::default());
+    let (outcome, usage) = (fails(ErrorCode::AgentCrashed), Usage::default());
     bench.send(RunCommand::Report { task, attempt, outcome, usage: Some(usage) });
     bench.now = bench.run.wake_at().unwrap();
     bench.send(RunCommand::Wake);

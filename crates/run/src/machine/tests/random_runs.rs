@@ -104,7 +104,7 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
             0 => Ok(ConditionVerdict::Satisfied),
             1 => Ok(ConditionVerdict::Unsatisfied),
             _ => Err(TaskError {
-                code: ErrorCode::DEPENDENCY_INVALID,
+                code: ErrorCode::DependencyInvalid,
                 message: String::new(),
                 is_final: true,
             }),
@@ -112,7 +112,7 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
         for i in 0..tasks {
             let list = match step % 4 {
                 0 => Err(TaskError {
-                    code: ErrorCode::REFERENCE_UNRESOLVED,
+                    code: ErrorCode::ReferenceUnresolved,
                     message: String::new(),
                     is_final: true,
                 }),
@@ -129,8 +129,8 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
                 let (task, attempt) = bench.in_flight.remove(at).unwrap();
                 bench.usage = Usage { tokens: u64::from(outcome % 11), cost_usd: 0.0 };
                 let outcome = match outcome % 5 {
-                    0 => fails(ErrorCode::TASK_FAILED),
-                    1 => fails(ErrorCode::INPUT_MISSING),
+                    0 => fails(ErrorCode::TaskFailed),
+                    1 => fails(ErrorCode::InputMissing),
                     _ => done(&json!({"ok": true, "by": attempt.0})),
                 };
                 bench.report(task, attempt, outcome);

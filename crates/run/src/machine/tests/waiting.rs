@@ -29,7 +29,7 @@ fn items_run_at_once_and_their_results_stand_in_order() {
     let (statuses, bench) = statuses_of(&fan_out(&json!({})), |bench| {
         bench
             .script("map[0]", [done(&json!("a"))])
-            .script("map[1]", [fails(ErrorCode::TASK_FAILED), done(&json!("b"))])
+            .script("map[1]", [fails(ErrorCode::TaskFailed), done(&json!("b"))])
     });
     assert_eq!(
         statuses,
@@ -54,20 +54,20 @@ fn an_empty_list_is_done_at_once_and_a_long_one_refused() {
     let (statuses, bench) = with_list(json!([1, 2, 3, 4]));
     assert_eq!(statuses, "FAILED list:COMPLETED map:FAILED after:BLOCKED");
     let error = bench.run.error(TaskIndex(1)).unwrap();
-    assert_eq!(error.code, ErrorCode::QUOTA_EXCEEDED);
+    assert_eq!(error.code, ErrorCode::QuotaExceeded);
     assert!(error.message.contains("4 items, and max_items is 3"), "{}", error.message);
 }
 
 #[test]
 fn a_failed_item_fails_the_list_unless_it_may() {
-    let script = |bench: Bench| bench.script("map[0]", [fails(ErrorCode::INPUT_MISSING)]);
+    let script = |bench: Bench| bench.script("map[0]", [fails(ErrorCode::InputMissing)]);
     let (statuses, bench) = statuses_of(&fan_out(&json!({})), script);
     assert_eq!(
         statuses,
         "FAILED list:COMPLETED map:FAILED after:BLOCKED map[0]:FAILED map[1]:COMPLETED"
     );
     let error = bench.run.error(TaskIndex(1)).unwrap();
-    assert_eq!(error.code, ErrorCode::INPUT_MISSING);
+    assert_eq!(error.code, ErrorCode::InputMissing);
     assert!(error.message.starts_with("1 of 2 items failed; map[0]: "), "{}", error.message);
     let (statuses, bench) = statuses_of(&fan_out(&json!({"allow_failure": true})), script);
     assert_eq!(
@@ -81,7 +81,7 @@ fn a_failed_item_fails_the_list_unless_it_may() {
 #[test]
 fn a_retry_keeps_the_list_and_the_items_that_completed() {
     let (_, mut bench) = statuses_of(&fan_out(&json!({})), |bench| {
-        bench.script("map[1]", [fails(ErrorCode::INPUT_MISSING)])
+        bench.script("map[1]", [fails(ErrorCode::InputMissing)])
     });
     bench.dispatched.clear();
     bench.send(RunCommand::Start { from: RerunScope::Failed });
@@ -117,7 +117,7 @@ fn a_plan_waits_for_approval_and_a_refusal_ends_it() {
     assert_eq!(bench.statuses(), "FAILED a:PENDING");
     let why = bench.run.why().unwrap();
     assert_eq!(why.message, "eve refused the plan: because");
-    assert_eq!(why.code, ErrorCode::APPROVAL_REFUSED);
+    assert_eq!(why.code, ErrorCode::ApprovalRefused);
     // Asked again, by somebody's wish.
     bench.send(RunCommand::Start { from: RerunScope::Failed });
     assert_eq!(bench.statuses(), "PENDING_APPROVAL a:PENDING");
@@ -222,7 +222,7 @@ fn what_would_break_the_budget_is_not_started() {
     bench.report(task, attempt, done(&json!(1)));
     // 180 are spent, which is worth a warning; 40 are left, and the third may take 100.
     assert_eq!(events_of(&bench, |e| matches!(e, RunEvent::BudgetWarned { used: 180, .. })), 1);
-    assert_eq!(bench.run.why().unwrap().code, ErrorCode::BUDGET_EXCEEDED);
+    assert_eq!(bench.run.why().unwrap().code, ErrorCode::BudgetExceeded);
     let why = &bench.run.why().unwrap().message;
     assert_eq!(why, "task `c` may take 100 tokens, and 40 of the plan's budget are left");
     bench.drive();
@@ -240,7 +240,7 @@ fn a_failure_without_a_usage_keeps_what_it_had_reserved() {
     let mut bench = Bench::new(&document);
     bench.send(RunCommand::Start { from: RerunScope::Fresh });
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
-    let outcome = fails(ErrorCode::MODEL_ANSWER_MALFORMED);
+    let outcome = fails(ErrorCode::ModelAnswerMalformed);
     bench.send(RunCommand::Report { task, attempt, outcome, usage: None });
     assert_eq!((bench.run.reserved().tokens, bench.run.charged().tokens), (0, 100));
     assert_eq!(bench.run.spent().tokens, 0, "what is known is told apart from what may be");
@@ -275,7 +275,7 @@ fn what_a_lost_attempt_used_counts_as_all_it_had_reserved() {
     }
     bench.run = bench.refold();
     bench.send(RunCommand::Adopt { epoch: Epoch(3) });
-    assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::BUDGET_EXCEEDED);
+    assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::BudgetExceeded);
     assert_eq!(bench.statuses(), "FAILED a:FAILED");
 }
 
