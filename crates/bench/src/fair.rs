@@ -9,7 +9,7 @@ use l05_core::Error;
 use l05_core::id::PlanId;
 use l05_core::plan::PlanDocument;
 use l05_engine::PlanningService;
-use l05_engine::service::IN_FLIGHT_MAX_DEFAULT;
+use l05_engine::rules::IN_FLIGHT_MAX_DEFAULT;
 
 use crate::measure::{BenchRun, SAMPLES_MIN};
 use crate::runs::{one, place, runtime, service};

@@ -18,6 +18,7 @@ use l05_draft::decomposition::{ReadingMode, read_answer};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
 use l05_engine::port::Executor as _;
+use l05_engine::rules::ServiceRules;
 use serde_json::json;
 use std::hint::black_box;
 
@@ -193,7 +194,7 @@ fn created(bench: &BenchRun, rules: CacheRules) -> Vec<f64> {
         let service = PlanningService::builder()
             .executor(Arc::new(tools))
             .templates(templates::builtin())
-            .cache(rules)
+            .rules(ServiceRules { cache: rules, ..ServiceRules::default() })
             .build()
             .expect("the built-in parts fit together");
         let per_sample = 200;

@@ -11,6 +11,7 @@ use l05_core::plan::PlanDocument;
 use l05_core::validate::PlanLimits;
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
+use l05_engine::rules::ServiceRules;
 use l05_store::test_support::PrivatePostgres;
 use l05_store::{PostgresStore, SqliteStore};
 
@@ -110,10 +111,9 @@ pub(crate) async fn service(
     place: &StorePlace,
     in_flight_max: u32,
 ) -> Result<PlanningService, Error> {
-    let builder =
-        PlanningService::builder().executor(Arc::new(NoopExecutor)).in_flight_max(in_flight_max);
     let limits = PlanLimits { tasks_max: 1_000_000, complexity_max: 1e9, ..PlanLimits::default() };
-    let builder = builder.limits(limits);
+    let rules = ServiceRules { in_flight_max, limits, ..ServiceRules::default() };
+    let builder = PlanningService::builder().executor(Arc::new(NoopExecutor)).rules(rules);
     match place {
         StorePlace::Memory => builder.store(Arc::new(MemoryStore::new())).build(),
         StorePlace::Sqlite(folder) => {

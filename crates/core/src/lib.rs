@@ -12,6 +12,7 @@ pub mod id;
 pub mod time;
 
 pub mod agent;
+pub mod caller;
 pub mod context;
 pub mod document;
 pub mod flow;
@@ -23,6 +24,7 @@ pub mod condition;
 pub mod json_schema;
 pub mod random;
 pub mod reference;
+pub mod secrets;
 pub mod suggest;
 
 pub mod catalog;

@@ -7,8 +7,9 @@ mod figures;
 mod sign;
 mod structure;
 
-pub use decision::{ApprovalReason, 
-    ConsideredTemplate, LimitUse, ModelRound, PlanDecision, StatedEdge, TaskShare, TaskSlack,
+pub use decision::{
+    ApprovalReason, ConsideredTemplate, LimitUse, ModelRound, PlanDecision, StatedEdge, TaskShare,
+    TaskSlack,
 };
 pub use document::{
     CacheHit, CachedCopy, GOAL_MAX_CHARS, OnBudget, OnFailure, PLAN_VERSION, PlanDocument,

@@ -49,6 +49,29 @@ choices! {
     }
 }
 
+impl TaskStatus {
+    /// Whether nothing leads out of it in the same run.
+    pub fn has_ended(self) -> bool {
+        match self {
+            TaskStatus::Completed
+            | TaskStatus::Failed
+            | TaskStatus::TimedOut
+            | TaskStatus::Cancelled
+            | TaskStatus::Blocked
+            | TaskStatus::Skipped => true,
+            TaskStatus::Pending
+            | TaskStatus::Ready
+            | TaskStatus::Assigned
+            | TaskStatus::Executing => false,
+        }
+    }
+
+    /// Whether the task itself ended badly; a blocked one is another's failure.
+    pub fn is_failure(self) -> bool {
+        matches!(self, TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled)
+    }
+}
+
 choices! {
     /// How a task needs another.
     pub enum DependencyType {

@@ -234,8 +234,7 @@ impl Validation {
         let made = decisions::record(&document, &structure, &figures, counts);
         let metadata = &mut document.metadata;
         metadata.requires_approval = !self.approval_reasons.is_empty();
-        metadata.approval_reasons =
-            self.approval_reasons.iter().map(ToString::to_string).collect();
+        metadata.approval_reasons = self.approval_reasons.iter().map(ToString::to_string).collect();
         metadata.approval_needed_for = self.approval_reasons;
         metadata.decisions = decisions;
         metadata.decisions.extend(made);

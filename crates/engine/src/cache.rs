@@ -8,6 +8,7 @@ mod key;
 mod levels;
 mod modes;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,6 +40,19 @@ pub struct CacheRules {
     pub l2_required: bool,
     /// When the shared level counts as slow.
     pub latency: LatencyRules,
+}
+
+/// Without the address of the shared level.
+impl fmt::Debug for CacheRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CacheRules { l1_plans, l1_fresh, l2, l2_fresh, required, l2_required, latency } = self;
+        f.debug_struct("CacheRules")
+            .field("l1", &(l1_plans, l1_fresh))
+            .field("l2", &(l2.is_some(), l2_fresh))
+            .field("required", &(required, l2_required))
+            .field("latency", latency)
+            .finish()
+    }
 }
 
 impl Default for CacheRules {

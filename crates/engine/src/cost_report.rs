@@ -7,7 +7,6 @@ use l05_core::schedule::makespan;
 use l05_core::time::Timestamp;
 use l05_run::amounts::Usage;
 use l05_run::history::RunHistory;
-use l05_run::machine::has_ended;
 use serde::Serialize;
 
 /// What a plan takes.
@@ -158,7 +157,7 @@ pub(crate) fn forecast(history: &RunHistory, now: Timestamp) -> Option<RunForeca
         return None;
     }
     let left = |task| {
-        if has_ended(run.task_status(task)) {
+        if run.task_status(task).has_ended() {
             return 0.0;
         }
         let expected = estimate.tasks.get(task.at()).map_or(0.0, |e| e.seconds.expected);

@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod bulkhead;
 mod call;
+mod failure;
 mod rounds;
 
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use l05_core::ErrorCode;
 use breaker::{BreakerRules, CircuitBreaker};
 use bulkhead::{Bulkhead, BulkheadSize};
 
-pub(crate) use call::{CallPurpose, OUT_OF_TIME};
-pub(crate) use rounds::ModelPlan;
+pub(crate) use call::{CallFailure, CallPurpose};
+pub(crate) use failure::{FailureCause, PlanningFailure};
+pub(crate) use rounds::{ModelPlan, PlanningBasis};
 
 use crate::port::{ModelGateway, ModelIdentity};
 

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::agent::Agent;
-use l05_core::id::{Attempt, PlanId, TaskIndex, WorkerId};
+use l05_core::error::ErrorKind;
+use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::time::Timestamp;
-use l05_core::error::ErrorKind;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
 use l05_run::command::{AttemptOutcome, RunCommand};
@@ -29,12 +29,16 @@ use l05_run::record::Actor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::hub::EventHub;
 use crate::port::{CancelHandle, Clock, Executor, Journal, cancel_pair};
+use crate::record_writer::RecordWriter;
 use crate::shard::{
     AgentInput, Launch, QueuedCommand, ReplyTicket, Shard, ShardAction, ShardInput, ShardRules,
 };
 pub(crate) use attempt::ExecutorSet;
-pub(crate) use handle::{DriverHandle, DriverMessage, RunEnd};
+use handle::DriverMessage;
+pub use handle::SHUTDOWN_GRACE;
+pub(crate) use handle::{RunDriver, RunEnd};
 pub(crate) use journal::{fold, release};
 use lease::Lease;
 pub(crate) use model_task::ModelTasks;
@@ -52,6 +56,8 @@ const POSTED_EVERY: Duration = Duration::from_millis(200);
 pub(crate) struct Driver {
     shard: Shard,
     journal: Arc<dyn Journal>,
+    writer: RecordWriter,
+    hub: Arc<EventHub>,
     loader: Arc<OutputLoader>,
     clock: Arc<dyn Clock>,
     workbench: ExecutorSet,
@@ -67,7 +73,7 @@ pub(crate) struct Driver {
     settled: Vec<(PlanId, u64)>,
     running: HashMap<PlanId, HashMap<TaskIndex, RunningAttempt>>,
     waiting: HashMap<PlanId, Vec<oneshot::Sender<RunEnd>>>,
-    plans: HashMap<PlanId, (Arc<Plan>, l05_core::id::Epoch)>,
+    plans: HashMap<PlanId, (Arc<Plan>, Epoch)>,
     lease: Lease,
     /// What does the work of registered agents.
     agents: HashMap<String, Arc<dyn Executor>>,
@@ -108,11 +114,12 @@ impl Driver {
     /// Starts the driver on the current tokio runtime.
     pub(crate) fn spawn(
         journal: Arc<dyn Journal>,
+        hub: Arc<EventHub>,
         clock: Arc<dyn Clock>,
         workbench: ExecutorSet,
         worker: WorkerId,
         rules: ShardRules,
-    ) -> DriverHandle {
+    ) -> RunDriver {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let lease = Lease::keep(journal.clone(), worker);
         let mut shard = Shard::new(rules);
@@ -123,6 +130,8 @@ impl Driver {
             agents: HashMap::new(),
             published,
             loader: Arc::new(OutputLoader::new(journal.clone())),
+            writer: RecordWriter::new(journal.clone(), hub.clone()),
+            hub,
             journal,
             clock,
             workbench,
@@ -144,7 +153,7 @@ impl Driver {
             stopping: None,
         };
         tokio::spawn(driver.run());
-        DriverHandle { sender, agents }
+        RunDriver { sender, agents }
     }
 
     async fn run(mut self) {
@@ -213,17 +222,18 @@ impl Driver {
         match message {
             // Stopping: its reply is dropped, and that says so.
             DriverMessage::Open { .. } if self.stopping.is_some() => {}
-            DriverMessage::Open { run, epoch, commands, reply } => {
+            DriverMessage::Open { run, epoch, commands, caller, reply } => {
                 let plan = run.plan().id();
                 self.plans.insert(plan, (run.plan().clone(), epoch));
+                self.hub.set_driven(plan, true);
                 self.shard.handle(ShardInput::Open { run, epoch });
                 let mut reply = Some(reply);
                 for command in commands {
-                    self.command(plan, command, "local".into(), reply.take());
+                    self.command(plan, command, caller.clone(), reply.take());
                 }
             }
-            DriverMessage::Command { plan, command, actor, reply } => {
-                self.command(plan, command, actor, Some(reply));
+            DriverMessage::Command { plan, command, caller, reply } => {
+                self.command(plan, command, caller, Some(reply));
             }
             DriverMessage::Report { queued } => {
                 if let (RunCommand::Report { task, .. }, Some(launch)) =
@@ -244,8 +254,12 @@ impl Driver {
             DriverMessage::IsDriven { plan, reply } => {
                 let _ = reply.send(self.shard.owns(plan));
             }
+            DriverMessage::Tools { idempotent, local } => {
+                self.shard.handle(ShardInput::Tools { idempotent, local });
+                self.publish();
+            }
             DriverMessage::Close(plan) => {
-                self.plans.remove(&plan);
+                self.let_go(plan);
                 self.shard.handle(ShardInput::Close { plan, error: None });
                 self.stop_executors(plan);
                 // Somebody may have asked for its end meanwhile.
@@ -258,7 +272,7 @@ impl Driver {
                 let _ = reply.send(false);
             }
             DriverMessage::Park { plan, reply } => {
-                let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
+                let epoch = self.let_go(plan);
                 self.shard.handle(ShardInput::Close { plan, error: None });
                 self.stop_executors(plan);
                 self.release(plan, epoch, Some(reply));
@@ -291,7 +305,7 @@ impl Driver {
         &mut self,
         plan: PlanId,
         command: RunCommand,
-        actor: Actor,
+        caller: Actor,
         reply: Option<oneshot::Sender<Result<(), Error>>>,
     ) {
         let ticket = reply.map(|reply| {
@@ -299,8 +313,7 @@ impl Driver {
             self.replies.insert(ticket, reply);
             ticket
         });
-        let (blob, launch) = (None, None);
-        let queued = QueuedCommand { plan, command, actor, blob, ticket, launch };
+        let queued = QueuedCommand::from_caller(plan, command, caller, ticket);
         self.shard.handle(ShardInput::Command(queued));
     }
 
@@ -440,8 +453,7 @@ impl Driver {
                     let task = question.task;
                     let edges = loader.answer(question).await;
                     let command = RunCommand::Resolved { task, edges };
-                    let (actor, blob, ticket) = ("conditions".into(), None, None);
-                    let queued = QueuedCommand { plan, command, actor, blob, ticket, launch: None };
+                    let queued = QueuedCommand::from_system(plan, command, "conditions");
                     let _ = sender.send(DriverMessage::Report { queued: Box::new(queued) }).await;
                 });
             }
@@ -452,8 +464,8 @@ impl Driver {
                     let (plan, task) = (listing.plan.id(), listing.task);
                     let listed = loader.list(listing).await;
                     let command = RunCommand::Expanded { task, items: listed.items };
-                    let (actor, blob, ticket) = ("lists".into(), listed.blob, None);
-                    let queued = QueuedCommand { plan, command, actor, blob, ticket, launch: None };
+                    let queued = QueuedCommand::from_system(plan, command, "lists");
+                    let queued = queued.with_blob(listed.blob);
                     let _ = sender.send(DriverMessage::Report { queued: Box::new(queued) }).await;
                 });
             }
@@ -477,7 +489,7 @@ impl Driver {
             ShardAction::StopAll(plan) => {
                 self.stop_executors(plan);
                 // Fenced by the epoch: what another has taken over is not touched.
-                let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
+                let epoch = self.let_go(plan);
                 self.release(plan, epoch, None);
                 let error = Error::new(
                     ErrorCode::VersionConflict,
@@ -491,10 +503,16 @@ impl Driver {
 
     fn finish(&mut self, plan: PlanId, status: PlanStatus) {
         // The append of the end ended the ownership, too.
-        self.plans.remove(&plan);
+        self.let_go(plan);
         self.shard.handle(ShardInput::Close { plan, error: None });
         self.stop_executors(plan);
         self.tell_end(plan, &RunEnd::Finished(status));
+    }
+
+    /// Takes a run off the list of those that are driven here; the epoch under which it was.
+    fn let_go(&mut self, plan: PlanId) -> Option<Epoch> {
+        self.hub.set_driven(plan, false);
+        self.plans.remove(&plan).map(|(_, epoch)| epoch)
     }
 
     fn stop_executors(&mut self, plan: PlanId) {
@@ -550,8 +568,7 @@ async fn report(
     };
     let (outcome, usage) = (done.outcome, done.usage);
     let command = RunCommand::Report { task, attempt, outcome, usage };
-    let (ticket, launch) = (None, Some(launch));
-    let queued = QueuedCommand { plan, command, actor, blob: done.blob, ticket, launch };
+    let queued = QueuedCommand::from_agent(plan, command, actor, launch).with_blob(done.blob);
     // The driver is gone: the attempt is in the journal and comes again after the next start.
     let _ = sender.send(DriverMessage::Report { queued: Box::new(queued) }).await;
 }

@@ -11,11 +11,16 @@ pub mod keys;
 pub mod memory;
 pub mod port;
 pub mod report;
+pub mod request;
+pub mod rules;
 pub mod service;
 pub mod shard;
 
 mod blobs;
 mod driver;
+mod hub;
 mod observed_runs;
+mod record_writer;
+mod tool_catalog;
 
 pub use service::PlanningService;

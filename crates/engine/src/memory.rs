@@ -96,7 +96,7 @@ pub fn status_after(events: &[RunEvent]) -> Option<PlanStatus> {
 
 /// Whether a plan with this status has ended: nobody drives it any more.
 pub fn is_end(status: PlanStatus) -> bool {
-    matches!(status, PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled)
+    status.has_ended()
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use l05_core::Error;
 use l05_core::estimate::{EstimateBasis, RunExperience, RunObservation};
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::Plan;
@@ -119,47 +118,5 @@ pub(crate) fn absorb(experience: &mut RunExperience, plan: &Plan, records: &[Rec
                 _ => {}
             }
         }
-    }
-}
-
-impl super::PlanningService {
-    /// What estimates are made from, with the latest experience.
-    pub(crate) async fn knowledge(&self) -> Arc<EstimateBasis> {
-        let now = self.now();
-        match self.book().due(now) {
-            RefreshDue::No => {}
-            RefreshDue::Now => self.read_experience().await,
-            RefreshDue::Soon => {
-                let service = self.clone();
-                tokio::spawn(async move { service.read_experience().await });
-            }
-        }
-        self.book().knowledge()
-    }
-
-    async fn read_experience(&self) {
-        match self.experience().await {
-            Ok(experience) => self.book().replace(experience),
-            // Estimates work without; the store's own users will hear of it.
-            Err(error) => tracing::warn!(%error, "earlier runs could not be read"),
-        }
-    }
-
-    async fn experience(&self) -> Result<RunExperience, Error> {
-        let mut experience = RunExperience::default();
-        let from = self.experience_from();
-        let mut plans = self.newest_plans(PLANS_MAX).await?;
-        // Oldest first: the latest observations are those that stay.
-        plans.reverse();
-        for summary in plans.into_iter().filter(|summary| summary.created_at >= from) {
-            let Ok(plan) = self.load(summary.plan_id).await else { continue };
-            if plan.graph().len() > TASKS_MAX {
-                continue;
-            }
-            let records = self.all_records(summary.plan_id).await?;
-            absorb(&mut experience, &plan, &records);
-        }
-        experience.forget_before(from);
-        Ok(experience)
     }
 }

@@ -10,7 +10,6 @@ use l05_core::{Error, ErrorCode};
 use l05_run::Run;
 use l05_run::event::{TaskError, TaskOutput};
 use l05_run::history::{AttemptLog, RunHistory};
-use l05_run::machine::has_ended;
 use l05_run::public_event::asked_about;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -162,7 +161,7 @@ pub(crate) async fn result(
     let plan = run.plan();
     let mut tasks = Vec::with_capacity(plan.graph().len());
     let mut files = Vec::new();
-    for index in in_order(run) {
+    for index in run.in_order() {
         let mut line = task_line(history, index);
         if let Some(output) = run.output(index) {
             let (shown, written) = show(journal, plan.id(), output).await?;
@@ -188,9 +187,7 @@ pub(crate) async fn result(
         cache_hit: plan.document().cached.map(|cached| cached.hit.as_str()),
         outputs,
         completed: ids(|s| s == TaskStatus::Completed),
-        failed: ids(|s| {
-            matches!(s, TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled)
-        }),
+        failed: ids(TaskStatus::is_failure),
         blocked: ids(|s| s == TaskStatus::Blocked),
         skipped: ids(|s| s == TaskStatus::Skipped),
         partial: run.is_partial(),
@@ -218,7 +215,7 @@ pub(crate) fn status(history: &RunHistory, owned: bool, now: Timestamp) -> Statu
     let id = plan.id();
     let waits = run.waits_for_people();
     let interrupted = run.status() == PlanStatus::Executing && !owned && !waits;
-    let tasks: Vec<TaskIndex> = in_order(run).collect();
+    let tasks: Vec<TaskIndex> = run.in_order().collect();
     StatusReport {
         plan_id: id,
         goal: plan.document().goal.clone(),
@@ -226,7 +223,7 @@ pub(crate) fn status(history: &RunHistory, owned: bool, now: Timestamp) -> Statu
         interrupted,
         waiting_for: waiting(run),
         hint: hint(run, interrupted),
-        done: tasks.iter().filter(|t| has_ended(run.task_status(**t))).count(),
+        done: tasks.iter().filter(|t| run.task_status(**t).has_ended()).count(),
         total: tasks.len(),
         started_at: history.started_at,
         completed_at: history.completed_at,
@@ -247,11 +244,6 @@ fn hint(run: &Run, interrupted: bool) -> Option<String> {
         return Some(format!("`l05 approve {id}` or `l05 reject {id}` answers"));
     }
     (run.status() == PlanStatus::Approved).then(|| format!("`l05 execute {id}` starts it"))
-}
-
-/// The plan's tasks, each fan-out followed by its items.
-fn in_order(run: &Run) -> impl Iterator<Item = TaskIndex> + '_ {
-    run.plan().graph().indices().flat_map(|task| std::iter::once(task).chain(run.items(task)))
 }
 
 fn waiting(run: &Run) -> Vec<OpenQuestion> {
@@ -313,7 +305,7 @@ fn task_line(history: &RunHistory, index: TaskIndex) -> TaskResult {
         waiting_for: run.is_at_gate(index).then_some("approval"),
         status,
         started_at: attempts.first().map(|a| a.started_at),
-        completed_at: attempts.last().and_then(|a| a.completed_at).filter(|_| has_ended(status)),
+        completed_at: attempts.last().and_then(|a| a.completed_at).filter(|_| status.has_ended()),
         agent: attempts.last().map(|a| a.agent.clone()),
         error: run.error(index).filter(|_| status != TaskStatus::Completed).cloned(),
         outputs: None,
@@ -367,47 +359,15 @@ fn files_in(output: &Value) -> Vec<String> {
     paths.map(str::to_owned).collect()
 }
 
-/// Why the plan failed: the first task that did, and what it blocked.
+/// The cause of a failed run, with what to do about it.
 fn failure(history: &RunHistory) -> Option<Error> {
-    let run = history.run();
-    let id = run.plan().id();
-    match run.status() {
-        PlanStatus::Failed => {}
-        PlanStatus::Cancelled => {
-            return Some(Error::new(ErrorCode::Cancelled, "the plan was cancelled"));
-        }
-        PlanStatus::Draft
-        | PlanStatus::Validated
-        | PlanStatus::PendingApproval
-        | PlanStatus::Approved
-        | PlanStatus::Executing
-        | PlanStatus::Completed => return None,
-    }
-    if let Some(why) = run.why() {
-        return Some(Error::new(why.code, why.message.clone()));
-    }
-    let tasks = run.plan().graph().indices();
-    let failed: Vec<TaskIndex> = tasks
-        .filter(|t| matches!(run.task_status(*t), TaskStatus::Failed | TaskStatus::TimedOut))
-        .filter(|t| !run.plan().task(*t).allow_failure)
-        .collect();
-    let Some(first) = failed.first() else {
-        return Some(Error::new(ErrorCode::DeadlineMissed, "the plan did not finish in time"));
-    };
-    let cause = run.error(*first);
-    let code = cause.map_or(ErrorCode::TaskFailed, |error| error.code);
-    let why = cause.map_or("it failed", |error| error.message.as_str());
-    let others = if failed.len() > 1 {
-        format!(" ({} more failed)", failed.len() - 1)
-    } else {
-        String::new()
-    };
-    let name = &run.plan().task(*first).task_id;
-    Some(
-        Error::new(code, format!("task `{name}` failed: {why}{others}"))
-            .detail("task", name.as_str())
-            .suggest(format!(
-                "`l05 show {id}` has every attempt; `l05 retry {id}` runs what did not complete"
-            )),
-    )
+    let failure = history.failure()?;
+    let error = Error::new(failure.code, failure.message);
+    let id = history.run().plan().id();
+    Some(match failure.task {
+        Some(task) => error.detail("task", task).suggest(format!(
+            "`l05 show {id}` has every attempt; `l05 retry {id}` runs what did not complete"
+        )),
+        None => error,
+    })
 }

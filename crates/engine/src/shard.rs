@@ -129,6 +129,10 @@ impl Shard {
         match input {
             ShardInput::Open { run, epoch } => self.open(*run, epoch),
             ShardInput::Command(queued) => self.queue(queued),
+            ShardInput::Tools { idempotent, local } => {
+                self.rules.idempotent_tools = idempotent;
+                self.roster.put_local(*local);
+            }
             ShardInput::Agent { input, at } => {
                 let lost = self.roster.tell(input, at);
                 if self.roster.begins_to_matter() {
@@ -161,8 +165,7 @@ impl Shard {
             plans.sort_unstable();
             for plan in plans {
                 let command = RunCommand::AgentLost { agent: agent.clone() };
-                let (actor, blob, ticket, launch) = ("agents".into(), None, None, None);
-                self.queue(QueuedCommand { plan, command, actor, blob, ticket, launch });
+                self.queue(QueuedCommand::from_system(plan, command, "agents"));
             }
         }
     }
@@ -284,8 +287,7 @@ impl Shard {
         noticed.sort_unstable_by_key(|(plan, _)| *plan);
         for (plan, notices) in noticed {
             let command = RunCommand::Notice { notices };
-            let (actor, blob, ticket, launch) = ("monitor".into(), None, None, None);
-            self.queue(QueuedCommand { plan, command, actor, blob, ticket, launch });
+            self.queue(QueuedCommand::from_system(plan, command, "monitor"));
         }
     }
 

@@ -10,30 +10,44 @@ use l05_connect::{BuiltinTools, Workspace, keyfile, templates};
 use l05_core::agent::{Agent, AgentCapacity};
 use l05_core::catalog::{ToolCatalog, read_catalog};
 use l05_core::document::{DocumentFormat, TextLimits, parse};
-use l05_core::estimate::{EstimateBasis, RunExperience};
+use l05_core::estimate::EstimateBasis;
 use l05_core::finding::findings_error;
+use l05_core::plan::PlanDocument;
 use l05_core::template::Template;
 use l05_core::validate::{KnownAgents, PlanLimits, ValidationContext};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
 use l05_engine::port::{Clock as _, SystemClock};
+use l05_engine::rules::ServiceRules;
 use l05_engine::service::{self, ServiceBuilder};
 use l05_store::{PostgresStore, RedisCache, SqliteStore};
 
 pub use model::{ModelChoice, choose as choose_model};
+
+use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
 
 /// A service in memory over the present folder, with the built-in tools and templates: the
 /// library's shortest use. Nothing survives the process but what tools write.
 pub fn embedded() -> Result<PlanningService, Error> {
+    builder()?.build()
+}
+
+/// The parts of [`embedded`], to be replaced or added to: a store, executors, templates, a model, rules.
+pub fn builder() -> Result<ServiceBuilder, Error> {
     let here = std::env::current_dir().map_err(|e| unusable(Path::new("."), &e))?;
     let scratch = std::env::temp_dir().join(format!("l05-{}", std::process::id()));
-    PlanningService::builder()
+    Ok(PlanningService::builder()
         .executor(Arc::new(BuiltinTools::new(workspace(&here)?, scratch, &[])))
-        .templates(templates::builtin())
-        .build()
+        .templates(templates::builtin()))
+}
+
+/// Reads a plan document; all problems of its form are one E5604.
+pub fn read_plan(document: &serde_json::Value) -> Result<PlanDocument, Error> {
+    PlanDocument::read(document)
+        .map_err(|findings| findings_error(ErrorCode::PlanMalformed, &findings))
 }
 
 /// A service with what it told when it was made.
@@ -51,26 +65,22 @@ pub async fn service(config: &Config) -> Result<ComposedService, Error> {
     let loaded = keyfile::load_or_create(folder)?;
     let workspace = workspace(&config.workspace)?.without(folder);
     let tools = BuiltinTools::new(workspace, folder.join("runs"), &config.programs);
+    model::check(&config.model)?;
+    let choice = choose_model(config).await?;
+    let rules = ServiceRules {
+        model: choice.rules,
+        capacity: capacity(config),
+        cache: cache(config).await?,
+        estimates: estimates(config),
+        ..config.rules.clone()
+    };
     let mut builder = PlanningService::builder()
         .executor(Arc::new(tools))
         .master_key(loaded.key)
         .templates(template_list(config)?)
-        .limits(config.limits)
-        .knowledge(knowledge(config))
-        .experience_days(config.experience_days)
-        .capacity(capacity(config))
-        .policy(config.policy)
-        .require_signed_plans(config.require_signed_plans)
-        .template_threshold(config.template_threshold)
-        .fallback_threshold(config.fallback_threshold)
-        .bulkheads(config.bulkheads)
-        .cache(cache(config).await?)
-        .in_flight_max(config.max_in_flight)
-        .answer_within(config.answer_within);
-    model::check(&config.model)?;
-    let choice = choose_model(config).await?;
+        .rules(rules);
     builder = match choice.gateway {
-        Some(gateway) => builder.model(gateway, choice.rules),
+        Some(gateway) => builder.model(gateway),
         None => builder.no_model(choice.why),
     };
     if let Some(path) = &config.catalog {
@@ -86,9 +96,9 @@ const REDIS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The plan cache. A Redis that is away is no error unless the configuration says so.
 async fn cache(config: &Config) -> Result<CacheRules, Error> {
-    let mut rules = config.cache.rules();
-    if let Some(url) = &config.cache.redis_url {
-        let level = RedisCache::connect(url).map_err(|error| {
+    let mut rules = config.cache_rules();
+    if let Some(url) = config.redis_url() {
+        let level = RedisCache::connect(url.expose_secret()).map_err(|error| {
             Error::new(ErrorCode::ConfigError, format!("cache.l2_redis_endpoint: {error}"))
                 .suggest("write redis://host:6379, or rediss:// for TLS")
         })?;
@@ -107,8 +117,8 @@ async fn cache(config: &Config) -> Result<CacheRules, Error> {
 
 /// Whether the shared plan cache answers; none: there is none.
 pub async fn redis_answers(config: &Config) -> Option<Result<(), String>> {
-    let url = config.cache.redis_url.as_ref()?;
-    let level = match RedisCache::connect(url) {
+    let url = config.redis_url()?;
+    let level = match RedisCache::connect(url.expose_secret()) {
         Ok(level) => level,
         Err(error) => return Some(Err(error.to_string())),
     };
@@ -120,9 +130,10 @@ async fn with_store(builder: ServiceBuilder, config: &Config) -> Result<ServiceB
     let folder = &config.data_dir;
     match &config.store_url {
         Some(url) => {
-            let store = PostgresStore::connect(url, folder).await.map_err(|error| {
-                Error::from(error).suggest("see that the server runs and `store.url` is right")
-            })?;
+            let store =
+                PostgresStore::connect(url.expose_secret(), folder).await.map_err(|error| {
+                    Error::from(error).suggest("see that the server runs and `store.url` is right")
+                })?;
             Ok(builder.worker(store.worker()).store(Arc::new(store)))
         }
         None => {
@@ -162,7 +173,7 @@ pub fn ground(config: &Config) -> Result<ServiceGround, Error> {
     let catalog = catalog(config)?;
     let here = || service::local_agent(&catalog, capacity(config), SystemClock.now());
     let agent = config.catalog.is_none().then(here);
-    Ok(ServiceGround { knowledge: knowledge(config), agent, limits: config.limits, catalog })
+    Ok(ServiceGround { knowledge: estimates(config), agent, limits: config.rules.limits, catalog })
 }
 
 impl ServiceGround {
@@ -195,16 +206,9 @@ pub fn catalog(config: &Config) -> Result<ToolCatalog, Error> {
     }
 }
 
-/// What estimates are made from before any run is looked at.
-pub fn knowledge(config: &Config) -> EstimateBasis {
-    EstimateBasis {
-        prices: config.prices.clone(),
-        experience: RunExperience::default(),
-        model: config.cost_model,
-        observations_min: config.observations_min,
-        tokens_per_task_max: config.limits.tokens_per_task,
-        count_tokens: l05_connect::tokens::count,
-    }
+/// The basis of estimates before any run is looked at.
+fn estimates(config: &Config) -> EstimateBasis {
+    EstimateBasis { count_tokens: l05_connect::tokens::count, ..config.rules.estimates.clone() }
 }
 
 /// What this machine has: its cores, and its memory where the system tells (Linux), else what one
@@ -215,7 +219,7 @@ fn capacity(config: &Config) -> AgentCapacity {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
     });
-    let memory_mb = told.unwrap_or(config.limits.memory_mb_per_task as u64);
+    let memory_mb = told.unwrap_or(config.rules.limits.memory_mb_per_task as u64);
     AgentCapacity { cpu_cores: cores as f64, memory_mb }
 }
 

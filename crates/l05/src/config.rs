@@ -1,73 +1,155 @@
 //! Configuration: defaults < file < environment < flags, every value with where it came from.
+//!
+//! A key is one row of [`KEYS`]: it says what the value may be and where it goes. What the engine keeps
+//! to goes right into its [`ServiceRules`]; the rest says which parts a service is made of.
 
-mod cache;
 mod key;
 mod keys;
 mod load;
-mod model;
+mod value;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use l05_core::choices;
 use l05_core::document::TextLimits;
-use l05_core::estimate::{CostModel, PriceTable};
-use l05_core::goal::input::InputPolicy;
-use l05_core::validate::PlanLimits;
-use l05_engine::decomposer::BulkheadSizes;
+use l05_engine::cache::CacheRules;
+use l05_engine::request::PlanningStrategy;
+use l05_engine::rules::ServiceRules;
+use secrecy::SecretString;
 
-pub use cache::CacheConfig;
 pub use key::{ConfigKey, KeyKind};
 pub use keys::KEYS;
 pub use load::{ConfigLayers, ConfigSetting, Settings, load};
-pub use model::{GatewayKind, ModelConfig};
 
-/// A checked configuration.
-#[derive(Debug, Clone)]
+use crate::compose::default_data_dir;
+
+/// A checked configuration. What may hold a password has a type that is not printed.
+#[derive(Clone)]
 pub struct Config {
-    /// Where plans, journals and keys are kept.
+    /// The folder of plans, journals and keys.
     pub data_dir: PathBuf,
-    /// PostgreSQL instead of SQLite in the data folder; may hold a password.
-    pub store_url: Option<String>,
+    /// PostgreSQL instead of SQLite in the data folder.
+    pub store_url: Option<SecretString>,
     /// The folder that tools see.
     pub workspace: PathBuf,
-    /// What `process.run` may run.
+    /// Programs that `process.run` may run.
     pub programs: Vec<String>,
     /// Templates that add to and override the built-in ones.
     pub templates_dir: Option<PathBuf>,
     /// Validate against this catalogue instead of the built-in tools.
     pub catalog: Option<PathBuf>,
-    /// What goals may contain.
-    pub policy: InputPolicy,
     /// The largest document read.
     pub text_limits: TextLimits,
-    /// `hybrid`, `template` or `llm`.
-    pub strategy: String,
-    /// The confidence from which a template is taken.
-    pub template_threshold: f64,
-    /// The same when the model failed.
-    pub fallback_threshold: f64,
-    /// What answers prompts, and how it is asked.
+    /// The way in which goals become plans, when a request does not say.
+    pub strategy: PlanningStrategy,
+    /// The gateway that answers prompts.
     pub model: ModelConfig,
-    /// How plans are cached.
+    /// The levels of the plan cache.
     pub cache: CacheConfig,
-    /// How many of each kind of work may be under way.
-    pub bulkheads: BulkheadSizes,
-    /// Limits on plans.
-    pub limits: PlanLimits,
-    /// What estimates are made from.
-    pub cost_model: CostModel,
-    /// Earlier runs of a tool before its history counts.
-    pub observations_min: usize,
-    /// Days that earlier runs count.
-    pub experience_days: u32,
-    /// What models and tools cost.
-    pub prices: PriceTable,
-    /// Attempts in flight over all plans.
-    pub max_in_flight: u32,
-    /// How long a person has to answer; none: for ever.
-    pub answer_within: Option<Duration>,
-    /// Refuse plans that are handed in unsigned.
-    pub require_signed_plans: bool,
-    /// What is logged to stderr.
+    /// Everything that the engine keeps to.
+    pub rules: ServiceRules,
+    /// The level from which on is logged to stderr.
     pub log_level: String,
+}
+
+choices! {
+    /// The kind of gateway that answers prompts.
+    pub enum GatewayKind {
+        /// Ollama, if it is there.
+        Auto = "auto",
+        /// Nothing.
+        None = "none",
+        /// Ollama.
+        Ollama = "ollama",
+        /// A server that speaks OpenAI's chat completions.
+        OpenAi = "openai",
+        /// Anthropic.
+        Anthropic = "anthropic",
+        /// The platform's own gateway.
+        L04 = "l04",
+    }
+}
+
+/// A model gateway.
+#[derive(Clone)]
+pub struct ModelConfig {
+    /// The kind.
+    pub gateway: GatewayKind,
+    /// The address; none: the default one of its kind.
+    pub url: Option<SecretString>,
+    /// The model; empty: whatever there is.
+    pub name: String,
+    /// The key.
+    pub api_key: Option<SecretString>,
+    /// Addresses of other machines need no TLS.
+    pub allow_cleartext: bool,
+    /// The time that a call may take when the gateway runs on this machine.
+    pub local_call_within: Duration,
+}
+
+choices! {
+    /// The levels of the plan cache that are used.
+    pub enum CacheLevels {
+        /// Both, where there is a Redis.
+        Both = "hybrid_two_level",
+        /// This process's memory.
+        Memory = "l1_only",
+        /// Redis.
+        Redis = "l2_only",
+    }
+}
+
+/// The levels of the plan cache. Sizes and times are among the rules.
+#[derive(Clone)]
+pub struct CacheConfig {
+    /// Plans are cached at all.
+    pub is_on: bool,
+    /// The levels that are used.
+    pub levels: CacheLevels,
+    /// Redis, where there is one.
+    pub redis_url: Option<SecretString>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data_dir: default_data_dir(),
+            store_url: None,
+            workspace: PathBuf::from("."),
+            programs: Vec::new(),
+            templates_dir: None,
+            catalog: None,
+            text_limits: TextLimits::default(),
+            strategy: PlanningStrategy::default(),
+            model: ModelConfig {
+                gateway: GatewayKind::Auto,
+                url: None,
+                name: String::new(),
+                api_key: None,
+                allow_cleartext: false,
+                local_call_within: Duration::from_secs(120),
+            },
+            cache: CacheConfig { is_on: true, levels: CacheLevels::Both, redis_url: None },
+            rules: ServiceRules::default(),
+            log_level: "warn".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// The shared level of the plan cache, where one is used.
+    pub fn redis_url(&self) -> Option<&SecretString> {
+        let is_used = self.cache.is_on && self.cache.levels != CacheLevels::Memory;
+        self.cache.redis_url.as_ref().filter(|_| is_used)
+    }
+
+    /// The rules of the plan cache without the shared level, which is to be connected yet.
+    pub fn cache_rules(&self) -> CacheRules {
+        let mut rules = self.rules.cache.clone();
+        if !self.cache.is_on || self.cache.levels == CacheLevels::Redis {
+            rules.l1_plans = 0;
+        }
+        rules
+    }
 }

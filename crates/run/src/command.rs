@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::amounts::Usage;
 use crate::event::RunNotice;
-use crate::event::{CancelScope, ConditionVerdict, Gate, RunEvent, TaskError, TaskOutput};
+use crate::event::{Actor, CancelScope, ConditionVerdict, Gate, RunEvent, TaskError, TaskOutput};
 use crate::placement::Crew;
 use l05_core::error::{Error, ErrorCode};
 use l05_core::graph::EdgeIndex;
@@ -18,6 +18,8 @@ pub enum RunCommand {
     Start {
         /// Which tasks run again.
         from: RerunScope,
+        /// The caller.
+        by: Actor,
     },
     /// A new owner goes on with a run whose last owner is gone.
     Adopt {
@@ -71,6 +73,8 @@ pub enum RunCommand {
         scope: CancelScope,
         /// Why, in words.
         reason: String,
+        /// The caller.
+        by: Actor,
     },
     /// Something was noticed about the run.
     Notice {

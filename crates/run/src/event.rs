@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +17,9 @@ use l05_core::id::{Attempt, Epoch, TaskIndex};
 use l05_core::plan::PlanStatus;
 use l05_core::task::TaskStatus;
 use l05_core::time::{Timestamp, millis};
+
+/// The id of whoever caused something: a DID, a user name, or `local`.
+pub type Actor = Arc<str>;
 
 /// A fact about a run. Past tense: it has been decided and, once journaled, cannot be undone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub enum RunEvent {
         /// When it began, where it has a deadline.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
         began: Option<Timestamp>,
+        /// The caller who started it; records of older versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Actor>,
     },
     /// Another process drives the run from here on.
     RunAdopted {
@@ -67,6 +74,9 @@ pub enum RunEvent {
         by: String,
         /// Why.
         reason: String,
+        /// The digest of the plan's content that the answer is about, in hexadecimal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content_digest: Option<String>,
     },
     /// A fan-out's list is known; from here on its items are tasks of the run.
     MapExpanded {
@@ -204,6 +214,9 @@ pub enum RunEvent {
         /// When executors that still run are given up.
         #[serde(with = "millis")]
         grace_until: Timestamp,
+        /// The caller who asked for it, where a policy did not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Actor>,
     },
     /// Tasks ended because of a cancellation.
     TasksCancelled {
@@ -248,7 +261,7 @@ pub struct AgentPlacement {
 }
 
 /// What a condition said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConditionVerdict {
     /// True: the dependency is satisfied.
@@ -338,7 +351,7 @@ pub enum CancelScope {
 }
 
 /// Who or what cancels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelCause {
     /// A person or program asked: the plan ends CANCELLED.
@@ -352,7 +365,7 @@ pub enum CancelCause {
 }
 
 /// Why a report does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoredReport {
     /// The attempt had ended.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::public_event::PublicEvent;
+use crate::public_event::{PublicEvent, PublicEventKind};
 use l05_core::choices;
 use l05_core::plan::PlanDocument;
 use l05_core::plan::{LimitUse, PlanBound, PlanDecision, PlanEstimate};
@@ -254,86 +254,110 @@ impl ExplanationWriter {
 
     /// Which agents got which attempts, where there was a choice.
     fn choices(&mut self, events: &[PublicEvent]) {
-        let chosen =
-            events.iter().filter(|e| e.kind == "task.assigned" && e.data.get("score").is_some());
-        for event in chosen.take(NAMED_MAX) {
-            let score = |value: &serde_json::Value| {
-                let agent = value["agent_id"].as_str().unwrap_or_default();
-                format!("`{agent}` ({:.2})", value["score"].as_f64().unwrap_or_default())
-            };
+        let chosen = events.iter().filter_map(|event| match &event.kind {
+            PublicEventKind::TaskAssigned(assigned) => {
+                Some((assigned, assigned.score?, assigned.others.as_deref()?))
+            }
+            _ => None,
+        });
+        for (assigned, score, others) in chosen.take(NAMED_MAX) {
             let others: Vec<String> =
-                event.data["others"].as_array().into_iter().flatten().map(score).collect();
-            let others = match others.is_empty() {
-                true => "nobody else was free for it".to_owned(),
-                false => format!("before {}", others.join(", ")),
+                others.iter().map(|other| scored(&other.agent_id, other.score)).collect();
+            let others = if others.is_empty() {
+                "nobody else was free for it".to_owned()
+            } else {
+                format!("before {}", others.join(", "))
             };
-            let task = event.task_id.as_deref().unwrap_or_default();
-            self.say(format!("`{task}` went to {}, {others}.", score(&event.data)));
+            let (task, agent) = (&assigned.task_id, scored(&assigned.agent_id, score));
+            self.say(format!("`{task}` went to {agent}, {others}."));
         }
     }
 
     fn run(&mut self, events: &[PublicEvent]) {
-        let text = |event: &PublicEvent, key: &str| match &event.data[key] {
-            serde_json::Value::String(s) => s.clone(),
-            serde_json::Value::Null => String::new(),
-            other => other.to_string(),
-        };
+        let mut began = false;
         for event in events {
+            began |= matches!(event.kind, PublicEventKind::PlanDispatched(_));
             let task = event.task_id.as_deref().unwrap_or_default();
-            match event.kind {
-                "task.retried" => self.say(format!(
-                    "Attempt {} of `{task}` failed ({} {}) and was retried at {}.",
-                    text(event, "attempt"),
-                    text(event, "error_code"),
-                    text(event, "error_message"),
-                    text(event, "next_attempt_at")
-                )),
-                "task.failed" | "task.timed_out" => self.say(format!(
-                    "`{task}` failed for good: {} {}.",
-                    text(event, "error_code"),
-                    text(event, "error_message")
-                )),
-                "cascade.failed" => self.say(format!(
-                    "What needs `{task}` was blocked: {}.",
-                    text(event, "blocked_task_ids")
-                )),
-                "task.returned" => self.say(format!(
-                    "The agent of attempt {} of `{task}` was lost; the attempt went elsewhere.",
-                    text(event, "attempt")
-                )),
-                "task.deferred" => self.say(format!(
-                    "Nobody was there for `{task}` ({}); it was tried again at {}.",
-                    text(event, "error_message"),
-                    text(event, "next_attempt_at")
-                )),
-                "task.straggling" => self.say(format!(
-                    "Attempt {} of `{task}` had taken {} s where {} s were expected.",
-                    text(event, "attempt"),
-                    text(event, "elapsed_seconds"),
-                    text(event, "expected_seconds")
-                )),
-                "plan.deadline_at_risk" => self.say(format!(
-                    "The plan was late for its deadline {}: it could end at {} at the earliest.",
-                    text(event, "deadline"),
-                    text(event, "forecast_finish_at")
-                )),
-                "task.skipped" => {
-                    self.say(format!(
-                        "`{task}` was skipped because of `{}`.",
-                        text(event, "cause")
-                    ));
-                }
-                _ => {}
+            if let Some(sentence) = retold(task, &event.kind) {
+                self.say(sentence);
             }
         }
         if self.steps.is_empty() {
-            let began = events.iter().any(|event| event.kind == "plan.dispatched");
-            self.say(match began {
-                true => "No attempt failed and nothing was blocked or skipped.".to_owned(),
-                false => "The plan has not run.".to_owned(),
+            self.say(if began {
+                "No attempt failed and nothing was blocked or skipped.".to_owned()
+            } else {
+                "The plan has not run.".to_owned()
             });
         }
     }
+}
+
+fn scored(agent: &str, score: f64) -> String {
+    format!("`{agent}` ({score:.2})")
+}
+
+/// An event that explains how a run went, in a sentence.
+fn retold(task: &str, kind: &PublicEventKind) -> Option<String> {
+    Some(match kind {
+        PublicEventKind::TaskRetried(retried) => format!(
+            "Attempt {} of `{task}` failed ({} {}) and was retried at {}.",
+            retried.attempt, retried.error_code, retried.error_message, retried.next_attempt_at
+        ),
+        PublicEventKind::TaskFailed(failed) | PublicEventKind::TaskTimedOut(failed) => {
+            format!("`{task}` failed for good: {} {}.", failed.error_code, failed.error_message)
+        }
+        PublicEventKind::CascadeFailed(cascade) => {
+            let blocked = serde_json::json!(cascade.blocked_task_ids);
+            format!("What needs `{task}` was blocked: {blocked}.")
+        }
+        PublicEventKind::TaskReturned(returned) => format!(
+            "The agent of attempt {} of `{task}` was lost; the attempt went elsewhere.",
+            returned.attempt
+        ),
+        PublicEventKind::TaskDeferred(deferred) => format!(
+            "Nobody was there for `{task}` ({}); it was tried again at {}.",
+            deferred.error_message, deferred.next_attempt_at
+        ),
+        PublicEventKind::TaskStraggling(slow) => format!(
+            "Attempt {} of `{task}` had taken {:?} s where {:?} s were expected.",
+            slow.attempt, slow.elapsed_seconds, slow.expected_seconds
+        ),
+        PublicEventKind::PlanDeadlineAtRisk(risk) => format!(
+            "The plan was late for its deadline {}: it could end at {} at the earliest.",
+            risk.deadline, risk.forecast_finish_at
+        ),
+        PublicEventKind::TaskSkipped(skipped) => {
+            format!("`{task}` was skipped because of `{}`.", skipped.cause)
+        }
+        // Nothing went another way than planned.
+        PublicEventKind::PlanCreated(_)
+        | PublicEventKind::PlanValidated(_)
+        | PublicEventKind::PlanDispatched(_)
+        | PublicEventKind::PlanAdopted(_)
+        | PublicEventKind::TaskConditionDecided(_)
+        | PublicEventKind::PlanApprovalRequested(_)
+        | PublicEventKind::PlanApproved(_)
+        | PublicEventKind::PlanRejected(_)
+        | PublicEventKind::BudgetApprovalRequested(_)
+        | PublicEventKind::BudgetApproved(_)
+        | PublicEventKind::BudgetRejected(_)
+        | PublicEventKind::TaskApprovalRequested(_)
+        | PublicEventKind::TaskApproved(_)
+        | PublicEventKind::TaskRejected(_)
+        | PublicEventKind::TaskExpanded(_)
+        | PublicEventKind::TaskAssigned(_)
+        | PublicEventKind::TaskStarted(_)
+        | PublicEventKind::TaskCompleted(_)
+        | PublicEventKind::TaskBlocked(_)
+        | PublicEventKind::PlanCancelRequested(_)
+        | PublicEventKind::TaskCancelled(_)
+        | PublicEventKind::TaskReportIgnored(_)
+        | PublicEventKind::PlanStuck(_)
+        | PublicEventKind::BudgetWarning(_)
+        | PublicEventKind::PlanCompleted(_)
+        | PublicEventKind::PlanFailed(_)
+        | PublicEventKind::PlanCancelled(_) => return None,
+    })
 }
 
 fn names(ids: &[String]) -> String {

@@ -11,10 +11,11 @@ use crate::event::{AfterFailure, AgentPlacement, RunEvent, TaskError};
 use crate::machine::JournalGap;
 use crate::machine::Run;
 use crate::record::Record;
+use l05_core::ErrorCode;
 use l05_core::agent::LOCAL_AGENT;
 use l05_core::error::RetryClass;
 use l05_core::id::{Attempt, TaskIndex};
-use l05_core::plan::Plan;
+use l05_core::plan::{Plan, PlanStatus};
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 
@@ -63,6 +64,17 @@ pub enum AttemptResult {
     Abandoned,
 }
 
+/// The cause of a run that did not end well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunFailure {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// The cause in words.
+    pub message: String,
+    /// The first task that failed, where a task is to blame.
+    pub task: Option<String>,
+}
+
 /// A plan's state with all attempts.
 #[derive(Debug)]
 pub struct RunHistory {
@@ -101,6 +113,53 @@ impl RunHistory {
     /// The state.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// The cause of a run that did not end well.
+    pub fn failure(&self) -> Option<RunFailure> {
+        let run = &self.run;
+        match run.status() {
+            PlanStatus::Failed => {}
+            PlanStatus::Cancelled => {
+                let (code, message) = (ErrorCode::Cancelled, "the plan was cancelled".to_owned());
+                return Some(RunFailure { code, message, task: None });
+            }
+            PlanStatus::Draft
+            | PlanStatus::Validated
+            | PlanStatus::PendingApproval
+            | PlanStatus::Approved
+            | PlanStatus::Executing
+            | PlanStatus::Completed => return None,
+        }
+        if let Some(why) = run.why() {
+            let (code, message) = (why.code, why.message.clone());
+            return Some(RunFailure { code, message, task: None });
+        }
+        Some(self.first_failed_task())
+    }
+
+    /// The first task that failed for good, with how many more did.
+    fn first_failed_task(&self) -> RunFailure {
+        let (run, plan) = (&self.run, self.run.plan());
+        let failed = |t: &TaskIndex| {
+            matches!(run.task_status(*t), TaskStatus::Failed | TaskStatus::TimedOut)
+                && !plan.task(*t).allow_failure
+        };
+        let failed: Vec<TaskIndex> = plan.graph().indices().filter(failed).collect();
+        let Some(first) = failed.first() else {
+            let message = "the plan did not finish in time".to_owned();
+            return RunFailure { code: ErrorCode::DeadlineMissed, message, task: None };
+        };
+        let cause = run.error(*first);
+        let code = cause.map_or(ErrorCode::TaskFailed, |error| error.code);
+        let why = cause.map_or("it failed", |error| error.message.as_str());
+        let others = match failed.len() - 1 {
+            0 => String::new(),
+            more => format!(" ({more} more failed)"),
+        };
+        let name = &plan.task(*first).task_id;
+        let message = format!("task `{name}` failed: {why}{others}");
+        RunFailure { code, message, task: Some(name.clone()) }
     }
 
     /// A task's attempts, oldest first.
@@ -197,6 +256,6 @@ impl RunHistory {
 }
 
 /// Who got an attempt.
-pub(super) fn agent_of(placed: Option<&AgentPlacement>) -> Arc<str> {
+pub(crate) fn agent_of(placed: Option<&AgentPlacement>) -> Arc<str> {
     placed.map_or_else(|| LOCAL_AGENT.into(), |placed| placed.agent.clone())
 }

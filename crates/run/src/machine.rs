@@ -501,20 +501,5 @@ impl TaskState {
     }
 }
 
-/// Whether a task has ended: no way leads out.
-pub fn has_ended(status: TaskStatus) -> bool {
-    match status {
-        TaskStatus::Completed
-        | TaskStatus::Failed
-        | TaskStatus::TimedOut
-        | TaskStatus::Cancelled
-        | TaskStatus::Blocked
-        | TaskStatus::Skipped => true,
-        TaskStatus::Pending | TaskStatus::Ready | TaskStatus::Assigned | TaskStatus::Executing => {
-            false
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests;

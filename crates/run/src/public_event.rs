@@ -1,315 +1,267 @@
-//! What the outside sees of a run: journal events under the names of spec 05, 5.7.
+//! Public events: what callers read of a plan and its runs, under the names of spec 05, 5.7.
 //!
-//! The only place where the two are mapped. A journal event may give several public ones (a
-//! cascade names each task) and they share its number.
+//! A journal event may give several public ones (a cascade names each task): they share its number and
+//! have ids of their own. [`data`] holds what each kind says, [`project`] makes them of journal records.
+//! Streams, `explain` and progress match the kind; programs read the JSON that is written here and
+//! nowhere else.
 
-use serde::Serialize;
-use serde_json::{Value, json};
+pub mod data;
+mod projection;
 
-use crate::amounts::BudgetKind;
-use crate::event::RunNotice;
-use crate::event::{
-    AfterFailure, AgentPlacement, CancelCause, CancelScope, Gate, RunEvent, TaskError, TaskOutput,
-};
-use crate::history::agent_of;
-use crate::machine::Run;
-use crate::record::Record;
-use l05_core::agent::LOCAL_AGENT;
-use l05_core::id::TaskIndex;
-use l05_core::plan::{Plan, PlanStatus};
-use l05_core::task::TaskStatus;
+use std::fmt;
+use std::str::FromStr;
+
 use l05_core::time::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use data::{
+    AgentDeferral, AgentReturn, AnsweredGate, AttemptFailure, AttemptRetry, AttemptStart,
+    BudgetUse, CancelRequest, CascadeFailure, ConditionOutcome, DeadlineRisk, IgnoredAttempt,
+    ListExpansion, OpenedGate, PlanCreation, PlanValidation, RunAdoption, RunEnding, RunStandstill,
+    RunStart, SlowAttempt, TaskAssignment, TaskCancellation, TaskCompletion, TaskWithoutRun,
+};
+pub use projection::{planned, project};
+
+/// The id of a public event: unique and ordered in its plan, and the same whenever it is told.
+///
+/// `seq.n`: the number of the journal event that it comes from (0: planning, before any run), and its
+/// place among the public events of that one. A new kind of projection is told behind those that are
+/// there, so that a place never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    /// The number of the journal event.
+    pub seq: u64,
+    /// The place among what that journal event says, from 0.
+    pub n: u32,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.seq, self.n)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = NoEventId;
+
+    fn from_str(text: &str) -> Result<EventId, NoEventId> {
+        let parse = || {
+            let (seq, n) = text.split_once('.')?;
+            Some(EventId { seq: seq.parse().ok()?, n: n.parse().ok()? })
+        };
+        parse().ok_or_else(|| NoEventId(text.to_owned()))
+    }
+}
+
+/// A text that is no [`EventId`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no event id; one is written `12.0`")]
+pub struct NoEventId(String);
 
 /// One event as callers read it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PublicEvent {
-    /// Its number within the plan; 0 for what came before any run.
-    pub seq: u64,
-    /// When it was decided.
+    /// The event's own name; `id.seq` is the number of its journal event.
+    pub id: EventId,
+    /// The time of the decision.
     pub time: Timestamp,
-    /// `task.completed` and the like.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
     /// The task, where it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
-    /// What belongs to it.
-    pub data: Value,
+    /// The kind, with what belongs to it.
+    pub kind: PublicEventKind,
 }
 
-/// What happened to a plan before its first run.
-pub fn planned(plan: &Plan) -> Vec<PublicEvent> {
-    let document = plan.document();
-    let created_at = plan.identity().created_at;
-    let task_ids: Vec<&str> = document.tasks.iter().map(|t| t.task_id.as_str()).collect();
-    let created = json!({
-        "plan_id": plan.id(), "goal": document.goal, "creator_agent_id": document.agent_did,
-        "task_ids": task_ids, "strategy": document.metadata.strategy,
-    });
-    let warnings = &document.metadata.warnings;
-    let validated = json!({
-        "plan_id": plan.id(), "is_valid": true, "validation_errors": [],
-        "validation_warnings": warnings,
-    });
-    let event = |kind, time, data| PublicEvent { seq: 0, time, kind, task_id: None, data };
-    vec![
-        event("plan.created", created_at, created),
-        event("plan.validated", document.validated_at.unwrap_or(created_at), validated),
-    ]
+impl PublicEvent {
+    /// The data as callers read them.
+    pub fn data(&self) -> Value {
+        serde_json::to_value(EventData(&self.kind)).expect("events are plain data")
+    }
 }
 
-/// The public events of one journal record. `run` knows what items of fan-outs are called; the
-/// record has been folded into it.
-pub fn project(run: &Run, record: &Record) -> Vec<PublicEvent> {
-    let (plan, mut out) = (&**run.plan(), Vec::new());
-    for (seq, event) in (record.first.0..).zip(&record.events) {
-        EventProjection { plan, run, seq, time: record.at, out: &mut out }.event(event);
-    }
-    out
-}
+/// Declares the kinds of public events: written name, variant, data.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:literal $variant:ident($data:ty),)*) => {
+        /// The kinds of public events, each with its data.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum PublicEventKind {
+            $($(#[$doc])* $variant($data),)*
+        }
 
-struct EventProjection<'a> {
-    plan: &'a Plan,
-    run: &'a Run,
-    seq: u64,
-    time: Timestamp,
-    out: &'a mut Vec<PublicEvent>,
-}
+        impl PublicEventKind {
+            /// The written names of all kinds.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
 
-impl EventProjection<'_> {
-    fn push(&mut self, kind: &'static str, task: Option<TaskIndex>, data: Value) {
-        let task_id = task.map(|t| self.name(t));
-        self.out.push(PublicEvent { seq: self.seq, time: self.time, kind, task_id, data });
-    }
+            /// The written name: `task.completed` and the like.
+            pub fn name(&self) -> &'static str {
+                match self { $(PublicEventKind::$variant(_) => $name,)* }
+            }
 
-    fn name(&self, task: TaskIndex) -> String {
-        self.run.name(task)
-    }
-
-    fn names(&self, tasks: &[TaskIndex]) -> Vec<String> {
-        tasks.iter().map(|task| self.name(*task)).collect()
-    }
-
-    fn event(&mut self, event: &RunEvent) {
-        match event {
-            RunEvent::RunStarted { run, keep, .. } => {
-                let kept = self.names(keep);
-                self.push("plan.dispatched", None, json!({ "run": run, "kept": kept }));
-            }
-            RunEvent::RunAdopted { epoch } => {
-                self.push("plan.adopted", None, json!({ "epoch": epoch.0 }));
-            }
-            RunEvent::EdgeDecided { edge, verdict } => {
-                let edge = self.plan.graph().edge(*edge);
-                let from = self.name(edge.from);
-                let data = json!({ "depends_on": from, "verdict": verdict });
-                self.push("task.condition_decided", Some(edge.to), data);
-            }
-            RunEvent::GateOpened { gate, expires_at } => {
-                let data = json!({ "asked_about": asked_about(*gate), "expires_at": expires_at });
-                self.push(gate_kind(*gate, "approval_requested"), gate.task(), data);
-            }
-            RunEvent::GateDecided { gate, approved, by, reason } => {
-                let data = json!({ "asked_about": asked_about(*gate), "by": by, "reason": reason });
-                let answer = if *approved { "approved" } else { "rejected" };
-                self.push(gate_kind(*gate, answer), gate.task(), data);
-            }
-            RunEvent::MapExpanded { task, count, .. } => {
-                self.push("task.expanded", Some(*task), json!({ "items": count }));
-            }
-            RunEvent::MapCompleted { task } => {
-                let data = json!({ "agent_id": LOCAL_AGENT, "status": "COMPLETED" });
-                self.push("task.completed", Some(*task), data);
-            }
-            RunEvent::BudgetWarned { kind, used, limit } => {
-                let unit = match kind {
-                    BudgetKind::Tokens => 1.0,
-                    BudgetKind::Cost => 1e9,
-                    BudgetKind::Time => 1e3,
-                };
-                let (used, limit) = (*used as f64 / unit, *limit as f64 / unit);
-                let data = json!({ "kind": kind, "used": used, "limit": limit });
-                self.push("budget.warning", None, data);
-            }
-            RunEvent::TaskDispatched { task, attempt, not_after, placed, .. } => {
-                let spec = self.run.spec(*task);
-                let mut data = json!({
-                    "agent_id": agent_of(placed.as_deref()), "attempt": attempt, "action": spec.action,
-                    "tool": spec.tool, "deadline_unix_ms": not_after.0,
-                    "timeout_seconds": spec.timeout_seconds,
-                });
-                if let Some(placed) = placed {
-                    data["score"] = json!(placed.score);
-                    data["others"] = considered(placed);
-                }
-                self.push("task.assigned", Some(*task), data);
-                // Executors in this process begin at once.
-                self.push("task.started", Some(*task), json!({ "attempt": attempt }));
-            }
-            RunEvent::AttemptReturned { task, attempt } => {
-                self.push("task.returned", Some(*task), json!({ "attempt": attempt }));
-            }
-            RunEvent::TaskDeferred { task, error, at } => {
-                let mut data = failure(error);
-                data["next_attempt_at"] = json!(at);
-                self.push("task.deferred", Some(*task), data);
-            }
-            RunEvent::TaskRedispatched { task, attempt, placed, .. } => {
-                let agent = agent_of(placed.as_deref());
-                let data = json!({ "attempt": attempt, "resumed": true, "agent_id": agent });
-                self.push("task.started", Some(*task), data);
-            }
-            RunEvent::TaskCompleted { task, attempt, output, usage } => {
-                let data = json!({
-                    "agent_id": self.run.agent(*task), "attempt": attempt, "status": "COMPLETED",
-                    "outputs": shown(output), "actual_tokens_used": usage.tokens,
-                });
-                self.push("task.completed", Some(*task), data);
-            }
-            RunEvent::AttemptFailed { task, attempt, error, next, .. } => {
-                let mut data = failure(error);
-                data["attempt"] = json!(attempt);
-                let kind = match next {
-                    AfterFailure::Retry { at } => {
-                        data["next_attempt_at"] = json!(at);
-                        "task.retried"
-                    }
-                    AfterFailure::Final { status: TaskStatus::TimedOut } => "task.timed_out",
-                    AfterFailure::Final { .. } => "task.failed",
-                };
-                self.push(kind, Some(*task), data);
-            }
-            RunEvent::TaskFailed { task, error } => {
-                self.push("task.failed", Some(*task), failure(error));
-            }
-            RunEvent::TasksBlocked { cause, tasks } => {
-                let (cause_name, blocked) = (self.name(*cause), self.names(tasks));
-                let data = json!({ "cause": cause_name, "blocked_task_ids": blocked });
-                self.push("cascade.failed", Some(*cause), data);
-                for task in tasks {
-                    self.push("task.blocked", Some(*task), json!({ "cause": cause_name }));
-                }
-            }
-            RunEvent::TasksSkipped { cause, tasks } => {
-                let cause = self.name(*cause);
-                for task in tasks {
-                    self.push("task.skipped", Some(*task), json!({ "cause": cause }));
-                }
-            }
-            RunEvent::CancelRequested { scope, cause, reason, .. } => {
-                let task = match scope {
-                    CancelScope::Plan => None,
-                    CancelScope::Task(task) => Some(*task),
-                };
-                let data = json!({ "cause": cancel_cause(*cause), "reason": reason });
-                self.push("plan.cancel_requested", task, data);
-            }
-            RunEvent::TasksCancelled { tasks, abandoned } => {
-                for task in tasks {
-                    self.push("task.cancelled", Some(*task), json!({ "abandoned": abandoned }));
-                }
-            }
-            RunEvent::ReportIgnored { task, attempt, why } => {
-                let data = json!({ "attempt": attempt, "why": why });
-                self.push("task.report_ignored", Some(*task), data);
-            }
-            RunEvent::Noticed { notice } => self.notice(notice),
-            RunEvent::RunFinished { status, partial } => {
-                let kind = match status {
-                    PlanStatus::Completed => "plan.completed",
-                    PlanStatus::Cancelled => "plan.cancelled",
-                    PlanStatus::Failed
-                    | PlanStatus::Draft
-                    | PlanStatus::Validated
-                    | PlanStatus::PendingApproval
-                    | PlanStatus::Approved
-                    | PlanStatus::Executing => "plan.failed",
-                };
-                let status = if *partial { "PARTIAL_FAILURE" } else { status.as_str() };
-                self.push(kind, None, json!({ "status": status }));
+            fn schemas(generator: &mut SchemaGenerator) -> Vec<Schema> {
+                vec![$(json_schema!({
+                    "properties": {
+                        "type": { "const": $name },
+                        "data": generator.subschema_for::<$data>(),
+                    },
+                }),)*]
             }
         }
-    }
-}
 
-impl EventProjection<'_> {
-    fn notice(&mut self, notice: &RunNotice) {
-        let seconds = |millis: &u64| *millis as f64 / 1e3;
-        match notice {
-            RunNotice::Straggler { task, attempt, elapsed_millis, expected_millis } => {
-                let data = json!({
-                    "attempt": attempt, "elapsed_seconds": seconds(elapsed_millis),
-                    "expected_seconds": seconds(expected_millis),
-                });
-                self.push("task.straggling", Some(*task), data);
-            }
-            RunNotice::DeadlineAtRisk { forecast, deadline } => {
-                let data = json!({ "forecast_finish_at": forecast, "deadline": deadline });
-                self.push("plan.deadline_at_risk", None, data);
-            }
-            RunNotice::Stuck { idle_millis, waiting, lacks_agents } => {
-                let waits_for = if *lacks_agents { "an agent" } else { "room in its process" };
-                let data = json!({
-                    "idle_seconds": seconds(idle_millis), "waiting_task_ids": self.names(waiting),
-                    "waits_for": waits_for,
-                });
-                self.push("plan.stuck", None, data);
+        impl Serialize for EventData<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self.0 { $(PublicEventKind::$variant(data) => data.serialize(serializer),)* }
             }
         }
+    };
+}
+
+/// The data of an event without its kind's name.
+struct EventData<'e>(&'e PublicEventKind);
+
+kinds! {
+    /// A plan was made.
+    "plan.created" PlanCreated(PlanCreation),
+    /// The plan passed validation.
+    "plan.validated" PlanValidated(PlanValidation),
+    /// A run of the plan began.
+    "plan.dispatched" PlanDispatched(RunStart),
+    /// Another process goes on with the run.
+    "plan.adopted" PlanAdopted(RunAdoption),
+    /// A condition was evaluated.
+    "task.condition_decided" TaskConditionDecided(ConditionOutcome),
+    /// Somebody is asked whether the plan may run.
+    "plan.approval_requested" PlanApprovalRequested(OpenedGate),
+    /// The plan may run.
+    "plan.approved" PlanApproved(AnsweredGate),
+    /// The plan may not run.
+    "plan.rejected" PlanRejected(AnsweredGate),
+    /// Somebody is asked for more budget.
+    "budget.approval_requested" BudgetApprovalRequested(OpenedGate),
+    /// There is more budget.
+    "budget.approved" BudgetApproved(AnsweredGate),
+    /// There is no more budget.
+    "budget.rejected" BudgetRejected(AnsweredGate),
+    /// Somebody is asked whether a task may start, or an attempt be repeated.
+    "task.approval_requested" TaskApprovalRequested(OpenedGate),
+    /// The task may start.
+    "task.approved" TaskApproved(AnsweredGate),
+    /// The task may not start.
+    "task.rejected" TaskRejected(AnsweredGate),
+    /// The list of a fan-out is known.
+    "task.expanded" TaskExpanded(ListExpansion),
+    /// An attempt was given to an agent.
+    "task.assigned" TaskAssigned(TaskAssignment),
+    /// An attempt began.
+    "task.started" TaskStarted(AttemptStart),
+    /// The agent of an attempt is gone; the attempt goes elsewhere.
+    "task.returned" TaskReturned(AgentReturn),
+    /// Nobody is there for a task; it is tried again later.
+    "task.deferred" TaskDeferred(AgentDeferral),
+    /// A task completed.
+    "task.completed" TaskCompleted(TaskCompletion),
+    /// An attempt failed and is repeated.
+    "task.retried" TaskRetried(AttemptRetry),
+    /// A task took too long, for good.
+    "task.timed_out" TaskTimedOut(AttemptFailure),
+    /// A task failed for good.
+    "task.failed" TaskFailed(AttemptFailure),
+    /// Tasks can never start, because one that they need failed.
+    "cascade.failed" CascadeFailed(CascadeFailure),
+    /// A task can never start.
+    "task.blocked" TaskBlocked(TaskWithoutRun),
+    /// A task is not needed.
+    "task.skipped" TaskSkipped(TaskWithoutRun),
+    /// The end of the plan, or of a task, was asked for.
+    "plan.cancel_requested" PlanCancelRequested(CancelRequest),
+    /// A task ended because of a cancellation.
+    "task.cancelled" TaskCancelled(TaskCancellation),
+    /// A report does not count.
+    "task.report_ignored" TaskReportIgnored(IgnoredAttempt),
+    /// An attempt takes much longer than expected.
+    "task.straggling" TaskStraggling(SlowAttempt),
+    /// The plan will probably miss its deadline.
+    "plan.deadline_at_risk" PlanDeadlineAtRisk(DeadlineRisk),
+    /// Nothing moves.
+    "plan.stuck" PlanStuck(RunStandstill),
+    /// Most of a budget is used.
+    "budget.warning" BudgetWarning(BudgetUse),
+    /// The run ended well.
+    "plan.completed" PlanCompleted(RunEnding),
+    /// The run failed.
+    "plan.failed" PlanFailed(RunEnding),
+    /// The run was cancelled.
+    "plan.cancelled" PlanCancelled(RunEnding),
+}
+
+/// The one form in which programs read events.
+impl Serialize for PublicEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let fields = if self.task_id.is_some() { 6 } else { 5 };
+        let mut out = serializer.serialize_struct("PublicEvent", fields)?;
+        out.serialize_field("id", &self.id.to_string())?;
+        out.serialize_field("seq", &self.id.seq)?;
+        out.serialize_field("time", &self.time)?;
+        out.serialize_field("type", self.kind.name())?;
+        if let Some(task_id) = &self.task_id {
+            out.serialize_field("task_id", task_id)?;
+        }
+        out.serialize_field("data", &EventData(&self.kind))?;
+        out.end()
     }
 }
 
-/// Who else could have done it.
-fn considered(placed: &AgentPlacement) -> Value {
-    let other =
-        |(agent, score): &(std::sync::Arc<str>, f64)| json!({ "agent_id": agent, "score": score });
-    placed.others.iter().map(other).collect()
-}
+impl JsonSchema for PublicEvent {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PublicEvent".into()
+    }
 
-fn failure(error: &TaskError) -> Value {
-    json!({ "error_code": error.code, "error_message": error.message })
-}
-
-fn gate_kind(gate: Gate, what: &str) -> &'static str {
-    match (gate, what) {
-        (Gate::Plan, "approved") => "plan.approved",
-        (Gate::Plan, "rejected") => "plan.rejected",
-        (Gate::Plan, _) => "plan.approval_requested",
-        (Gate::Budget, "approved") => "budget.approved",
-        (Gate::Budget, "rejected") => "budget.rejected",
-        (Gate::Budget, _) => "budget.approval_requested",
-        (Gate::Task(_) | Gate::Recovery(_), "approved") => "task.approved",
-        (Gate::Task(_) | Gate::Recovery(_), "rejected") => "task.rejected",
-        (Gate::Task(_) | Gate::Recovery(_), _) => "task.approval_requested",
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let time = generator.subschema_for::<Timestamp>();
+        let kinds = PublicEventKind::schemas(generator);
+        json_schema!({
+            "type": "object",
+            "required": ["id", "seq", "time", "type", "data"],
+            "properties": {
+                "id": { "type": "string", "pattern": "^[0-9]+\\.[0-9]+$",
+                    "description": "Unique and ordered in its plan; the same whenever it is told." },
+                "seq": { "type": "integer", "minimum": 0,
+                    "description": "The number of its journal event; 0 before any run." },
+                "time": time,
+                "type": { "enum": PublicEventKind::NAMES },
+                "task_id": { "type": "string" },
+                "data": { "type": "object" },
+            },
+            "oneOf": kinds,
+        })
     }
 }
 
-/// What a gate asks, in a word.
-pub fn asked_about(gate: Gate) -> &'static str {
-    match gate {
-        Gate::Plan => "start of the plan",
-        Gate::Task(_) => "start of the task",
-        Gate::Budget => "the same budget once more",
-        Gate::Recovery(_) => "another try of the interrupted attempt",
-    }
+/// The JSON Schema of public events.
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(PublicEvent).to_value();
+    schema["title"] = "L05 event".into();
+    schema
 }
 
-fn cancel_cause(cause: CancelCause) -> &'static str {
-    match cause {
-        CancelCause::Request => "request",
-        CancelCause::FailFast => "fail_fast",
-        CancelCause::Deadline => "deadline",
-        CancelCause::Budget => "budget",
-    }
+/// A gate's question, in a word.
+pub fn asked_about(gate: crate::event::Gate) -> &'static str {
+    data::GateQuestion::of(gate).as_str()
 }
 
-/// Outputs in an event: small ones whole, large ones by reference.
-pub fn shown(output: &TaskOutput) -> Value {
-    match output {
-        TaskOutput::Inline(value) => (**value).clone(),
-        TaskOutput::Blob { sha256, bytes } => json!({ "ref": sha256, "bytes": bytes }),
-        TaskOutput::List(parts) => {
-            parts.iter().map(|part| part.as_ref().map_or(Value::Null, shown)).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_ordered_by_number_and_read_as_they_are_written() {
+        let ids = ["0.0", "0.1", "2.0", "10.0", "10.2", "10.11"];
+        let read: Vec<EventId> = ids.iter().map(|id| id.parse().expect("an id")).collect();
+        assert!(read.is_sorted());
+        assert_eq!(read.iter().map(ToString::to_string).collect::<Vec<_>>(), ids);
+        for text in ["", "1", "1.", ".1", "1.2.3", "a.0", "-1.0"] {
+            assert!(text.parse::<EventId>().is_err(), "{text}");
         }
     }
 }

@@ -1,11 +1,9 @@
 //! The journal's unit: all events that one commit adds to one plan.
 
+pub use crate::event::Actor;
 use crate::event::RunEvent;
 use l05_core::id::{Epoch, PlanId, Sequence};
 use l05_core::time::Timestamp;
-
-/// Who caused it, for the trail: a DID, or `local`.
-pub type Actor = std::sync::Arc<str>;
 
 /// One commit's events of one plan.
 #[derive(Clone, Debug, PartialEq)]

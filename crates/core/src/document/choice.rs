@@ -1,5 +1,9 @@
 //! Enumerations of the documents: written in one spelling, read in any case.
 
+/// For [`choices!`], wherever it is used.
+#[doc(hidden)]
+pub use {schemars, serde};
+
 /// A closed set of words. Implemented by [`choices!`].
 pub trait ClosedChoice: Sized + Copy + 'static {
     /// Every value with its written spelling.
@@ -36,6 +40,9 @@ macro_rules! choices {
             /// All of them.
             pub const EVERY: &'static [$name] = &[$($name::$variant,)*];
 
+            /// The written spellings, in the same order.
+            pub const WORDS: &'static [&'static str] = &[$($word,)*];
+
             /// Reads a word in any case.
             pub fn parse(word: &str) -> Option<$name> {
                 <$name as $crate::document::choice::ClosedChoice>::read(word)
@@ -53,25 +60,25 @@ macro_rules! choices {
             }
         }
 
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        impl $crate::document::choice::serde::Serialize for $name {
+            fn serialize<S: $crate::document::choice::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.serialize_str(self.as_str())
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let word = <String as serde::Deserialize>::deserialize(d)?;
+        impl<'de> $crate::document::choice::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::document::choice::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let word = <String as $crate::document::choice::serde::Deserialize>::deserialize(d)?;
                 <$name as $crate::document::choice::ClosedChoice>::read(&word).ok_or_else(|| {
                     let known = [$($word),*].join(", ");
-                    serde::de::Error::custom(format!("`{word}` is none of {known}"))
+                    $crate::document::choice::serde::de::Error::custom(format!("`{word}` is none of {known}"))
                 })
             }
         }
 
-        impl ::schemars::JsonSchema for $name {
+        impl $crate::document::choice::schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            fn json_schema(_: &mut $crate::document::choice::schemars::SchemaGenerator) -> $crate::document::choice::schemars::Schema {
                 // Both cases, because both are read; editors complete the first.
                 let mut words: Vec<String> = vec![$($word.to_owned()),*];
                 for word in [$($word),*] {
@@ -79,7 +86,7 @@ macro_rules! choices {
                         if !words.contains(&other) { words.push(other); }
                     }
                 }
-                schemars::json_schema!({ "type": "string", "enum": words })
+                $crate::document::choice::schemars::json_schema!({ "type": "string", "enum": words })
             }
         }
     };

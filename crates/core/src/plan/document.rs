@@ -42,6 +42,20 @@ choices! {
     }
 }
 
+impl PlanStatus {
+    /// Whether its last run is over: nobody drives it any more.
+    pub fn has_ended(self) -> bool {
+        match self {
+            PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => true,
+            PlanStatus::Draft
+            | PlanStatus::Validated
+            | PlanStatus::PendingApproval
+            | PlanStatus::Approved
+            | PlanStatus::Executing => false,
+        }
+    }
+}
+
 choices! {
     /// What a failed task means for the rest of the plan.
     pub enum OnFailure {

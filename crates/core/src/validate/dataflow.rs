@@ -89,6 +89,8 @@ struct BadValue {
     message: String,
     suggestion: String,
     details: Map<String, Value>,
+    /// The references that carry it; a finding lists all of its edge.
+    references: Vec<String>,
 }
 
 impl<'a> CheckedCall<'a> {
@@ -276,7 +278,7 @@ impl<'a> CheckedCall<'a> {
                     shown(witness),
                     consumer.name
                 );
-                let details = json!({ "witness": witness, "why": why, "references": [what] });
+                let details = json!({ "witness": witness, "why": why });
                 self.bad.push(BadValue {
                     from,
                     field: field.to_owned(),
@@ -285,6 +287,7 @@ impl<'a> CheckedCall<'a> {
                         "pass another part, convert it by a task between, or promise less in the producer's own `output_schema`"
                             .to_owned(),
                     details: details.as_object().cloned().unwrap_or_default(),
+                    references: vec![what.to_owned()],
                 });
             }
             FlowVerdict::Undecided { why } => {
@@ -331,9 +334,11 @@ impl<'a> CheckedCall<'a> {
         };
         let shown: Vec<&str> =
             if near.is_empty() { known.iter().map(String::as_str).collect() } else { near };
-        let details = json!({ "nearest": shown, "references": [reference.to_string()] });
+        let details = json!({ "nearest": shown });
+        let references = vec![reference.to_string()];
         let details = details.as_object().cloned().unwrap_or_default();
-        self.bad.push(BadValue { from, field: field.to_owned(), message, suggestion, details });
+        let field = field.to_owned();
+        self.bad.push(BadValue { from, field, message, suggestion, details, references });
     }
 
     /// The producer promises nothing: worth a word only where the consumer asks for something.

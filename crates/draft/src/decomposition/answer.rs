@@ -22,16 +22,30 @@ const CANDIDATES_MAX: usize = 10_000;
 
 /// Reads an answer. What is no plan in any form is E5106, whose message says what was found instead.
 pub fn read_answer(text: &str, reading: ReadingMode) -> Result<ImportedPlan, Error> {
-    match read_draft(text, reading) {
+    match try_read_draft(text, reading) {
         Ok(draft) => {
             let plan = draft.plan_file();
             Ok(ImportedPlan { plan, repairs: draft.repairs, warnings: draft.warnings })
         }
-        // What was no JSON at all may be a list in words; what was broken JSON is none.
-        Err(error) if error.details.contains_key(NO_STEPS) && is_prose(text) => {
+        // An answer without JSON may be a list in words; one of broken JSON is none.
+        Err(AnswerFailure::NoSteps(error)) if is_prose(text) => {
             read_markdown(text).map_err(|_| error)
         }
-        Err(error) => Err(error),
+        Err(AnswerFailure::NoSteps(error) | AnswerFailure::Unreadable(error)) => Err(error),
+    }
+}
+
+/// A failure to read an answer, as far as reading goes on differently.
+enum AnswerFailure {
+    /// Nothing in it looks like a step.
+    NoSteps(Error),
+    /// It cannot be read.
+    Unreadable(Error),
+}
+
+impl From<Error> for AnswerFailure {
+    fn from(error: Error) -> AnswerFailure {
+        AnswerFailure::Unreadable(error)
     }
 }
 
@@ -54,9 +68,15 @@ pub fn answer_text(bytes: &[u8]) -> String {
 
 /// Reads an answer that has JSON in it.
 pub fn read_draft(text: &str, reading: ReadingMode) -> Result<DraftPlan, Error> {
+    try_read_draft(text, reading).map_err(|failure| match failure {
+        AnswerFailure::NoSteps(error) | AnswerFailure::Unreadable(error) => error,
+    })
+}
+
+fn try_read_draft(text: &str, reading: ReadingMode) -> Result<DraftPlan, AnswerFailure> {
     if text.len() > IMPORT_BYTES_MAX {
         let message = format!("the answer has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
-        return Err(Error::new(ErrorCode::RequestTooLarge, message));
+        return Err(Error::new(ErrorCode::RequestTooLarge, message).into());
     }
     let (value, repairs) = find_plan(text)?;
     let mut draft = steps::read(&value, reading)?;
@@ -73,9 +93,6 @@ pub fn read_draft(text: &str, reading: ReadingMode) -> Result<DraftPlan, Error> 
 fn is_prose(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
 }
-
-/// Names the detail of an error that says that nothing in the answer looked like a step.
-const NO_STEPS: &str = "no_steps";
 
 /// What stands between fences at the beginning of lines, without the fence's own line.
 fn fenced(text: &str) -> Vec<&str> {
@@ -98,10 +115,10 @@ fn fenced(text: &str) -> Vec<&str> {
 
 /// The value with the most steps in it; of two alike the later one, which models write when they
 /// have thought again.
-fn find_plan(text: &str) -> Result<(Value, Repairs), Error> {
+fn find_plan(text: &str) -> Result<(Value, Repairs), AnswerFailure> {
     let mut best: Option<(usize, Value, Repairs)> = None;
     for block in fenced(text) {
-        let (value, mut repairs) = json::read(block).map_err(|why| unreadable(text, why))?;
+        let (value, mut repairs) = json::read(block).map_err(|why| unread(text, why))?;
         let steps = steps::count(&value);
         if steps > 0 && best.as_ref().is_none_or(|(most, ..)| steps >= *most) {
             repairs.insert("code fences were left out", 1);
@@ -115,7 +132,7 @@ fn find_plan(text: &str) -> Result<(Value, Repairs), Error> {
     let is_bare = trimmed.starts_with(['{', '[', '`']) || trimmed.starts_with("\\\"");
     let mut first = None;
     if is_bare {
-        let (value, repairs) = json::read(trimmed).map_err(|why| unreadable(text, why))?;
+        let (value, repairs) = json::read(trimmed).map_err(|why| unread(text, why))?;
         if steps::count(&value) > 0 {
             return Ok((value, repairs));
         }
@@ -126,7 +143,7 @@ fn find_plan(text: &str) -> Result<(Value, Repairs), Error> {
     while let Some(found) = text[at..].find(['{', '[']) {
         let begin = at + found;
         let read = json::read_at(text, begin, &mut budget);
-        let (value, end, repairs) = read.map_err(|why| unreadable(text, why))?;
+        let (value, end, repairs) = read.map_err(|why| unread(text, why))?;
         let steps = steps::count_in_prose(&value);
         if steps > 0 && best.as_ref().is_none_or(|(most, ..)| steps >= *most) {
             best = Some((steps, value, repairs));
@@ -144,7 +161,16 @@ fn find_plan(text: &str) -> Result<(Value, Repairs), Error> {
             repairs.insert("text around the plan was left out", 1);
             Ok((value, repairs))
         }
-        None => Err(no_plan(text, first.as_ref())),
+        None => Err(AnswerFailure::NoSteps(no_plan(text, first.as_ref()))),
+    }
+}
+
+fn unread(text: &str, why: UnreadableJson) -> AnswerFailure {
+    match why {
+        UnreadableJson::Empty => AnswerFailure::NoSteps(no_plan(text, None)),
+        UnreadableJson::TooDeep | UnreadableJson::TooBroken => {
+            AnswerFailure::Unreadable(unreadable(text, why))
+        }
     }
 }
 
@@ -170,7 +196,7 @@ fn no_plan(text: &str, found: Option<&Value>) -> Error {
         Some(Value::Array(items)) if items.is_empty() => "the answer is an empty list".to_owned(),
         Some(_) => "nothing in the answer's JSON is a step".to_owned(),
     };
-    malformed(what, text).detail(NO_STEPS, true)
+    malformed(what, text).detail("no_steps", true)
 }
 
 pub(super) fn malformed(message: String, text: &str) -> Error {

@@ -24,8 +24,8 @@ pub(crate) struct RequestShape<'r> {
     pub(crate) prompt_version: u32,
     pub(crate) constraints: &'r l05_core::goal::GoalConstraints,
     pub(crate) inputs: &'r serde_json::Map<String, serde_json::Value>,
-    /// The digest of tools, limits and prices.
-    pub(crate) place: &'r str,
+    /// The digests of the tools, and of limits and prices.
+    pub(crate) place: (&'r str, &'r str),
     /// Defaults of templates speak of the day.
     pub(crate) today: &'r str,
 }
@@ -82,7 +82,7 @@ mod tests {
             prompt_version: 1,
             constraints: &constraints,
             inputs: &inputs,
-            place: "t",
+            place: ("t", "r"),
             today: "2026-01-01",
         };
         change(&mut shape);
@@ -112,7 +112,8 @@ mod tests {
             key_of("x", |s| s.model = Some(("ollama", "http://a", "other"))),
             key_of("x", |s| s.model = Some(("ollama", "http://b", "m"))),
             key_of("x", |s| s.prompt_version = 2),
-            key_of("x", |s| s.place = "u"),
+            key_of("x", |s| s.place = ("u", "r")),
+            key_of("x", |s| s.place = ("t", "s")),
             key_of("x", |s| s.today = "2026-01-02"),
         ];
         let with = |constraints: &GoalConstraints, inputs: &Map<String, serde_json::Value>| {
@@ -124,7 +125,7 @@ mod tests {
                 prompt_version: 1,
                 constraints,
                 inputs,
-                place: "t",
+                place: ("t", "r"),
                 today: "2026-01-01",
             };
             cache_key(&hmac::Key::new(hmac::HMAC_SHA256, b"k"), "x", &shape)

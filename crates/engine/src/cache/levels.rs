@@ -149,16 +149,16 @@ impl PlanCache {
 
     /// Looks in the shared level, else makes the entry; of many callers one does, and the others
     /// get what it made.
-    pub(crate) async fn find_or_make(
+    pub(crate) async fn find_or_make<E: Clone + Send + Sync + 'static>(
         &self,
         key: CacheKey,
-        make: impl Future<Output = Result<Arc<CacheEntry>, Error>>,
-    ) -> Result<FoundEntry, Error> {
+        make: impl Future<Output = Result<Arc<CacheEntry>, E>>,
+    ) -> Result<FoundEntry, E> {
         if self.rules.l1_plans == 0 {
             return make.await.map(FoundEntry::Made);
         }
         let found = self.fresh.entry(key).or_try_insert_with(make).await;
-        let found = found.map_err(|error: Arc<Error>| (*error).clone())?;
+        let found = found.map_err(|error: Arc<E>| (*error).clone())?;
         let is_mine = found.is_fresh();
         let entry = found.into_value();
         if entry.content.len() > CONTENT_BYTES_MAX || !entry.keep {

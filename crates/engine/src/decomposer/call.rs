@@ -11,8 +11,66 @@ use crate::port::{Clock, ModelAnswer, ModelError, ModelFailure, ModelRequest};
 /// With less time left than this, nothing is asked (spec 02, 2.4).
 pub(crate) const TIME_LEFT_MIN: Duration = Duration::from_secs(1);
 
-/// Names the detail of an error that is due to the caller's own time: another may have more.
-pub(crate) const OUT_OF_TIME: &str = "out_of_time";
+/// A call that gave no answer.
+#[derive(Debug)]
+pub(crate) struct CallFailure {
+    pub(crate) kind: CallFailureKind,
+    /// The same for people.
+    pub(crate) error: Error,
+}
+
+/// Kinds of failed calls, as far as callers go on differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallFailureKind {
+    /// Nothing was sent: too little was left of the caller's time.
+    OutOfTime,
+    /// Nothing was sent: the gateway failed too often.
+    CircuitOpen,
+    /// The gateway was asked.
+    Gateway(ModelFailure),
+}
+
+impl CallFailureKind {
+    /// Whether it is due to the caller's own time: another may have more.
+    pub(crate) fn is_out_of_time(self) -> bool {
+        match self {
+            CallFailureKind::OutOfTime | CallFailureKind::Gateway(ModelFailure::Timeout) => true,
+            CallFailureKind::CircuitOpen
+            | CallFailureKind::Gateway(
+                ModelFailure::Unreachable
+                | ModelFailure::RateLimited { .. }
+                | ModelFailure::Unavailable
+                | ModelFailure::Rejected
+                | ModelFailure::Malformed
+                | ModelFailure::Refused,
+            ) => false,
+        }
+    }
+
+    /// Whether the model certainly never began, so that nothing is charged.
+    pub(crate) fn is_free(self) -> bool {
+        match self {
+            CallFailureKind::OutOfTime
+            | CallFailureKind::CircuitOpen
+            | CallFailureKind::Gateway(
+                ModelFailure::Unreachable
+                | ModelFailure::RateLimited { .. }
+                | ModelFailure::Rejected,
+            ) => true,
+            CallFailureKind::Gateway(
+                ModelFailure::Timeout
+                | ModelFailure::Unavailable
+                | ModelFailure::Malformed
+                | ModelFailure::Refused,
+            ) => false,
+        }
+    }
+
+    /// Whether the same call would fail again.
+    pub(crate) fn is_final(self) -> bool {
+        self == CallFailureKind::Gateway(ModelFailure::Rejected)
+    }
+}
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +89,21 @@ impl ModelDecomposer {
         mut request: ModelRequest,
         left: Option<Duration>,
         purpose: CallPurpose,
-    ) -> Result<ModelAnswer, Error> {
+    ) -> Result<ModelAnswer, CallFailure> {
         if left.is_some_and(|left| left < TIME_LEFT_MIN) {
             let message = format!("less than 1 s is left for a call of {}", self.identity.shown());
-            return Err(self
+            let error = self
                 .error(ErrorCode::ModelDecompositionFailed, message)
-                .detail(OUT_OF_TIME, true));
+                .detail("out_of_time", true);
+            return Err(CallFailure { kind: CallFailureKind::OutOfTime, error });
         }
         request.within = left.map_or(request.within, |left| left.min(request.within));
         let permit = self.breaker.admit(clock.now()).map_err(|until| {
             let message = format!("{} failed too often and is left alone", self.identity.shown());
-            self.error(ErrorCode::CircuitOpen, message).detail("tried_again_at", until.to_string())
+            let error = self
+                .error(ErrorCode::CircuitOpen, message)
+                .detail("tried_again_at", until.to_string());
+            CallFailure { kind: CallFailureKind::CircuitOpen, error }
         })?;
         let within = request.within;
         let start = Instant::now();
@@ -62,7 +124,10 @@ impl ModelDecomposer {
             Err(_) => CallVerdict::Neutral,
         };
         permit.conclude(clock.now(), verdict);
-        called.map_err(|failure| self.failed(&failure))
+        called.map_err(|failure| CallFailure {
+            kind: CallFailureKind::Gateway(failure.kind),
+            error: self.failed(&failure),
+        })
     }
 
     fn failed(&self, failure: &ModelError) -> Error {
@@ -73,7 +138,7 @@ impl ModelDecomposer {
             ),
             ModelFailure::Timeout => error
                 .detail("failure", "timeout")
-                .detail(OUT_OF_TIME, true)
+                .detail("out_of_time", true)
                 .suggest("raise model.timeout_ms, or use a smaller model"),
             ModelFailure::RateLimited { retry_after } => {
                 let error = error.detail("failure", "rate limited");

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
+use l05_core::catalog::ToolCatalog;
 use l05_core::finding::{Finding, ValidationLevel};
 use l05_core::goal::GoalType;
 use l05_core::plan::PlanDocument;
@@ -19,8 +20,9 @@ use tokio::sync::Semaphore;
 
 use super::ModelDecomposer;
 use super::call::CallPurpose;
-use crate::port::{FinishReason, ModelRequest, ModelRole, ModelTurn};
-use crate::service::{PlanRequest, PlanningService};
+use super::failure::PlanningFailure;
+use crate::port::{Clock, FinishReason, ModelRequest, ModelRole, ModelTurn};
+use crate::request::PlanRequest;
 
 /// The name of the schema, and of the tool that hands a plan in.
 const SCHEMA_NAME: &str = "plan";
@@ -31,11 +33,26 @@ pub(crate) struct ModelPlan {
     pub(crate) decision: PlanDecision,
 }
 
+/// Checks a draft as a plan; everything that is wrong with it.
+type ValidateDraft<'s> =
+    dyn Fn(PlanDocument) -> BoxFuture<'s, Result<Vec<Finding>, Error>> + Send + Sync + 's;
+
+/// What models are told of this place, and what checks their plans.
+pub(crate) struct PlanningBasis<'s> {
+    pub(crate) clock: &'s dyn Clock,
+    pub(crate) tools: &'s ToolCatalog,
+    /// What agents can do beside tools and models.
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) tasks_max: usize,
+    pub(crate) count_tokens: fn(&str) -> u64,
+    pub(crate) validate: &'s ValidateDraft<'s>,
+}
+
 /// One goal's way through the rounds, with what is counted over all its parts.
-struct PlanningRounds<'s> {
-    service: &'s PlanningService,
-    decomposer: &'s ModelDecomposer,
-    request: &'s PlanRequest,
+struct PlanningRounds<'r, 's> {
+    basis: &'r PlanningBasis<'s>,
+    decomposer: &'r ModelDecomposer,
+    request: &'r PlanRequest,
     until: Option<Timestamp>,
     /// Tokens of all answers, and parts that were begun: what the goal's limits bound is the whole.
     spent: AtomicU64,
@@ -66,18 +83,20 @@ struct CountedRounds {
     model: Option<String>,
 }
 
-impl PlanningService {
+impl ModelDecomposer {
     /// A plan by the model, not yet proven valid for good: the caller validates what it gets.
-    pub(crate) async fn plan_by_model(
+    pub(crate) async fn plan(
         &self,
-        decomposer: &ModelDecomposer,
+        basis: &PlanningBasis<'_>,
         request: &PlanRequest,
         until: Option<Timestamp>,
         why: String,
-    ) -> Result<ModelPlan, Error> {
-        let _place = decomposer.bulkhead.enter(self.now()).await?;
+    ) -> Result<ModelPlan, PlanningFailure> {
+        let decomposer = self;
+        let place = decomposer.bulkhead.enter(basis.clock.now()).await;
+        let _place = place.map_err(PlanningFailure::of_model)?;
         let planning = PlanningRounds {
-            service: self,
+            basis,
             decomposer,
             request,
             until,
@@ -111,12 +130,12 @@ impl PlanningService {
     }
 }
 
-impl PlanningRounds<'_> {
+impl PlanningRounds<'_, '_> {
     /// A draft for one part, with the parts within it planned and joined.
     fn part<'a>(
         &'a self,
         part: GoalPart<'a>,
-    ) -> BoxFuture<'a, Result<(DraftPlan, CountedRounds), Error>> {
+    ) -> BoxFuture<'a, Result<(DraftPlan, CountedRounds), PlanningFailure>> {
         Box::pin(async move {
             let mut counted = CountedRounds::default();
             let mut turns = vec![self.first_turn(part)];
@@ -165,7 +184,7 @@ impl PlanningRounds<'_> {
         &self,
         turns: &[ModelTurn],
         counted: &mut CountedRounds,
-    ) -> Result<AnswerText, Error> {
+    ) -> Result<AnswerText, PlanningFailure> {
         let rules = &self.decomposer.rules;
         let _turn = self.turns.acquire().await.expect("nobody closes it");
         let spent = self.spent.load(Ordering::Relaxed);
@@ -173,9 +192,10 @@ impl PlanningRounds<'_> {
         if budget.is_some_and(|budget| spent >= budget) {
             let message =
                 format!("planning took {spent} tokens, which is all that the goal allows");
-            return Err(self.decomposer.error(ErrorCode::ModelDecompositionFailed, message));
+            let error = self.decomposer.error(ErrorCode::ModelDecompositionFailed, message);
+            return Err(PlanningFailure::of_model(error));
         }
-        let clock = &*self.service.inner.clock;
+        let clock = self.basis.clock;
         let left = self.until.map(|until| {
             Duration::from_millis(u64::try_from(until.0 - clock.now().0).unwrap_or(0))
         });
@@ -203,12 +223,11 @@ impl PlanningRounds<'_> {
 
     /// What the model is told about this place. The goal has no word in it.
     fn system(&self, turns: &[ModelTurn]) -> (String, Value) {
-        let service = self.service;
+        let basis = self.basis;
         let constraints = &self.request.goal.constraints;
         let forbidden = &constraints.forbidden_tools;
         let usable = |name: &str| !forbidden.iter().any(|tool| tool == name);
-        let catalog = &service.inner.catalog;
-        let tools = catalog.iter().map(|tool| &tool.spec).filter(|spec| usable(&spec.name));
+        let tools = basis.tools.iter().map(|tool| &tool.spec).filter(|spec| usable(&spec.name));
         let mut limits = Vec::new();
         if let Some(seconds) = constraints.max_execution_time_sec {
             limits.push(format!("The run may take {seconds} seconds."));
@@ -216,12 +235,12 @@ impl PlanningRounds<'_> {
         limits.push(format!("At most {} tasks run at once.", constraints.max_parallelism));
         let told = PromptFacts {
             tools: tools.collect(),
-            capabilities: service.capabilities_for_agents(),
-            tasks_max: service.inner.limits.tasks_max,
+            capabilities: basis.capabilities.clone(),
+            tasks_max: basis.tasks_max,
             limits,
             compound: self.is_recursive(),
             tokens_max: self.decomposer.rules.tool_tokens_max,
-            count_tokens: service.book().knowledge().count_tokens,
+            count_tokens: basis.count_tokens,
         };
         let goal = turns.first().map_or("", |turn| turn.text.as_str());
         let prompt = system_prompt(&told, goal);
@@ -238,7 +257,7 @@ impl PlanningRounds<'_> {
         answer: &str,
         part: GoalPart<'_>,
         counted: &mut CountedRounds,
-    ) -> Result<Result<DraftPlan, Vec<Finding>>, Error> {
+    ) -> Result<Result<DraftPlan, Vec<Finding>>, PlanningFailure> {
         let mut draft = match read_draft(answer, ReadingMode::default()) {
             Ok(draft) => draft,
             Err(error) => return Ok(Err(vec![malformed(&error.message)])),
@@ -270,21 +289,23 @@ impl PlanningRounds<'_> {
         parts: Vec<(String, String)>,
         depth: u32,
         counted: &mut CountedRounds,
-    ) -> Result<Result<DraftPlan, Vec<Finding>>, Error> {
+    ) -> Result<Result<DraftPlan, Vec<Finding>>, PlanningFailure> {
         let depth = depth + 1;
         if depth >= self.decomposer.rules.depth_max {
             let message = format!("the goal's parts nest deeper than {depth}");
             return Err(Error::new(ErrorCode::PlanTooDeep, message)
-                .detail("max_depth", self.decomposer.rules.depth_max));
+                .detail("max_depth", self.decomposer.rules.depth_max)
+                .into());
         }
         // Each part is a task at the least: more of them than tasks are allowed need not be planned.
         let begun = parts.len() + self.parts.fetch_add(parts.len(), Ordering::Relaxed);
-        let tasks_max = self.service.inner.limits.tasks_max;
+        let tasks_max = self.basis.tasks_max;
         if begun > tasks_max {
             let message = format!("the goal has {begun} parts by now; at most {tasks_max} tasks");
             return Err(Error::new(ErrorCode::PlanSizeInvalid, message)
                 .detail("parts", begun)
-                .detail("tasks_max", tasks_max));
+                .detail("tasks_max", tasks_max)
+                .into());
         }
         let referenced = draft.referenced();
         let planned = parts.iter().map(|(_, goal)| self.part(GoalPart { goal, depth }));
@@ -301,7 +322,8 @@ impl PlanningRounds<'_> {
                 let message = format!("the plan has {tasks} tasks by now; at most {tasks_max}");
                 return Err(Error::new(ErrorCode::PlanSizeInvalid, message)
                     .detail("tasks", tasks)
-                    .detail("tasks_max", tasks_max));
+                    .detail("tasks_max", tasks_max)
+                    .into());
             }
         }
         draft.state_implied();
@@ -313,7 +335,7 @@ impl PlanningRounds<'_> {
         let mut document = PlanDocument::read(&draft.plan_file())?;
         document.goal.clone_from(&self.request.goal.goal_text);
         document.inputs = self.request.inputs.clone();
-        self.service.put_request(&mut document, self.request);
+        self.request.put_into(&mut document);
         Ok(document)
     }
 
@@ -327,7 +349,7 @@ impl PlanningRounds<'_> {
             Ok(document) => document,
             Err(findings) => return Ok(findings),
         };
-        let mut findings = self.service.validate(document, false).await?.errors;
+        let mut findings = (self.basis.validate)(document).await?;
         findings.retain(|finding| {
             finding.code != ErrorCode::DecompositionFailed
                 || !parts.iter().any(|(id, _)| finding.task.as_ref() == Some(id))
@@ -335,7 +357,7 @@ impl PlanningRounds<'_> {
         Ok(findings)
     }
 
-    fn unusable(&self, findings: &[Finding], rounds: usize) -> Error {
+    fn unusable(&self, findings: &[Finding], rounds: usize) -> PlanningFailure {
         let first = findings.first().map(told).unwrap_or_default();
         let message = format!(
             "{} gave no plan that can be used in {rounds} rounds; {} problems are left, the first: {first}",
@@ -343,11 +365,13 @@ impl PlanningRounds<'_> {
             findings.len()
         );
         let list = serde_json::to_value(findings).expect("findings are plain data");
-        self.decomposer
+        let error = self
+            .decomposer
             .error(ErrorCode::ModelAnswerMalformed, message)
             .detail("rounds", rounds)
             .detail("findings", list)
-            .suggest("try another model, put the goal in simpler words, or write a plan file")
+            .suggest("try another model, put the goal in simpler words, or write a plan file");
+        PlanningFailure::of_model(error)
     }
 }
 

@@ -1,6 +1,5 @@
 //! One attempt: resolve references, call the executor, check and pack the output.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use l05_core::ErrorCode;
@@ -18,6 +17,7 @@ use serde_json::Value;
 use super::resolve::{OutputLoader, ResolvedInputs};
 use crate::port::{BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall};
 use crate::shard::TaskAssignment;
+use crate::tool_catalog::CatalogHandle;
 
 /// Outputs longer than this, as JSON text, are kept beside the journal (spec 03, 3.6).
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -29,10 +29,9 @@ const OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// The executors and the tools they have.
 #[derive(Clone)]
 pub(crate) struct ExecutorSet {
-    executors: Arc<BTreeMap<String, Arc<dyn Executor>>>,
+    catalog: Arc<CatalogHandle>,
     /// Does LLM_CALL tasks, where there is a model.
     model: Option<Arc<dyn Executor>>,
-    catalog: Arc<ToolCatalog>,
 }
 
 /// What became of an attempt.
@@ -45,15 +44,10 @@ pub(crate) struct AttemptReport {
 
 impl ExecutorSet {
     pub(crate) fn new(
-        executors: &[Arc<dyn Executor>],
+        catalog: Arc<CatalogHandle>,
         model: Option<Arc<dyn Executor>>,
-        catalog: Arc<ToolCatalog>,
     ) -> ExecutorSet {
-        let by_tool = executors
-            .iter()
-            .flat_map(|e| e.tools().into_iter().map(move |tool| (tool.name, e.clone())))
-            .collect();
-        ExecutorSet { executors: Arc::new(by_tool), model, catalog }
+        ExecutorSet { catalog, model }
     }
 
     /// The work of one attempt, ready to be spawned.
@@ -86,13 +80,12 @@ impl ExecutorSet {
         agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
     ) -> Result<(TaskOutput, Option<OutputBlob>, Usage), Failure> {
+        let tools = self.catalog.snapshot();
         let task = assignment.plan.task(assignment.origin);
         let tool = task.tool.clone().unwrap_or_default();
         let here = || match task.task_type {
             TaskType::LlmCall => self.model.clone(),
-            TaskType::ToolCall | TaskType::Atomic | TaskType::Compound => {
-                self.executors.get(&tool).cloned()
-            }
+            TaskType::ToolCall | TaskType::Atomic | TaskType::Compound => tools.executor(&tool),
         };
         // What was placed on another agent is not done here because that one has left meanwhile.
         let is_mine = &*assignment.agent == LOCAL_AGENT;
@@ -117,40 +110,50 @@ impl ExecutorSet {
             answer: assignment.answer,
             cancel,
         };
-        self.check_inputs(&tool, task, &call.inputs)?;
+        check_inputs(&tools.tools, &tool, task, &call.inputs)?;
         let ExecutorOutput { output, usage } = executor.execute(call).await?;
         // It has been paid for, whatever it is worth.
         let used = |error| Failure { error, usage: Some(usage) };
-        self.check_output(&tool, task, &output).map_err(used)?;
+        check_output(&tools.tools, &tool, task, &output).map_err(used)?;
         let (output, blob) = pack(output).map_err(used)?;
         Ok((output, blob, usage))
     }
+}
 
-    /// Again at run time, now that references are values.
-    fn check_inputs(&self, tool: &str, task: &Task, inputs: &Value) -> Result<(), TaskError> {
-        let validator = self.catalog.get(tool).and_then(|t| t.inputs.as_ref());
-        let refused = validator
-            .and_then(|validator| first_problem(validator, inputs))
-            .map(|problem| format!("tool `{tool}` refuses its input at {problem}"))
-            .or_else(|| {
-                let problem = schema_problem(task.input_schema.as_ref()?, inputs)?;
-                Some(format!("the task's input_schema refuses the input at {problem}"))
-            });
-        let error = |message| TaskError { code: ErrorCode::TypeMismatch, message, is_final: true };
-        refused.map_or(Ok(()), |message| Err(error(message)))
-    }
+/// Again at run time, now that references are values.
+fn check_inputs(
+    catalog: &ToolCatalog,
+    tool: &str,
+    task: &Task,
+    inputs: &Value,
+) -> Result<(), TaskError> {
+    let validator = catalog.get(tool).and_then(|t| t.inputs.as_ref());
+    let refused = validator
+        .and_then(|validator| first_problem(validator, inputs))
+        .map(|problem| format!("tool `{tool}` refuses its input at {problem}"))
+        .or_else(|| {
+            let problem = schema_problem(task.input_schema.as_ref()?, inputs)?;
+            Some(format!("the task's input_schema refuses the input at {problem}"))
+        });
+    let error = |message| TaskError { code: ErrorCode::TypeMismatch, message, is_final: true };
+    refused.map_or(Ok(()), |message| Err(error(message)))
+}
 
-    fn check_output(&self, tool: &str, task: &Task, output: &Value) -> Result<(), TaskError> {
-        let validator = self.catalog.get(tool).and_then(|t| t.outputs.as_ref());
-        let broken = validator
-            .and_then(|validator| first_problem(validator, output))
-            .map(|at| format!("tool `{tool}` gave an output that breaks its schema at {at}"))
-            .or_else(|| {
-                let problem = schema_problem(task.output_schema.as_ref()?, output)?;
-                Some(format!("the output breaks the task's output_schema at {problem}"))
-            });
-        broken.map_or(Ok(()), |message| Err(failed(ErrorCode::TypeMismatch, message)))
-    }
+fn check_output(
+    catalog: &ToolCatalog,
+    tool: &str,
+    task: &Task,
+    output: &Value,
+) -> Result<(), TaskError> {
+    let validator = catalog.get(tool).and_then(|t| t.outputs.as_ref());
+    let broken = validator
+        .and_then(|validator| first_problem(validator, output))
+        .map(|at| format!("tool `{tool}` gave an output that breaks its schema at {at}"))
+        .or_else(|| {
+            let problem = schema_problem(task.output_schema.as_ref()?, output)?;
+            Some(format!("the output breaks the task's output_schema at {problem}"))
+        });
+    broken.map_or(Ok(()), |message| Err(failed(ErrorCode::TypeMismatch, message)))
 }
 
 fn tool_or_task(tool: &str, task: &str) -> String {

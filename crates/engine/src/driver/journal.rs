@@ -28,7 +28,7 @@ const RELEASE_WAIT: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(super) async fn append(&mut self, batch: Vec<Arc<Record>>) {
-        match self.lease.asking(self.journal.append(batch)).await {
+        match self.lease.asking(self.writer.append(batch)).await {
             Ok(results) => {
                 self.refusals = 0;
                 self.shard.appended(Some(&results));
@@ -82,7 +82,7 @@ impl Driver {
 
     pub(super) fn pause(&mut self, plan: PlanId, error: &Error) {
         self.stop_executors(plan);
-        let epoch = self.plans.remove(&plan).map(|(_, epoch)| epoch);
+        let epoch = self.let_go(plan);
         let error = Error::new(error.code, format!("the plan is paused: {}", error.message))
             .detail("plan_id", plan.to_string())
             .suggest(format!(

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::estimate::PriceTable;
 use l05_core::id::AgentDid;
-use l05_core::{Error, ErrorCode};
 use l05_draft::decomposition::{read_value, task_prompt};
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use serde_json::{Value, json};
 
 use super::attempt::failed;
-use crate::decomposer::{CallPurpose, ModelDecomposer};
+use crate::decomposer::{CallFailure, CallPurpose, ModelDecomposer};
 use crate::port::{
     BoxFuture, Clock, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelRequest,
     ModelRole, ModelTurn, ToolCall,
@@ -87,7 +87,7 @@ impl Executor for ModelTasks {
             let left = u64::try_from(call.not_after.0 - clock.now().0).unwrap_or(0);
             let left = Some(Duration::from_millis(left));
             let answer = tokio::select! {
-                answer = decomposer.call(&*clock, request, left, CallPurpose::Task) => answer.map_err(|e| failure(&e))?,
+                answer = decomposer.call(&*clock, request, left, CallPurpose::Task) => answer.map_err(failure)?,
                 // Whatever comes back no longer counts; the call is dropped with this.
                 () = call.cancel.cancelled() => {
                     let message = "the call was stopped".to_owned();
@@ -104,13 +104,11 @@ impl Executor for ModelTasks {
     }
 }
 
-/// What it used is known only where the model never began.
-fn failure(error: &Error) -> Failure {
-    let kind = error.details.get("failure").and_then(Value::as_str);
-    let never_began = matches!(kind, None | Some("unreachable" | "rate limited" | "rejected"));
-    let is_final = kind == Some("rejected");
+/// The use of a failed call is known only where the model never began.
+fn failure(failed: CallFailure) -> Failure {
+    let CallFailure { kind, error } = failed;
     Failure {
-        error: TaskError { code: error.code, message: error.message.clone(), is_final },
-        usage: never_began.then(Usage::default),
+        error: TaskError { code: error.code, message: error.message, is_final: kind.is_final() },
+        usage: kind.is_free().then(Usage::default),
     }
 }

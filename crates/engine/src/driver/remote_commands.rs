@@ -3,7 +3,7 @@
 
 use l05_core::id::PlanId;
 use l05_run::command::{RerunScope, RunCommand};
-use l05_run::event::{CancelScope, Gate};
+use l05_run::event::{Actor, CancelScope, Gate};
 
 use super::Driver;
 use crate::port::{PostedCommand, RemoteCommand};
@@ -47,31 +47,35 @@ impl Driver {
             self.settled.push((plan, position));
             return;
         };
+        let (command, caller) = command;
         let starts =
             matches!(command, RunCommand::AnswerGate { gate: Gate::Plan, approve: true, .. });
-        let start = starts.then_some(RunCommand::Start { from: RerunScope::Fresh });
+        let start =
+            starts.then(|| RunCommand::Start { from: RerunScope::Fresh, by: caller.clone() });
         let ticket = self.next_ticket();
         self.posted.insert(ticket, (plan, position));
         for (command, ticket) in
             std::iter::once((command, Some(ticket))).chain(start.map(|s| (s, None)))
         {
-            let (actor, blob, launch) = ("remote".into(), None, None);
-            let queued = QueuedCommand { plan, command, actor, blob, ticket, launch };
+            let queued = QueuedCommand::from_caller(plan, command, caller.clone(), ticket);
             self.shard.handle(ShardInput::Command(queued));
         }
     }
 
-    fn posted_command(&self, plan: PlanId, command: RemoteCommand) -> Option<RunCommand> {
+    /// The command for the run, with its caller. None: the task is not there.
+    fn posted_command(&self, plan: PlanId, command: RemoteCommand) -> Option<(RunCommand, Actor)> {
         Some(match command {
             RemoteCommand::Decide { gate, approve, by, reason } => {
-                RunCommand::AnswerGate { gate, approve, by, reason }
+                let caller = by.as_str().into();
+                (RunCommand::AnswerGate { gate, approve, by, reason }, caller)
             }
-            RemoteCommand::Cancel { reason, task: None } => {
-                RunCommand::Cancel { scope: CancelScope::Plan, reason }
-            }
-            RemoteCommand::Cancel { reason, task: Some(name) } => {
-                let task = self.shard.task(plan, &name)?;
-                RunCommand::Cancel { scope: CancelScope::Task(task), reason }
+            RemoteCommand::Cancel { reason, task, by } => {
+                let scope = match task {
+                    None => CancelScope::Plan,
+                    Some(name) => CancelScope::Task(self.shard.task(plan, &name)?),
+                };
+                let by: Actor = by.as_deref().unwrap_or("remote").into();
+                (RunCommand::Cancel { scope, reason, by: by.clone() }, by)
             }
         })
     }

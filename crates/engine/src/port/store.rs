@@ -87,6 +87,9 @@ pub enum RemoteCommand {
         /// The task's name; none: the plan.
         #[serde(default)]
         task: Option<String>,
+        /// The caller; processes of older versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A person's answer.
     Decide {

@@ -1,175 +1,169 @@
-//! From a goal to a signed, stored plan.
+//! Planning: from a goal, or a document, to a signed, stored plan.
 
+mod cached;
+mod strategy;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use l05_core::agent::{Agent, LOCAL_AGENT_TYPE};
 use l05_core::finding::{Finding, findings_error};
-use l05_core::goal::{Goal, input};
+use l05_core::goal::input;
 use l05_core::id::{GoalId, PlanId};
-use l05_core::plan::PlanDecision;
-use l05_core::plan::{Plan, PlanDocument, PlanIdentity};
+use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity};
+use l05_core::template::TemplateLibrary;
 use l05_core::time::Timestamp;
+use l05_core::validate::{KnownAgents, Validation, ValidationContext, validate};
 use l05_core::{Error, ErrorCode};
-use serde_json::{Map, Value};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::PlanningService;
-use super::strategy::DecomposedGoal;
-use crate::cache::CacheEntry;
+use super::blocking_if_large;
+use super::reading::Reading;
+use super::recent::RecentPlans;
+use crate::cache::{CacheEntry, CacheInvalidation, CacheReport, PlanCache};
+use crate::cost_report::CostReport;
+use crate::decomposer::ModelDecomposer;
+use crate::decomposer::bulkhead::Bulkhead;
+use crate::observed_runs::{ObservedRuns, PLANS_MAX, RefreshDue, TASKS_MAX, absorb};
 use crate::port::StoredPlan;
+use crate::request::PlanRequest;
+use crate::rules::ServiceRules;
+use crate::tool_catalog::CatalogHandle;
+use l05_core::estimate::{EstimateBasis, RunExperience};
+use strategy::DecomposedGoal;
 
-/// How a goal is to be decomposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum PlanningStrategy {
-    /// From a template or not at all.
-    Template,
-    /// By a model or not at all.
-    Llm,
-    /// The best template that fits well, else a model.
-    #[default]
-    Hybrid,
-}
-
-impl PlanningStrategy {
-    /// Reads the word of a command line or a request.
-    pub fn parse(word: &str) -> Option<PlanningStrategy> {
-        match word.to_ascii_lowercase().as_str() {
-            "template" => Some(PlanningStrategy::Template),
-            "llm" => Some(PlanningStrategy::Llm),
-            "hybrid" => Some(PlanningStrategy::Hybrid),
-            _ => None,
-        }
-    }
-
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PlanningStrategy::Template => "template",
-            PlanningStrategy::Llm => "llm",
-            PlanningStrategy::Hybrid => "hybrid",
-        }
-    }
-}
-
-/// A goal with how to plan it.
-#[derive(Clone, Debug)]
-pub struct PlanRequest {
-    /// What is wanted.
-    pub goal: Goal,
-    /// How to decompose it.
-    pub strategy: PlanningStrategy,
-    /// Parameters the caller knows.
-    pub inputs: Map<String, Value>,
-    /// Use this template, whatever the goal says.
-    pub template: Option<String>,
-    /// How long planning may take; none: as long as its parts may.
-    pub within: Option<Duration>,
-}
-
-impl From<Goal> for PlanRequest {
-    fn from(goal: Goal) -> PlanRequest {
-        let strategy = PlanningStrategy::default();
-        PlanRequest { goal, strategy, inputs: Map::new(), template: None, within: None }
-    }
-}
+/// From here on, checking a plan would hold up the runs of this process: some 5 ms.
+const TASKS_LARGE: usize = 1_000;
 
 /// A plan that is ready to be executed.
 #[derive(Clone, Debug)]
 pub struct PlannedGoal {
     /// The plan, validated, signed and stored.
     pub plan: Arc<Plan>,
-    /// What should be looked at.
+    /// Doubts that should be looked at.
     pub warnings: Vec<Finding>,
 }
 
-impl PlanningService {
+/// The part of a service that makes plans.
+pub(super) struct Planning {
+    pub(super) reading: Arc<Reading>,
+    pub(super) rules: Arc<ServiceRules>,
+    pub(super) catalog: Arc<CatalogHandle>,
+    pub(super) templates: Arc<TemplateLibrary>,
+    /// For each template the digest of everything in it.
+    pub(super) template_digests: HashMap<String, String>,
+    /// The digest of limits and prices.
+    pub(super) rules_digest: String,
+    pub(super) observed: ObservedRuns,
+    pub(super) decomposer: Option<Arc<ModelDecomposer>>,
+    /// The reason for which there is no model, for whoever asks for one.
+    pub(super) no_model: Option<String>,
+    pub(super) cache: Arc<PlanCache>,
+    pub(super) matcher: Bulkhead,
+    pub(super) validator: Bulkhead,
+    pub(super) recent: Arc<RecentPlans>,
+    /// The agents that are there, as of the last change.
+    pub(super) agents: watch::Receiver<Arc<[Agent]>>,
+}
+
+impl Planning {
+    fn now(&self) -> Timestamp {
+        self.reading.now()
+    }
+
+    fn agents(&self) -> Arc<[Agent]> {
+        self.agents.borrow().clone()
+    }
+
     /// A goal becomes a plan: checked, decomposed, validated, signed, stored.
-    pub async fn create_plan(&self, request: impl Into<PlanRequest>) -> Result<PlannedGoal, Error> {
-        let mut request = request.into();
-        let now = self.inner.clock.now();
+    pub(super) async fn create_plan(
+        self: &Arc<Self>,
+        mut request: PlanRequest,
+    ) -> Result<PlannedGoal, Error> {
+        let now = self.now();
         if request.goal.created_at.0 == 0 {
             request.goal.created_at = now;
         }
-        input::check(&request.goal.goal_text, self.inner.policy).map_err(|refusal| {
+        input::check(&request.goal.goal_text, self.rules.policy).map_err(|refusal| {
             tracing::info!(
                 characters = request.goal.goal_text.chars().count(),
                 "a goal was refused by the input policy"
             );
             refusal.into_error()
         })?;
-        let cache = &self.inner.cache;
-        cache.check_required()?;
-        if !cache.is_on() || cache.is_lost() {
-            let made = self.make(&request, now, false).await?;
-            let mut warnings = made.warnings.clone();
-            if cache.is_lost() {
-                warnings.push(self.without_cache());
-            }
-            return Ok(PlannedGoal { plan: made.plan.clone(), warnings });
+        self.cache.check_required()?;
+        let planned = if self.cache.is_on() && !self.cache.is_lost() {
+            self.create_cached(&request, now).await
+        } else {
+            self.create_uncached(&request, now).await
+        };
+        planned.map_err(|failure| failure.error)
+    }
+
+    /// Validates a document on all levels, with estimates from earlier runs.
+    pub(super) async fn validate(
+        self: &Arc<Self>,
+        document: PlanDocument,
+        strict: bool,
+    ) -> Result<Validation, Error> {
+        let _place = self.validator.enter(self.now()).await?;
+        let knowledge = self.knowledge().await;
+        let (agents, catalog) = (self.agents(), self.catalog.snapshot());
+        let (planning, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
+        let check = move || {
+            let around = ValidationContext {
+                catalog: &catalog.tools,
+                agents: KnownAgents::Registered(&agents),
+                knowledge: &knowledge,
+                limits: planning.rules.limits,
+                now: planning.now(),
+                strict,
+            };
+            validate(document, &around)
+        };
+        Ok(blocking_if_large(is_large, check).await)
+    }
+
+    pub(super) async fn estimate_cost(
+        self: &Arc<Self>,
+        document: PlanDocument,
+    ) -> Result<CostReport, Error> {
+        let validation = self.validate(document.clone(), false).await?;
+        match validation.figures {
+            Some(figures) => Ok(CostReport::of(&document, figures.estimate, figures.bound)),
+            None => Err(findings_error(ErrorCode::PlanInvalid, &validation.errors)),
         }
-        self.create_cached(&request, now).await
-    }
-
-    /// Plans, proves and stores: a new entry of the cache.
-    pub(super) async fn make(
-        &self,
-        request: &PlanRequest,
-        now: Timestamp,
-        stale_is_held: bool,
-    ) -> Result<Arc<CacheEntry>, Error> {
-        let until = planning_ends(request, now);
-        let DecomposedGoal { mut document, decisions, keep } =
-            self.decompose(request, until, stale_is_held).await?;
-        self.put_request(&mut document, request);
-        let agents = self.inner.driver.agents();
-        let identity = self.identity(request, now);
-        let (planned, content) = self.prove_and_store(document, identity, false, decisions).await?;
-        let PlannedGoal { plan, warnings } = planned;
-        let entry =
-            CacheEntry { plan, content, warnings, made_at: now, agents, is_shared: false, keep };
-        Ok(Arc::new(entry))
-    }
-
-    pub(super) fn identity(&self, request: &PlanRequest, now: Timestamp) -> PlanIdentity {
-        PlanIdentity {
-            plan_id: PlanId(Uuid::now_v7()),
-            goal_id: request.goal.goal_id.clone(),
-            created_at: now,
-        }
-    }
-
-    /// What the request says of the plan beside its tasks: nothing else may say it.
-    pub(crate) fn put_request(&self, document: &mut PlanDocument, request: &PlanRequest) {
-        document.agent_did = request.goal.agent_did.clone();
-        document.priority = request.goal.priority;
-        document.constraints = request.goal.constraints.clone();
     }
 
     /// A plan that somebody hands in. Signed: it must be as it was signed, and keeps its identity.
     /// Unsigned: it is validated and signed as a new plan.
-    pub async fn accept(&self, document: PlanDocument, strict: bool) -> Result<PlannedGoal, Error> {
+    pub(super) async fn accept(
+        self: &Arc<Self>,
+        mut document: PlanDocument,
+        strict: bool,
+    ) -> Result<PlannedGoal, Error> {
         if document.signature.is_some() {
             return self.accept_signed(document).await;
         }
-        if self.inner.require_signed {
+        if self.rules.require_signed_plans {
             return Err(Error::new(
                 ErrorCode::SignatureMissing,
                 "the plan has no signature, and security.require_signed_plans is on",
             ));
         }
-        let mut document = document;
         document.metadata.strategy.get_or_insert(l05_core::plan::Strategy::Manual);
         let identity = PlanIdentity {
             plan_id: PlanId(Uuid::now_v7()),
             goal_id: document.goal_id.take().unwrap_or_else(|| GoalId::from(Uuid::now_v7())),
-            created_at: self.inner.clock.now(),
+            created_at: self.now(),
         };
         Ok(self.prove_and_store(document, identity, strict, Vec::new()).await?.0)
     }
 
-    async fn accept_signed(&self, document: PlanDocument) -> Result<PlannedGoal, Error> {
-        let plan = self.inner.keys.open(document)?;
-        if self.inner.plans.get(plan.id()).await?.is_none() {
+    async fn accept_signed(self: &Arc<Self>, document: PlanDocument) -> Result<PlannedGoal, Error> {
+        let plan = self.reading.keys.open(document)?;
+        if self.reading.plans.get(plan.id()).await?.is_none() {
             // Valid when it was signed; the tools of today decide about today.
             let validation = self.validate(plan.document().clone(), false).await?;
             if !validation.is_valid() {
@@ -180,8 +174,25 @@ impl PlanningService {
         Ok(PlannedGoal { plan: Arc::new(plan), warnings: Vec::new() })
     }
 
+    /// Proves and stores a decomposed goal: a new entry of the cache.
+    async fn finish(
+        self: &Arc<Self>,
+        request: &PlanRequest,
+        now: Timestamp,
+        decomposed: DecomposedGoal,
+    ) -> Result<Arc<CacheEntry>, Error> {
+        let DecomposedGoal { mut document, decisions, keep } = decomposed;
+        request.put_into(&mut document);
+        let agents = self.agents();
+        let identity = identity(request, now);
+        let (planned, content) = self.prove_and_store(document, identity, false, decisions).await?;
+        let PlannedGoal { plan, warnings } = planned;
+        let (made_at, is_shared) = (now, false);
+        Ok(Arc::new(CacheEntry { plan, content, warnings, made_at, agents, is_shared, keep }))
+    }
+
     async fn prove_and_store(
-        &self,
+        self: &Arc<Self>,
         document: PlanDocument,
         identity: PlanIdentity,
         strict: bool,
@@ -190,31 +201,92 @@ impl PlanningService {
         let validation = self.validate(document, strict).await?;
         let warnings = validation.warnings.clone();
         let plan = validation
-            .into_plan(identity, self.inner.clock.now(), decisions)
+            .into_plan(identity, self.now(), decisions)
             .map_err(|failed| findings_error(ErrorCode::PlanInvalid, &failed.errors))?;
-        let mut plan = self.inner.keys.sign(plan);
+        let mut plan = self.reading.keys.sign(plan);
         self.store(&plan).await?;
         let content = plan.take_content();
         let plan = Arc::new(plan);
-        self.inner.recent.keep(&plan);
+        self.recent.keep(&plan);
         Ok((PlannedGoal { plan, warnings }, content))
     }
 
-    pub(super) async fn store(&self, plan: &Plan) -> Result<(), Error> {
+    async fn store(&self, plan: &Plan) -> Result<(), Error> {
         let stored = StoredPlan {
             plan_id: plan.id(),
             goal: plan.content().goal.clone(),
             created_at: plan.identity().created_at,
             document: plan.written(),
         };
-        Ok(self.inner.plans.put(stored).await?)
+        Ok(self.reading.plans.put(stored).await?)
+    }
+
+    /// The basis of estimates, with the latest experience.
+    async fn knowledge(self: &Arc<Self>) -> Arc<EstimateBasis> {
+        match self.observed.due(self.now()) {
+            RefreshDue::No => {}
+            RefreshDue::Now => self.read_experience().await,
+            RefreshDue::Soon => {
+                let planning = self.clone();
+                tokio::spawn(async move { planning.read_experience().await });
+            }
+        }
+        self.observed.knowledge()
+    }
+
+    async fn read_experience(&self) {
+        match self.experience().await {
+            Ok(experience) => self.observed.replace(experience),
+            // Estimates work without; the store's own users will hear of it.
+            Err(error) => tracing::warn!(%error, "earlier runs could not be read"),
+        }
+    }
+
+    async fn experience(&self) -> Result<RunExperience, Error> {
+        const DAY_MILLIS: i64 = 86_400_000;
+        let mut experience = RunExperience::default();
+        let from = Timestamp(self.now().0 - i64::from(self.rules.experience_days) * DAY_MILLIS);
+        let mut plans = self.reading.newest_plans(PLANS_MAX).await?;
+        // Oldest first: the latest observations are those that stay.
+        plans.reverse();
+        for summary in plans.into_iter().filter(|summary| summary.created_at >= from) {
+            let Ok(plan) = self.reading.load(summary.plan_id).await else { continue };
+            if plan.graph().len() > TASKS_MAX {
+                continue;
+            }
+            let records = self.reading.all_records(summary.plan_id).await?;
+            absorb(&mut experience, &plan, &records);
+        }
+        experience.forget_before(from);
+        Ok(experience)
+    }
+
+    /// Capabilities of agents beside tools and models: what tasks without a tool are given to.
+    fn capabilities_for_agents(&self) -> Vec<String> {
+        let agents = self.agents();
+        let others = agents.iter().filter(|agent| agent.agent_type != LOCAL_AGENT_TYPE);
+        let able = others.flat_map(|agent| agent.capabilities.iter().cloned());
+        let mut capabilities: Vec<String> = able.filter(|c| !c.starts_with("tool:")).collect();
+        capabilities.sort();
+        capabilities.dedup();
+        capabilities
+    }
+
+    pub(super) fn cache_report(&self) -> CacheReport {
+        self.cache.report()
+    }
+
+    pub(super) async fn invalidate(&self, what: &CacheInvalidation) -> Result<usize, Error> {
+        self.cache.invalidate(what).await.map_err(|error| {
+            Error::new(ErrorCode::CacheUnavailable, format!("the shared plan cache: {error}"))
+        })
     }
 }
 
-/// When a plan has to be there: by the caller's word, or because its deadline is over.
-pub(super) fn planning_ends(request: &PlanRequest, now: Timestamp) -> Option<Timestamp> {
-    let millis = |within: Duration| i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
-    let said = request.within.map(|within| Timestamp(now.0.saturating_add(millis(within))));
-    let deadline = request.goal.constraints.deadline_unix_ms.map(Timestamp);
-    said.into_iter().chain(deadline).min()
+fn identity(request: &PlanRequest, now: Timestamp) -> PlanIdentity {
+    PlanIdentity {
+        plan_id: PlanId(Uuid::now_v7()),
+        goal_id: request.goal.goal_id.clone(),
+        created_at: now,
+    }
 }

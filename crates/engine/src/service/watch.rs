@@ -1,39 +1,63 @@
-//! Following a run from outside: reads the journal, whoever writes it.
+//! Following a plan from outside: the journal up to the present, then the hub's feed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use l05_core::id::Sequence;
-use l05_core::plan::{Plan, PlanStatus};
+use l05_core::plan::Plan;
 use l05_core::{Error, ErrorCode};
 use l05_run::history::RunHistory;
 use l05_run::public_event::{PublicEvent, planned, project};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use crate::hub::{EventBatch, EventHub, FeedReceiver, RunStanding};
 use crate::port::Journal;
-
-/// How often the journal is looked at while nothing comes. People watch; 50 ms look immediate.
-const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Gives the events of a plan, oldest first, until it ends or its owner is gone.
 pub struct PlanWatcher {
     journal: Arc<dyn Journal>,
+    hub: Arc<EventHub>,
     plan: Arc<Plan>,
-    history: RunHistory,
     ready: VecDeque<PublicEvent>,
-    over: bool,
+    /// The last journal event that was given, or is ready to be.
+    seen: u64,
+    standing: RunStanding,
+    /// The fold of what was read, on the way to the present.
+    catching_up: Option<RunHistory>,
+    feed: Option<FeedReceiver>,
+    is_over: bool,
 }
 
 impl PlanWatcher {
-    pub(super) fn new(journal: Arc<dyn Journal>, plan: Arc<Plan>) -> PlanWatcher {
+    pub(super) fn new(
+        journal: Arc<dyn Journal>,
+        hub: Arc<EventHub>,
+        plan: Arc<Plan>,
+    ) -> PlanWatcher {
         let ready = planned(&plan).into();
         let history = RunHistory::new(plan.clone());
-        PlanWatcher { journal, plan, history, ready, over: false }
+        let standing = RunStanding::of(history.run());
+        PlanWatcher {
+            journal,
+            hub,
+            plan,
+            ready,
+            seen: 0,
+            standing,
+            catching_up: Some(history),
+            feed: None,
+            is_over: false,
+        }
     }
 
-    /// The state after the events given so far, and those ready to be given.
-    pub fn history(&self) -> &RunHistory {
-        &self.history
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Where the run stands after the events given so far, and those ready to be given.
+    pub fn standing(&self) -> RunStanding {
+        self.standing
     }
 
     /// The next event; `None` when the run has ended or nobody drives it any more.
@@ -42,44 +66,113 @@ impl PlanWatcher {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            if self.over {
+            if self.is_over {
                 return Ok(None);
             }
-            // Asked before reading: an owner that ends in between has written everything by then.
-            let owned = self.journal.is_owned(self.plan.id()).await?;
-            if self.read().await? {
-                continue;
-            }
-            let ended = matches!(
-                self.history.run().status(),
-                PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled
-            );
-            if ended || !owned {
-                self.over = true;
-                continue;
-            }
-            tokio::time::sleep(POLL_EVERY).await;
+            self.advance().await?;
         }
     }
 
-    /// The next event that is there already; `None` when there is no more yet.
-    pub async fn there(&mut self) -> Result<Option<PublicEvent>, Error> {
-        if self.ready.is_empty() {
-            self.read().await?;
+    /// The next event, as [`PlanWatcher::next`], but also `None` while the run waits for people.
+    pub async fn next_while_it_moves(&mut self) -> Result<Option<PublicEvent>, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            let rests = self.standing.waits_for_people && self.catching_up.is_none();
+            if self.is_over || (rests && !self.take_from_feed()) {
+                return Ok(None);
+            }
+            if !rests {
+                self.advance().await?;
+            }
         }
-        Ok(self.ready.pop_front())
     }
 
-    /// Reads what is new; whether there was anything.
-    async fn read(&mut self) -> Result<bool, Error> {
-        let next = Sequence(self.history.run().sequence().0 + 1);
+    /// Moves on by a page of the journal, or by a batch of the feed.
+    async fn advance(&mut self) -> Result<(), Error> {
+        if self.catching_up.is_some() {
+            return self.catch_up().await;
+        }
+        let Some(feed) = &mut self.feed else {
+            self.go_back();
+            return Ok(());
+        };
+        match feed.recv().await {
+            Ok(batch) => self.take(&batch),
+            Err(RecvError::Lagged(_)) => self.go_back(),
+            // The feed has ended without saying so: the journal tells why.
+            Err(RecvError::Closed) => {
+                self.feed = None;
+                self.go_back();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the feed has at hand; whether there was anything.
+    fn take_from_feed(&mut self) -> bool {
+        let Some(feed) = &mut self.feed else { return false };
+        match feed.try_recv() {
+            Ok(batch) => self.take(&batch),
+            Err(TryRecvError::Lagged(_)) => self.go_back(),
+            Err(TryRecvError::Empty) => return false,
+            Err(TryRecvError::Closed) => {
+                self.feed = None;
+                self.go_back();
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, batch: &EventBatch) {
+        match batch.span {
+            Some((first, _)) if first > self.seen + 1 => return self.go_back(),
+            Some((_, last)) if last <= self.seen => {}
+            Some((_, last)) => {
+                let new = batch.events.iter().filter(|event| event.id.seq > self.seen);
+                self.ready.extend(new.cloned());
+                self.seen = last;
+                self.standing = batch.standing;
+            }
+            None => {}
+        }
+        self.is_over |= batch.is_last;
+    }
+
+    /// Back to the journal, for what the feed did not give. The fold that this needs is dropped again
+    /// when the present is reached.
+    fn go_back(&mut self) {
+        self.catching_up = Some(RunHistory::new(self.plan.clone()));
+    }
+
+    /// Takes in the journal's next page.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        let Some(history) = &mut self.catching_up else { return Ok(()) };
+        let next = Sequence(history.run().sequence().0 + 1);
         let records = self.journal.read(self.plan.id(), next).await?;
         for record in &records {
-            self.history
+            history
                 .add(record)
                 .map_err(|gap| Error::new(ErrorCode::JournalCorrupt, gap.to_string()))?;
-            self.ready.extend(project(self.history.run(), record));
+            if record.next().0 > self.seen + 1 {
+                let events = project(history, record);
+                self.ready.extend(events.into_iter().filter(|e| e.id.seq > self.seen));
+            }
         }
-        Ok(!records.is_empty())
+        self.seen = self.seen.max(history.run().sequence().0);
+        self.standing = RunStanding::of(history.run());
+        if !records.is_empty() {
+            return Ok(());
+        }
+        if self.standing.status.has_ended() {
+            self.is_over = true;
+        } else if self.feed.is_none() {
+            // First followed, then read once more: nothing that comes in between is missed.
+            self.feed = Some(self.hub.follow(&self.plan));
+            return Ok(());
+        }
+        self.catching_up = None;
+        Ok(())
     }
 }

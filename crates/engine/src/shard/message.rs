@@ -47,6 +47,13 @@ pub enum ShardInput {
         /// When.
         at: Timestamp,
     },
+    /// The tools have changed.
+    Tools {
+        /// Those whose attempts may be repeated without harm.
+        idempotent: BTreeSet<String>,
+        /// This process as an agent.
+        local: Box<Agent>,
+    },
     /// Drop a run from memory; its journal keeps it. Callers that wait get the error.
     Close {
         /// The plan.
@@ -63,14 +70,62 @@ pub struct QueuedCommand {
     pub plan: PlanId,
     /// The command.
     pub command: RunCommand,
-    /// Who sends it.
+    /// Whoever causes it: the record is filed under this name.
     pub actor: Actor,
+    /// A caller's act, which is never filed together with anybody else's.
+    pub is_callers: bool,
+    /// The caller that waits for the answer.
+    pub ticket: Option<ReplyTicket>,
+    /// The start of the attempt that a report is about; none: whichever the journal knows.
+    pub launch: Option<Launch>,
     /// A large output that comes with a report.
     pub blob: Option<OutputBlob>,
-    /// Who waits for the answer.
-    pub ticket: Option<ReplyTicket>,
-    /// Which start of the attempt a report is about; none: whichever the journal knows.
-    pub launch: Option<Launch>,
+}
+
+impl QueuedCommand {
+    /// A caller's command.
+    pub fn from_caller(
+        plan: PlanId,
+        command: RunCommand,
+        caller: Actor,
+        ticket: Option<ReplyTicket>,
+    ) -> QueuedCommand {
+        let (launch, blob) = (None, None);
+        QueuedCommand { plan, command, actor: caller, is_callers: true, ticket, launch, blob }
+    }
+
+    /// A command that a part of this process sends by itself.
+    pub fn from_system(plan: PlanId, command: RunCommand, part: &str) -> QueuedCommand {
+        let (ticket, launch, blob) = (None, None, None);
+        let actor = part.into();
+        QueuedCommand { plan, command, actor, is_callers: false, ticket, launch, blob }
+    }
+
+    /// The report of an agent's executor about one of its launches.
+    pub fn from_agent(
+        plan: PlanId,
+        report: RunCommand,
+        agent: Actor,
+        launch: Launch,
+    ) -> QueuedCommand {
+        let (command, launch) = (report, Some(launch));
+        QueuedCommand {
+            plan,
+            command,
+            actor: agent,
+            is_callers: false,
+            ticket: None,
+            launch,
+            blob: None,
+        }
+    }
+
+    /// The same with a large output.
+    #[must_use]
+    pub fn with_blob(mut self, blob: Option<OutputBlob>) -> QueuedCommand {
+        self.blob = blob;
+        self
+    }
 }
 
 /// One start of an attempt's executor: an attempt that was given to a second agent has two, and what

@@ -11,7 +11,7 @@ use l05_run::Run;
 use l05_run::command::{CommandRejected, RunCommand, RunEffect, RunLimits};
 use l05_run::event::RunNotice;
 use l05_run::event::{RunEvent, TaskOutput};
-use l05_run::record::{OutputBlob, Record};
+use l05_run::record::{Actor, OutputBlob, Record};
 
 use super::{
     ConditionRequest, Launch, ListRequest, ProducedOutput, QueuedCommand, Reply, ReplyTicket,
@@ -209,6 +209,7 @@ impl OwnedRun {
         let (mut events, mut effects, mut blobs) =
             (Vec::new(), Vec::new(), Vec::<OutputBlob>::new());
         let mut inputs: Vec<Answered> = Vec::new();
+        let mut filed = FiledUnder::default();
         loop {
             // What was decided once already goes first: whether it took effect is seen in the state
             // that the journal has, and an adoption says whose the attempts in flight are before
@@ -220,6 +221,11 @@ impl OwnedRun {
                     .expect("waking is always allowed");
                 events.extend(wake.events);
                 effects.extend(wake.effects);
+            }
+            if !events.is_empty()
+                && self.waiting().next().is_some_and(|next| filed.parts_from(next))
+            {
+                break;
             }
             let before = self.again.pop_front();
             let accepted_before = before.as_ref().is_some_and(|(_, answer)| answer.is_ok());
@@ -241,6 +247,9 @@ impl OwnedRun {
                     // Kept in the input too: a failed append needs it again.
                     let wanted = queued.blob.as_ref().filter(|blob| names(&decision.events, blob));
                     blobs.extend(wanted.cloned());
+                    if !decision.events.is_empty() {
+                        filed.take(&queued);
+                    }
                     events.extend(decision.events);
                     effects.extend(decision.effects);
                     Ok(())
@@ -257,10 +266,7 @@ impl OwnedRun {
             return decided;
         }
         self.moved_at = now;
-        let actor = inputs
-            .iter()
-            .find(|(_, answer)| answer.is_ok())
-            .map_or_else(|| "system".into(), |(queued, _)| queued.actor.clone());
+        let actor = filed.actor.unwrap_or_else(|| "system".into());
         decided.record = Some(Arc::new(Record {
             plan: self.run.plan().id(),
             first,
@@ -287,10 +293,7 @@ impl OwnedRun {
             RunCommand::Start { .. } => {
                 matches!(self.run.status(), PlanStatus::Executing | PlanStatus::PendingApproval)
             }
-            RunCommand::Cancel { .. } => matches!(
-                self.run.status(),
-                PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled
-            ),
+            RunCommand::Cancel { .. } => self.run.status().has_ended(),
             RunCommand::Adopt { epoch } => self.run.epoch() == *epoch,
             // Deciding these again gives no event where they took effect.
             RunCommand::AgentLost { .. }
@@ -486,6 +489,29 @@ impl OwnedRun {
             output: self.run.output(task).cloned(),
             error: self.run.error(task).cloned(),
         }
+    }
+}
+
+/// The name that a record is filed under: that of the first whose command was accepted.
+#[derive(Default)]
+struct FiledUnder {
+    actor: Option<Actor>,
+    is_callers: bool,
+}
+
+impl FiledUnder {
+    fn take(&mut self, queued: &QueuedCommand) {
+        if self.actor.is_none() {
+            self.actor = Some(queued.actor.clone());
+            self.is_callers = queued.is_callers;
+        }
+    }
+
+    /// Whether a command has to wait for a record of its own: a caller's act and anybody else's are
+    /// never one record.
+    fn parts_from(&self, next: &QueuedCommand) -> bool {
+        let same = self.actor.as_ref() == Some(&next.actor);
+        (self.is_callers || next.is_callers) && !same
     }
 }
 

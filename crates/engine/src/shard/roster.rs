@@ -69,6 +69,12 @@ impl AgentRoster {
         }
     }
 
+    /// This process can do other things than before.
+    pub(super) fn put_local(&mut self, local: Agent) {
+        self.crew.put(local);
+        (self.changed, self.freed) = (true, true);
+    }
+
     /// The crew, once there was anybody beside this process.
     pub(super) fn crew(&self) -> Option<&Crew> {
         self.counts.then_some(&self.crew)

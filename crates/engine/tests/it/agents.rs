@@ -10,6 +10,8 @@ use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
 use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ManualClock, ToolCall};
+use l05_engine::rules::ServiceRules;
+use l05_run::public_event::PublicEvent;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -61,7 +63,8 @@ fn hands(answers: bool) -> (Arc<Hands>, Calls) {
 
 fn service() -> PlanningService {
     let tools = Arc::new(ScriptedTools(Arc::new(Script::default())));
-    PlanningService::builder().executor(tools).heartbeat(HEARTBEAT).build().unwrap()
+    let rules = ServiceRules { heartbeat: HEARTBEAT, ..ServiceRules::default() };
+    PlanningService::builder().executor(tools).rules(rules).build().unwrap()
 }
 
 fn atomic() -> PlanDocument {
@@ -111,8 +114,8 @@ async fn an_atomic_task_is_done_by_an_agent() {
     let (key, instructions) = calls.recv().await.unwrap();
     assert_eq!((key, instructions.as_str()), (format!("{id}/think/1"), "Think about it"));
     let events = service.events(id).await.unwrap();
-    let assigned: Vec<&Value> =
-        events.iter().filter(|e| e.kind == "task.assigned").map(|e| &e.data).collect();
+    let assigned: Vec<Value> =
+        events.iter().filter(|e| e.kind.name() == "task.assigned").map(PublicEvent::data).collect();
     assert_eq!(assigned[0]["agent_id"], "did:key:thinker");
     assert!(assigned[0]["score"].as_f64().unwrap() > 0.0);
 }

@@ -12,12 +12,13 @@ use l05_core::plan::CacheHit;
 use l05_core::time::Timestamp;
 use l05_engine::PlanningService;
 use l05_engine::cache::{CacheInvalidation, CacheRules};
+use l05_engine::decomposer::BulkheadSizes;
 use l05_engine::decomposer::bulkhead::BulkheadSize;
-use l05_engine::decomposer::{BulkheadSizes, ModelRules};
 use l05_engine::port::{
     BoxFuture, Executor, ExecutorOutput, Failure, FinishReason, ManualClock, ModelAnswer,
     ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest, ToolCall,
 };
+use l05_engine::rules::ServiceRules;
 use l05_engine::service::{PlanRequest, PlannedGoal, PlanningStrategy, ServiceBuilder};
 use serde_json::json;
 
@@ -87,10 +88,12 @@ impl Executor for Nothing {
     }
 }
 
+fn cached(cache: CacheRules) -> ServiceRules {
+    ServiceRules { cache, ..ServiceRules::default() }
+}
+
 fn builder(model: &Arc<Counted>) -> ServiceBuilder {
-    PlanningService::builder()
-        .executor(Arc::new(Nothing("nothing")))
-        .model(model.clone(), ModelRules::default())
+    PlanningService::builder().executor(Arc::new(Nothing("nothing"))).model(model.clone())
 }
 
 fn goal(text: &str) -> Goal {
@@ -163,7 +166,7 @@ async fn whatever_shapes_the_plan_is_planned_on_its_own() {
     assert_eq!(hit(&copied), Some(CacheHit::L1));
     service.load(copied.plan.id()).await.unwrap();
     // A second copy is checked as the first one was.
-    assert_eq!(service.cache_report().l1_hits, 7);
+    assert_eq!(service.stats().cache.l1_hits, 7);
     service.invalidate(&CacheInvalidation::Model("m".to_owned())).await.unwrap();
     assert_eq!(hit(&service.create_plan(goal("bake a cake")).await.unwrap()), None);
 }
@@ -172,7 +175,7 @@ async fn whatever_shapes_the_plan_is_planned_on_its_own() {
 async fn a_plan_of_an_earlier_time_stands_in_for_a_model_that_fails() {
     let model = Counted::new("m");
     let rules = CacheRules { l1_fresh: Duration::from_millis(100), ..CacheRules::default() };
-    let service = builder(&model).cache(rules).build().unwrap();
+    let service = builder(&model).rules(cached(rules)).build().unwrap();
     let first = service.create_plan(goal("bake a cake")).await.unwrap();
     assert_eq!(hit(&first), None);
     model.broken.store(true, Ordering::SeqCst);
@@ -193,7 +196,7 @@ async fn a_plan_of_an_earlier_time_stands_in_for_a_model_that_fails() {
     .unwrap();
     let unknown = service.create_plan(goal("fry an egg")).await.unwrap_err();
     assert_eq!(unknown.code, ErrorCode::NoTemplateMatches);
-    assert!(service.cache_report().stale_hits >= 1);
+    assert!(service.stats().cache.stale_hits >= 1);
 }
 
 #[tokio::test]
@@ -201,7 +204,8 @@ async fn a_gateway_that_fails_five_times_is_left_alone_until_its_trial() {
     let model = Counted::new("m");
     model.broken.store(true, Ordering::SeqCst);
     let clock = Arc::new(ManualClock::new(Timestamp(1_000_000)));
-    let service = builder(&model).cache(CacheRules::off()).clock(clock.clone()).build().unwrap();
+    let service =
+        builder(&model).rules(cached(CacheRules::off())).clock(clock.clone()).build().unwrap();
     let ask = || async {
         let mut request = PlanRequest::from(goal("bake a cake"));
         request.strategy = PlanningStrategy::Llm;
@@ -222,7 +226,7 @@ async fn a_gateway_that_fails_five_times_is_left_alone_until_its_trial() {
 #[tokio::test]
 async fn little_time_and_full_queues_are_refused_before_calling() {
     let model = Counted::new("m");
-    let service = builder(&model).cache(CacheRules::off()).build().unwrap();
+    let service = builder(&model).rules(cached(CacheRules::off())).build().unwrap();
     let mut request = PlanRequest::from(goal("bake a cake"));
     request.strategy = PlanningStrategy::Llm;
     request.within = Some(Duration::from_millis(900));
@@ -234,7 +238,10 @@ async fn little_time_and_full_queues_are_refused_before_calling() {
     request.within = None;
     let decomposer = BulkheadSize { places: 1, queue: 1 };
     let sizes = BulkheadSizes { decomposer, ..BulkheadSizes::default() };
-    let service = builder(&model).cache(CacheRules::off()).bulkheads(sizes).build().unwrap();
+    let service = builder(&model)
+        .rules(ServiceRules { bulkheads: sizes, ..cached(CacheRules::off()) })
+        .build()
+        .unwrap();
     let asked = (0..3).map(|_| service.create_plan(request.clone()));
     let answers = futures_util::future::join_all(asked).await;
     let refused: Vec<ErrorCode> =
@@ -248,7 +255,7 @@ async fn tools_of_today_decide_about_plans_of_yesterday() {
     let model = Counted::new("m");
     let other = PlanningService::builder()
         .executor(Arc::new(Nothing("something_else")))
-        .model(model.clone(), ModelRules::default())
+        .model(model.clone())
         .build()
         .unwrap();
     // The model still speaks of a tool that is gone: E5106 after three rounds, not a plan.

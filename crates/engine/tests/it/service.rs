@@ -12,6 +12,7 @@ use l05_core::validate::PlanLimits;
 use l05_engine::PlanningService;
 use l05_engine::memory::MemoryStore;
 use l05_engine::report::PlanResult;
+use l05_engine::rules::ServiceRules;
 use serde_json::{Value, json};
 
 use crate::faulty::FaultyStore;
@@ -66,7 +67,10 @@ async fn int_012_fifty_tasks_in_order() {
     assert!(ids.iter().all(|id| script.calls(id) == 1));
     let events = service.events(id).await.unwrap();
     let at = |kind: &str, task: &str| {
-        events.iter().position(|e| e.kind == kind && e.task_id.as_deref() == Some(task)).unwrap()
+        events
+            .iter()
+            .position(|e| e.kind.name() == kind && e.task_id.as_deref() == Some(task))
+            .unwrap()
     };
     for edge in planned.plan.graph().edges() {
         let (from, to) = (&ids[edge.from.at()], &ids[edge.to.at()]);
@@ -339,7 +343,8 @@ async fn a_flood_of_reports_holds_nobody_up() {
     let store = Arc::new(FaultyStore { slow: true, ..FaultyStore::default() });
     let tools = Arc::new(ScriptedTools(Arc::default()));
     let limits = PlanLimits { tasks_max: 1_000, complexity_max: 1e9, ..PlanLimits::default() };
-    let builder = PlanningService::builder().store(store.clone()).executor(tools).limits(limits);
+    let builder = PlanningService::builder().store(store.clone()).executor(tools);
+    let builder = builder.rules(ServiceRules { limits, ..ServiceRules::default() });
     let service = builder.build().unwrap();
     let names: Vec<String> = (0..400).map(|n| format!("t{n}")).collect();
     let wide: Vec<Value> = names.iter().map(|name| task(name, "yield", &[])).collect();
@@ -429,7 +434,7 @@ async fn watchers_see_every_event_once_and_in_order() {
         seen.push(event);
     }
     assert_eq!(seen, service.events(id).await.unwrap());
-    let kinds: Vec<&str> = seen.iter().map(|event| event.kind).collect();
+    let kinds: Vec<&str> = seen.iter().map(|event| event.kind.name()).collect();
     assert_eq!(
         kinds,
         [

@@ -72,18 +72,13 @@ fn begin(shard: &mut Shard, plan: &Arc<Plan>) -> Vec<(PlanId, u32)> {
 }
 
 fn command(plan: &Plan, command: RunCommand, ticket: Option<u64>) -> ShardInput {
-    ShardInput::Command(QueuedCommand {
-        plan: plan.id(),
-        command,
-        actor: "test".into(),
-        blob: None,
-        ticket: ticket.map(ReplyTicket),
-        launch: None,
-    })
+    let mut queued = QueuedCommand::from_system(plan.id(), command, "test");
+    queued.ticket = ticket.map(ReplyTicket);
+    ShardInput::Command(queued)
 }
 
 fn start(plan: &Plan, ticket: u64) -> ShardInput {
-    command(plan, RunCommand::Start { from: RerunScope::Fresh }, Some(ticket))
+    command(plan, RunCommand::Start { from: RerunScope::Fresh, by: "test".into() }, Some(ticket))
 }
 
 fn completed(plan: &Plan, task: u32) -> ShardInput {

@@ -20,7 +20,7 @@ use l05_engine::shard::{
 use l05_run::Run;
 use l05_run::amounts::Usage;
 use l05_run::command::{AttemptOutcome, RerunScope, RunCommand};
-use l05_run::event::{CancelScope, ConditionVerdict, Gate, TaskError, TaskOutput};
+use l05_run::event::{Actor, CancelScope, ConditionVerdict, Gate, TaskError, TaskOutput};
 use l05_run::record::Record;
 use serde_json::json;
 
@@ -256,6 +256,7 @@ impl World {
         let stored = self.journal.get_mut(&record.plan).unwrap();
         stored.records.push(record.clone());
         stored.oracle.record(record);
+        checks::check_filing(record);
         self.check_agents();
         AppendResult::Appended
     }
@@ -390,8 +391,7 @@ impl World {
 
     fn report(&mut self, who: usize, plan: PlanId, command: RunCommand, launch: Launch) {
         self.tell(|| format!("process {who} gets {command:?} for {plan}"));
-        let (actor, blob, ticket, launch) = ("world".into(), None, None, Some(launch));
-        let queued = QueuedCommand { plan, command, actor, blob, ticket, launch };
+        let queued = QueuedCommand::from_agent(plan, command, "world".into(), launch);
         self.processes[who].shard.handle(ShardInput::Command(queued));
     }
 
@@ -456,7 +456,10 @@ impl World {
         let epoch = Epoch(stored.epoch);
         let promise = start.map(|_| Promise::Started(run.number() + 1));
         self.open(who, run, epoch);
-        let command = start.map_or(RunCommand::Adopt { epoch }, |from| RunCommand::Start { from });
+        let command = start.map_or(RunCommand::Adopt { epoch }, |from| RunCommand::Start {
+            from,
+            by: "test".into(),
+        });
         self.send(who, plan, command, promise);
     }
 
@@ -515,13 +518,13 @@ impl World {
             self.promises.insert(self.tickets, (plan, promise));
             ReplyTicket(self.tickets)
         });
-        let queued = QueuedCommand {
-            plan,
-            command,
-            actor: "world".into(),
-            blob: None,
-            ticket,
-            launch: None,
+        let queued = match caller_of(&command) {
+            Some(caller) => QueuedCommand::from_caller(plan, command, caller, ticket),
+            None => {
+                let mut queued = QueuedCommand::from_system(plan, command, "world");
+                queued.ticket = ticket;
+                queued
+            }
         };
         self.processes[who].shard.handle(ShardInput::Command(queued));
     }
@@ -541,6 +544,15 @@ impl World {
             Some(next) if self.calm || self.chance.one_in(2) => next,
             _ => little,
         };
+    }
+}
+
+/// The caller whose act a command is.
+fn caller_of(command: &RunCommand) -> Option<Actor> {
+    match command {
+        RunCommand::Start { by, .. } | RunCommand::Cancel { by, .. } => Some(by.clone()),
+        RunCommand::AnswerGate { by, .. } => Some(by.as_str().into()),
+        _ => None,
     }
 }
 

@@ -10,6 +10,8 @@ use l05_core::{Error, ErrorCode};
 use l05_engine::decomposer::ModelRules;
 use l05_engine::port::ModelGateway;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::config::{Config, GatewayKind, ModelConfig};
 
 /// The platform's development set-up (spec 07).
@@ -33,7 +35,7 @@ pub struct ModelChoice {
 /// word, and a call tells.
 pub async fn choose(config: &Config) -> Result<ModelChoice, Error> {
     let model = &config.model;
-    let mut rules = model.rules;
+    let mut rules = config.rules.model;
     let configured = "it is configured (model.gateway)".to_owned();
     let (gateway, why, models) = match model.gateway {
         GatewayKind::None => {
@@ -56,11 +58,12 @@ pub async fn choose(config: &Config) -> Result<ModelChoice, Error> {
 
 fn adapter(model: &ModelConfig) -> Result<Arc<dyn ModelGateway>, EndpointError> {
     let endpoint = |default: &str| {
-        ModelEndpoint::new(model.url.as_deref().unwrap_or(default), model.allow_cleartext)
+        ModelEndpoint::new(exposed(model.url.as_ref()).unwrap_or(default), model.allow_cleartext)
     };
     let key = |variable: &str| {
         let fallback = || std::env::var(variable).ok().filter(|key| !key.is_empty());
-        model.api_key.clone().or_else(fallback).map(ApiKey::new)
+        let configured = exposed(model.api_key.as_ref()).map(str::to_owned);
+        configured.or_else(fallback).map(ApiKey::new)
     };
     let bearer = |endpoint: ModelEndpoint, key: Option<ApiKey>| match key {
         Some(key) => endpoint.bearer(&key),
@@ -77,7 +80,7 @@ fn adapter(model: &ModelConfig) -> Result<Arc<dyn ModelGateway>, EndpointError> 
             Arc::new(AnthropicGateway::new(endpoint(ANTHROPIC_ADDRESS)?, key.as_ref(), name)?)
         }
         GatewayKind::L04 => {
-            let key = model.api_key.clone().map(ApiKey::new);
+            let key = exposed(model.api_key.as_ref()).map(|key| ApiKey::new(key.to_owned()));
             Arc::new(L04Gateway::new(bearer(endpoint(L04_ADDRESS)?, key)?, name))
         }
         GatewayKind::Ollama | GatewayKind::Auto | GatewayKind::None => {
@@ -86,12 +89,16 @@ fn adapter(model: &ModelConfig) -> Result<Arc<dyn ModelGateway>, EndpointError> 
     })
 }
 
+fn exposed(secret: Option<&SecretString>) -> Option<&str> {
+    secret.map(ExposeSecret::expose_secret)
+}
+
 /// Ollama itself asks for no key; what stands before it may.
 fn ollama(model: &ModelConfig) -> Result<ModelEndpoint, EndpointError> {
-    let address = model.url.as_deref().unwrap_or(OLLAMA_ADDRESS);
+    let address = exposed(model.url.as_ref()).unwrap_or(OLLAMA_ADDRESS);
     let endpoint = ModelEndpoint::new(address, model.allow_cleartext)?;
-    match &model.api_key {
-        Some(key) => endpoint.bearer(&ApiKey::new(key.clone())),
+    match exposed(model.api_key.as_ref()) {
+        Some(key) => endpoint.bearer(&ApiKey::new(key.to_owned())),
         None => Ok(endpoint),
     }
 }
@@ -104,7 +111,7 @@ fn unusable(model: &ModelConfig, error: &EndpointError) -> Error {
         EndpointError::Client(_) => "install the system's CA certificates",
     };
     Error::new(ErrorCode::ConfigError, format!("model.url: {error}"))
-        .detail("gateway", format!("{:?}", model.gateway).to_lowercase())
+        .detail("gateway", model.gateway.as_str())
         .suggest(suggestion)
 }
 

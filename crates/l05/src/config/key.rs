@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::Config;
+
 /// What a key's value may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum KeyKind {
@@ -54,6 +56,8 @@ pub struct ConfigKey {
     pub meaning: &'static str,
     /// Fixed names in the environment beside `L05_<SECTION>_<KEY>`.
     pub aliases: &'static [&'static str],
+    /// The place that a checked value goes to.
+    pub set: fn(&mut Config, &Value),
 }
 
 impl ConfigKey {

@@ -1,7 +1,16 @@
-//! Every key, once: name, range, default, meaning. `config keys`, its JSON Schema and the checks
-//! are all made from this table.
+//! Every key, once: name, range, default, meaning, names in the environment, and where it goes. `config
+//! keys`, its JSON Schema, the checks and the configuration itself are all made from this table.
+
+use l05_core::goal::input::InputPolicy;
+use l05_core::schedule::RoutingStrategy;
+use l05_engine::request::PlanningStrategy;
 
 use super::key::{ConfigKey, KeyKind};
+use super::value::{
+    boolean, choice, cost_model, count, hours, integer, list, millis, number, path, seconds,
+    secret, set_model_prices, text, tool_prices,
+};
+use super::{CacheLevels, GatewayKind};
 
 /// All keys, in the order of `config keys`.
 pub static KEYS: &[ConfigKey] = &[
@@ -11,6 +20,11 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "folder of plans, journals and keys; empty: the user's data folder",
         aliases: &["L05_DATA_DIR"],
+        set: |c, v| {
+            if let Some(path) = path(v) {
+                c.data_dir = path;
+            }
+        },
     },
     ConfigKey {
         name: "store.url",
@@ -18,6 +32,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "PostgreSQL for plans and journals: postgres://user:password@host/database; empty: SQLite in the data folder",
         aliases: &[],
+        set: |c, v| c.store_url = secret(v),
     },
     ConfigKey {
         name: "tools.programs",
@@ -25,6 +40,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "programs that process.run may run: names or absolute paths; empty: there is no process.run",
         aliases: &[],
+        set: |c, v| c.programs = list(v),
     },
     ConfigKey {
         name: "tools.workspace",
@@ -32,6 +48,11 @@ pub static KEYS: &[ConfigKey] = &[
         default: ".",
         meaning: "the one folder that tools see",
         aliases: &[],
+        set: |c, v| {
+            if let Some(path) = path(v) {
+                c.workspace = path;
+            }
+        },
     },
     ConfigKey {
         name: "tools.catalog",
@@ -39,13 +60,15 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "validate against this tool catalogue instead of the built-in tools",
         aliases: &[],
+        set: |c, v| c.catalog = path(v),
     },
     ConfigKey {
         name: "input.policy",
-        kind: KeyKind::Choice(&["strict", "prose"]),
+        kind: KeyKind::Choice(InputPolicy::WORDS),
         default: "strict",
         meaning: "what the text of a goal may contain",
         aliases: &[],
+        set: |c, v| c.rules.policy = choice(v, InputPolicy::parse),
     },
     ConfigKey {
         name: "input.max_document_mb",
@@ -53,13 +76,15 @@ pub static KEYS: &[ConfigKey] = &[
         default: "64",
         meaning: "the largest plan, template or catalogue file read, in MiB",
         aliases: &[],
+        set: |c, v| c.text_limits.bytes_max = count(v) << 20,
     },
     ConfigKey {
         name: "decomposition.strategy",
-        kind: KeyKind::Choice(&["hybrid", "template", "llm"]),
+        kind: KeyKind::Choice(PlanningStrategy::WORDS),
         default: "hybrid",
         meaning: "how goals become plans",
         aliases: &[],
+        set: |c, v| c.strategy = choice(v, PlanningStrategy::parse),
     },
     ConfigKey {
         name: "decomposition.template_threshold",
@@ -67,6 +92,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "0.85",
         meaning: "the confidence from which a template is taken",
         aliases: &[],
+        set: |c, v| c.rules.template_threshold = number(v),
     },
     ConfigKey {
         name: "decomposition.templates_dir",
@@ -74,6 +100,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "folder of templates that add to and override the built-in ones",
         aliases: &[],
+        set: |c, v| c.templates_dir = path(v),
     },
     ConfigKey {
         name: "decomposition.max_tasks",
@@ -81,6 +108,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "200",
         meaning: "the most tasks of a plan",
         aliases: &[],
+        set: |c, v| c.rules.limits.tasks_max = count(v),
     },
     ConfigKey {
         name: "decomposition.fallback_threshold",
@@ -88,6 +116,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "0.5",
         meaning: "the confidence from which a template is taken when the model failed",
         aliases: &[],
+        set: |c, v| c.rules.fallback_threshold = number(v),
     },
     ConfigKey {
         name: "decomposition.max_depth",
@@ -95,6 +124,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "10",
         meaning: "how deep the parts of a goal nest that a model plans one by one",
         aliases: &[],
+        set: |c, v| c.rules.model.depth_max = integer(v),
     },
     ConfigKey {
         name: "decomposition.repair_rounds",
@@ -102,6 +132,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "2",
         meaning: "how often a plan that cannot be used goes back to the model",
         aliases: &[],
+        set: |c, v| c.rules.model.repair_rounds = integer(v),
     },
     ConfigKey {
         name: "decomposition.tool_tokens",
@@ -109,13 +140,15 @@ pub static KEYS: &[ConfigKey] = &[
         default: "6000",
         meaning: "tokens of a prompt that the list of tools may take",
         aliases: &[],
+        set: |c, v| c.rules.model.tool_tokens_max = count(v),
     },
     ConfigKey {
         name: "model.gateway",
-        kind: KeyKind::Choice(&["auto", "none", "ollama", "openai", "anthropic", "l04"]),
+        kind: KeyKind::Choice(GatewayKind::WORDS),
         default: "auto",
         meaning: "what answers prompts; auto: Ollama at its default address if it is there, else nothing",
         aliases: &[],
+        set: |c, v| c.model.gateway = choice(v, GatewayKind::parse),
     },
     ConfigKey {
         name: "model.url",
@@ -123,6 +156,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "its address; empty: the default one of its kind; for openai with the version: https://host/v1",
         aliases: &[],
+        set: |c, v| c.model.url = secret(v),
     },
     ConfigKey {
         name: "model.name",
@@ -130,6 +164,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "the model; empty: the first that Ollama has, or what L04 chooses",
         aliases: &[],
+        set: |c, v| c.model.name = text(v),
     },
     ConfigKey {
         name: "model.api_key",
@@ -137,6 +172,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "its key; better in the environment than in a file",
         aliases: &[],
+        set: |c, v| c.model.api_key = secret(v),
     },
     ConfigKey {
         name: "model.timeout_ms",
@@ -144,6 +180,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "5000",
         meaning: "how long one call of a gateway may take",
         aliases: &["L05_LLM_TIMEOUT_MS"],
+        set: |c, v| c.rules.model.call_within = millis(v),
     },
     ConfigKey {
         name: "model.local_timeout_ms",
@@ -151,6 +188,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "120000",
         meaning: "the same for a model on this machine",
         aliases: &[],
+        set: |c, v| c.model.local_call_within = millis(v),
     },
     ConfigKey {
         name: "model.answer_tokens",
@@ -158,6 +196,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "4096",
         meaning: "tokens of one answer at most",
         aliases: &[],
+        set: |c, v| c.rules.model.answer_tokens_max = integer(v),
     },
     ConfigKey {
         name: "model.allow_cleartext",
@@ -165,6 +204,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "false",
         meaning: "allow addresses of other machines without TLS",
         aliases: &[],
+        set: |c, v| c.model.allow_cleartext = boolean(v),
     },
     ConfigKey {
         name: "circuit_breaker.threshold",
@@ -172,6 +212,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "5",
         meaning: "failures in a row, and slow calls in a row, after which a gateway is left alone",
         aliases: &["L05_CIRCUIT_BREAKER_THRESHOLD"],
+        set: |c, v| c.rules.model.breaker.threshold = integer(v),
     },
     ConfigKey {
         name: "circuit_breaker.reset_sec",
@@ -179,6 +220,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "60",
         meaning: "seconds after which it is tried again; longer when that fails",
         aliases: &["L05_CIRCUIT_BREAKER_RESET_SEC"],
+        set: |c, v| c.rules.model.breaker.reset = seconds(v),
     },
     ConfigKey {
         name: "circuit_breaker.slow_ms",
@@ -186,6 +228,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "4000",
         meaning: "a call that takes longer is slow; 0: none is; local models never are",
         aliases: &[],
+        set: |c, v| c.rules.model.breaker.slow = Some(millis(v)).filter(|slow| !slow.is_zero()),
     },
     ConfigKey {
         name: "bulkheads.decomposer",
@@ -193,6 +236,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "50",
         meaning: "goals that are planned by a model at once",
         aliases: &["L05_DECOMPOSER_THREADS"],
+        set: |c, v| c.rules.bulkheads.decomposer.places = count(v),
     },
     ConfigKey {
         name: "bulkheads.decomposer_queue",
@@ -200,6 +244,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "1000",
         meaning: "goals that may wait for that",
         aliases: &["L05_DECOMPOSER_QUEUE_SIZE"],
+        set: |c, v| c.rules.bulkheads.decomposer.queue = count(v),
     },
     ConfigKey {
         name: "bulkheads.template_matcher",
@@ -207,6 +252,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "20",
         meaning: "goals that are matched against templates at once",
         aliases: &[],
+        set: |c, v| c.rules.bulkheads.template_matcher.places = count(v),
     },
     ConfigKey {
         name: "bulkheads.template_matcher_queue",
@@ -214,6 +260,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "500",
         meaning: "goals that may wait for that",
         aliases: &[],
+        set: |c, v| c.rules.bulkheads.template_matcher.queue = count(v),
     },
     ConfigKey {
         name: "bulkheads.validator",
@@ -221,6 +268,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "30",
         meaning: "plans that are validated at once",
         aliases: &[],
+        set: |c, v| c.rules.bulkheads.validator.places = count(v),
     },
     ConfigKey {
         name: "bulkheads.validator_queue",
@@ -228,6 +276,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "1000",
         meaning: "plans that may wait for that",
         aliases: &[],
+        set: |c, v| c.rules.bulkheads.validator.queue = count(v),
     },
     ConfigKey {
         name: "bulkheads.resolver",
@@ -235,6 +284,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "10",
         meaning: "stored plans that are read at once",
         aliases: &[],
+        set: |c, v| c.rules.bulkheads.resolver.places = count(v),
     },
     ConfigKey {
         name: "bulkheads.resolver_queue",
@@ -242,6 +292,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "200",
         meaning: "stored plans that may wait for that",
         aliases: &[],
+        set: |c, v| c.rules.bulkheads.resolver.queue = count(v),
     },
     ConfigKey {
         name: "decomposition.cache_enabled",
@@ -249,13 +300,15 @@ pub static KEYS: &[ConfigKey] = &[
         default: "true",
         meaning: "copy a plan of the same goal that was made before",
         aliases: &[],
+        set: |c, v| c.cache.is_on = boolean(v),
     },
     ConfigKey {
         name: "cache.strategy",
-        kind: KeyKind::Choice(&["hybrid_two_level", "l1_only", "l2_only"]),
+        kind: KeyKind::Choice(CacheLevels::WORDS),
         default: "hybrid_two_level",
         meaning: "which levels are used: this process's memory, Redis, or both where there is a Redis",
         aliases: &[],
+        set: |c, v| c.cache.levels = choice(v, CacheLevels::parse),
     },
     ConfigKey {
         name: "cache.l1_capacity_plans",
@@ -263,6 +316,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "10000",
         meaning: "plans in this process's memory",
         aliases: &[],
+        set: |c, v| c.rules.cache.l1_plans = integer(v),
     },
     ConfigKey {
         name: "cache.l1_ttl_hours",
@@ -270,6 +324,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "1",
         meaning: "hours that a plan counts as fresh there, a tenth more or less",
         aliases: &["L05_CACHE_TTL_HOURS"],
+        set: |c, v| c.rules.cache.l1_fresh = hours(v),
     },
     ConfigKey {
         name: "cache.l2_redis_endpoint",
@@ -277,6 +332,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "",
         meaning: "Redis, which processes share: redis://host:6379; empty: none",
         aliases: &["PLANNING_CACHE_REDIS_URL"],
+        set: |c, v| c.cache.redis_url = secret(v),
     },
     ConfigKey {
         name: "cache.l2_ttl_hours",
@@ -284,6 +340,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "1",
         meaning: "hours that Redis keeps a plan",
         aliases: &[],
+        set: |c, v| c.rules.cache.l2_fresh = hours(v),
     },
     ConfigKey {
         name: "cache.required",
@@ -291,6 +348,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "false",
         meaning: "planning fails when there is no cache at all",
         aliases: &[],
+        set: |c, v| c.rules.cache.required = boolean(v),
     },
     ConfigKey {
         name: "cache.l2_required",
@@ -298,6 +356,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "false",
         meaning: "planning fails when Redis cannot be used",
         aliases: &[],
+        set: |c, v| c.rules.cache.l2_required = boolean(v),
     },
     ConfigKey {
         name: "cache.l2_latency_threshold_ms",
@@ -305,6 +364,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "100",
         meaning: "the 99th percentile above which Redis counts as slow and is bypassed",
         aliases: &[],
+        set: |c, v| c.rules.cache.latency.threshold = millis(v),
     },
     ConfigKey {
         name: "cache.l2_latency_window_samples",
@@ -312,6 +372,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "2",
         meaning: "windows of 10 s in a row that decide whether it is slow, and whether it is back",
         aliases: &[],
+        set: |c, v| c.rules.cache.latency.windows = integer(v),
     },
     ConfigKey {
         name: "validation.max_complexity",
@@ -319,6 +380,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "500",
         meaning: "the highest complexity score of a plan",
         aliases: &["L05_MAX_PLAN_COMPLEXITY"],
+        set: |c, v| c.rules.limits.complexity_max = number(v),
     },
     ConfigKey {
         name: "execution.max_in_flight",
@@ -326,6 +388,15 @@ pub static KEYS: &[ConfigKey] = &[
         default: "1000",
         meaning: "the most tasks running at once over all plans of the process; one plan takes nine tenths at most",
         aliases: &[],
+        set: |c, v| c.rules.in_flight_max = integer(v),
+    },
+    ConfigKey {
+        name: "execution.routing",
+        kind: KeyKind::Choice(RoutingStrategy::WORDS),
+        default: "balanced",
+        meaning: "how a task finds its agent, where several are registered",
+        aliases: &[],
+        set: |c, v| c.rules.routing = choice(v, RoutingStrategy::parse),
     },
     ConfigKey {
         name: "approvals.cost_over_usd",
@@ -333,6 +404,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "1000000000",
         meaning: "a plan that may cost more US dollars has to be approved",
         aliases: &[],
+        set: |c, v| c.rules.limits.approval.cost_over_usd = Some(number(v)),
     },
     ConfigKey {
         name: "approvals.complexity_over",
@@ -340,6 +412,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "1000000000",
         meaning: "a plan with a higher complexity score has to be approved",
         aliases: &[],
+        set: |c, v| c.rules.limits.approval.complexity_over = Some(number(v)),
     },
     ConfigKey {
         name: "approvals.destructive",
@@ -347,6 +420,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "true",
         meaning: "a plan with destructive tools has to be approved, but for tasks with a gate of their own",
         aliases: &[],
+        set: |c, v| c.rules.limits.approval.destructive = boolean(v),
     },
     ConfigKey {
         name: "approvals.answer_within_hours",
@@ -354,6 +428,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "0",
         meaning: "hours after which no answer is a refusal; 0: a question waits for ever",
         aliases: &[],
+        set: |c, v| c.rules.answer_within = Some(hours(v)).filter(|time| !time.is_zero()),
     },
     ConfigKey {
         name: "resource_estimation.model",
@@ -361,6 +436,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "hybrid_deterministic_historical",
         meaning: "what estimates are made from: the task, earlier runs, or both",
         aliases: &[],
+        set: |c, v| c.rules.estimates.model = choice(v, cost_model),
     },
     ConfigKey {
         name: "resource_estimation.historical_datapoint_threshold",
@@ -368,6 +444,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "5",
         meaning: "earlier runs of a tool before its history counts",
         aliases: &[],
+        set: |c, v| c.rules.estimates.observations_min = count(v),
     },
     ConfigKey {
         name: "resource_estimation.rolling_average_window_days",
@@ -375,6 +452,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "30",
         meaning: "days that earlier runs count",
         aliases: &[],
+        set: |c, v| c.rules.experience_days = integer(v),
     },
     ConfigKey {
         name: "quotas.token_budget_per_plan",
@@ -382,6 +460,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "50000",
         meaning: "tokens that a plan may be expected to take when its goal sets no budget",
         aliases: &[],
+        set: |c, v| c.rules.limits.tokens_per_plan = integer(v),
     },
     ConfigKey {
         name: "quotas.token_budget_per_task",
@@ -389,6 +468,10 @@ pub static KEYS: &[ConfigKey] = &[
         default: "10000",
         meaning: "tokens that one task may be expected to take; what a model call can take at worst",
         aliases: &[],
+        set: |c, v| {
+            c.rules.limits.tokens_per_task = integer(v);
+            c.rules.estimates.tokens_per_task_max = integer(v);
+        },
     },
     ConfigKey {
         name: "quotas.cpu_cores_per_task",
@@ -396,6 +479,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "4",
         meaning: "processor cores that one task may need",
         aliases: &[],
+        set: |c, v| c.rules.limits.cpu_cores_per_task = number(v),
     },
     ConfigKey {
         name: "quotas.memory_gb_per_task",
@@ -403,6 +487,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "8",
         meaning: "memory that one task may need, in GiB",
         aliases: &[],
+        set: |c, v| c.rules.limits.memory_mb_per_task = number(v) * 1024.0,
     },
     ConfigKey {
         name: "prices.models",
@@ -410,6 +495,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "{}",
         meaning: "what models cost",
         aliases: &[],
+        set: |c, v| set_model_prices(&mut c.rules.estimates.prices, v),
     },
     ConfigKey {
         name: "prices.tools",
@@ -417,6 +503,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "{}",
         meaning: "what tools cost; a tool that is not listed is free",
         aliases: &[],
+        set: |c, v| c.rules.estimates.prices.tools = tool_prices(v),
     },
     ConfigKey {
         name: "security.require_signed_plans",
@@ -424,6 +511,7 @@ pub static KEYS: &[ConfigKey] = &[
         default: "false",
         meaning: "refuse plan files that carry no signature of this installation",
         aliases: &[],
+        set: |c, v| c.rules.require_signed_plans = boolean(v),
     },
     ConfigKey {
         name: "observability.log_level",
@@ -431,5 +519,6 @@ pub static KEYS: &[ConfigKey] = &[
         default: "warn",
         meaning: "what is logged to stderr",
         aliases: &["L05_LOG_LEVEL", "PLANNING_LOG_LEVEL"],
+        set: |c, v| c.log_level = text(v),
     },
 ];

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use l05_core::document::{DocumentFormat, TextLimits, parse};
-use l05_core::estimate::{CostModel, ModelPrice, PriceTable};
-use l05_core::goal::input::InputPolicy;
 use l05_core::suggest::{did_you_mean, nearest};
-use l05_core::validate::{ApprovalPolicy, PlanLimits};
 use l05_core::{Error, ErrorCode};
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
@@ -17,7 +14,6 @@ use toml::de::{DeTable, DeValue};
 use super::Config;
 use super::key::ConfigKey;
 use super::keys::KEYS;
-use crate::compose::default_data_dir;
 
 /// Names of the environment that begin like ours and are not configuration.
 const OTHER_VARIABLES: &[&str] = &["L05_SECRET_", "L05_TEST_"];
@@ -34,12 +30,19 @@ pub struct ConfigLayers {
 }
 
 /// One key's value and its origin.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ConfigSetting {
     /// The value.
     pub value: Value,
     /// `default`, `file:line`, a variable or a flag.
     pub origin: String,
+}
+
+/// Without the value, which may be a secret.
+impl fmt::Debug for ConfigSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSetting").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// All keys' values.
@@ -219,85 +222,56 @@ fn plain(value: &DeValue<'_>) -> Option<Value> {
     }
 }
 
+/// The configuration that the settings make; each key says where its value goes.
 fn assemble(settings: &Settings) -> Config {
-    let value = |name: &str| &settings[name].value;
-    let text = |name: &str| value(name).as_str().unwrap_or_default().to_owned();
-    let path = |name: &str| Some(PathBuf::from(text(name))).filter(|p| !p.as_os_str().is_empty());
-    let integer = |name: &str| value(name).as_u64().unwrap_or_default();
-    let number = |name: &str| value(name).as_f64().unwrap_or_default();
-    let boolean = |name: &str| value(name).as_bool().unwrap_or(true);
-    let hours = number("approvals.answer_within_hours");
-    Config {
-        data_dir: path("store.data_dir").unwrap_or_else(default_data_dir),
-        store_url: Some(text("store.url")).filter(|url| !url.is_empty()),
-        workspace: path("tools.workspace").unwrap_or_else(|| PathBuf::from(".")),
-        programs: text("tools.programs")
-            .split(',')
-            .filter(|p| !p.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        templates_dir: path("decomposition.templates_dir"),
-        catalog: path("tools.catalog"),
-        policy: InputPolicy::parse(&text("input.policy")).unwrap_or(InputPolicy::Strict),
-        text_limits: TextLimits { bytes_max: (integer("input.max_document_mb") as usize) << 20 },
-        strategy: text("decomposition.strategy"),
-        template_threshold: number("decomposition.template_threshold"),
-        fallback_threshold: number("decomposition.fallback_threshold"),
-        model: super::model::model(settings),
-        cache: super::cache::cache(settings),
-        bulkheads: super::model::bulkheads(settings),
-        limits: PlanLimits {
-            tasks_max: integer("decomposition.max_tasks") as usize,
-            complexity_max: integer("validation.max_complexity") as f64,
-            tokens_per_plan: integer("quotas.token_budget_per_plan"),
-            tokens_per_task: integer("quotas.token_budget_per_task"),
-            cpu_cores_per_task: integer("quotas.cpu_cores_per_task") as f64,
-            memory_mb_per_task: integer("quotas.memory_gb_per_task") as f64 * 1024.0,
-            approval: ApprovalPolicy {
-                cost_over_usd: Some(number("approvals.cost_over_usd")),
-                complexity_over: Some(number("approvals.complexity_over")),
-                destructive: boolean("approvals.destructive"),
-            },
-        },
-        cost_model: match text("resource_estimation.model").as_str() {
-            "deterministic" => CostModel::Deterministic,
-            "historical" => CostModel::Historical,
-            _ => CostModel::Hybrid,
-        },
-        observations_min: integer("resource_estimation.historical_datapoint_threshold") as usize,
-        experience_days: integer("resource_estimation.rolling_average_window_days") as u32,
-        prices: prices(value("prices.models"), value("prices.tools")),
-        max_in_flight: integer("execution.max_in_flight") as u32,
-        answer_within: (hours > 0.0).then(|| Duration::from_secs_f64(hours * 3600.0)),
-        require_signed_plans: boolean("security.require_signed_plans"),
-        log_level: text("observability.log_level"),
+    let mut config = Config::default();
+    for key in KEYS {
+        (key.set)(&mut config, &settings[key.name].value);
     }
-}
-
-/// Checked before: every price is there and a number.
-fn prices(models: &Value, tools: &Value) -> PriceTable {
-    let mut prices = PriceTable::default();
-    for (name, price) in models.as_object().into_iter().flatten() {
-        let usd = |key: &str| price[key].as_f64().unwrap_or_default();
-        let price = ModelPrice {
-            input_usd_per_million: usd("input"),
-            output_usd_per_million: usd("output"),
-        };
-        match name.as_str() {
-            "*" => prices.other_models = price,
-            name => {
-                prices.models.insert(name.to_owned(), price);
-            }
-        }
-    }
-    let tools = tools.as_object().into_iter().flatten();
-    prices.tools = tools.map(|(name, p)| (name.clone(), p.as_f64().unwrap_or_default())).collect();
-    prices
+    config
 }
 
 #[cfg(test)]
 mod tests {
+    use l05_core::goal::input::InputPolicy;
+    use l05_engine::rules::ServiceRules;
+
     use super::*;
+
+    /// The defaults of the table and those of the embedded service are written down twice, for people
+    /// and for the compiler: they say the same.
+    #[test]
+    fn the_defaults_of_the_table_are_those_of_the_service() {
+        let (config, _) = load(&ConfigLayers::default()).unwrap();
+        let mut rules = ServiceRules::default();
+        // Without a configuration no threshold asks for approval; with one it can never be reached.
+        rules.limits.approval.cost_over_usd = Some(1e9);
+        rules.limits.approval.complexity_over = Some(1e9);
+        assert_eq!(format!("{:#?}", config.rules), format!("{rules:#?}"));
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let flags = ["store.url", "cache.l2_redis_endpoint", "model.url", "model.api_key"]
+            .map(|key| (key.to_owned(), "postgres://u:hunter2@h/d".to_owned()));
+        let layers = ConfigLayers { flags: flags.to_vec(), ..ConfigLayers::default() };
+        let layers = ConfigLayers {
+            flags: layers
+                .flags
+                .into_iter()
+                .map(|(key, url)| match key.starts_with("cache") {
+                    true => (key, url.replace("postgres", "redis")),
+                    false => (key, url),
+                })
+                .collect(),
+            ..ConfigLayers::default()
+        };
+        let (config, settings) = load(&layers).unwrap();
+        let model = &config.model;
+        let secrets = (&config.store_url, &config.cache.redis_url, &model.url, &model.api_key);
+        let printed = format!("{secrets:?} {settings:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
 
     #[test]
     fn later_layers_win_and_say_where_they_came_from() {
@@ -315,7 +289,7 @@ mod tests {
         };
         let (config, settings) = load(&layers).unwrap();
         assert_eq!(
-            (config.policy, config.limits.tasks_max, config.template_threshold),
+            (config.rules.policy, config.rules.limits.tasks_max, config.rules.template_threshold),
             (InputPolicy::Prose, 600, 0.5)
         );
         assert_eq!(settings["input.policy"].origin, format!("{}:2", file.display()));
@@ -336,7 +310,7 @@ mod tests {
             ],
             flags: vec![("security.require_signed_plans".into(), "yes".into())],
         };
-        let error = load(&layers).unwrap_err();
+        let error = load(&layers).map(drop).unwrap_err();
         assert_eq!(error.code, ErrorCode::ConfigError);
         for part in [
             "x.toml:2: there is no key `input.polcy`; did you mean `input.policy`",

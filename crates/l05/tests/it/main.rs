@@ -1,28 +1,5 @@
-//! The built binary, as people and programs use it.
+//! The library as those who embed it use it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod approvals;
-mod bad_input;
-mod crash;
-mod defects;
-mod documents;
-mod durable;
-mod example;
-mod figures;
-mod flow_cases;
-mod hostile_git;
-mod kill;
-mod library;
-mod models;
-mod mutation;
-mod pins;
-mod planning;
-mod programs;
-mod sales;
-mod sandbox;
-mod scripted;
-mod second_terminal;
-mod summary;
-mod tidy;
-mod validation;
+mod examples;

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::budget::BudgetAccount;
 use super::map::MapProgress;
 use super::transition::{StatusChange, next_status};
-use super::{DependencyFate, ReadyTask, Run, RunTimer, TaskPhase, TaskState, TimerKind, has_ended};
+use super::{DependencyFate, ReadyTask, Run, RunTimer, TaskPhase, TaskState, TimerKind};
 use crate::amounts::Usage;
 use crate::amounts::{Amounts, BudgetKind};
 use crate::event::{
@@ -63,13 +63,13 @@ impl Run {
             return;
         }
         match event {
-            RunEvent::RunStarted { run, keep, kept_maps, deadline, began } => {
+            RunEvent::RunStarted { run, keep, kept_maps, deadline, began, .. } => {
                 self.begin(*run, keep, kept_maps, (*began, *deadline));
             }
             RunEvent::RunAdopted { epoch } => self.epoch = *epoch,
             RunEvent::EdgeDecided { edge, verdict } => self.decide_edge(*edge, *verdict),
             RunEvent::GateOpened { gate, expires_at } => self.open_gate(*gate, *expires_at),
-            RunEvent::GateDecided { gate, approved, by, reason } => {
+            RunEvent::GateDecided { gate, approved, by, reason, .. } => {
                 self.answer_gate(*gate, *approved, by, reason);
             }
             RunEvent::MapExpanded { task, first, count, items } => {
@@ -140,7 +140,7 @@ impl Run {
                     }
                 }
             }
-            RunEvent::CancelRequested { scope, cause, reason, grace_until } => {
+            RunEvent::CancelRequested { scope, cause, reason, grace_until, .. } => {
                 self.begin_cancel(*scope, *cause, reason, *grace_until);
             }
             RunEvent::TasksCancelled { tasks, .. } => {
@@ -266,11 +266,11 @@ impl Run {
         }
         state.status = after;
         self.set_phase(task, phase);
-        if has_ended(after) || change == StatusChange::Expanded {
+        if after.has_ended() || change == StatusChange::Expanded {
             // Nobody needs its list any more.
             self.expandable.remove(&task);
         }
-        if has_ended(after) {
+        if after.has_ended() {
             self.left -= 1;
             // Nobody needs to answer any more.
             if !self.gates.is_empty() {

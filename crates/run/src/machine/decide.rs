@@ -2,13 +2,13 @@
 
 use super::map::MapProgress;
 use super::retry::{backoff_millis, may_retry};
-use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Run, TaskPhase, has_ended};
+use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Run, TaskPhase};
 use crate::amounts::Usage;
 use crate::command::{
     AttemptOutcome, CommandRejected, RerunScope, RunCommand, RunDecision, RunEffect, RunLimits,
 };
 use crate::event::{
-    AfterFailure, CancelCause, CancelScope, ConditionVerdict, Gate, IgnoredReport, RunEvent,
+    Actor, AfterFailure, CancelCause, CancelScope, ConditionVerdict, Gate, IgnoredReport, RunEvent,
     TaskError, TaskOutput,
 };
 use l05_core::error::ErrorCode;
@@ -116,7 +116,7 @@ impl Run {
         terms: RunLimits<'_>,
     ) -> Result<Vec<RunEvent>, CommandRejected> {
         match command {
-            RunCommand::Start { from } => self.decide_start(from, now, terms),
+            RunCommand::Start { from, by } => self.decide_start(from, by, now, terms),
             RunCommand::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
             RunCommand::AgentLost { agent } => Ok(self.decide_lost(&agent, now, terms)),
             RunCommand::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
@@ -127,7 +127,7 @@ impl Run {
             RunCommand::Report { task, attempt, outcome, usage } => {
                 self.decide_report(task, attempt, outcome, usage, now)
             }
-            RunCommand::Cancel { scope, reason } => self.decide_cancel(scope, reason, now),
+            RunCommand::Cancel { scope, reason, by } => self.decide_cancel(scope, reason, by, now),
             RunCommand::Notice { notices } => Ok(self.decide_noticed(notices)),
             // Everything that time brings is found by `run_to_fixpoint`.
             RunCommand::Wake => Ok(Vec::new()),
@@ -137,6 +137,7 @@ impl Run {
     fn decide_start(
         &self,
         from: RerunScope,
+        by: Actor,
         now: Timestamp,
         terms: RunLimits<'_>,
     ) -> Result<Vec<RunEvent>, CommandRejected> {
@@ -172,7 +173,8 @@ impl Run {
         let deadline = self.deadline_from(now);
         let (keep, kept_maps) = self.with_lists(keep, from);
         let (run, began) = (self.run.saturating_add(1), deadline.map(|_| now));
-        Ok(vec![RunEvent::RunStarted { run, keep, kept_maps, deadline, began }])
+        let by = Some(by);
+        Ok(vec![RunEvent::RunStarted { run, keep, kept_maps, deadline, began, by }])
     }
 
     fn deadline_from(&self, now: Timestamp) -> Option<Timestamp> {
@@ -424,23 +426,17 @@ impl Run {
         &self,
         scope: CancelScope,
         reason: String,
+        by: Actor,
         now: Timestamp,
     ) -> Result<Vec<RunEvent>, CommandRejected> {
         let ended = match scope {
-            CancelScope::Plan => match self.status {
-                PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => true,
-                PlanStatus::Draft
-                | PlanStatus::Validated
-                | PlanStatus::PendingApproval
-                | PlanStatus::Approved
-                | PlanStatus::Executing => false,
-            },
+            CancelScope::Plan => self.status.has_ended(),
             CancelScope::Task(task) => {
                 let Some(state) = self.tasks.get(task.at()) else {
                     let message = format!("the plan has no task number {}", task.0);
                     return Err(CommandRejected::new(ErrorCode::PlanNotFound, message));
                 };
-                has_ended(state.status) || self.status != PlanStatus::Executing
+                state.status.has_ended() || self.status != PlanStatus::Executing
             }
         };
         if ended {
@@ -452,13 +448,14 @@ impl Run {
         }
         let grace_until = now.plus_millis(GRACE_MILLIS);
         let cause = CancelCause::Request;
-        let mut events = vec![RunEvent::CancelRequested { scope, cause, reason, grace_until }];
+        let by = Some(by);
+        let mut events = vec![RunEvent::CancelRequested { scope, cause, reason, grace_until, by }];
         match scope {
             CancelScope::Task(task) => {
                 // Those in flight end with their executors or with the grace.
                 let idle = |task: &TaskIndex| {
                     let state = &self.tasks[task.at()];
-                    !has_ended(state.status)
+                    !state.status.has_ended()
                         && matches!(state.phase, TaskPhase::Idle | TaskPhase::Gate)
                 };
                 let with_items = std::iter::once(task).chain(self.live_items(task));

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::map::MapProgress;
-use super::{GRACE_MILLIS, Run, TaskPhase, TimerKind, has_ended};
+use super::{GRACE_MILLIS, Run, TaskPhase, TimerKind};
 use crate::amounts::BudgetKind;
 use crate::command::{RunDecision, RunEffect, RunLimits};
 use crate::event::{CancelCause, CancelScope, Gate, RunEvent, TaskError};
@@ -65,7 +65,7 @@ impl Run {
         while let Some(task) = self.known_lists.pop() {
             if let Some(span) = self.maps.get(&task)
                 && span.stand == MapProgress::Kept
-                && !has_ended(self.task_status(task))
+                && !self.task_status(task).has_ended()
             {
                 let items = span.items.clone();
                 return Some(self.expansion(task, items, span.count));
@@ -107,6 +107,7 @@ impl Run {
                         cause: CancelCause::Deadline,
                         reason: "the plan did not finish in time".to_owned(),
                         grace_until: now.plus_millis(GRACE_MILLIS),
+                        by: None,
                     }]);
                 }
             }
@@ -176,7 +177,8 @@ impl Run {
             }
             let idle = |task: &TaskIndex| {
                 let state = &self.tasks[task.at()];
-                !has_ended(state.status) && matches!(state.phase, TaskPhase::Idle | TaskPhase::Gate)
+                !state.status.has_ended()
+                    && matches!(state.phase, TaskPhase::Idle | TaskPhase::Gate)
             };
             let tasks = self.all_tasks().filter(idle).collect();
             return Some(RunEvent::TasksCancelled { tasks, abandoned: false });
@@ -188,6 +190,7 @@ impl Run {
                 cause: CancelCause::FailFast,
                 reason: "a task failed and the plan is fail_fast".to_owned(),
                 grace_until: now.plus_millis(GRACE_MILLIS),
+                by: None,
             }
         })
     }

@@ -11,7 +11,7 @@ use crate::command::CommandRejected;
 use crate::event::{CancelCause, CancelScope, Gate, RunEvent, TaskError};
 use l05_core::error::ErrorCode;
 use l05_core::id::{Attempt, TaskIndex};
-use l05_core::plan::{OnBudget, PlanStatus};
+use l05_core::plan::{OnBudget, PlanStatus, digest_hex};
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 
@@ -127,7 +127,7 @@ impl Run {
             let message = format!("the time for an answer was over at {at}");
             return Err(CommandRejected::new(ErrorCode::StateTransitionInvalid, message));
         }
-        let mut events = vec![RunEvent::GateDecided { gate, approved, by, reason }];
+        let mut events = vec![self.gate_decided(gate, approved, by, reason)];
         events.extend(self.after_answer(gate, approved, now));
         Ok(events)
     }
@@ -136,9 +136,15 @@ impl Run {
     pub(super) fn expire_gate(&self, gate: Gate, now: Timestamp) -> Vec<RunEvent> {
         let reason = "nobody answered in time".to_owned();
         let by = NOBODY.to_owned();
-        let mut events = vec![RunEvent::GateDecided { gate, approved: false, by, reason }];
+        let mut events = vec![self.gate_decided(gate, false, by, reason)];
         events.extend(self.after_answer(gate, false, now));
         events
+    }
+
+    /// An answer names the content that it is about.
+    fn gate_decided(&self, gate: Gate, approved: bool, by: String, reason: String) -> RunEvent {
+        let content_digest = Some(digest_hex(self.plan.digest()));
+        RunEvent::GateDecided { gate, approved, by, reason, content_digest }
     }
 
     /// What follows of itself from an answer.
@@ -220,6 +226,7 @@ impl Run {
             cause: CancelCause::Budget,
             reason,
             grace_until: now.plus_millis(GRACE_MILLIS),
+            by: None,
         }
     }
 

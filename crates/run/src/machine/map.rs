@@ -104,6 +104,12 @@ impl Run {
         self.plan.graph().indices().chain(live.flat_map(MapSpan::indices))
     }
 
+    /// All tasks for people: the plan's in its order, each fan-out followed by its items.
+    pub fn in_order(&self) -> impl Iterator<Item = TaskIndex> + '_ {
+        let tasks = self.plan.graph().indices();
+        tasks.flat_map(|task| std::iter::once(task).chain(self.items(task)))
+    }
+
     /// The items of a fan-out that are tasks of the present run.
     pub(super) fn live_items(&self, map: TaskIndex) -> Vec<TaskIndex> {
         let span = self.maps.get(&map).filter(|span| span.stand == MapProgress::Live);

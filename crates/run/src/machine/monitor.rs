@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Run, RunTimer, TaskPhase, TimerKind, has_ended};
+use super::{Run, RunTimer, TaskPhase, TimerKind};
 use crate::event::{RunEvent, RunNotice};
 use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::PlanStatus;
@@ -87,7 +87,7 @@ impl Run {
             let state = &self.tasks[task.at()];
             let rest = self.plan.rank(task);
             match state.phase {
-                _ if has_ended(state.status) => 0.0,
+                _ if state.status.has_ended() => 0.0,
                 // How far it has come is not known: its own time may be over soon.
                 TaskPhase::InFlight | TaskPhase::Mapping => {
                     (rest - self.expected_millis(task) as f64 / 1e3).max(0.0)

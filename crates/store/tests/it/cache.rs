@@ -13,6 +13,7 @@ use l05_engine::PlanningService;
 use l05_engine::cache::{CacheInvalidation, CacheMode, CacheReport, CacheRules, LatencyRules};
 use l05_engine::keys::MasterKey;
 use l05_engine::port::{BoxFuture, CacheError, CacheLevel, Choice};
+use l05_engine::rules::ServiceRules;
 use l05_engine::service::PlannedGoal;
 use l05_store::RedisCache;
 use l05_store::test_support::PrivateRedis;
@@ -66,7 +67,10 @@ fn service_that_finds_slow(
         .executor(Arc::new(Waits))
         .templates([template()])
         .master_key(MasterKey::new([7; 32]))
-        .cache(CacheRules { l1_plans, l2: Some(level), latency, ..CacheRules::default() })
+        .rules(ServiceRules {
+            cache: CacheRules { l1_plans, l2: Some(level), latency, ..CacheRules::default() },
+            ..ServiceRules::default()
+        })
         .build()
         .unwrap()
 }
@@ -95,7 +99,7 @@ async fn until(
 ) -> CacheReport {
     let begin = std::time::Instant::now();
     loop {
-        let report = service.cache_report();
+        let report = service.stats().cache;
         if fits(&report) {
             return report;
         }
@@ -124,7 +128,7 @@ async fn what_one_process_planned_another_copies() {
         first.load(planned.plan.id()).await.unwrap();
         first.run(planned.plan.id()).await.unwrap();
     }
-    assert_eq!(second.cache_report().l2_hits, 1);
+    assert_eq!(second.stats().cache.l2_hits, 1);
 
     // By hand: a tag that it has not, then its template.
     let other = |tag: &str| CacheInvalidation::Tag(tag.to_owned());
@@ -147,7 +151,7 @@ async fn a_server_that_dies_is_missed_and_found_again() {
     let mut server = PrivateRedis::start().unwrap();
     let service = service(connected(&server.url()).await, 100);
     plan(&service, "wait alice").await;
-    assert_eq!(service.cache_report().mode, CacheMode::Full);
+    assert_eq!(service.stats().cache.mode, CacheMode::Full);
     server.kill().unwrap();
     assert_eq!(hit(&plan(&service, "wait alice").await), Some(CacheHit::L1));
     plan(&service, "wait bob").await;
@@ -178,7 +182,7 @@ async fn without_a_level_of_its_own_a_dead_server_means_no_cache_and_a_warning()
         "{:?}",
         planned.warnings
     );
-    assert_eq!(service.cache_report().uncached, 1);
+    assert_eq!(service.stats().cache.uncached, 1);
     server.launch().unwrap();
     until(&service, "the return is seen", |report| report.mode == CacheMode::Full).await;
 }
@@ -253,7 +257,7 @@ async fn what_nobody_here_signed_is_dropped_and_planned_afresh() {
         level.put(&alice, bytes, Duration::from_secs(60)).await.unwrap();
         let reader = service(level.clone(), 100);
         assert_eq!(hit(&plan(&reader, "wait alice").await), None);
-        let report = reader.cache_report();
+        let report = reader.stats().cache;
         assert_eq!((report.forged, report.corrupt), (u64::from(is_forged), u64::from(!is_forged)));
         forged += report.forged;
         corrupt += report.corrupt;

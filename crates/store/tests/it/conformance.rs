@@ -117,7 +117,14 @@ fn dispatched(task: u32) -> RunEvent {
 }
 
 pub(crate) fn started() -> RunEvent {
-    RunEvent::RunStarted { run: 1, keep: vec![], kept_maps: vec![], deadline: None, began: None }
+    RunEvent::RunStarted {
+        run: 1,
+        keep: vec![],
+        kept_maps: vec![],
+        deadline: None,
+        began: None,
+        by: None,
+    }
 }
 
 pub(crate) fn record(plan: PlanId, epoch: Epoch, first: u64, events: Vec<RunEvent>) -> Arc<Record> {
@@ -298,7 +305,7 @@ async fn commands_reach_the_owner_once(subject: Subject) {
     let plan = plan_id(1);
     subject.first.put(stored(1)).await.unwrap();
     let epoch = granted(&*subject.first, plan, subject.first_worker).await;
-    let cancel = RemoteCommand::Cancel { reason: "enough".to_owned(), task: None };
+    let cancel = RemoteCommand::Cancel { reason: "enough".to_owned(), task: None, by: None };
     subject.second.post(plan, cancel.clone()).await.unwrap();
     assert_eq!(subject.second.posted(subject.second_worker).await.unwrap(), []);
     let posted = async || subject.first.posted(subject.first_worker).await.unwrap();
@@ -308,7 +315,7 @@ async fn commands_reach_the_owner_once(subject: Subject) {
     subject.first.settle_posted(vec![(plan, told[0].position)]).await.unwrap();
     assert_eq!(posted().await, []);
     // What comes too late for a run is not kept for the next one.
-    let cancel = RemoteCommand::Cancel { reason: "late".to_owned(), task: None };
+    let cancel = RemoteCommand::Cancel { reason: "late".to_owned(), task: None, by: None };
     subject.second.post(plan, cancel).await.unwrap();
     let ended = RunEvent::RunFinished { status: PlanStatus::Completed, partial: false };
     append(&*subject.first, vec![record(plan, epoch, 1, vec![ended])]).await;

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use l05_core::ErrorCode;
 use l05_core::agent::Agent;
+use l05_core::caller::Caller;
 use l05_core::catalog::ToolSpec;
 use l05_core::id::PlanId;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
 use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ToolCall};
+use l05_engine::rules::ServiceRules;
 use l05_engine::service::GateAnswer;
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
@@ -115,7 +117,7 @@ fn service(folder: &Path) -> PlanningService {
         .store(store)
         .executor(Arc::new(Tools))
         .master_key(MasterKey::new([7; 32]))
-        .heartbeat(Duration::from_millis(100))
+        .rules(ServiceRules { heartbeat: Duration::from_millis(100), ..ServiceRules::default() })
         .build()
         .unwrap()
 }
@@ -130,8 +132,9 @@ async fn ended(service: &PlanningService, id: PlanId) -> PlanStatus {
 }
 
 async fn answer(service: &PlanningService, id: PlanId, approve: bool, task: Option<&str>) {
-    let (by, reason, task) = ("eve".to_owned(), "recorded".to_owned(), task.map(str::to_owned));
-    service.answer(id, GateAnswer { approve, by, reason, task, gate: None }).await.unwrap();
+    let (reason, task) = ("recorded".to_owned(), task.map(str::to_owned));
+    let answer = GateAnswer { approve, reason, task, gate: None };
+    service.as_caller(Caller::person("eve")).answer(id, answer).await.unwrap();
 }
 
 fn agent(id: &str) -> Agent {
@@ -183,7 +186,7 @@ async fn play(feature: &str, folder: &Path) -> PlanId {
                 .await
                 .unwrap()
                 .iter()
-                .any(|e| e.kind == "task.started" && e.task_id.as_deref() == Some("hangs"))
+                .any(|e| e.kind.name() == "task.started" && e.task_id.as_deref() == Some("hangs"))
             {
                 tokio::task::yield_now().await;
             }

@@ -1,6 +1,6 @@
 //! What is wrong with whole edges: kinds, output keys, optional joins; and one finding for each.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{BadValue, CheckedCall};
 use crate::error::ErrorCode;
@@ -61,6 +61,7 @@ impl CheckedCall<'_> {
                 suggestion: "put a tool that converts it between, or depend on another task"
                     .to_owned(),
                 details: details.as_object().cloned().unwrap_or_default(),
+                references: Vec::new(),
             });
         }
     }
@@ -104,14 +105,12 @@ impl CheckedCall<'_> {
             let mut list = list.into_iter();
             let Some(first) = list.next() else { continue };
             let mut message = first.message;
-            let mut details = first.details;
+            let mut references = first.references;
             for more in list {
                 message.push_str("; and ");
                 message.push_str(&more.message);
-                if let (Some(Value::Array(all)), Some(Value::Array(some))) =
-                    (details.get_mut("references"), more.details.get("references"))
-                {
-                    all.extend(some.iter().cloned());
+                if !references.is_empty() {
+                    references.extend(more.references);
                 }
             }
             let mut finding =
@@ -121,7 +120,10 @@ impl CheckedCall<'_> {
                     .suggest(first.suggestion)
                     .detail("from", self.document.tasks[from.at()].task_id.as_str())
                     .detail("to", self.task.task_id.as_str());
-            finding.details.extend(details);
+            finding.details.extend(first.details);
+            if !references.is_empty() {
+                finding.details.insert("references".to_owned(), references.into());
+            }
             findings.errors.push(finding);
         }
     }

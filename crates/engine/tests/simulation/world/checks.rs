@@ -3,6 +3,8 @@
 use l05_core::id::PlanId;
 use l05_engine::shard::{Shard, ShardAction};
 use l05_run::Run;
+use l05_run::event::RunEvent;
+use l05_run::record::Record;
 
 use super::{Promise, World, plan_of};
 use crate::process::{AGENT_SLOTS, AGENTS};
@@ -81,5 +83,21 @@ impl World {
                 .find(|work| !work.told_to_stop && self.journal[&work.plan].owner.is_none());
             assert!(left.is_none(), "an executor works on after the end of its plan");
         }
+    }
+}
+
+/// A caller's act is filed under the caller, and so is nobody else's.
+pub(super) fn check_filing(record: &Record) {
+    let by = |event: &RunEvent| match event {
+        RunEvent::RunStarted { by, .. } | RunEvent::CancelRequested { by, .. } => by.clone(),
+        RunEvent::GateDecided { by, .. } if by != "system" => Some(by.as_str().into()),
+        _ => None,
+    };
+    let of_executors = |event: &RunEvent| {
+        matches!(event, RunEvent::TaskCompleted { .. } | RunEvent::ReportIgnored { .. })
+    };
+    if let Some(by) = record.events.iter().find_map(by) {
+        assert_eq!(record.actor, by, "{record:?}");
+        assert!(!record.events.iter().any(of_executors), "two actors in one record: {record:?}");
     }
 }

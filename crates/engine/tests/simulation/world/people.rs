@@ -19,7 +19,12 @@ impl World {
                 let promise = Promise::Answered(self.journal[&plan].oracle.answers);
                 self.send(owner, plan, command, Some(promise));
                 if gate == Gate::Plan && approve {
-                    self.send(owner, plan, RunCommand::Start { from: RerunScope::Fresh }, None);
+                    self.send(
+                        owner,
+                        plan,
+                        RunCommand::Start { from: RerunScope::Fresh, by: "test".into() },
+                        None,
+                    );
                 }
             }
             None => self.note(plan, command),
@@ -30,6 +35,7 @@ impl World {
     pub(super) fn note(&mut self, plan: PlanId, command: RunCommand) {
         let mut run = self.fold(plan);
         let first = Sequence(run.sequence().0 + 1);
+        let actor = caller_of(&command).unwrap_or_else(|| "world".into());
         let events = run.note(command, self.now, None).unwrap_or_default();
         if events.is_empty() {
             return;
@@ -37,7 +43,7 @@ impl World {
         let stored = self.journal.get_mut(&plan).unwrap();
         stored.epoch += 1;
         let epoch = Epoch(stored.epoch);
-        let (at, actor) = (self.now, "person".into());
+        let at = self.now;
         let record = Record { plan, first, epoch, at, actor, events, blobs: Vec::new() };
         assert_eq!(self.append(&Arc::new(record)), AppendResult::Appended);
     }
@@ -48,7 +54,7 @@ impl World {
         let whole = self.chance.one_in(2);
         let task = TaskIndex(self.chance.below(self.journal[&plan].plan.graph().len()) as u32);
         let scope = if whole { CancelScope::Plan } else { CancelScope::Task(task) };
-        let command = RunCommand::Cancel { scope, reason: String::new() };
+        let command = RunCommand::Cancel { scope, reason: String::new(), by: "test".into() };
         self.send(who, plan, command, whole.then_some(Promise::Cancelled));
     }
 }

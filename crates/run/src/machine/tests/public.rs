@@ -1,7 +1,8 @@
 //! What callers read of each journal event: the form of every public event, kept as snapshots.
 
 use super::*;
-use crate::public_event::{planned, project};
+use crate::history::RunHistory;
+use crate::public_event::{PublicEventKind, planned, project, schema};
 
 /// A plan with a conditional dependency, a fan-out whose list is known, and a gate.
 fn expanded() -> Bench {
@@ -91,6 +92,9 @@ fn every_event() -> Vec<Value> {
 #[test]
 fn every_public_event_keeps_its_form() {
     let bench = expanded();
+    let mut history = RunHistory::new(bench.run.plan().clone());
+    bench.journal.iter().for_each(|record| history.add(record).unwrap());
+    let schema = jsonschema::validator_for(&schema()).unwrap();
     let mut told = vec![serde_json::to_value(planned(bench.run.plan())).unwrap()];
     for journaled in every_event() {
         let event: RunEvent =
@@ -105,7 +109,15 @@ fn every_public_event_keeps_its_form() {
             events: vec![event],
             blobs: Vec::new(),
         };
-        told.push(serde_json::to_value(project(&bench.run, &record)).unwrap());
+        told.push(serde_json::to_value(project(&history, &record)).unwrap());
     }
+    let mut kinds = BTreeSet::new();
+    for event in told.iter().flat_map(|events| events.as_array().unwrap()) {
+        let problems: Vec<String> = schema.iter_errors(event).map(|e| e.to_string()).collect();
+        assert_eq!(problems, Vec::<String>::new(), "{event}");
+        kinds.insert(event["type"].as_str().unwrap().to_owned());
+    }
+    let missing: Vec<_> = PublicEventKind::NAMES.iter().filter(|n| !kinds.contains(**n)).collect();
+    assert!(missing.is_empty(), "no event shows {missing:?}");
     insta::assert_json_snapshot!(told);
 }

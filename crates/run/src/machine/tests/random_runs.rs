@@ -71,7 +71,7 @@ pub(super) fn check_counters(run: &Run) {
     assert_eq!(run.mapping, phase(TaskPhase::Mapping));
     assert_eq!(
         run.left,
-        run.all_tasks().filter(|t| !has_ended(run.task_status(*t))).count() as u32
+        run.all_tasks().filter(|t| !run.task_status(*t).has_ended()).count() as u32
     );
     let reserved = run.reservations.values().map(|share| share.tokens).sum::<u64>();
     assert_eq!(run.account.reserved.tokens, reserved);
@@ -82,7 +82,7 @@ pub(super) fn check_counters(run: &Run) {
     for (index, state) in run.plan.graph().indices().zip(&run.tasks) {
         let needs = state.needs;
         let total = needs.waiting + needs.satisfied + needs.skipped + needs.failed;
-        if !has_ended(state.status) {
+        if !state.status.has_ended() {
             assert_eq!(total as usize, run.plan.graph().edges_in(index).len(), "{index:?}");
         }
         if state.phase == TaskPhase::InFlight {
@@ -97,7 +97,7 @@ pub(super) fn check_counters(run: &Run) {
 
 fn play(document: &Value, moves: &[Move]) -> Bench {
     let mut bench = Bench::new(document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh });
+    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
     let tasks = bench.run.plan.graph().len();
     for (step, one) in moves.iter().enumerate() {
         let verdict = match step % 3 {
@@ -151,7 +151,8 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
                     Some(t) => CancelScope::Task(TaskIndex(u32::from(*t) % tasks as u32)),
                     None => CancelScope::Plan,
                 };
-                let command = RunCommand::Cancel { scope, reason: String::new() };
+                let command =
+                    RunCommand::Cancel { scope, reason: String::new(), by: "test".into() };
                 let mut probe = bench.refold();
                 if probe.handle(command.clone(), bench.now, RunLimits::room(9)).is_ok() {
                     bench.send(command);
@@ -164,7 +165,7 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
             }
             Move::Retry => {
                 if matches!(bench.run.status, PlanStatus::Failed | PlanStatus::Cancelled) {
-                    bench.send(RunCommand::Start { from: RerunScope::Failed });
+                    bench.send(RunCommand::Start { from: RerunScope::Failed, by: "test".into() });
                 }
             }
         }
@@ -212,7 +213,7 @@ proptest! {
     ) {
         let bench = play(&document, &moves);
         // Never stuck: with answers and time the plan ends.
-        prop_assert!(matches!(bench.run.status, PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled), "{}", bench.statuses());
+        prop_assert!(bench.run.status.has_ended(), "{}", bench.statuses());
         // A plan that was refused or cancelled before it ran has nothing to end.
         prop_assert!(bench.run.left == 0 || bench.run.number() == 0);
         check_counters(&bench.run);

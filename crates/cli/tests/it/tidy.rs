@@ -1,0 +1,339 @@
+//! Rules about the repository itself that no compiler checks.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use l05_core::error::{ErrorInfo, REGISTRY};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut stack = vec![folder.to_owned()];
+    while let Some(folder) = stack.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                stack.push(path);
+            } else if path.extension().is_some_and(|e| e == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// What each crate may use of the others (ARCHITECTURE.md).
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("run", &["l05-core"]),
+    ("draft", &["l05-core"]),
+    ("engine", &["l05-core", "l05-run", "l05-draft"]),
+    ("store", &["l05-core", "l05-run", "l05-engine"]),
+    ("connect", &["l05-core", "l05-run", "l05-engine"]),
+    ("l05", &["l05-core", "l05-run", "l05-engine", "l05-store", "l05-connect"]),
+    ("cli", &["l05", "l05-core", "l05-run", "l05-draft", "l05-engine"]),
+    (
+        "bench",
+        &["l05", "l05-core", "l05-run", "l05-draft", "l05-engine", "l05-store", "l05-connect"],
+    ),
+];
+
+/// The modules of each crate from the bottom up: a module uses those before it, and none behind it.
+const LAYERS: &[(&str, &str)] = &[
+    (
+        "core",
+        "error finding suggest id time document goal resource task agent caller secrets reference json_schema flow \
+         catalog condition graph plan constraints context random schedule estimate template schema \
+         validate",
+    ),
+    ("run", "amounts event placement command record machine history public_event explain"),
+    ("draft", "import decomposition"),
+    ("store", "codec worker sqlite postgres redis test_support"),
+    ("connect", "keyfile tokens workspace tools model templates"),
+];
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let crates: BTreeSet<String> = std::fs::read_dir(root().join("crates"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    let listed: BTreeSet<String> = MAY_USE.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(crates, listed, "a crate is not in the table");
+    for (name, allowed) in MAY_USE {
+        let manifest: toml::Table =
+            read(&root().join("crates").join(name).join("Cargo.toml")).parse().unwrap();
+        let used = manifest["dependencies"].as_table().unwrap().keys();
+        for other in used.filter(|key| key.starts_with("l05")) {
+            assert!(allowed.contains(&other.as_str()), "{name} must not use {other}");
+        }
+    }
+}
+
+/// The modules of its own crate that a source file names: `crate::a::B`, `use crate::{a::B, c}`.
+fn modules_named(text: &str) -> BTreeSet<String> {
+    let product = text.split("#[cfg(test)]").next().unwrap();
+    let code: Vec<&str> = product.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let word = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()
+    };
+    let mut named = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => named.extend([word(rest)]),
+            Some(group) => {
+                let mut depth = 0;
+                let flat = group.split_inclusive(['{', '}', ',']).map_while(|part| {
+                    let top = (depth == 0).then(|| word(part));
+                    depth += part.matches('{').count() as i32 - part.matches('}').count() as i32;
+                    (depth >= 0 || top.is_some()).then_some(top)
+                });
+                named.extend(flat.flatten());
+            }
+        }
+    }
+    named.retain(|name| !name.is_empty());
+    named
+}
+
+#[test]
+fn modules_of_a_crate_are_layers() {
+    for (name, layers) in LAYERS {
+        let layers: Vec<&str> = layers.split_whitespace().collect();
+        let source = root().join("crates").join(name).join("src");
+        for path in files(&source, "rs") {
+            let inside = path.strip_prefix(&source).unwrap().to_str().unwrap();
+            let module = inside.split('/').next().unwrap().trim_end_matches(".rs");
+            if ["lib", "main"].contains(&module) || inside.contains("tests") {
+                continue;
+            }
+            let level = layers.iter().position(|layer| *layer == module);
+            let level = level.unwrap_or_else(|| panic!("{name}: no layer for `{module}`"));
+            for used in modules_named(&read(&path)).iter().filter(|used| *used != module) {
+                let below = layers[..level].contains(&used.as_str());
+                assert!(
+                    below,
+                    "{name}: `{module}` ({inside}) is below `{used}` and must not use it"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    let forbidden = [
+        "std::fs",
+        "std::net",
+        "std::process",
+        "std::thread",
+        "std::env",
+        "SystemTime",
+        "Instant",
+        "tokio",
+        "async fn",
+        "rand::",
+        "Uuid::now",
+        "Uuid::new_v4",
+        "println!",
+        "Timestamp::now",
+    ];
+    let pure = ["core", "run", "draft"].map(|name| root().join("crates").join(name).join("src"));
+    for path in pure.iter().flat_map(|source| files(source, "rs")) {
+        let text = read(&path);
+        for word in forbidden {
+            assert!(!text.contains(word), "{} uses {word}", path.display());
+        }
+    }
+}
+
+/// Lines without tests; tables are exempt.
+const FILE_LINES_MAX: usize = 600;
+const TABLES: &[&str] = &["registry.rs"];
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: &[&str] =
+    &["utils.rs", "util.rs", "helpers.rs", "common.rs", "manager.rs", "misc.rs"];
+
+#[test]
+fn files_are_small_and_named_for_what_they_hold() {
+    for path in files(&root().join("crates"), "rs") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(!EMPTY_NAMES.contains(&name), "{}", path.display());
+        let text = read(&path);
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines = product.lines().count();
+        let exempt = TABLES.contains(&name) || name == "tests.rs";
+        assert!(exempt || lines <= FILE_LINES_MAX, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    for path in files(&root().join("crates"), "rs") {
+        if path.ends_with("tidy.rs") {
+            continue;
+        }
+        let text = read(&path);
+        for word in ["todo!(", "unimplemented!(", "#[ignore", "#[allow(", "#![allow("] {
+            assert!(!text.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_registry_is_the_contract() {
+    let contract: toml::Table = read(&root().join("crates/core/error-codes.toml")).parse().unwrap();
+    let rows = contract["error"].as_array().unwrap();
+    for row in rows {
+        let text = |key: &str| row[key].as_str().unwrap();
+        let info = l05_core::ErrorCode::parse(text("code"))
+            .unwrap_or_else(|| panic!("{} is missing", text("code")))
+            .info();
+        assert_eq!(info.name(), text("name"));
+        assert_eq!(info.message, text("message"), "{}", text("code"));
+        assert_eq!(info.suggestion, text("suggestion"), "{}", text("code"));
+        assert_eq!(info.grpc, text("grpc"), "{}", text("code"));
+        assert_eq!(i64::from(info.http), row["http"].as_integer().unwrap(), "{}", text("code"));
+        assert_eq!(info.retryable, row["retryable"].as_bool().unwrap(), "{}", text("code"));
+    }
+    assert!(REGISTRY.is_sorted_by_key(|info| info.code));
+    assert!(REGISTRY.len() >= rows.len());
+}
+
+/// What stands behind this line of an error page was written by hand and is kept.
+const BY_HAND: &str = "<!-- written by hand from here on -->\n";
+
+fn generated(info: &ErrorInfo) -> String {
+    format!(
+        "# {} {}\n\n{}.\n\nWhat to do: {}.\n\n| category | may be retried | HTTP | gRPC |\n|---|---|---|---|\n| {} | {} | {} | {} |\n\n",
+        info.code,
+        info.name(),
+        uppercase_first(info.message),
+        info.suggestion,
+        info.code.category(),
+        if info.retryable { "yes" } else { "no" },
+        info.http,
+        info.grpc
+    )
+}
+
+fn uppercase_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// `L05_TEST_BLESS=1` writes the generated parts anew.
+#[test]
+fn every_error_code_has_its_page() {
+    let folder = root().join("docs/errors");
+    let bless = std::env::var_os("L05_TEST_BLESS").is_some();
+    for info in REGISTRY {
+        let path = folder.join(format!("{}.md", info.code));
+        let present = std::fs::read_to_string(&path).unwrap_or_default();
+        let by_hand = present.find(BY_HAND).map_or("", |at| &present[at..]);
+        let wanted = format!("{}{by_hand}", generated(info));
+        if bless {
+            std::fs::write(&path, &wanted).unwrap();
+        } else {
+            assert_eq!(present, wanted, "{}: run the tests with L05_TEST_BLESS=1", path.display());
+        }
+    }
+    let pages = files(&folder, "md").into_iter().filter(|p| !p.ends_with("README.md")).count();
+    assert_eq!(pages, REGISTRY.len(), "a page belongs to no code");
+}
+
+/// Codes that nothing can produce yet, with what they wait for.
+const NOT_YET: &[(&str, &str)] = &[
+    ("lookups in the plan cache by hand; corrupt entries are dropped and counted", "E5003 E5005"),
+    ("the network interfaces", "E5007 E5009 E5010 E5700 E5703"),
+    (
+        "a load that fills them; E5109 is the same bulkhead, and a test fills it",
+        "E5104 E5107 E5108",
+    ),
+    ("goals that a model calls ambiguous", "E5111"),
+    ("an error of its own: what failed says more", "E5100"),
+    ("budgets while running, and estimates that cannot fail", "E5120 E5501 E5510 E5520"),
+    ("a registry of agents", "E5210 E5901 E5903 E5904 E5910 E5920 E5930"),
+    ("remote executors", "E5203 E5701 E5702 E5740"),
+    ("context sealing", "E5401 E5411"),
+    ("the audit trail", "E5804 E5810"),
+    ("event sinks", "E5820"),
+    ("one summary per run, told by the task's own code", "E5230 E5720"),
+    ("runs that start out of order, which the one surface there is cannot ask for", "E5201"),
+    ("a store that fails while it is read, not when it is opened", "E5802"),
+];
+
+#[test]
+fn every_error_code_is_produced_by_a_test_or_says_what_it_waits_for() {
+    let mut tests = String::new();
+    for folder in
+        ["crates/cli/tests", "crates/l05/tests", "crates/store/tests", "crates/engine/tests"]
+    {
+        for path in files(&root().join(folder), "rs") {
+            if !path.ends_with("tidy.rs") {
+                tests.push_str(&read(&path));
+            }
+        }
+    }
+    let waiting = |code: &str| NOT_YET.iter().any(|(_, codes)| codes.split(' ').any(|c| c == code));
+    let codes = REGISTRY.iter().map(|info| info.code.to_string());
+    let missing: Vec<String> = codes.filter(|c| !tests.contains(c) && !waiting(c)).collect();
+    assert!(missing.is_empty(), "produced by no test: {missing:?}");
+}
+
+/// Licences that may be in the binary; `deny.toml` has the same list.
+#[test]
+fn licences_are_allowed() {
+    let deny: toml::Table = read(&root().join("deny.toml")).parse().unwrap();
+    let allowed: Vec<&str> =
+        deny["licenses"]["allow"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    // What other platforms need is neither built nor fetched here.
+    let about = std::process::Command::new("rustc").arg("-vV").output().unwrap();
+    let about = String::from_utf8(about.stdout).unwrap();
+    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["--filter-platform", host])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    for package in metadata["packages"].as_array().unwrap() {
+        let licence = package["license"].as_str().unwrap_or("none").replace('/', " OR ");
+        // `A OR B AND C`: one alternative must be allowed in all its parts.
+        let parts = |text: &str| text.replace(['(', ')'], "");
+        let fine = parts(&licence)
+            .split(" OR ")
+            .any(|alternative| alternative.split(" AND ").all(|one| allowed.contains(&one.trim())));
+        assert!(fine, "{} is under {licence}", package["name"]);
+    }
+}
+
+#[test]
+fn words_of_the_workplace_stay_out() {
+    let tracked = std::process::Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    for name in String::from_utf8(tracked.stdout).unwrap().split('\0').filter(|n| !n.is_empty()) {
+        let Ok(text) = std::fs::read_to_string(root().join(name)) else { continue };
+        for word in ["/root/", "/home/user"] {
+            // The policy's own list of paths is not a path of ours.
+            let exempt = name.ends_with("input.rs") || name.ends_with("tidy.rs");
+            assert!(exempt || !text.contains(word), "{name} has {word}");
+        }
+    }
+}
