@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::port::Executor;
 use crate::shard::{AgentInput, QueuedCommand};
 
-/// The time that running tasks may still take after [`RunDriver::stop`].
+/// The time that running tasks may still take after [`PlanningService::shutdown`](crate::PlanningService::shutdown).
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// How a run came to its end, as the driver sees it.

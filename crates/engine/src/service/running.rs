@@ -44,7 +44,7 @@ enum DriveReason {
     Rerun(RerunScope),
 }
 
-/// The plans that [`Running::adopt`] took up.
+/// The plans that [`PlanningService::adopt`](super::PlanningService::adopt) took up.
 #[derive(Debug, Default)]
 pub struct AdoptedPlans {
     /// These go on here.
