@@ -44,6 +44,7 @@ use table::TableStore;
 pub(crate) struct ToolContext {
     pub(crate) workspace: Workspace,
     pub(crate) tables: Arc<TableStore>,
+    pub(crate) programs: Arc<[String]>,
     pub(crate) cancel: CancelSignal,
     /// `plan/task/attempt`.
     pub(crate) key: String,
@@ -88,79 +89,56 @@ impl Executor for BuiltinTools {
 }
 
 impl BuiltinTools {
-    fn output(&self, call: ToolCall) -> BoxFuture<'static, Result<Value, TaskError>> {
-        let bench = ToolContext {
+    fn output(&self, call: ToolCall) -> ToolFuture {
+        let context = ToolContext {
             workspace: self.workspace.clone(),
             tables: self.tables.clone(),
+            programs: self.programs.clone(),
             cancel: call.cancel.clone(),
             key: call.idempotency_key(),
             plan: call.plan.to_string(),
         };
-        match &*call.tool {
-            "fs.list" => Box::pin(async move {
-                let tracked = git::tracked_but_ignored(&bench.workspace).await;
-                in_thread(bench, call.inputs, move |b, i| fs_list::run(b, &i, &tracked)).await
-            }),
-            "fs.search" => Box::pin(async move {
-                let tracked = git::tracked_but_ignored(&bench.workspace).await;
-                in_thread(bench, call.inputs, move |b, i| fs_search::run(b, &i, &tracked)).await
-            }),
-            "fs.read" => Box::pin(in_thread(bench, call.inputs, |b, i| fs_read::run(b, &i))),
-            "fs.write" => Box::pin(in_thread(bench, call.inputs, |b, i| fs_write::run(b, &i))),
-            "data.read" => Box::pin(in_thread(bench, call.inputs, |b, i| data_read::run(b, &i))),
-            "data.query" => Box::pin(in_thread(bench, call.inputs, |b, i| data_query::run(b, &i))),
-            "data.write" => Box::pin(in_thread(bench, call.inputs, |b, i| data_write::run(b, &i))),
-            "text.render" => {
-                Box::pin(in_thread(bench, call.inputs, |b, i| text_render::run(b, &i)))
-            }
-            "json.select" => Box::pin(in_thread(bench, call.inputs, |_, i| json_select::run(&i))),
-            "git.summary" => {
-                Box::pin(
-                    async move { encode(&git_summary::run(&bench, &decode(call.inputs)?).await?) },
-                )
-            }
-            "human.approve" => {
-                Box::pin(
-                    async move { encode(&human_approve::run(call.answer, decode(call.inputs)?)?) },
-                )
-            }
-            "process.run" => {
-                let programs = self.programs.clone();
-                Box::pin(async move {
-                    encode(&process_run::run(bench, &programs, decode(call.inputs)?).await?)
-                })
-            }
-            "time.wait" => Box::pin(async move {
-                encode(&time_wait::run(bench.cancel, &decode(call.inputs)?).await?)
-            }),
-            unknown => {
-                let message = format!("there is no tool `{unknown}`");
+        match TOOLS.iter().find(|tool| tool.name == &*call.tool) {
+            Some(tool) => (tool.start)(context, call),
+            None => {
+                let message = format!("there is no tool `{}`", call.tool);
                 Box::pin(async { Err(final_error(ErrorCode::ToolUnknown, message)) })
             }
         }
     }
 }
 
-/// What the built-in tools say of themselves; `process.run` is there if any program is allowed.
+/// A built-in tool. Each module has one; one that is not listed in [`TOOLS`] is unused code to the
+/// compiler.
+struct BuiltinTool {
+    name: &'static str,
+    /// What it says of itself, given the programs that are allowed; none: it is not there.
+    spec: fn(&[String]) -> Option<ToolSpec>,
+    start: fn(ToolContext, ToolCall) -> ToolFuture,
+}
+
+type ToolFuture = BoxFuture<'static, Result<Value, TaskError>>;
+
+/// All built-in tools.
+static TOOLS: &[BuiltinTool] = &[
+    data_query::TOOL,
+    data_read::TOOL,
+    data_write::TOOL,
+    fs_list::TOOL,
+    fs_read::TOOL,
+    fs_search::TOOL,
+    fs_write::TOOL,
+    git_summary::TOOL,
+    human_approve::TOOL,
+    json_select::TOOL,
+    process_run::TOOL,
+    text_render::TOOL,
+    time_wait::TOOL,
+];
+
+/// The specifications of the built-in tools; `process.run` is there if any program is allowed.
 pub fn specs(programs: &[String]) -> Vec<ToolSpec> {
-    let mut specs = vec![
-        data_query::spec(),
-        data_read::spec(),
-        data_write::spec(),
-        fs_list::spec(),
-        fs_read::spec(),
-        fs_search::spec(),
-        fs_write::spec(),
-        git_summary::spec(),
-        human_approve::spec(),
-        json_select::spec(),
-        text_render::spec(),
-        time_wait::spec(),
-    ];
-    if !programs.is_empty() {
-        specs.push(process_run::spec(programs));
-    }
-    specs
+    TOOLS.iter().filter_map(|tool| (tool.spec)(programs)).collect()
 }
 
 /// A tool that only looks, or that does the same when it is called again.

@@ -39,6 +39,10 @@ pub struct Finding {
     /// The same as data.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub details: Map<String, Value>,
+    /// The finding is that a COMPOUND task stands for a plan that nobody has made: whoever makes it
+    /// yet leaves this aside.
+    #[serde(skip)]
+    pub is_unplanned_part: bool,
 }
 
 impl Finding {
@@ -52,7 +56,15 @@ impl Finding {
             message: message.into().chars().take(MESSAGE_MAX_CHARS).collect(),
             suggestion: code.info().suggestion.to_owned(),
             details: Map::new(),
+            is_unplanned_part: false,
         }
+    }
+
+    /// Says that it is about a part that is to be planned yet.
+    #[must_use]
+    pub(crate) fn unplanned_part(mut self) -> Finding {
+        self.is_unplanned_part = true;
+        self
     }
 
     /// Names the task.

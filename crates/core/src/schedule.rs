@@ -9,6 +9,7 @@ mod bound;
 mod gantt;
 mod heterogeneous;
 mod list;
+mod routing;
 mod search;
 mod shape;
 mod worker;
@@ -23,7 +24,8 @@ use crate::graph::DependencyGraph;
 use crate::id::TaskIndex;
 
 pub use gantt::gantt;
-pub use worker::{RoutingStrategy, ScheduleWorker, WorkerPool, read_workers};
+pub use routing::{AgentFit, RoutingStrategy};
+pub use worker::{ScheduleWorker, WorkerPool, read_workers};
 
 use shape::{JobShape, TimeDirection};
 

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use crate::hub::EventHub;
 use crate::port::{CancelHandle, Clock, Executor, Journal, cancel_pair};
-use crate::record_writer::RecordWriter;
+use crate::records::RecordWriter;
 use crate::shard::{
     AgentInput, Launch, QueuedCommand, ReplyTicket, Shard, ShardAction, ShardInput, ShardRules,
 };
@@ -39,7 +39,7 @@ pub(crate) use attempt::ExecutorSet;
 use handle::DriverMessage;
 pub use handle::SHUTDOWN_GRACE;
 pub(crate) use handle::{RunDriver, RunEnd};
-pub(crate) use journal::{fold, release};
+pub(crate) use journal::release;
 use lease::Lease;
 pub(crate) use model_task::ModelTasks;
 pub(crate) use resolve::OutputLoader;

@@ -20,7 +20,7 @@ mod blobs;
 mod driver;
 mod hub;
 mod observed_runs;
-mod record_writer;
+mod records;
 mod tool_catalog;
 
 pub use service::PlanningService;

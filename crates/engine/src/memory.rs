@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_run::event::{Gate, RunEvent};
 use l05_run::record::Record;
 
 use crate::port::{
@@ -62,13 +61,13 @@ impl PlanEntry {
             return AppendResult::Refused(AppendRefusal::WrongSequence);
         }
         self.next = record.next();
-        if let Some(status) = status_after(&record.events) {
+        if let Some(status) = record.status_after() {
             self.status = status;
             if status != PlanStatus::Executing {
                 // Meant for the run that ended, not for the next one.
                 self.posted.clear();
             }
-            if is_end(status) {
+            if status.has_ended() {
                 self.owner = None;
             }
         }
@@ -78,25 +77,6 @@ impl PlanEntry {
         self.records.push(record.clone());
         AppendResult::Appended
     }
-}
-
-/// The plan status that a record leaves, where it changes it. Stores keep it beside the plan so
-/// that lists need no replay.
-pub fn status_after(events: &[RunEvent]) -> Option<PlanStatus> {
-    events.iter().rev().find_map(|event| match event {
-        RunEvent::RunStarted { .. } => Some(PlanStatus::Executing),
-        RunEvent::RunFinished { status, .. } => Some(*status),
-        RunEvent::GateOpened { gate: Gate::Plan, .. } => Some(PlanStatus::PendingApproval),
-        RunEvent::GateDecided { gate: Gate::Plan, approved: true, .. } => {
-            Some(PlanStatus::Approved)
-        }
-        _ => None,
-    })
-}
-
-/// Whether a plan with this status has ended: nobody drives it any more.
-pub fn is_end(status: PlanStatus) -> bool {
-    status.has_ended()
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {

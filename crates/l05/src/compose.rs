@@ -3,7 +3,7 @@
 mod model;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use l05_connect::{BuiltinTools, Workspace, keyfile, templates};
@@ -251,13 +251,4 @@ fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Error::new(ErrorCode::ConfigError, format!("{}: {error}", path.display()))
         .detail("path", path.display().to_string())
         .suggest("name a folder that exists and may be used (--workspace, --data-dir)")
-}
-
-/// Where things are kept when nobody says: XDG, else a folder here.
-pub fn default_data_dir() -> PathBuf {
-    let absolute =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    absolute("XDG_DATA_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-        .map_or_else(|| PathBuf::from(".l05"), |base| base.join("l05"))
 }

@@ -22,8 +22,6 @@ pub use key::{ConfigKey, KeyKind};
 pub use keys::KEYS;
 pub use load::{ConfigLayers, ConfigSetting, Settings, load};
 
-use crate::compose::default_data_dir;
-
 /// A checked configuration. What may hold a password has a type that is not printed.
 #[derive(Clone)]
 pub struct Config {
@@ -152,4 +150,13 @@ impl Config {
         }
         rules
     }
+}
+
+/// Where things are kept when nobody says: XDG, else a folder here.
+pub fn default_data_dir() -> PathBuf {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map_or_else(|| PathBuf::from(".l05"), |base| base.join("l05"))
 }

@@ -248,6 +248,41 @@ pub enum RunEvent {
     },
 }
 
+impl RunEvent {
+    /// The plan's status after it, where it changes that.
+    pub fn plan_status(&self) -> Option<PlanStatus> {
+        match self {
+            RunEvent::RunStarted { .. } => Some(PlanStatus::Executing),
+            RunEvent::RunFinished { status, .. } => Some(*status),
+            RunEvent::GateOpened { gate: Gate::Plan, .. } => Some(PlanStatus::PendingApproval),
+            RunEvent::GateDecided { gate: Gate::Plan, approved: true, .. } => {
+                Some(PlanStatus::Approved)
+            }
+            // A refused plan's end follows in the same record.
+            RunEvent::GateDecided { .. }
+            | RunEvent::GateOpened { .. }
+            | RunEvent::RunAdopted { .. }
+            | RunEvent::EdgeDecided { .. }
+            | RunEvent::MapExpanded { .. }
+            | RunEvent::MapCompleted { .. }
+            | RunEvent::BudgetWarned { .. }
+            | RunEvent::TaskDispatched { .. }
+            | RunEvent::AttemptReturned { .. }
+            | RunEvent::TaskDeferred { .. }
+            | RunEvent::TaskRedispatched { .. }
+            | RunEvent::TaskCompleted { .. }
+            | RunEvent::AttemptFailed { .. }
+            | RunEvent::TaskFailed { .. }
+            | RunEvent::TasksBlocked { .. }
+            | RunEvent::TasksSkipped { .. }
+            | RunEvent::CancelRequested { .. }
+            | RunEvent::TasksCancelled { .. }
+            | RunEvent::ReportIgnored { .. }
+            | RunEvent::Noticed { .. } => None,
+        }
+    }
+}
+
 /// Which agent got an attempt, and who else could have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentPlacement {

@@ -254,11 +254,9 @@ impl ExplanationWriter {
 
     /// Which agents got which attempts, where there was a choice.
     fn choices(&mut self, events: &[PublicEvent]) {
-        let chosen = events.iter().filter_map(|event| match &event.kind {
-            PublicEventKind::TaskAssigned(assigned) => {
-                Some((assigned, assigned.score?, assigned.others.as_deref()?))
-            }
-            _ => None,
+        let chosen = events.iter().filter_map(|event| {
+            let PublicEventKind::TaskAssigned(assigned) = &event.kind else { return None };
+            Some((assigned, assigned.score?, assigned.others.as_deref()?))
         });
         for (assigned, score, others) in chosen.take(NAMED_MAX) {
             let others: Vec<String> =

@@ -6,6 +6,7 @@
 //! Reading order: [`event`], [`command`], [`machine`], [`history`], [`public_event`], [`explain`].
 
 pub mod amounts;
+pub mod codec;
 pub mod command;
 pub mod event;
 pub mod explain;

@@ -9,16 +9,11 @@ use crate::event::{AgentPlacement, TaskError};
 use l05_core::agent::{Agent, AgentStatus};
 use l05_core::error::ErrorCode;
 use l05_core::id::TaskIndex;
-use l05_core::schedule::RoutingStrategy;
+use l05_core::schedule::{AgentFit, RoutingStrategy};
 use l05_core::task::Task;
 
 /// How many others a placement names.
 const OTHERS_MAX: usize = 3;
-/// What the parts of a score weigh under `balanced`: who is free first, then who fits, then who has
-/// the data.
-const LOAD_WEIGHT: f64 = 0.5;
-const CAPABILITY_WEIGHT: f64 = 0.25;
-const AFFINITY_WEIGHT: f64 = 0.25;
 
 /// The agents that a process can give work to.
 #[derive(Clone, Debug, Default)]
@@ -141,7 +136,7 @@ impl Crew {
             }
             left = free;
         }
-        if self.routing == RoutingStrategy::RoundRobin {
+        if self.routing.takes_turns() {
             let turn = wish.index.at() % left.len();
             left.rotate_left(turn);
         }
@@ -193,20 +188,11 @@ impl Crew {
     }
 
     fn score(&self, member: &CrewMember, wish: &PlacementRequest<'_>) -> f64 {
-        let capability = || member.agent.fit(wish.task);
-        let load = || 1.0 - member.load(wish);
-        let related = || (wish.related)(&member.id);
-        match self.routing {
-            RoutingStrategy::Balanced => {
-                LOAD_WEIGHT * load()
-                    + CAPABILITY_WEIGHT * capability()
-                    + AFFINITY_WEIGHT * related()
-            }
-            RoutingStrategy::RoundRobin => 1.0,
-            RoutingStrategy::Capability => capability(),
-            RoutingStrategy::Load => load(),
-            RoutingStrategy::Affinity => related(),
-        }
+        self.routing.score(&AgentFit {
+            freedom: &|| 1.0 - member.load(wish),
+            capability: &|| member.agent.fit(wish.task),
+            affinity: &|| (wish.related)(&member.id),
+        })
     }
 }
 

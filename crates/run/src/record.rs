@@ -1,6 +1,8 @@
 //! The journal's unit: all events that one commit adds to one plan.
 
 pub use crate::event::Actor;
+use l05_core::plan::PlanStatus;
+
 use crate::event::RunEvent;
 use l05_core::id::{Epoch, PlanId, Sequence};
 use l05_core::time::Timestamp;
@@ -25,6 +27,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// The plan status that the record leaves, where it changes it. Stores keep it beside the plan so
+    /// that lists need no replay.
+    pub fn status_after(&self) -> Option<PlanStatus> {
+        self.events.iter().rev().find_map(RunEvent::plan_status)
+    }
+
     /// The number of the event after the last.
     pub fn next(&self) -> Sequence {
         Sequence(self.first.0 + self.events.len() as u64)

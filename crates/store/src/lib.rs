@@ -4,7 +4,6 @@
 //! processes on several machines. The conformance suite in `tests/it` runs against both and against
 //! the engine's memory store alike. [`redis`] is the level of the plan cache that processes share.
 
-mod codec;
 pub mod postgres;
 pub mod redis;
 pub mod sqlite;

@@ -59,7 +59,7 @@ pub(crate) struct ErrorsArgs {
 }
 
 pub(crate) fn errors(context: &CliContext, args: &ErrorsArgs) -> Result<ExitStatus, Error> {
-    let rows: Vec<&ErrorInfo> = match &args.code {
+    let rows: Vec<&ErrorInfo> = match args.code.as_ref() {
         None => REGISTRY.iter().collect(),
         Some(text) => {
             let code = ErrorCode::parse(text).ok_or_else(|| {

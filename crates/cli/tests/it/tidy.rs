@@ -54,10 +54,18 @@ const LAYERS: &[(&str, &str)] = &[
          catalog condition graph plan constraints context random schedule estimate template schema \
          validate",
     ),
-    ("run", "amounts event placement command record machine history public_event explain"),
+    ("run", "amounts event placement command record codec machine history public_event explain"),
     ("draft", "import decomposition"),
-    ("store", "codec worker sqlite postgres redis test_support"),
+    (
+        "engine",
+        "port blobs keys request cache decomposer shard rules tool_catalog hub records cost_report \
+         report memory observed_runs driver service",
+    ),
+    ("store", "worker sqlite postgres redis test_support"),
     ("connect", "keyfile tokens workspace tools model templates"),
+    ("l05", "child config compose"),
+    ("cli", "cli"),
+    ("bench", "measure disk workload runs fair memory planning"),
 ];
 
 #[test]
@@ -127,6 +135,108 @@ fn modules_of_a_crate_are_layers() {
                     "{name}: `{module}` ({inside}) is below `{used}` and must not use it"
                 );
             }
+        }
+    }
+}
+
+/// The product part of a source file: no comments, no unit tests, and text literals emptied.
+fn product(text: &str) -> String {
+    let product = text.split("#[cfg(test)]").next().unwrap();
+    let code = product.lines().map(|line| line.split("//").next().unwrap());
+    code.collect::<Vec<_>>().join("\n")
+}
+
+/// Text is for people: code decides on kinds, columns of the registry and types.
+#[test]
+fn nothing_is_decided_by_the_text_of_an_error() {
+    let forbidden = [".code ==", ".code !=", "details.get", "details.contains_key", ".message =="];
+    // The registry's own tables, and what prints errors.
+    let exempt = ["core/src/error.rs", "core/src/error/registry.rs", "cli/src/cli/output.rs"];
+    for path in files(&root().join("crates"), "rs") {
+        let place = path.strip_prefix(root().join("crates")).unwrap().to_str().unwrap();
+        if exempt.contains(&place) || place.contains("tests") || place.contains("examples") {
+            continue;
+        }
+        let code = product(&read(&path));
+        for word in forbidden {
+            assert!(!code.contains(word), "{place} has {word}");
+        }
+        let matched = code.match_indices("match ").any(|(at, _)| {
+            let head = code[at..].split('{').next().unwrap();
+            head.trim_end().ends_with(".code")
+        });
+        assert!(!matched, "{place} matches on a code");
+        assert!(!code.contains("matches!(error.code"), "{place} matches on a code");
+    }
+}
+
+/// A new kind of event must not fall through: whoever reads events lists them all.
+#[test]
+fn event_kinds_are_listed_one_by_one() {
+    for path in files(&root().join("crates/run/src"), "rs") {
+        if path.to_str().unwrap().contains("tests") {
+            continue;
+        }
+        let code = product(&read(&path));
+        for (at, _) in code.match_indices("match ") {
+            let Some(open) = code[at..].find('{') else { continue };
+            let body = braced(&code[at + open..]);
+            let arms = top_level(body);
+            let is_of_events = arms.iter().filter(|arm| is_event_pattern(arm)).count() > 0;
+            let falls_through = arms.iter().any(|arm| arm.trim_start().starts_with("_ =>"));
+            assert!(!(is_of_events && falls_through), "{}: {body}", path.display());
+        }
+    }
+}
+
+fn is_event_pattern(arm: &str) -> bool {
+    let pattern = arm.trim_start();
+    ["RunEvent::", "PublicEventKind::", "Kind::"].iter().any(|kind| pattern.starts_with(kind))
+}
+
+/// The text between the brace that it begins with and the one that closes it.
+fn braced(text: &str) -> &str {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return &text[1..at];
+        }
+    }
+    text
+}
+
+/// The lines of a block that stand in no inner one.
+fn top_level(block: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let mut lines = Vec::new();
+    for line in block.lines() {
+        if depth == 0 {
+            lines.push(line);
+        }
+        let opened = line.matches(['{', '(', '[']).count() as i64;
+        depth += opened - line.matches(['}', ')', ']']).count() as i64;
+    }
+    lines
+}
+
+/// A key stands in one table, and nowhere else as text.
+#[test]
+fn config_keys_stand_in_one_table() {
+    let keys: BTreeSet<&str> = l05::config::KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(keys.len(), l05::config::KEYS.len(), "a key stands in the table twice");
+    for path in files(&root().join("crates/l05/src"), "rs") {
+        if path.ends_with("config/keys.rs") {
+            continue;
+        }
+        let text = read(&path);
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        for key in &keys {
+            assert!(!text.contains(&format!("\"{key}\"")), "{} has {key}", path.display());
         }
     }
 }

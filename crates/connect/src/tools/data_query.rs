@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ToolContext;
 use super::table::{ColumnType, TABLE, TableHandle, quoted};
+use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace::{failed, final_error};
 
 #[derive(Deserialize, JsonSchema)]
@@ -72,9 +72,16 @@ pub(crate) struct QueryOutput {
     table: Option<TableHandle>,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "data.query",
+    spec,
+    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let description = "Asks one SQL question, or a grouping, of tables of the run.";
-    super::spec::<QueryInput, QueryOutput>("data.query", description, true)
+    Some(super::spec::<QueryInput, QueryOutput>(TOOL.name, description, true))
 }
 
 /// How long one question may take.
@@ -88,7 +95,7 @@ const ROWS_BYTES_MAX: usize = 16 << 20;
 /// The most tables of one question.
 const TABLES_MAX: usize = 8;
 
-pub(super) fn run(bench: &ToolContext, input: &QueryInput) -> Result<QueryOutput, TaskError> {
+fn run(bench: &ToolContext, input: &QueryInput) -> Result<QueryOutput, TaskError> {
     let tables = tables(input)?;
     let connection = connect(bench, &tables)?;
     let sql = match (&input.sql, input.group_by.is_empty()) {

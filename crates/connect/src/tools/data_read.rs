@@ -12,9 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ToolContext;
 use super::format::DataFormat;
 use super::table::{COLUMNS_MAX, TableHandle, TableWriter};
+use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace::{failed, final_error};
 
 #[derive(Deserialize, JsonSchema)]
@@ -46,9 +46,16 @@ pub(crate) struct ReadTableOutput {
     columns: Vec<String>,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "data.read",
+    spec,
+    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let description = "Reads a CSV, JSON or NDJSON file of the workspace into a table of the run.";
-    super::spec::<ReadTableInput, ReadTableOutput>("data.read", description, true)
+    Some(super::spec::<ReadTableInput, ReadTableOutput>(TOOL.name, description, true))
 }
 
 /// The largest JSON file; a JSON list must be held whole, CSV and NDJSON are streamed.
@@ -58,10 +65,7 @@ const LINE_MAX_BYTES: u64 = 16 << 20;
 /// How often a cancellation is looked for, in rows.
 const ROWS_BETWEEN_LOOKS: u64 = 1_000;
 
-pub(super) fn run(
-    bench: &ToolContext,
-    input: &ReadTableInput,
-) -> Result<ReadTableOutput, TaskError> {
+fn run(bench: &ToolContext, input: &ReadTableInput) -> Result<ReadTableOutput, TaskError> {
     let file = bench.workspace.open_file(&input.path)?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let beginning = reader.fill_buf().map_err(|e| unreadable(input, &e))?.to_vec();

@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ToolContext;
 use super::format::DataFormat;
 use super::fs_write::WriteConflict;
 use super::table::{TABLE, TableHandle, open, sql};
+use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace::{failed, final_error};
 
 #[derive(Deserialize, JsonSchema)]
@@ -48,18 +48,22 @@ pub(crate) struct WriteTableOutput {
     files_written: Vec<String>,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "data.write",
+    spec,
+    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let description = "Writes a table or rows to a CSV, JSON or NDJSON file; never overwrites one.";
-    super::spec::<WriteTableInput, WriteTableOutput>("data.write", description, false)
+    Some(super::spec::<WriteTableInput, WriteTableOutput>(TOOL.name, description, false))
 }
 
 /// The largest file written, in bytes; it is put together in memory.
 const FILE_BYTES_MAX: usize = 512 << 20;
 
-pub(super) fn run(
-    bench: &ToolContext,
-    input: &WriteTableInput,
-) -> Result<WriteTableOutput, TaskError> {
+fn run(bench: &ToolContext, input: &WriteTableInput) -> Result<WriteTableOutput, TaskError> {
     let rows = match (&input.table, &input.rows) {
         (Some(table), None) => table_rows(bench, table)?,
         (None, Some(rows)) => rows.clone(),

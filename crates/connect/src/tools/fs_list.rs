@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{FolderWalk, SkippedPaths, glob, walk};
-use super::{ToolContext, language};
+use super::{BuiltinTool, ToolContext, git, in_thread, language};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -113,16 +113,28 @@ struct ListTotals {
     lines: u64,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "fs.list",
+    spec,
+    start: |context, call| {
+        Box::pin(async move {
+            let tracked = git::tracked_but_ignored(&context.workspace).await;
+            in_thread(context, call.inputs, move |c, i| run(c, &i, &tracked)).await
+        })
+    },
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let description =
         "Lists files of the workspace that git does not ignore, with sums by language.";
-    super::spec::<ListFilesInput, ListFilesOutput>("fs.list", description, true)
+    Some(super::spec::<ListFilesInput, ListFilesOutput>(TOOL.name, description, true))
 }
 
 /// How many skipped files are named.
 const SKIPPED_MAX: usize = 100;
 
-pub(super) fn run(
+fn run(
     bench: &ToolContext,
     input: &ListFilesInput,
     tracked: &[PathBuf],

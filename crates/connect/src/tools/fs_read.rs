@@ -5,7 +5,7 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ToolContext;
+use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace::failed;
 
 #[derive(Deserialize, JsonSchema)]
@@ -54,15 +54,22 @@ pub(crate) struct ReadFileOutput {
     title: String,
 }
 
-pub(super) fn spec() -> ToolSpec {
-    super::spec::<ReadFileInput, ReadFileOutput>(
-        "fs.read",
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "fs.read",
+    spec,
+    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
+    Some(super::spec::<ReadFileInput, ReadFileOutput>(
+        TOOL.name,
         "Reads a text file of the workspace.",
         true,
-    )
+    ))
 }
 
-pub(super) fn run(bench: &ToolContext, input: &ReadFileInput) -> Result<ReadFileOutput, TaskError> {
+fn run(bench: &ToolContext, input: &ReadFileInput) -> Result<ReadFileOutput, TaskError> {
     let Some(path) = choose(bench, input)? else {
         if input.optional {
             return Ok(ReadFileOutput::default());

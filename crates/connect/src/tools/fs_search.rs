@@ -10,8 +10,8 @@ use regex::bytes::RegexBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ToolContext;
 use super::walk::{FolderWalk, glob, walk};
+use super::{BuiltinTool, ToolContext, git, in_thread};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -75,12 +75,24 @@ pub(crate) struct SearchFilesOutput {
     files_skipped: u64,
 }
 
-pub(super) fn spec() -> ToolSpec {
-    super::spec::<SearchFilesInput, SearchFilesOutput>(
-        "fs.search",
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "fs.search",
+    spec,
+    start: |context, call| {
+        Box::pin(async move {
+            let tracked = git::tracked_but_ignored(&context.workspace).await;
+            in_thread(context, call.inputs, move |c, i| run(c, &i, &tracked)).await
+        })
+    },
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
+    Some(super::spec::<SearchFilesInput, SearchFilesOutput>(
+        TOOL.name,
         "Finds lines in text files of the workspace.",
         true,
-    )
+    ))
 }
 
 /// The longest line looked at, in bytes; the rest of a longer one is passed over.
@@ -90,7 +102,7 @@ const QUOTE_MAX_CHARS: usize = 200;
 /// Compiled size of a pattern: large enough for real ones, small enough for hostile ones.
 const PATTERN_SIZE_MAX: usize = 10 << 20;
 
-pub(super) fn run(
+fn run(
     bench: &ToolContext,
     input: &SearchFilesInput,
     tracked: &[PathBuf],

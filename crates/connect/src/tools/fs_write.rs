@@ -5,7 +5,7 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ToolContext;
+use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace;
 
 #[derive(Deserialize, JsonSchema)]
@@ -52,15 +52,19 @@ pub(crate) struct WriteFileOutput {
     files_written: Vec<String>,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "fs.write",
+    spec,
+    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let description = "Writes a text to a file in the workspace; never overwrites one.";
-    super::spec::<WriteFileInput, WriteFileOutput>("fs.write", description, false)
+    Some(super::spec::<WriteFileInput, WriteFileOutput>(TOOL.name, description, false))
 }
 
-pub(super) fn run(
-    bench: &ToolContext,
-    input: &WriteFileInput,
-) -> Result<WriteFileOutput, TaskError> {
+fn run(bench: &ToolContext, input: &WriteFileInput) -> Result<WriteFileOutput, TaskError> {
     let bytes = input.text.as_bytes();
     let path = bench.workspace.write(&input.path, bytes, input.if_exists.into())?;
     Ok(WriteFileOutput { files_written: vec![path.clone()], path, bytes: bytes.len() })

@@ -7,8 +7,8 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ToolContext;
 use super::git::{GitError, GitRepository, git};
+use super::{BuiltinTool, ToolContext, decode, encode};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -65,9 +65,18 @@ pub(crate) struct GitSummaryOutput {
     authors: Vec<AuthorEntry>,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "git.summary",
+    spec,
+    start: |context, call| {
+        Box::pin(async move { encode(&run(&context, &decode(call.inputs)?).await?) })
+    },
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let description = "Tells recent commits and authors of the git repository of the workspace.";
-    super::spec::<GitSummaryInput, GitSummaryOutput>("git.summary", description, true)
+    Some(super::spec::<GitSummaryInput, GitSummaryOutput>(TOOL.name, description, true))
 }
 
 /// How many commits authors are counted over.
@@ -77,10 +86,7 @@ const AUTHORS_MAX: usize = 20;
 /// The longest subject or name quoted, in characters.
 const QUOTE_MAX_CHARS: usize = 200;
 
-pub(super) async fn run(
-    bench: &ToolContext,
-    input: &GitSummaryInput,
-) -> Result<GitSummaryOutput, TaskError> {
+async fn run(bench: &ToolContext, input: &GitSummaryInput) -> Result<GitSummaryOutput, TaskError> {
     let path = input.path.as_deref().unwrap_or(".");
     bench.workspace.metadata(path)?;
     let told = match GitRepository::of(&bench.workspace, path) {

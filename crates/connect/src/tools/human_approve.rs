@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{BuiltinTool, decode, encode};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -37,15 +38,19 @@ pub(crate) struct ApproveOutput {
     reason: String,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: APPROVAL_TOOL,
+    spec,
+    start: |_, call| Box::pin(async move { encode(&run(call.answer, decode(call.inputs)?)?) }),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let does = "Asks a person; goes on when approved, fails when refused.";
-    super::spec::<ApproveInput, ApproveOutput>(APPROVAL_TOOL, does, true)
+    Some(super::spec::<ApproveInput, ApproveOutput>(TOOL.name, does, true))
 }
 
-pub(super) fn run(
-    answer: Option<GateApproval>,
-    _: ApproveInput,
-) -> Result<ApproveOutput, TaskError> {
+fn run(answer: Option<GateApproval>, _: ApproveInput) -> Result<ApproveOutput, TaskError> {
     match answer {
         Some(GateApproval { by, reason }) => Ok(ApproveOutput { approved: true, by, reason }),
         None => Err(final_error(ErrorCode::ApprovalRefused, "nobody was asked")),

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{BuiltinTool, in_thread};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -31,15 +32,22 @@ pub(crate) struct SelectOutput {
     first: Value,
 }
 
-pub(super) fn spec() -> ToolSpec {
-    super::spec::<SelectInput, SelectOutput>(
-        "json.select",
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "json.select",
+    spec,
+    start: |context, call| Box::pin(in_thread(context, call.inputs, |_, i| run(&i))),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
+    Some(super::spec::<SelectInput, SelectOutput>(
+        TOOL.name,
         "Finds values in a JSON value by JSONPath.",
         true,
-    )
+    ))
 }
 
-pub(super) fn run(input: &SelectInput) -> Result<SelectOutput, TaskError> {
+fn run(input: &SelectInput) -> Result<SelectOutput, TaskError> {
     let path =
         parse_json_path(&input.path).map_err(|why| final_error(ErrorCode::TypeMismatch, why))?;
     let matches: Vec<Value> = path.query(&input.value).into_iter().cloned().collect();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-use super::ToolContext;
+use super::{BuiltinTool, ToolContext, decode, encode};
 use crate::workspace::final_error;
 
 /// How much of each stream is kept, in bytes.
@@ -60,17 +60,29 @@ pub(crate) struct RunProgramOutput {
     truncated: bool,
 }
 
-pub(super) fn spec(programs: &[String]) -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "process.run",
+    spec,
+    start: |context, call| {
+        Box::pin(async move { encode(&run(context, decode(call.inputs)?).await?) })
+    },
+};
+
+/// None where no program is allowed.
+fn spec(programs: &[String]) -> Option<ToolSpec> {
+    if programs.is_empty() {
+        return None;
+    }
     let does = format!("Runs a program of the machine: {}.", programs.join(", "));
-    super::spec::<RunProgramInput, RunProgramOutput>("process.run", &does, false)
+    Some(super::spec::<RunProgramInput, RunProgramOutput>(TOOL.name, &does, false))
 }
 
-pub(super) async fn run(
+async fn run(
     mut bench: ToolContext,
-    programs: &[String],
     input: RunProgramInput,
 ) -> Result<RunProgramOutput, TaskError> {
-    let program = allowed(programs, &input.program)?;
+    let program = allowed(&bench.programs, &input.program)?;
     let mut child = spawn(&bench, &program, &input)?;
     let group = ProcessGroup::of(&child);
     let ended = tokio::select! {

@@ -12,9 +12,9 @@ use minijinja::{AutoEscape, Environment, Output as JinjaOutput, State, Undefined
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ToolContext;
 use super::fs_write::WriteConflict;
 use super::markdown::{cell_code_span, code_span, write_escaped};
+use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -66,20 +66,24 @@ pub(crate) struct RenderTextOutput {
     files_written: Vec<String>,
 }
 
-pub(super) fn spec() -> ToolSpec {
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "text.render",
+    spec,
+    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
     let description =
         "Renders a text template over data, escaped for Markdown, HTML or plain text.";
-    super::spec::<RenderTextInput, RenderTextOutput>("text.render", description, false)
+    Some(super::spec::<RenderTextInput, RenderTextOutput>(TOOL.name, description, false))
 }
 
 /// Steps a template may take: a report of some thousand lines takes a hundredth of it.
 const FUEL: u64 = 3_000_000;
 const ESCAPE_MARKDOWN: &str = "markdown";
 
-pub(super) fn run(
-    bench: &ToolContext,
-    input: &RenderTextInput,
-) -> Result<RenderTextOutput, TaskError> {
+fn run(bench: &ToolContext, input: &RenderTextInput) -> Result<RenderTextOutput, TaskError> {
     let text = render(input)?;
     let files_written = match &input.write_to {
         None => Vec::new(),

@@ -9,6 +9,7 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{BuiltinTool, decode, encode};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -26,14 +27,20 @@ pub(crate) struct WaitOutput {
     waited_seconds: f64,
 }
 
-pub(super) fn spec() -> ToolSpec {
-    super::spec::<WaitInput, WaitOutput>("time.wait", "Waits for a number of seconds.", true)
+/// The tool.
+pub(super) const TOOL: BuiltinTool = BuiltinTool {
+    name: "time.wait",
+    spec,
+    start: |context, call| {
+        Box::pin(async move { encode(&run(context.cancel, &decode(call.inputs)?).await?) })
+    },
+};
+
+fn spec(_: &[String]) -> Option<ToolSpec> {
+    Some(super::spec::<WaitInput, WaitOutput>(TOOL.name, "Waits for a number of seconds.", true))
 }
 
-pub(super) async fn run(
-    mut cancel: CancelSignal,
-    input: &WaitInput,
-) -> Result<WaitOutput, TaskError> {
+async fn run(mut cancel: CancelSignal, input: &WaitInput) -> Result<WaitOutput, TaskError> {
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs_f64(input.seconds)) => {
             Ok(WaitOutput { waited_seconds: input.seconds })

@@ -3,8 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
+use super::routing::RoutingStrategy;
+use super::routing::WorkerOffer;
 use super::shape::{JobShape, TimeDirection};
-use super::worker::{RoutingStrategy, ScheduleWorker};
+use super::worker::ScheduleWorker;
 use super::{Schedule, ScheduleJob, ScheduledTask, UnplaceableTasks, bound};
 use crate::agent::{AgentAssignment, AgentCandidate, ScoreParts};
 use crate::id::TaskIndex;
@@ -180,34 +182,28 @@ impl<'a> WorkerPlacing<'a> {
         needed: &[u32],
     ) -> u32 {
         let able = self.able(task);
-        let finish = |w: u32| self.finish_on(task, w, from, pass);
-        // The cheaper one among equals, then the earlier one in the file.
-        let cost = |w: u32| self.workers[w as usize].cost_per_hour;
-        let least = |key: &dyn Fn(u32) -> f64| {
-            let by = |a: &&u32, b: &&u32| {
-                let then = finish(**a).total_cmp(&finish(**b));
-                key(**a).total_cmp(&key(**b)).then(then).then(cost(**a).total_cmp(&cost(**b)))
-            };
-            able.iter().min_by(by).copied().expect("every task has a worker that can do it")
-        };
-        match routing {
-            RoutingStrategy::Balanced => least(&finish),
-            RoutingStrategy::Capability => {
-                least(&|w| match &self.workers[w as usize].capabilities {
-                    all if all.is_empty() => f64::MAX,
-                    some => some.len() as f64,
-                })
-            }
-            RoutingStrategy::Load => least(&|w| pass.load[w as usize]),
-            RoutingStrategy::Affinity => least(&|w| {
-                -(needed.iter().filter(|p| pass.worker[**p as usize] == w).count() as f64)
-            }),
-            RoutingStrategy::RoundRobin => {
-                let chosen = able[pass.turn % able.len()];
-                pass.turn += 1;
-                chosen
-            }
+        if routing.takes_turns() {
+            let chosen = able[pass.turn % able.len()];
+            pass.turn += 1;
+            return chosen;
         }
+        let key = |w: u32| {
+            let worker = &self.workers[w as usize];
+            let offer = WorkerOffer {
+                finish: self.finish_on(task, w, from, pass),
+                breadth: Some(worker.capabilities.len()).filter(|all| *all > 0),
+                load: pass.load[w as usize],
+                related: needed.iter().filter(|p| pass.worker[**p as usize] == w).count(),
+            };
+            // The one that ends first among equals, then the cheaper one, then the earlier in the file.
+            (routing.cost(&offer), offer.finish, worker.cost_per_hour)
+        };
+        let by = |a: &(u32, (f64, f64, f64)), b: &(u32, (f64, f64, f64))| {
+            let ((_, a), (_, b)) = (a, b);
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2))
+        };
+        let cheapest = able.iter().map(|w| (*w, key(*w))).min_by(by);
+        cheapest.expect("every task has a worker that can do it").0
     }
 
     fn finish_on(&self, task: u32, worker: u32, from: f64, pass: &SchedulePass) -> f64 {

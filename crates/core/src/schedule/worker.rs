@@ -3,7 +3,6 @@
 
 use serde_json::Value;
 
-use crate::document::choice::choices;
 use crate::document::reader::{DocumentReader, FieldName, aliased, plain};
 use crate::finding::Finding;
 
@@ -31,29 +30,6 @@ pub struct ScheduleWorker {
     pub capabilities: Vec<String>,
     /// US dollars an hour.
     pub cost_per_hour: f64,
-}
-
-choices! {
-    /// How a task finds its worker among unlike ones.
-    pub enum RoutingStrategy {
-        /// Where it ends first (Topcuoglu et al., "HEFT", 2002).
-        Balanced = "balanced",
-        /// One after the other.
-        RoundRobin = "round_robin",
-        /// The one that can do least beside it.
-        Capability = "capability",
-        /// The one with the least work.
-        Load = "load",
-        /// The one that did most of what it needs.
-        Affinity = "affinity",
-    }
-}
-
-#[expect(clippy::derivable_impls, reason = "the macro that makes the type derives for all alike")]
-impl Default for RoutingStrategy {
-    fn default() -> RoutingStrategy {
-        RoutingStrategy::Balanced
-    }
 }
 
 static POOL_FIELDS: &[FieldName] = &[plain("agents")];

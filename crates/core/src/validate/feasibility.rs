@@ -87,7 +87,8 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
                 )
                 .suggest(
                     "write out its steps, or plan its goal with a model (`l05 plan --recursive`)",
-                ),
+                )
+                .unplanned_part(),
             );
         }
         TaskType::Atomic if agents.iter().all(|a| a.agent_type == LOCAL_AGENT_TYPE) => {

@@ -351,7 +351,7 @@ impl PlanningRounds<'_, '_> {
         };
         let mut findings = (self.basis.validate)(document).await?;
         findings.retain(|finding| {
-            finding.code != ErrorCode::DecompositionFailed
+            !finding.is_unplanned_part
                 || !parts.iter().any(|(id, _)| finding.task.as_ref() == Some(id))
         });
         Ok(findings)

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::Error;
-use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
-use l05_core::plan::Plan;
-use l05_run::Run;
+use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_run::record::Record;
 use tokio::sync::oneshot;
 
 use super::{Driver, RunEnd};
 use crate::port::{Journal, StoreError};
+use crate::records::fold;
 use crate::shard::ShardInput;
 
 /// How often a store that refuses is tried again before the plans pause, and the first wait; it
@@ -118,22 +117,5 @@ pub(crate) async fn release(journal: &dyn Journal, plan: PlanId, worker: WorkerI
     while let Err(error) = journal.release(plan, worker, epoch).await {
         tracing::warn!(%error, %plan, "the run's ownership was not given back");
         tokio::time::sleep(RELEASE_WAIT).await;
-    }
-}
-
-/// Folds a plan's journal.
-pub(crate) async fn fold(journal: &dyn Journal, plan: Arc<Plan>) -> Result<Run, StoreError> {
-    let id = plan.id();
-    let mut run = Run::new(plan);
-    loop {
-        let next = Sequence(run.sequence().0 + 1);
-        let records = journal.read(id, next).await?;
-        if records.is_empty() {
-            return Ok(run);
-        }
-        for record in &records {
-            run.replay(record)
-                .map_err(|gap| StoreError::Corrupt(format!("the journal of plan {id}: {gap}")))?;
-        }
     }
 }

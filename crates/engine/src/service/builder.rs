@@ -25,7 +25,7 @@ use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::observed_runs::ObservedRuns;
 use crate::port::{Clock, Executor, Journal, ModelGateway, PlanCatalog, SystemClock};
-use crate::record_writer::RecordWriter;
+use crate::records::RecordWriter;
 use crate::rules::{IN_FLIGHT_MAX_DEFAULT, ServiceRules};
 use crate::shard::ShardRules;
 use crate::tool_catalog::{CatalogHandle, debug_digest};

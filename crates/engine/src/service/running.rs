@@ -25,9 +25,10 @@ use l05_run::event::{Actor, CancelScope};
 use super::builder::local_agent;
 use super::reading::{Reading, no_task, run_task, unknown};
 use super::recent::RecentPlans;
-use crate::driver::{RunDriver, RunEnd, fold, release};
+use crate::driver::{RunDriver, RunEnd, release};
 use crate::port::{ClaimResult, Journal, RemoteCommand};
-use crate::record_writer::{NotedCommand, RecordWriter};
+use crate::records::fold;
+use crate::records::{NotedCommand, RecordWriter};
 use crate::report::PlanResult;
 
 pub use answers::{AnswerOutcome, GateAnswer, PendingApproval};

@@ -471,9 +471,10 @@ impl Run {
 
     /// Applies an event and notes what must be done because of it.
     pub(super) fn commit(&mut self, event: RunEvent, decision: &mut RunDecision) {
-        let tasks_to_stop = match &event {
-            RunEvent::CancelRequested { scope, .. } => self.in_flight_in(*scope),
-            _ => Vec::new(),
+        let tasks_to_stop = if let RunEvent::CancelRequested { scope, .. } = &event {
+            self.in_flight_in(*scope)
+        } else {
+            Vec::new()
         };
         self.apply(&event);
         match &event {

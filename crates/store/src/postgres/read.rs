@@ -12,7 +12,7 @@ use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
 use super::failed;
-use crate::codec::{JournalRow, decode};
+use l05_run::codec::{EncodedRecord, decode};
 
 /// Records of one page; a fold of a long journal holds no more than this at once.
 const PAGE_RECORDS: i64 = 1_000;
@@ -49,9 +49,9 @@ pub(super) async fn records(
     rows.iter().map(record).collect()
 }
 
-fn journal_row(row: &PgRow) -> Result<JournalRow, sqlx::Error> {
+fn journal_row(row: &PgRow) -> Result<EncodedRecord, sqlx::Error> {
     let unsigned = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-    Ok(JournalRow {
+    Ok(EncodedRecord {
         first: unsigned(0)?,
         count: unsigned(1)?,
         epoch: unsigned(2)?,

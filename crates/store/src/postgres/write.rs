@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_engine::memory::status_after;
 use l05_engine::port::{AppendRefusal, AppendResult, ClaimResult, RemoteCommand, StoredPlan};
 use l05_run::record::Record;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
-use crate::codec::encode;
+use l05_run::codec::encode;
 
 /// One statement, so one commit, for the whole batch. The fence (epoch and sequence) is checked and
 /// moved by the same statement that writes; a record that it stops writes nothing. Commands meant
@@ -62,7 +61,7 @@ pub(super) async fn append(
         .bind(&columns.actor)
         .bind(&columns.body)
         .bind(&columns.status)
-        .bind(crate::codec::FORMAT.cast_signed())
+        .bind(l05_run::codec::FORMAT.cast_signed())
         .bind(&columns.blob_place)
         .bind(&columns.blob_sha256)
         .bind(&columns.blob_json)
@@ -132,7 +131,7 @@ impl RowColumns {
             columns.crc.push(i64::from(row.crc));
             columns.actor.push(row.actor);
             columns.body.push(row.body);
-            columns.status.push(status_after(&record.events).map(PlanStatus::as_str));
+            columns.status.push(record.status_after().map(PlanStatus::as_str));
             for blob in &record.blobs {
                 columns.blob_place.push(place);
                 columns.blob_sha256.push(blob.sha256.clone());

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
 use uuid::Uuid;
 
 use super::failed;
-use crate::codec::{DecodeError, JournalRow, decode};
+use l05_run::codec::{DecodeError, EncodedRecord, decode};
 
 /// Records of one page; a fold of a long journal holds no more than this at once.
 const PAGE_RECORDS: u32 = 1_000;
@@ -54,7 +54,7 @@ pub(super) fn records(
 
 /// A torn record is one that its own plan does not count: the transaction that wrote it never
 /// ended. SQLite leaves none, but a file copied while it was written may hold one.
-fn is_torn(connection: &Connection, plan: PlanId, row: &JournalRow) -> rusqlite::Result<bool> {
+fn is_torn(connection: &Connection, plan: PlanId, row: &EncodedRecord) -> rusqlite::Result<bool> {
     let next: i64 = connection.query_row(
         "SELECT next_sequence FROM plan WHERE id = ?1",
         [plan.0.as_bytes()],
@@ -67,7 +67,7 @@ fn rows(
     connection: &Connection,
     plan: PlanId,
     from: Sequence,
-) -> rusqlite::Result<Vec<JournalRow>> {
+) -> rusqlite::Result<Vec<EncodedRecord>> {
     let mut statement = connection.prepare_cached(
         "SELECT first, count, j.epoch, at, format, crc, actor, body FROM journal AS j
          WHERE plan = (SELECT number FROM plan WHERE id = ?1) AND first + count > ?2
@@ -77,7 +77,7 @@ fn rows(
     )?;
     let from = from.0.cast_signed();
     let rows = statement.query_map(params![plan.0.as_bytes(), from, PAGE_RECORDS], |row| {
-        Ok(JournalRow {
+        Ok(EncodedRecord {
             first: unsigned(row, 0)?,
             count: unsigned(row, 1)?,
             epoch: unsigned(row, 2)?,

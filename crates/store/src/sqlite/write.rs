@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_engine::memory::{is_end, status_after};
 use l05_engine::port::{AppendRefusal, AppendResult, ClaimResult, RemoteCommand, StoredPlan};
 use l05_run::record::Record;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use crate::codec::encode;
 use crate::worker;
+use l05_run::codec::encode;
 
 fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
@@ -34,7 +33,7 @@ pub(super) fn append(
 
 fn append_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<AppendResult> {
     // The fence: epoch and sequence are checked and moved by the statement that reserves the row.
-    let status = status_after(&record.events);
+    let status = record.status_after();
     let sql = match status {
         None => {
             "UPDATE plan SET next_sequence = ?1
@@ -52,7 +51,7 @@ fn append_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Resul
     fence.raw_bind_parameter(4, record.first.0.cast_signed())?;
     if let Some(status) = status {
         fence.raw_bind_parameter(5, status.as_str())?;
-        fence.raw_bind_parameter(6, is_end(status))?;
+        fence.raw_bind_parameter(6, status.has_ended())?;
     }
     let mut rows = fence.raw_query();
     let number: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;

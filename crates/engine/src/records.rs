@@ -1,5 +1,5 @@
-//! The one writer of records: whatever is appended to a journal goes through here, so that the hub hears
-//! of it and nothing is written beside it.
+//! Records of a journal: the fold that makes a run of them, and their one writer. Whatever is appended goes
+//! through here, so that the hub hears of it and nothing is written beside it.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use l05_core::id::{Epoch, Sequence};
 use l05_core::plan::Plan;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
+use l05_run::Run;
 use l05_run::command::RunCommand;
 use l05_run::event::Actor;
 use l05_run::record::Record;
 
-use crate::driver::fold;
 use crate::hub::EventHub;
 use crate::port::{AppendResult, Journal, StoreError};
 
@@ -68,6 +68,23 @@ impl RecordWriter {
                 format!("somebody else changed plan {id} at the same moment"),
             )
             .suggest("look at its status and answer again")),
+        }
+    }
+}
+
+/// Folds a plan's journal.
+pub(crate) async fn fold(journal: &dyn Journal, plan: Arc<Plan>) -> Result<Run, StoreError> {
+    let id = plan.id();
+    let mut run = Run::new(plan);
+    loop {
+        let next = Sequence(run.sequence().0 + 1);
+        let records = journal.read(id, next).await?;
+        if records.is_empty() {
+            return Ok(run);
+        }
+        for record in &records {
+            run.replay(record)
+                .map_err(|gap| StoreError::Corrupt(format!("the journal of plan {id}: {gap}")))?;
         }
     }
 }

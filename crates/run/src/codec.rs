@@ -4,43 +4,55 @@
 //! records), guarded by a CRC32C over everything that identifies the record, so that a row in the
 //! wrong place is as visible as a flipped bit.
 
+use crate::event::RunEvent;
+use crate::record::Record;
 use l05_core::id::{Epoch, PlanId, Sequence};
 use l05_core::time::Timestamp;
-use l05_run::event::RunEvent;
-use l05_run::record::Record;
 
 /// The format of a record's body. Raised when readers must tell old and new apart.
 ///
-/// 1: JSON list of `l05_run::event::RunEvent`.
-pub(crate) const FORMAT: u32 = 1;
+/// 1: JSON list of `crate::event::RunEvent`.
+pub const FORMAT: u32 = 1;
 
-/// A record as a row holds it.
+/// A record as stores keep it: numbers beside the bytes of its events.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct JournalRow {
-    pub(crate) first: u64,
-    pub(crate) count: u64,
-    pub(crate) epoch: u64,
-    pub(crate) at: i64,
-    pub(crate) format: u32,
-    pub(crate) crc: u32,
-    pub(crate) actor: String,
-    pub(crate) body: Vec<u8>,
+pub struct EncodedRecord {
+    /// The number of the first event.
+    pub first: u64,
+    /// The number of events.
+    pub count: u64,
+    /// The owner's epoch.
+    pub epoch: u64,
+    /// The time of the decision, in milliseconds since 1970.
+    pub at: i64,
+    /// The format of the body.
+    pub format: u32,
+    /// CRC32C over plan, numbers, actor and body.
+    pub crc: u32,
+    /// Whoever caused it.
+    pub actor: String,
+    /// The events, in the body's format.
+    pub body: Vec<u8>,
 }
 
-/// Why a row is no record.
+/// The reason for which bytes are no record.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum DecodeError {
+pub enum DecodeError {
+    /// A newer version wrote it.
     #[error("it was written by a newer version (format {0})")]
     NewerFormat(u32),
+    /// Bytes were changed, or it lies in another's place.
     #[error("its checksum does not match")]
     Checksum,
+    /// The body is not what its format says.
     #[error("its events cannot be read: {0}")]
     Events(String),
 }
 
-pub(crate) fn encode(record: &Record) -> JournalRow {
+/// Encodes a record in the present format.
+pub fn encode(record: &Record) -> EncodedRecord {
     let body = serde_json::to_vec(&record.events).expect("events are plain data");
-    let mut row = JournalRow {
+    let mut row = EncodedRecord {
         first: record.first.0,
         count: record.events.len() as u64,
         epoch: record.epoch.0,
@@ -54,7 +66,8 @@ pub(crate) fn encode(record: &Record) -> JournalRow {
     row
 }
 
-pub(crate) fn decode(plan: PlanId, row: &JournalRow) -> Result<Record, DecodeError> {
+/// Decodes what any version up to this one wrote.
+pub fn decode(plan: PlanId, row: &EncodedRecord) -> Result<Record, DecodeError> {
     if row.format > FORMAT {
         return Err(DecodeError::NewerFormat(row.format));
     }
@@ -77,7 +90,7 @@ pub(crate) fn decode(plan: PlanId, row: &JournalRow) -> Result<Record, DecodeErr
     })
 }
 
-fn checksum(plan: PlanId, row: &JournalRow) -> u32 {
+fn checksum(plan: PlanId, row: &EncodedRecord) -> u32 {
     let mut crc = crc32c::crc32c(plan.0.as_bytes());
     for number in [row.first, row.count, row.epoch, row.at.cast_unsigned()] {
         crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
@@ -106,7 +119,7 @@ mod tests {
                 task: TaskIndex(4),
                 attempt: Attempt(1),
                 not_after: Timestamp(5),
-                reserved: l05_run::amounts::Amounts::NONE,
+                reserved: crate::amounts::Amounts::NONE,
                 placed: None,
             }],
             blobs: vec![],
@@ -120,10 +133,10 @@ mod tests {
         }
         assert!(decode(PlanId(Uuid::from_u128(8)), &row).is_err(), "another plan's row");
         assert!(
-            decode(plan, &JournalRow { first: 4, ..row.clone() }).is_err(),
+            decode(plan, &EncodedRecord { first: 4, ..row.clone() }).is_err(),
             "a row in another place"
         );
-        let newer = JournalRow { format: FORMAT + 1, ..row };
+        let newer = EncodedRecord { format: FORMAT + 1, ..row };
         assert_eq!(decode(plan, &newer), Err(DecodeError::NewerFormat(FORMAT + 1)));
     }
 }
