@@ -107,6 +107,8 @@ impl PlanningService {
         let Some(tools) = self.planning().catalog.refresh()? else { return Ok(false) };
         let local = self.running().local_agent(&tools.tools);
         self.running().driver.set_tools(tools.idempotent(), local).await?;
+        // The driver takes messages in turn: who has an answer to a later one knows the new tools.
+        self.running().driver.all_agents().await?;
         Ok(true)
     }
 

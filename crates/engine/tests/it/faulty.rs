@@ -26,6 +26,8 @@ pub(crate) struct FaultyStore {
     pub(crate) contradicts: bool,
     /// Appends take a while, as on a disk: others run meanwhile.
     pub(crate) slow: bool,
+    /// How often a journal was read, and asked whether somebody owns its run.
+    pub(crate) looks: AtomicU32,
     /// Whose records each batch had.
     pub(crate) batches: Mutex<Vec<Vec<PlanId>>>,
 }
@@ -57,6 +59,7 @@ impl Journal for FaultyStore {
     }
 
     fn read(&self, plan: PlanId, from: Sequence) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
         self.inner.read(plan, from)
     }
     fn blob(&self, plan: PlanId, sha256: String) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
@@ -91,6 +94,7 @@ impl Journal for FaultyStore {
         self.inner.unowned(limit)
     }
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
         self.inner.is_owned(plan)
     }
     fn post(&self, plan: PlanId, command: RemoteCommand) -> BoxFuture<'_, Result<(), StoreError>> {

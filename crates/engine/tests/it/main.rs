@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agents;
+mod callers;
 mod estimates;
 mod faulty;
 mod planning;
 mod service;
 mod shard;
+mod tool_changes;
+mod watching;
 mod workload;

@@ -45,12 +45,12 @@ pub(crate) struct ScriptedTools(pub(crate) Arc<Script>);
 impl Executor for ScriptedTools {
     fn tools(&self) -> Vec<ToolSpec> {
         let tool = |name: &str| ToolSpec::bare(name);
-        ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep", "large", "costly"]
+        ["ok", "fail_once", "fail", "hang", "panic", "yield", "deep", "large", "costly", "obeys"]
             .map(tool)
             .into()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
+    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         let script = self.0.clone();
         let task = call.task_id.to_string();
         let count = script.begin(&task);
@@ -69,6 +69,10 @@ impl Executor for ScriptedTools {
                 "deep" => Ok((0..120).fold(Value::Null, |inner, _| json!([inner]))),
                 "large" => Ok(json!({ "text": "x".repeat(100_000), "list": [1, 2] })),
                 "hang" => std::future::pending().await,
+                "obeys" => {
+                    call.cancel.cancelled().await;
+                    failed(true)
+                }
                 "panic" => panic!("scripted"),
                 "yield" => {
                     for _ in 0..20 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use l05_core::ErrorCode;
 use l05_core::agent::Agent;
-use l05_core::caller::Caller;
+use l05_core::caller::{Caller, CallerRole};
 use l05_core::catalog::ToolSpec;
 use l05_core::id::PlanId;
 use l05_core::plan::{PlanDocument, PlanStatus};
@@ -58,11 +58,12 @@ struct Row {
 
 /// All features, each with what it does to a service. The service may be replaced by another on the
 /// same store, as after a crash.
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 13] = [
     "adoption",
     "agents",
     "approval",
     "budget",
+    "callers",
     "cancel",
     "conditions",
     "deadline",
@@ -82,10 +83,12 @@ struct Tools;
 
 impl Executor for Tools {
     fn tools(&self) -> Vec<ToolSpec> {
-        ["ok", "fail", "fail_once", "hang", "slow", "large", "costly"].map(ToolSpec::bare).into()
+        ["ok", "fail", "fail_once", "hang", "slow", "large", "costly", "obeys"]
+            .map(ToolSpec::bare)
+            .into()
     }
 
-    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
+    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         Box::pin(async move {
             let failed = |is_final| {
                 let (code, message) = (ErrorCode::TaskFailed, "scripted".to_owned());
@@ -94,6 +97,10 @@ impl Executor for Tools {
             match &*call.tool {
                 "fail" => failed(true),
                 "fail_once" if call.attempt.0 == 1 => failed(false),
+                "obeys" => {
+                    call.cancel.cancelled().await;
+                    failed(true)
+                }
                 "hang" => std::future::pending().await,
                 "slow" => {
                     tokio::time::sleep(Duration::from_millis(2_200)).await;
@@ -223,6 +230,28 @@ async fn play(feature: &str, folder: &Path) -> PlanId {
             .await;
             first.execute(id).await.unwrap();
             assert_eq!(ended(&first, id).await, PlanStatus::Failed);
+            id
+        }
+        "callers" => {
+            let named =
+                |id: &str| first.as_caller(Caller { id: id.into(), role: CallerRole::Operator });
+            let id = accept(
+                &first,
+                json!({"goal": "callers", "tasks": [
+                    {"id": "gated", "tool": "ok", "gate": true},
+                    {"id": "other", "tool": "obeys"},
+                    {"id": "long", "tool": "obeys", "depends_on": ["gated"]},
+                ]}),
+            )
+            .await;
+            named("ann").execute(id).await.unwrap();
+            named("bob").cancel_task(id, "other", "not needed").await.unwrap();
+            answer(&first, id, true, None).await;
+            named("cem").cancel(id, "enough").await.unwrap();
+            assert_eq!(ended(&first, id).await, PlanStatus::Cancelled);
+            named("dan").retry(id, Some("long")).await.unwrap();
+            named("eva").cancel(id, "again").await.unwrap();
+            assert_eq!(ended(&first, id).await, PlanStatus::Cancelled);
             id
         }
         "cancel" => {
