@@ -15,7 +15,7 @@ use crate::measure::{BenchRun, SAMPLES_MIN};
 use crate::runs::{one, place, runtime, service};
 use crate::workload::{CALLS, brief, fan, layered};
 
-/// How many small plans there are.
+/// The number of small plans there are.
 const SMALL: usize = 100;
 /// The tasks of the large one.
 const LARGE: usize = 100_000;

@@ -7,7 +7,7 @@ use std::time::Instant;
 /// The fewest samples behind a figure.
 pub(crate) const SAMPLES_MIN: usize = 10;
 
-/// What is measured, and where databases go.
+/// The figures to take, and the place for databases.
 pub(crate) struct BenchRun {
     filter: String,
     dir: PathBuf,
@@ -22,7 +22,7 @@ impl BenchRun {
         &self.dir
     }
 
-    /// Whether figures of this kind were asked for by name.
+    /// True if figures of this kind were asked for by name.
     pub(crate) fn names(&self, kind: &str) -> bool {
         self.filter.starts_with(kind)
     }

@@ -25,7 +25,7 @@ pub(crate) fn run(bench: &BenchRun) {
     batches(bench);
 }
 
-/// What a run holds in memory beside its plan, by its number of tasks: each in flight once and done.
+/// The memory of a run beside its plan, by its number of tasks: each in flight once and done.
 fn run_per_task(bench: &BenchRun) {
     const TASKS: usize = 10_000;
     if !bench.wants("rss/run_per_task_bytes") {

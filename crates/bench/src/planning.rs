@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use l05_connect::{BuiltinTools, Workspace, templates};
+use l05_connect::{BuiltinTools, templates};
 use l05_core::catalog::ToolCatalog;
 use l05_core::estimate::EstimateBasis;
 use l05_core::goal::{Goal, input};
@@ -17,7 +17,7 @@ use l05_core::validate::{PlanLimits, ValidationContext, validate};
 use l05_draft::decomposition::{ReadingMode, read_answer};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
-use l05_engine::port::Executor as _;
+use l05_engine::port::{Executor as _, WorkspaceFolder};
 use l05_engine::rules::ServiceRules;
 use serde_json::json;
 use std::hint::black_box;
@@ -189,10 +189,10 @@ fn created(bench: &BenchRun, rules: CacheRules) -> Vec<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
-        let workspace = Workspace::open(bench.dir()).expect("the bench folder is there");
-        let tools = BuiltinTools::new(workspace, bench.dir().join("scratch"), &[]);
+        let tools = BuiltinTools::new(bench.dir().join("scratch"), &[]);
         let service = PlanningService::builder()
             .executor(Arc::new(tools))
+            .workspace(WorkspaceFolder::new(bench.dir()))
             .templates(templates::builtin())
             .rules(ServiceRules { cache: rules, ..ServiceRules::default() })
             .build()

@@ -51,7 +51,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     runtime.expect("a runtime")
 }
 
-/// Where plans and journals are kept.
+/// The store that holds plans and journals.
 pub(crate) enum StorePlace {
     Memory,
     Sqlite(tempfile::TempDir),

@@ -8,13 +8,13 @@ use l05_core::plan::PlanDocument;
 use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ToolCall};
 use serde_json::{Value, json};
 
-/// How long the tool `brief` takes: what a quick call of a service takes.
+/// The time that the tool `brief` takes: what a quick call of a service takes.
 pub(crate) const BRIEF: Duration = Duration::from_millis(5);
 
 /// Returns a small JSON: `noop` at once, `brief` after [`BRIEF`].
 pub(crate) struct NoopExecutor;
 
-/// How often [`NoopExecutor`] was called, by whatever service.
+/// Calls of [`NoopExecutor`], by whatever service.
 pub(crate) static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 impl Executor for NoopExecutor {
@@ -44,7 +44,7 @@ fn task(id: usize, needs: &[usize]) -> Value {
     json!({ "id": format!("t{id}"), "tool": "noop", "depends_on": needs })
 }
 
-/// The same plan with tasks that take a moment.
+/// A plan of the same form with tasks that take a moment.
 pub(crate) fn brief(mut document: PlanDocument) -> PlanDocument {
     document.tasks.iter_mut().for_each(|task| task.tool = Some("brief".to_owned()));
     document

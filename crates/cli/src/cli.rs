@@ -141,7 +141,7 @@ enum CliCommand {
     },
 }
 
-/// What commands work with.
+/// The settings, output and limits that every command works with.
 pub(crate) struct CliContext {
     pub(crate) config: Config,
     pub(crate) settings: Settings,

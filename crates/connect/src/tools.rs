@@ -28,7 +28,9 @@ use std::sync::Arc;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_engine::port::{BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall};
+use l05_engine::port::{
+    BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall, WorkspaceFolder,
+};
 use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -39,10 +41,10 @@ use serde_json::Value;
 use crate::workspace::{Workspace, final_error};
 use table::TableStore;
 
-/// What a tool works with.
+/// The workspace, stores and limits that tools work with.
 #[derive(Clone)]
 pub(crate) struct ToolContext {
-    pub(crate) workspace: Workspace,
+    workspace: Result<Workspace, TaskError>,
     pub(crate) tables: Arc<TableStore>,
     pub(crate) programs: Arc<[String]>,
     pub(crate) cancel: CancelSignal,
@@ -52,6 +54,11 @@ pub(crate) struct ToolContext {
 }
 
 impl ToolContext {
+    /// The workspace; an error where the call has none, or one that is not there.
+    pub(crate) fn workspace(&self) -> Result<&Workspace, TaskError> {
+        self.workspace.as_ref().map_err(TaskError::clone)
+    }
+
     /// For loops over much work: ends them when the attempt is told to stop.
     pub(crate) fn go_on(&self) -> Result<(), TaskError> {
         if self.cancel.is_cancelled() {
@@ -61,19 +68,18 @@ impl ToolContext {
     }
 }
 
-/// The tools over one workspace.
+/// The tools, over the workspace that each call brings.
 pub struct BuiltinTools {
-    workspace: Workspace,
     tables: Arc<TableStore>,
     programs: Arc<[String]>,
 }
 
 impl BuiltinTools {
-    /// Tools that see `workspace`, keep the tables of runs under `scratch`, and run no program but
-    /// `programs`: names, or absolute paths.
-    pub fn new(workspace: Workspace, scratch: PathBuf, programs: &[String]) -> BuiltinTools {
+    /// Tools that keep the tables of runs under `scratch`, and run no program but `programs`: names, or
+    /// absolute paths.
+    pub fn new(scratch: PathBuf, programs: &[String]) -> BuiltinTools {
         let tables = Arc::new(TableStore::new(scratch));
-        BuiltinTools { workspace, tables, programs: programs.into() }
+        BuiltinTools { tables, programs: programs.into() }
     }
 }
 
@@ -91,7 +97,7 @@ impl Executor for BuiltinTools {
 impl BuiltinTools {
     fn output(&self, call: ToolCall) -> ToolFuture {
         let context = ToolContext {
-            workspace: self.workspace.clone(),
+            workspace: opened(call.workspace.as_deref()),
             tables: self.tables.clone(),
             programs: self.programs.clone(),
             cancel: call.cancel.clone(),
@@ -108,11 +114,21 @@ impl BuiltinTools {
     }
 }
 
+fn opened(folder: Option<&WorkspaceFolder>) -> Result<Workspace, TaskError> {
+    let folder = folder.ok_or_else(|| {
+        final_error(ErrorCode::AccessDenied, "this tool needs a workspace, and there is none")
+    })?;
+    Workspace::open(folder).map_err(|error| {
+        let message = format!("the workspace `{}`: {error}", folder.path.display());
+        final_error(ErrorCode::TaskFailed, message)
+    })
+}
+
 /// A built-in tool. Each module has one; one that is not listed in [`TOOLS`] is unused code to the
 /// compiler.
 struct BuiltinTool {
     name: &'static str,
-    /// What it says of itself, given the programs that are allowed; none: it is not there.
+    /// Makes the tool's description, given the programs that are allowed; none: it is not there.
     spec: fn(&[String]) -> Option<ToolSpec>,
     start: fn(ToolContext, ToolCall) -> ToolFuture,
 }

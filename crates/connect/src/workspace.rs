@@ -12,6 +12,7 @@ use cap_fs_ext::OpenOptionsSyncExt as _;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 use l05_core::ErrorCode;
+use l05_engine::port::WorkspaceFolder;
 use l05_run::event::TaskError;
 
 /// A folder and a handle that cannot leave it.
@@ -23,7 +24,7 @@ pub struct Workspace {
     private: Option<PathBuf>,
 }
 
-/// What to do when a file is there already. Nothing here overwrites.
+/// Rules for a file that is there already. Nothing here overwrites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
     /// Refuse.
@@ -34,25 +35,20 @@ pub enum IfExists {
     Append,
 }
 
-/// How many numbered names are tried before giving up.
+/// The most numbered names that are tried before giving up.
 const NUMBERS_MAX: u32 = 10_000;
 
 impl Workspace {
-    /// Opens a folder as workspace.
-    pub fn open(path: &Path) -> io::Result<Workspace> {
-        let root = Dir::open_ambient_dir(path, ambient_authority())?;
-        let path = path.canonicalize()?;
-        Ok(Workspace { root: Arc::new(root), path, private: None })
+    /// Opens a folder as workspace, and keeps tools out of its private one.
+    pub fn open(folder: &WorkspaceFolder) -> io::Result<Workspace> {
+        let root = Dir::open_ambient_dir(&folder.path, ambient_authority())?;
+        let path = folder.path.canonicalize()?;
+        let private = folder.private.as_deref().and_then(|private| private.canonicalize().ok());
+        let private = private.filter(|private| private.starts_with(&path));
+        Ok(Workspace { root: Arc::new(root), path, private })
     }
 
-    /// Keeps tools out of a folder that may lie inside: the one with the journal and the key.
-    #[must_use]
-    pub fn without(mut self, folder: &Path) -> Workspace {
-        self.private = folder.canonicalize().ok().filter(|folder| folder.starts_with(&self.path));
-        self
-    }
-
-    /// Whether a path leads into the private folder, links followed.
+    /// True if a path leads into the private folder, links followed.
     pub(crate) fn is_private(&self, path: &Path) -> bool {
         let Some(private) = &self.private else { return false };
         let full = self.path.join(path);
@@ -75,13 +71,13 @@ impl Workspace {
         Ok(())
     }
 
-    /// What is at a path, or nothing: not there, not inside, or not for tools.
+    /// Looks for a file or folder at a path: not there, not inside, or not for tools.
     pub(crate) fn probe(&self, path: &str) -> Option<Metadata> {
         self.check_private(path).ok()?;
         self.root.metadata(path).ok()
     }
 
-    /// Whether the names of a path exist inside the workspace, the last one not followed.
+    /// True if the names of a path exist inside the workspace, the last one not followed.
     pub(crate) fn holds(&self, path: &Path) -> bool {
         self.root.symlink_metadata(path).is_ok()
     }
@@ -92,18 +88,18 @@ impl Workspace {
         self.root.open_dir(path).map_err(|e| refused(path, &e))
     }
 
-    /// Where it is. For walking; files are only ever opened through the handle.
+    /// The folder of the workspace. For walking; files are only ever opened through the handle.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its name, for people.
+    /// The workspace's name, for people.
     pub fn name(&self) -> String {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
         name.unwrap_or_else(|| self.path.display().to_string())
     }
 
-    /// What is at a path, symlinks followed inside the workspace.
+    /// Metadata of a path, symlinks followed inside the workspace.
     pub fn metadata(&self, path: &str) -> Result<Metadata, TaskError> {
         self.check_private(path)?;
         self.root.metadata(path).map_err(|e| refused(path, &e))
@@ -263,7 +259,7 @@ fn refused(path: &str, error: &io::Error) -> TaskError {
     TaskError { code: ErrorCode::TaskFailed, message: format!("`{path}`: {error}"), is_final }
 }
 
-/// Whether a path leads out by its words alone: said so even where a part of it does not exist.
+/// True if a path leads out by its words alone: said so even where a part of it does not exist.
 fn climbs_out(path: &str) -> bool {
     let mut depth = 0i32;
     path.starts_with('/')
@@ -277,12 +273,16 @@ fn climbs_out(path: &str) -> bool {
         })
 }
 
-/// What the kernel answers when RESOLVE_BENEATH stops a path.
+/// The kernel's answer when RESOLVE_BENEATH stops a path.
 const EXDEV: i32 = 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(folder: &tempfile::TempDir) -> WorkspaceFolder {
+        WorkspaceFolder::new(folder.path())
+    }
 
     #[test]
     fn numbers_go_before_the_extension() {
@@ -297,7 +297,7 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("secret"), "s").unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(folder.path()).unwrap();
+        let workspace = Workspace::open(&at(&folder)).unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("secret"), folder.path().join("file"))
             .unwrap();
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn writers_of_one_name_do_not_meet() {
         let folder = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(folder.path()).unwrap();
+        let workspace = Workspace::open(&at(&folder)).unwrap();
         std::thread::scope(|scope| {
             for n in 0..16 {
                 let workspace = &workspace;
@@ -351,7 +351,9 @@ mod tests {
         std::fs::create_dir_all(&data).unwrap();
         std::fs::write(data.join("master.key"), "k").unwrap();
         std::os::unix::fs::symlink("home/data", folder.path().join("link")).unwrap();
-        let workspace = Workspace::open(folder.path()).unwrap().without(&data);
+        let workspace =
+            Workspace::open(&WorkspaceFolder { private: Some(data.clone()), ..at(&folder) })
+                .unwrap();
         for path in ["home/data/master.key", "link/master.key", "home/../home/data/master.key"] {
             assert_eq!(
                 workspace.read(path, 9).unwrap_err().code,
@@ -368,7 +370,7 @@ mod tests {
     #[test]
     fn nothing_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(folder.path()).unwrap();
+        let workspace = Workspace::open(&at(&folder)).unwrap();
         let write = |mode| workspace.write("d/r.md", b"x\n", mode);
         assert_eq!(write(IfExists::Number).unwrap(), "d/r.md");
         assert_eq!(write(IfExists::Number).unwrap(), "d/r-2.md");

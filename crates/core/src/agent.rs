@@ -10,20 +10,20 @@ use crate::task::{Task, TaskType};
 use crate::time::Timestamp;
 
 choices! {
-    /// Whether an agent takes work.
+    /// The readiness of an agent for work.
     pub enum AgentStatus {
-        /// It does.
+        /// The agent takes work.
         Available = "AVAILABLE",
-        /// It is full.
+        /// The agent is full.
         Busy = "BUSY",
-        /// It ends what it has and takes nothing new.
+        /// The agent ends what it has and takes nothing new.
         Draining = "DRAINING",
-        /// It has not been heard of.
+        /// The agent has not been heard of.
         Offline = "OFFLINE",
     }
 }
 
-/// What an agent's machine has.
+/// Resources of an agent's machine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentCapacity {
@@ -40,23 +40,23 @@ pub const LOCAL_AGENT: &str = "local";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
-    /// Its DID.
+    /// The agent's DID.
     pub agent_id: String,
-    /// What kind it is.
+    /// The kind of agent.
     #[serde(rename = "type")]
     pub agent_type: String,
-    /// Its version.
+    /// The agent's version.
     #[schemars(with = "String")]
     pub version: Version,
-    /// What it can do: `tool:fs.read`, `llm`, `lang:python`.
+    /// Capabilities: `tool:fs.read`, `llm`, `lang:python`.
     pub capabilities: Vec<String>,
-    /// Whether it takes work.
+    /// The readiness for work.
     pub status: AgentStatus,
-    /// How many tasks at once.
+    /// The most tasks at once.
     pub max_concurrent_tasks: u32,
-    /// What its machine has.
+    /// The machine's resources.
     pub capacity: AgentCapacity,
-    /// How busy it is, 0 to 100.
+    /// The agent's load, 0 to 100.
     pub current_load: u8,
     /// For authorisation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -64,20 +64,20 @@ pub struct Agent {
     /// For authorisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
-    /// Where it is reached; none for one that connects by itself.
+    /// The address at which the agent is reached; none for one that connects by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// When it was last heard of.
+    /// The time at which the agent was last heard of.
     pub last_heartbeat: Timestamp,
 }
 
-/// What agents that call models can do.
+/// The capability of agents that call models.
 pub const MODEL_CAPABILITY: &str = "llm";
 /// The type of the agent that is this process: it runs tools and nothing else.
 pub const LOCAL_AGENT_TYPE: &str = "local";
 
 impl Agent {
-    /// Whether it has a capability.
+    /// True if the agent has a capability.
     pub fn has(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|c| c == capability)
     }
@@ -86,7 +86,7 @@ impl Agent {
         self.capabilities.iter().any(|c| c.strip_prefix("tool:") == Some(tool))
     }
 
-    /// Whether it can do a task: its type, its tool, and what it states.
+    /// True if the agent can do a task: its type, its tool, and what it states.
     pub fn can_do(&self, task: &Task) -> bool {
         let by_type = match task.task_type {
             TaskType::ToolCall => task.tool.as_deref().is_none_or(|tool| self.has_tool(tool)),
@@ -97,21 +97,21 @@ impl Agent {
         by_type && task.capability_requirements.iter().all(|need| self.has(need))
     }
 
-    /// Whether its version is one that the task wants. A range that does not parse was refused when
-    /// the plan was validated.
+    /// True if the agent's version is one that the task wants. A range that does not parse was
+    /// refused when the plan was validated.
     pub fn is_of_version(&self, task: &Task) -> bool {
         let wanted = task.agent_version_constraint.as_deref();
         let wanted = wanted.and_then(|range| semver::VersionReq::parse(range).ok());
         wanted.is_none_or(|range| range.matches(&self.version))
     }
 
-    /// Whether its machine has the cores and the memory that the task is expected to need.
+    /// True if the agent's machine has the cores and the memory that the task is expected to need.
     pub fn has_room_for(&self, task: &Task) -> bool {
         let (cores, memory) = task.expected_size();
         cores <= self.capacity.cpu_cores && memory <= self.capacity.memory_mb as f64
     }
 
-    /// How well its capabilities fit, 0 to 1: best is who can do little beside it.
+    /// The fit of the agent's capabilities, 0 to 1: best is who can do little beside it.
     pub fn fit(&self, task: &Task) -> f64 {
         let needed = task.capability_requirements.len() + usize::from(task.tool.is_some());
         needed.max(1) as f64 / self.capabilities.len().max(needed).max(1) as f64
@@ -122,11 +122,11 @@ impl Agent {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreParts {
-    /// How well its capabilities fit.
+    /// The fit of the agent's capabilities.
     pub capability: f64,
-    /// How free it is.
+    /// The free part of the agent.
     pub load: f64,
-    /// Whether it did related tasks.
+    /// 1 for an agent that did related tasks.
     pub affinity: f64,
 }
 
@@ -138,18 +138,18 @@ pub struct AgentCandidate {
     pub agent_id: String,
     /// 0 to 1.
     pub score: f64,
-    /// What it is made of.
+    /// The parts of the score.
     pub parts: ScoreParts,
 }
 
-/// Which agent got a task, and who else could have. Kept, because `explain` shows it.
+/// The agent that got a task, and the others that could have. Kept, because `explain` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentAssignment {
     /// The task.
     pub task_id: String,
-    /// Who got it.
+    /// The agent that got it.
     pub chosen: AgentCandidate,
-    /// Who else was considered, best first.
+    /// Other agents that were considered, best first.
     pub alternatives: Vec<AgentCandidate>,
 }

@@ -8,7 +8,7 @@ use crate::agent::LOCAL_AGENT;
 use crate::document::choice::choices;
 
 choices! {
-    /// What a caller may do (spec 04, 4.6), or what kind of actor it is.
+    /// The rights of a caller (spec 04, 4.6), or the kind of actor.
     pub enum CallerRole {
         /// Reads.
         Viewer = "viewer",

@@ -14,12 +14,12 @@ use crate::flow::{FlowMemo, project, samples};
 use crate::json_schema::compile_schema;
 use crate::reference::PathStep;
 
-/// What a tool says of itself.
+/// A tool's description of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToolSpec {
-    /// Its name: `fs.read`, `mcp:server/tool`.
+    /// The tool's name: `fs.read`, `mcp:server/tool`.
     pub name: String,
-    /// What it does, in a sentence.
+    /// The tool's purpose, in a sentence.
     pub description: String,
     /// JSON Schema of its inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,14 +33,14 @@ pub struct ToolSpec {
     /// Coarse types it gives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub produces: Vec<String>,
-    /// Whether calling it twice is the same as once.
+    /// True if a second call changes nothing that the first has not.
     pub idempotent: bool,
-    /// Whether it may destroy what was there.
+    /// True if a call may destroy what was there.
     pub destructive: bool,
-    /// What an agent needs to run it, beside the tool itself.
+    /// Capabilities that an agent needs to run it, beside the tool itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
-    /// How long a call probably takes, in seconds, before earlier runs tell.
+    /// The probable time of a call, in seconds, before earlier runs tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_seconds: Option<f64>,
 }
@@ -65,7 +65,7 @@ impl ToolSpec {
 
 /// A tool with its schemas compiled.
 pub struct Tool {
-    /// What it says of itself.
+    /// The tool's description of itself.
     pub spec: ToolSpec,
     /// Checks inputs.
     pub inputs: Option<Validator>,
@@ -124,7 +124,7 @@ impl ToolCatalog {
         self.tools.get(name)
     }
 
-    /// What is known of data that flows between these tools.
+    /// Verdicts on data that flows between these tools.
     pub(crate) fn flows(&self) -> &FlowMemo {
         &self.flows
     }

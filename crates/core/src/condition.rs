@@ -13,7 +13,7 @@ use crate::task::TaskStatus;
 /// The longest condition, in bytes; CEL's parser recurses, so its input is kept short.
 pub const CONDITION_MAX_BYTES: usize = 2_000;
 
-/// How deep loops over lists may nest: one is linear in the data, two are not.
+/// The depth to which loops over lists may nest: one is linear in the data, two are not.
 const LOOPS_NESTED_MAX: usize = 1;
 
 /// A compiled condition.
@@ -22,25 +22,25 @@ pub struct Condition {
     text: String,
 }
 
-/// Why a condition gives no verdict.
+/// Reasons for which a condition gives no verdict.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ConditionError {
-    /// It is not CEL.
+    /// The text is not CEL.
     #[error("`{text}` is not a condition: {why}")]
     Syntax {
         /// As written.
         text: String,
-        /// What the compiler says.
+        /// The compiler's words.
         why: String,
     },
-    /// It refers to something that is not there, or compares unlike types.
+    /// The condition refers to something that is not there, or compares unlike types.
     #[error("condition `{text}` cannot be evaluated: {why}")]
     Evaluation {
         /// As written.
         text: String,
-        /// What the evaluator says.
+        /// The evaluator's words.
         why: String,
-        /// Whether the types are wrong, whatever the values.
+        /// True if the types are wrong, whatever the values.
         of_types: bool,
     },
 }
@@ -82,7 +82,7 @@ impl Condition {
         &self.text
     }
 
-    /// Whether it reads the plan's inputs.
+    /// True if the condition reads the plan's inputs.
     pub fn reads_inputs(&self) -> bool {
         self.program.references().variables().contains(&"inputs")
     }
@@ -120,8 +120,8 @@ impl Condition {
     }
 }
 
-/// Whether an error comes from what the values are, not from which: a key that is missing here and a
-/// text that is no number there say nothing of the next value.
+/// True if an error comes from what the values are, not from which: a key that is missing here and
+/// a text that is no number there say nothing of the next value.
 fn is_of_types(error: &ExecutionError) -> bool {
     matches!(
         error,
@@ -139,8 +139,8 @@ fn is_of_types(error: &ExecutionError) -> bool {
     )
 }
 
-/// How deep the loops of an expression nest, and the names they bind. The parser bounds the
-/// recursion here: the text is short.
+/// Measures how deep the loops of an expression nest, and collects the names they bind. The parser
+/// bounds the recursion here: the text is short.
 fn loops<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> usize {
     match &expression.expr {
         Expr::Comprehension(each) => {

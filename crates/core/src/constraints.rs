@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 const RESERVE_SHARE: f64 = 0.1;
 /// Shares are kept for plans of up to so many tasks; larger ones would only be repeated.
 const SHARES_TASKS_MAX: usize = 1_000;
-/// How many tasks a message names.
+/// The most tasks that a message names.
 const NAMED_MAX: usize = 8;
 
 /// Things that cannot hold together; without any one of them the rest can.
@@ -33,9 +33,9 @@ pub(crate) struct ConflictSet {
     pub(crate) constraints: Vec<String>,
     /// Tasks.
     pub(crate) tasks: Vec<String>,
-    /// What the tasks need together.
+    /// The amount that the tasks need together.
     pub(crate) needed: f64,
-    /// What the constraints allow.
+    /// The amount that the constraints allow.
     pub(crate) allowed: f64,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct QuotaLimits {
     pub(crate) tokens_per_task: u64,
 }
 
-/// What comes of propagation.
+/// The outcome of propagation.
 #[derive(Default)]
 pub(crate) struct PropagatedLimits {
     pub(crate) errors: Vec<Finding>,
@@ -86,7 +86,7 @@ struct SumLimit<'s> {
     field: &'s str,
     allowed: f64,
     unit: fn(f64) -> String,
-    /// What to write to make it fit, for the smallest limit that would do.
+    /// Words for the change that makes it fit, given the smallest limit that would do.
     remedy: fn(f64) -> String,
     needs: Vec<f64>,
     bound: f64,

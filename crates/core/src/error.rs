@@ -20,13 +20,13 @@ pub struct ErrorInfo {
     /// The code itself.
     pub code: ErrorCode,
     variant: &'static str,
-    /// Which way a caller goes on from it.
+    /// The way in which a caller goes on from it.
     pub kind: ErrorKind,
-    /// How often the attempt of a task that failed with it is repeated.
+    /// The number of times that an attempt that failed with it is repeated.
     pub retry: RetryClass,
     /// The general cause; an [`Error`]'s own message says exactly what.
     pub message: &'static str,
-    /// Whether a caller may send the same request again. Retries inside a run go by [`RetryClass`],
+    /// True if a caller may send the same request again. Retries inside a run go by [`RetryClass`],
     /// not by this.
     pub retryable: bool,
     /// The gRPC status name, as the platform's contract gives it.
@@ -58,7 +58,8 @@ pub enum ErrorKind {
     Cancelled,
 }
 
-/// How often a class of errors is retried at most, whatever the task's policy says (spec 03, 3.3).
+/// The most times that an error of a class is retried, whatever the task's policy says (spec 03,
+/// 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryClass {
     /// The attempt took too long: three times.
@@ -194,9 +195,10 @@ impl<'de> Deserialize<'de> for ErrorCode {
 pub struct Error {
     /// The stable code.
     pub code: ErrorCode,
-    /// What exactly is wrong, naming the offending thing.
+    /// The problem, with the offending thing by name.
     pub message: String,
-    /// The same as data. Boxed, because results carry errors everywhere and most have none.
+    /// Facts of the problem as data. Boxed, because results carry errors everywhere and most have
+    /// none.
     pub details: Box<Map<String, Value>>,
     suggestion: Option<String>,
 }
@@ -226,7 +228,7 @@ impl Error {
         self
     }
 
-    /// What to do about it.
+    /// Advice on how to go on.
     pub fn suggestion(&self) -> &str {
         self.suggestion.as_deref().unwrap_or(self.code.info().suggestion)
     }

@@ -21,7 +21,7 @@ use crate::resource::{EstimateMethod, EstimateRange, rounded};
 use crate::schedule::makespan;
 use crate::task::{Task, TaskType, expected_seconds};
 
-/// Where estimates come from.
+/// The source of estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CostModel {
     /// The task alone.
@@ -32,20 +32,20 @@ pub enum CostModel {
     Hybrid,
 }
 
-/// What estimates are made from, beside the plan itself.
+/// Figures that estimates are made from, beside the plan itself.
 #[derive(Clone, Debug)]
 pub struct EstimateBasis {
-    /// What models and tools cost.
+    /// Prices of models and tools.
     pub prices: PriceTable,
-    /// What earlier runs took.
+    /// Measurements of earlier runs.
     pub experience: RunExperience,
-    /// Which of the two counts.
+    /// The source that counts.
     pub model: CostModel,
     /// Runs of a tool before its history counts.
     pub observations_min: usize,
     /// Tokens that one call of a model may take, in and out, where the task sets no quota.
     pub tokens_per_task_max: u64,
-    /// How many tokens a text has.
+    /// Counts the tokens of a text.
     pub count_tokens: fn(&str) -> u64,
 }
 
@@ -172,7 +172,7 @@ impl EstimateBasis {
         said_in: Option<EstimateRange>,
         said_out: Option<EstimateRange>,
     ) -> (EstimateRange, EstimateRange) {
-        /// What a reference in a prompt probably adds, and what an answer probably has.
+        /// Probable tokens of a reference in a prompt, and of an answer.
         const REFERENCE_TOKENS: u64 = 200;
         const ANSWER_TOKENS: f64 = 500.0;
         let zero = EstimateRange::exactly(0.0);
@@ -191,7 +191,8 @@ impl EstimateBasis {
     }
 }
 
-/// How much the guess still counts: half at the least number of runs, nothing at four times that.
+/// The weight that the guess still has: half at the least number of runs, nothing at four times
+/// that.
 fn guess_weight(runs: usize, runs_min: usize) -> f64 {
     let (runs, least) = (runs as f64, runs_min.max(1) as f64);
     (0.5 * (4.0 * least - runs) / (3.0 * least)).clamp(0.0, 0.5)

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorCode};
 
-/// Which of the four validation levels found it.
+/// The four levels of validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValidationLevel {
@@ -13,9 +13,9 @@ pub enum ValidationLevel {
     Syntax,
     /// Meaning: dependencies, references, tools, schemas.
     Semantic,
-    /// Whether it can be done: agents, budgets, deadlines, secrets.
+    /// The plan can be done: agents, budgets, deadlines, secrets.
     Feasibility,
-    /// Whether it may be done: signatures, forbidden tools, scopes.
+    /// The plan is permitted: signatures, forbidden tools, scopes.
     Security,
 }
 
@@ -24,7 +24,7 @@ pub enum ValidationLevel {
 pub struct Finding {
     /// The stable code.
     pub code: ErrorCode,
-    /// Which check found it.
+    /// The level whose check found it.
     pub level: ValidationLevel,
     /// The task, where it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,11 +32,11 @@ pub struct Finding {
     /// The field's path: `tasks[2].inputs.path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// What is wrong.
+    /// The problem, in words.
     pub message: String,
-    /// What to do.
+    /// Advice on how to mend it.
     pub suggestion: String,
-    /// The same as data.
+    /// Facts of the problem as data.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub details: Map<String, Value>,
     /// The finding is that a COMPOUND task stands for a plan that nobody has made: whoever makes it
@@ -98,7 +98,7 @@ impl Finding {
 
 /// The longest message, in characters: values that are quoted whole can be megabytes.
 const MESSAGE_MAX_CHARS: usize = 2_000;
-/// How much of an offending text a message repeats, in characters.
+/// The most of an offending text that a message repeats, in characters.
 const BRIEF_MAX_CHARS: usize = 200;
 
 /// A text as a message repeats it: not longer than a line or two.

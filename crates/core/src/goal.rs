@@ -15,7 +15,7 @@ pub(crate) use constraints::{CONSTRAINT_FIELDS, INTEGER_MAX, read_constraints};
 pub use constraints::{GoalConstraints, PARALLELISM_DEFAULT, PARALLELISM_MAX};
 
 choices! {
-    /// How a goal may be decomposed.
+    /// Ways in which a goal may be decomposed.
     pub enum GoalType {
         /// One step is enough.
         Simple = "SIMPLE",
@@ -27,7 +27,7 @@ choices! {
 }
 
 choices! {
-    /// Where a goal stands: PENDING -> DECOMPOSING -> READY or FAILED.
+    /// The status of a goal: PENDING -> DECOMPOSING -> READY or FAILED.
     pub enum GoalStatus {
         /// Not looked at yet.
         Pending = "PENDING",
@@ -48,19 +48,19 @@ pub const PRIORITY_DEFAULT: u8 = 5;
 pub struct Goal {
     /// Unique; ours or the caller's.
     pub goal_id: GoalId,
-    /// Who asks.
+    /// The requester.
     pub agent_did: AgentDid,
-    /// What is wanted, in the asker's words.
+    /// The goal, in the requester's words.
     pub goal_text: String,
-    /// How it may be decomposed.
+    /// The way in which it may be decomposed.
     pub goal_type: GoalType,
     /// 1 (low) to 10 (high).
     pub priority: u8,
     /// Limits on the plan and its run.
     pub constraints: GoalConstraints,
-    /// Where it stands.
+    /// The present status.
     pub status: GoalStatus,
-    /// When it was asked.
+    /// The time of the request.
     pub created_at: Timestamp,
     /// The caller's own data.
     #[serde(skip_serializing_if = "Map::is_empty")]

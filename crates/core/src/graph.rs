@@ -95,12 +95,12 @@ impl DependencyGraph {
         self.order = order;
     }
 
-    /// How many tasks.
+    /// The number of tasks.
     pub fn len(&self) -> usize {
         self.level.len()
     }
 
-    /// Whether there is no task.
+    /// True if there is no task.
     pub fn is_empty(&self) -> bool {
         self.level.is_empty()
     }
@@ -159,7 +159,7 @@ impl DependencyGraph {
         counts.into_iter().max().unwrap_or(0)
     }
 
-    /// How many levels: the tasks on a longest path.
+    /// The number of levels: the tasks on a longest path.
     pub fn depth(&self) -> usize {
         self.level.iter().max().map_or(0, |level| *level as usize + 1)
     }

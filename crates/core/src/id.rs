@@ -58,7 +58,7 @@ impl From<Uuid> for GoalId {
     }
 }
 
-/// Who asks or acts: a DID (`did:…`, `spiffe://…`) or a plain URL-safe id.
+/// A requester or actor: a DID (`did:…`, `spiffe://…`) or a plain URL-safe id.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct AgentDid(String);
@@ -111,7 +111,7 @@ impl TaskIndex {
     }
 }
 
-/// Which try of a task this is, from 1; never restarts, not in a new run either.
+/// The number of an attempt at a task, from 1; never restarts, not in a new run either.
 #[derive(
     Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, Default,
 )]

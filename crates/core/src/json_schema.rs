@@ -18,8 +18,8 @@ pub fn first_problem(validator: &Validator, value: &Value) -> Option<String> {
     Some(format!("`{}`: {error}", error.instance_path()))
 }
 
-/// The same by a schema that is not compiled yet; nothing for one that does not compile, which
-/// validation has refused.
+/// Checks a value by a schema that is not compiled yet; nothing for one that does not compile,
+/// which validation has refused.
 pub fn schema_problem(schema: &Value, value: &Value) -> Option<String> {
     first_problem(&compile_schema(schema).ok()?, value)
 }

@@ -29,14 +29,14 @@ use crate::id::{AgentDid, GoalId, PlanId, TaskIndex};
 use crate::task::{Task, expected_seconds};
 use crate::time::Timestamp;
 
-/// Who a plan is: given when it is accepted, never read from a draft.
+/// The identity of a plan: given when it is accepted, never read from a draft.
 #[derive(Clone, Debug)]
 pub struct PlanIdentity {
     /// The plan.
     pub plan_id: PlanId,
     /// The goal it serves.
     pub goal_id: GoalId,
-    /// When it was made.
+    /// The time at which it was made.
     pub created_at: Timestamp,
 }
 
@@ -46,7 +46,7 @@ pub struct PlanIdentity {
 pub struct Plan {
     /// Shared with copies of the plan, as the structure is.
     document: Arc<PlanDocument>,
-    /// What a copy has of its own; none: the document has it.
+    /// The parts that a copy has of its own; none: the document has it.
     own: Option<Box<PlanHead>>,
     /// A copy's document with its own head, made when somebody wants to see it.
     whole: OnceLock<PlanDocument>,
@@ -117,8 +117,8 @@ impl Plan {
         }
     }
 
-    /// The same for another asker: what the signature covers of the request is replaced, and the
-    /// digest is made anew. Identity and signature are to be set by [`Plan::copy_as`].
+    /// Copies the plan for another requester: what the signature covers of the request is replaced,
+    /// and the digest is made anew. Identity and signature are to be set by [`Plan::copy_as`].
     #[must_use]
     pub fn with_requester(&self, agent_did: AgentDid, goal: String, priority: u8) -> Plan {
         let mut document = (*self.document).clone();
@@ -176,8 +176,8 @@ impl Plan {
         }
     }
 
-    /// The same, but identity, status, times and signature may be those of the plan that this one
-    /// is a copy of.
+    /// The document of the content, in which identity, status, times and signature may be those of
+    /// the plan that this one is a copy of.
     pub fn content(&self) -> &PlanDocument {
         &self.document
     }

@@ -19,7 +19,7 @@ use serde_json_path::JsonPath;
 
 use crate::suggest::nearest;
 
-/// What stands in the brackets.
+/// The source named in the brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReferenceSource {
     /// `$[inputs]`: the plan's inputs.
@@ -64,9 +64,9 @@ pub enum ReferencePath {
 /// A parsed reference with the text it was written as.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    /// What it points into.
+    /// The document that it points into.
     pub source: ReferenceSource,
-    /// Where in it.
+    /// The path in it.
     pub path: ReferencePath,
     text: String,
 }
@@ -93,11 +93,11 @@ pub enum InputBinding {
 pub enum TextPiece {
     /// As it is.
     Text(String),
-    /// What the reference yields, as text.
+    /// The reference's value, as text.
     Reference(Reference),
 }
 
-/// Where a value stands, written out only when there is something to say of it.
+/// The place of a value, written out only when there is something to say of it.
 #[derive(Clone, Copy, Debug)]
 pub enum ReferencePlace<'p> {
     /// A field of the task.
@@ -125,7 +125,7 @@ impl fmt::Display for ReferencePlace<'_> {
     }
 }
 
-/// Why a text is no reference.
+/// The reason for which a text is no reference.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("`{}` is not a reference: {why}", crate::finding::brief(text))]
 pub struct ReferenceError {
@@ -133,7 +133,7 @@ pub struct ReferenceError {
     why: String,
 }
 
-/// Why a reference yields nothing.
+/// The reason for which a reference yields nothing.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("`{reference}` finds nothing at `{at}`{}", if nearest.is_empty() { String::new() } else { format!("; there is {}", nearest.join(", ")) })]
 pub struct UnresolvedReference {
@@ -263,7 +263,7 @@ impl InputBinding {
         }
     }
 
-    /// Whether the value is the same for every run.
+    /// True if the value is the same for every run.
     pub fn is_literal(&self) -> bool {
         match self {
             InputBinding::Literal(_) => true,
@@ -273,7 +273,7 @@ impl InputBinding {
         }
     }
 
-    /// Whether anything inside is known only while the plan runs. The plan's own inputs are not:
+    /// True if anything inside is known only while the plan runs. The plan's own inputs are not:
     /// they are part of what is signed.
     pub fn is_late(&self) -> bool {
         let late = |reference: &Reference| reference.source != ReferenceSource::Inputs;
@@ -523,7 +523,7 @@ pub(crate) fn follow<'v>(
     Ok(at)
 }
 
-/// How many keys a message lists when none is close.
+/// The most keys that a message lists when none is close.
 const KEYS_SHOWN_MAX: usize = 5;
 
 #[cfg(test)]

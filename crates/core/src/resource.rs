@@ -9,11 +9,11 @@ use crate::document::choice::choices;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EstimateRange {
-    /// It will hardly be less.
+    /// A value that the truth will hardly be below.
     pub low: f64,
     /// The best guess.
     pub expected: f64,
-    /// It will hardly be more.
+    /// A value that the truth will hardly be above.
     pub high: f64,
 }
 
@@ -28,7 +28,7 @@ impl EstimateRange {
         EstimateRange { low: expected / factor, expected, high: expected * factor }
     }
 
-    /// Whether it is nothing for certain.
+    /// True if it is nothing for certain.
     pub fn is_zero(&self) -> bool {
         self.low == 0.0 && self.expected == 0.0 && self.high == 0.0
     }
@@ -60,7 +60,7 @@ impl EstimateRange {
 }
 
 choices! {
-    /// How an estimate was made.
+    /// The method of an estimate.
     pub enum EstimateMethod {
         /// From the task alone.
         Deterministic = "deterministic",
@@ -71,7 +71,7 @@ choices! {
     }
 }
 
-/// What a task or plan will probably use.
+/// The probable use of a task or plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResourceEstimate {
@@ -93,7 +93,7 @@ pub struct ResourceEstimate {
     /// US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<EstimateRange>,
-    /// How it was made.
+    /// The method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<EstimateMethod>,
     /// 0 to 1.
@@ -101,7 +101,7 @@ pub struct ResourceEstimate {
     pub confidence: Option<f64>,
 }
 
-/// What a task or plan may use at most (the platform's budget).
+/// The most that a task or plan may use (the platform's budget).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResourceConstraints {

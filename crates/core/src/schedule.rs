@@ -29,14 +29,15 @@ pub use worker::{ScheduleWorker, WorkerPool, read_workers};
 
 use shape::{JobShape, TimeDirection};
 
-/// What is to be scheduled.
+/// Tasks that are to be scheduled.
 #[derive(Clone, Copy, Debug)]
 pub struct ScheduleJob<'a> {
-    /// Who needs whom.
+    /// The dependencies.
     pub graph: &'a DependencyGraph,
-    /// How long each task takes on a worker of speed 1, in seconds; not negative.
+    /// The time of each task on a worker of speed 1, in seconds; not negative.
     pub seconds: &'a [f64],
-    /// What each task needs of its worker; empty for plans whose workers are equal.
+    /// The capabilities that each task needs of its worker; empty for plans whose workers are
+    /// equal.
     pub needs: &'a [Vec<String>],
 }
 
@@ -45,11 +46,11 @@ pub struct ScheduleJob<'a> {
 pub struct ScheduledTask {
     /// The task.
     pub task: TaskIndex,
-    /// Which worker, counted from 0.
+    /// The worker, counted from 0.
     pub worker: u32,
-    /// When it starts, in seconds from the start of the plan.
+    /// The start, in seconds from the start of the plan.
     pub start: f64,
-    /// When it ends.
+    /// The end, in the same unit.
     pub finish: f64,
 }
 
@@ -58,7 +59,7 @@ pub struct ScheduledTask {
 pub struct Schedule {
     /// All tasks, by start, then by index.
     pub slots: Vec<ScheduledTask>,
-    /// When the last task ends, in seconds.
+    /// The time at which the last task ends, in seconds.
     pub makespan: f64,
     /// No schedule on these workers is shorter, in seconds.
     pub lower_bound: f64,
@@ -66,7 +67,7 @@ pub struct Schedule {
     pub critical_path: f64,
     /// All tasks one after the other on a worker of speed 1, in seconds.
     pub work: f64,
-    /// Who was chosen among unlike workers and why, in the order of the choices.
+    /// The chosen workers among unlike ones with the reasons, in the order of the choices.
     pub assignments: Vec<AgentAssignment>,
 }
 
@@ -79,7 +80,7 @@ pub struct UnplaceableTasks {
 }
 
 impl Schedule {
-    /// How much longer it is than it can possibly be: 0 is optimal.
+    /// The excess over the least possible time: 0 is optimal.
     pub fn gap(&self) -> f64 {
         if self.lower_bound > 0.0 { (self.makespan / self.lower_bound - 1.0).max(0.0) } else { 0.0 }
     }
@@ -102,8 +103,8 @@ pub fn schedule(
     }
 }
 
-/// How long the tasks take on so many equal workers by the critical-path rule alone, in seconds:
-/// what a run does, at the cost of one pass.
+/// The time that the tasks take on so many equal workers by the critical-path rule alone, in
+/// seconds: what a run does, at the cost of one pass.
 pub fn makespan(graph: &DependencyGraph, seconds: &[f64], workers: u32) -> f64 {
     let rank = graph.upward_rank(seconds);
     let chain = rank.iter().copied().fold(0.0, f64::max);

@@ -10,7 +10,7 @@ pub const MASK: &str = "***";
 /// Names of fields that hold secrets (spec 04, 4.3).
 const SECRET_NAMES: [&str; 6] = ["password", "token", "key", "secret", "api_key", "credentials"];
 
-/// Whether a field's name says that it holds a secret.
+/// True if a field's name says that it holds a secret.
 pub fn is_secret_name(name: &str) -> bool {
     SECRET_NAMES.iter().any(|secret| name.eq_ignore_ascii_case(secret))
 }

@@ -1,10 +1,11 @@
 //! "Did you mean": the nearest known names to one that is not known.
 
-/// How many names a message offers.
+/// The most names that a message offers.
 const OFFERED_MAX: usize = 3;
 /// Below this similarity (0 to 1, Jaro-Winkler) a name is noise rather than help.
 const SIMILARITY_MIN: f64 = 0.75;
-/// How much less alike than the best another may be: beside a near hit the rest only distracts.
+/// The distance from the best at which another name is still offered: beside a near hit the rest
+/// only distracts.
 const SIMILARITY_SPAN: f64 = 0.1;
 
 /// The known names most like `wanted`, best first, at most three; empty when none is close.

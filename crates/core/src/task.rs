@@ -10,11 +10,11 @@ use crate::goal::INTEGER_MAX;
 use crate::resource::{ResourceConstraints, ResourceEstimate};
 
 choices! {
-    /// Who or what does a task.
+    /// The kind of executor of a task.
     pub enum TaskType {
         /// One agent does it.
         Atomic = "ATOMIC",
-        /// It stands for a sub-plan.
+        /// A sub-plan stands behind it.
         Compound = "COMPOUND",
         /// A named tool.
         ToolCall = "TOOL_CALL",
@@ -24,7 +24,7 @@ choices! {
 }
 
 choices! {
-    /// Where a task stands in its run.
+    /// The status of a task in its run.
     pub enum TaskStatus {
         /// Waits for what it depends on, or for its next attempt.
         Pending = "PENDING",
@@ -36,9 +36,9 @@ choices! {
         Executing = "EXECUTING",
         /// Done; its outputs are recorded.
         Completed = "COMPLETED",
-        /// Its last attempt failed.
+        /// The last attempt failed.
         Failed = "FAILED",
-        /// Its last attempt took too long.
+        /// The last attempt took too long.
         TimedOut = "TIMED_OUT",
         /// Ended on request.
         Cancelled = "CANCELLED",
@@ -50,7 +50,7 @@ choices! {
 }
 
 impl TaskStatus {
-    /// Whether nothing leads out of it in the same run.
+    /// True if nothing leads out of it in the same run.
     pub fn has_ended(self) -> bool {
         match self {
             TaskStatus::Completed
@@ -66,26 +66,26 @@ impl TaskStatus {
         }
     }
 
-    /// Whether the task itself ended badly; a blocked one is another's failure.
+    /// True if the task itself ended badly; a blocked one is another's failure.
     pub fn is_failure(self) -> bool {
         matches!(self, TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled)
     }
 }
 
 choices! {
-    /// How a task needs another.
+    /// Kinds of dependency.
     pub enum DependencyType {
-        /// It waits until the other has completed.
+        /// The task waits until the other has completed.
         Blocking = "BLOCKING",
-        /// It also needs a condition over the other's outputs to be true.
+        /// The task also needs a condition over the other's outputs to be true.
         Conditional = "CONDITIONAL",
-        /// It needs an output of the other.
+        /// The task needs an output of the other.
         Data = "DATA",
     }
 }
 
 choices! {
-    /// When a task with several dependencies may start.
+    /// Rules for the start of a task with several dependencies.
     pub enum Join {
         /// All must be satisfied.
         All = "ALL",
@@ -95,13 +95,13 @@ choices! {
 }
 
 choices! {
-    /// What becomes of a task that was in flight when its owner died.
+    /// Rules for a task that was in flight when its owner died.
     pub enum OnRecovery {
         /// Run the same attempt again, with the same idempotency key.
         Rerun = "RERUN",
         /// Leave it to a person.
         Ask = "ASK",
-        /// It failed.
+        /// The task fails.
         Fail = "FAIL",
     }
 }
@@ -111,7 +111,7 @@ choices! {
 pub struct TaskDependency {
     /// The task that is needed.
     pub task_id: String,
-    /// How.
+    /// The kind.
     #[serde(rename = "type")]
     pub dependency_type: DependencyType,
     /// CEL over `outputs`, `inputs` and `status`; CONDITIONAL only.
@@ -122,7 +122,8 @@ pub struct TaskDependency {
     pub output_key: Option<String>,
 }
 
-/// How failed attempts are repeated. Which errors are: [`RetryClass`](crate::error::RetryClass).
+/// Rules for the repetition of failed attempts. Which errors are:
+/// [`RetryClass`](crate::error::RetryClass).
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RetryPolicy {
     /// Attempts after the first, 0 to 5; the error class has a limit of its own, the smaller counts.
@@ -162,27 +163,27 @@ pub struct ForEach {
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Task {
-    /// Its name inside the plan.
+    /// The task's name inside the plan.
     pub task_id: String,
     /// A title for people; the id when there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// What it is for.
+    /// The purpose.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// A short verb phrase.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub action: String,
-    /// Who or what does it.
+    /// The kind of executor.
     pub task_type: TaskType,
-    /// What it needs before it starts.
+    /// Dependencies.
     pub dependencies: Vec<TaskDependency>,
     /// Literals, and references to inputs of the plan and outputs of tasks.
     pub inputs: Map<String, Value>,
-    /// What its inputs must look like.
+    /// The schema of its inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<Value>,
-    /// What its outputs must look like.
+    /// The schema of its outputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
     /// The tool, of a TOOL_CALL.
@@ -194,34 +195,34 @@ pub struct Task {
     /// The goal of the sub-plan, of a COMPOUND.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goal: Option<String>,
-    /// What an agent must be able to do.
+    /// Capabilities that an agent must have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub capability_requirements: Vec<String>,
     /// A semver range its agent must satisfy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_version_constraint: Option<String>,
-    /// What it will probably use.
+    /// The probable use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_estimate: Option<ResourceEstimate>,
-    /// What it may use.
+    /// The most that it may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_quota: Option<ResourceConstraints>,
-    /// How long one attempt may take, in seconds.
+    /// The longest time of one attempt, in seconds.
     pub timeout_seconds: f64,
-    /// How failed attempts are repeated.
+    /// Rules for the repetition of failed attempts.
     pub retry_policy: RetryPolicy,
-    /// When it may start.
+    /// The rule for its start.
     pub join: Join,
     /// A fan-out over a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEach>,
-    /// Whether its dependents run although it failed.
+    /// True if its dependents run although it failed.
     pub allow_failure: bool,
-    /// Whether a person approves before it starts.
+    /// True if a person approves before it starts.
     pub gate: bool,
-    /// What becomes of it when its owner dies.
+    /// The rule for a death of its owner.
     pub on_recovery: OnRecovery,
-    /// How long it is expected to take, in seconds; for estimates and simulation.
+    /// The expected duration, in seconds; for estimates and simulation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_seconds: Option<f64>,
     /// The author's own data.
@@ -240,7 +241,7 @@ impl Task {
 pub const APPROVAL_TOOL: &str = "human.approve";
 
 impl Task {
-    /// Whether a person must agree before it starts.
+    /// True if a person must agree before it starts.
     pub fn asks_first(&self) -> bool {
         self.gate || self.tool.as_deref() == Some(APPROVAL_TOOL)
     }
@@ -253,7 +254,7 @@ impl Task {
         (expected(said.and_then(|e| e.cpu_cores)), expected(said.and_then(|e| e.memory_mb)))
     }
 
-    /// What is to be done, in the words that say most.
+    /// The task in the words that say most.
     pub fn instructions(&self) -> &str {
         let said = [&self.description, &self.action, &self.name];
         said.into_iter().find(|text| !text.is_empty()).unwrap_or(&self.task_id)

@@ -25,7 +25,7 @@ pub use library::{Confidence, TemplateLibrary, TemplateMatch};
 pub(crate) use read::{TEMPLATE_FIELD_TABLES, TemplateFields};
 
 choices! {
-    /// What a parameter's value is.
+    /// Types of a parameter's value.
     pub enum ParameterType {
         /// Text.
         String = "string",
@@ -43,16 +43,16 @@ choices! {
 /// Something a template wants to know.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TemplateParameter {
-    /// Its name, in `{{ name }}` and as `--input name=…`.
+    /// The parameter's name, in `{{ name }}` and as `--input name=…`.
     pub name: String,
-    /// What it means.
+    /// The meaning.
     pub description: String,
-    /// What its value is.
+    /// The value's type.
     #[serde(rename = "type")]
     pub kind: ParameterType,
-    /// Whether the template is of no use without it.
+    /// True if the template is of no use without it.
     pub required: bool,
-    /// Its value when nobody gives one. `{{ today }}` in it is the date of planning.
+    /// The value when nobody gives one. `{{ today }}` in it is the date of planning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
@@ -60,7 +60,7 @@ pub struct TemplateParameter {
 /// A goal that must match, with what is then known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TemplateExample {
-    /// What somebody might ask.
+    /// A goal that somebody might ask for.
     pub goal: String,
     /// Parameters that the goal's words give.
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -70,11 +70,11 @@ pub struct TemplateExample {
 /// A plan for goals of one kind.
 #[derive(Clone, Debug, Serialize)]
 pub struct Template {
-    /// Its name.
+    /// The template's name.
     pub id: String,
     /// Semver; part of a plan's metadata.
     pub version: String,
-    /// What it does, in a sentence.
+    /// The purpose, in a sentence.
     pub description: String,
     /// Labels.
     pub tags: Vec<String>,
@@ -82,13 +82,13 @@ pub struct Template {
     pub patterns: Vec<String>,
     /// Words with weights, for goals that are only alike.
     pub keywords: Vec<(String, f64)>,
-    /// What it wants to know.
+    /// Parameters.
     pub parameters: Vec<TemplateParameter>,
     /// Goals that must match.
     pub examples: Vec<TemplateExample>,
     /// Goals that must not.
     pub counterexamples: Vec<String>,
-    /// What a failed task means for the rest.
+    /// The meaning of a failed task for the rest.
     pub on_failure: OnFailure,
     /// The steps.
     pub tasks: Vec<Task>,
@@ -121,7 +121,7 @@ impl Template {
         document
     }
 
-    /// What its tasks need of a place, in the words of agents' capabilities: `tool:fs.read`, `llm`.
+    /// The capabilities that its tasks need of a place: `tool:fs.read`, `llm`.
     pub fn needs(&self) -> Vec<String> {
         let mut needs: Vec<String> = Vec::new();
         for task in &self.tasks {

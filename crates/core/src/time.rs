@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This time and `millis` later; saturates at the ends of the range.
+    /// The time that is `millis` later; saturates at the ends of the range.
     #[must_use]
     pub fn plus_millis(self, millis: u64) -> Timestamp {
         Timestamp(self.0.saturating_add_unsigned(millis))

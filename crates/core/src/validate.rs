@@ -43,7 +43,7 @@ pub struct PlanLimits {
     pub cpu_cores_per_task: f64,
     /// Memory of one task, in MB.
     pub memory_mb_per_task: f64,
-    /// What a person has to approve.
+    /// Rules for the approval by a person.
     pub approval: ApprovalPolicy,
 }
 
@@ -61,29 +61,29 @@ impl Default for PlanLimits {
     }
 }
 
-/// Who would do the work.
+/// The agents that would do the work.
 #[derive(Clone, Copy, Debug)]
 pub enum KnownAgents<'a> {
     /// Nobody knows here: the plan is checked for another place, where its tools are.
     Elsewhere,
-    /// These.
+    /// Registered agents.
     Registered(&'a [Agent]),
 }
 
-/// What the place can do where the plan is to run.
+/// The tools, agents and limits of the place where the plan is to run.
 #[derive(Clone, Copy, Debug)]
 pub struct ValidationContext<'a> {
     /// The tools there are.
     pub catalog: &'a ToolCatalog,
     /// The agents there are.
     pub agents: KnownAgents<'a>,
-    /// What estimates are made from.
+    /// Figures that estimates are made from.
     pub knowledge: &'a EstimateBasis,
     /// Limits on plans.
     pub limits: PlanLimits,
     /// The present time.
     pub now: Timestamp,
-    /// Whether warnings are errors.
+    /// True if warnings are errors.
     pub strict: bool,
 }
 
@@ -103,11 +103,11 @@ impl<'a> ValidationContext<'a> {
 /// Figures about a plan's graph.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ValidationStats {
-    /// How many tasks.
+    /// The number of tasks.
     pub tasks: usize,
-    /// How many dependencies, implied ones included.
+    /// The number of dependencies, implied ones included.
     pub edges: usize,
-    /// How deep compound tasks nest.
+    /// The depth to which compound tasks nest.
     pub nesting: usize,
     /// Tasks on a longest path.
     pub longest_path: usize,
@@ -117,11 +117,11 @@ pub struct ValidationStats {
     pub complexity: f64,
     /// Task ids along the longest path by time.
     pub critical_path: Vec<String>,
-    /// Its expected duration.
+    /// The expected duration.
     pub critical_path_seconds: f64,
 }
 
-/// What the levels find, on its way to a [`Validation`].
+/// Findings of the levels, on their way to a [`Validation`].
 #[derive(Default)]
 struct FindingList {
     errors: Vec<Finding>,
@@ -132,17 +132,17 @@ struct FindingList {
 /// The verdict on one document.
 #[derive(Debug)]
 pub struct Validation {
-    /// What must be mended.
+    /// Findings that must be mended.
     pub errors: Vec<Finding>,
-    /// What should be looked at.
+    /// Findings that should be looked at.
     pub warnings: Vec<Finding>,
     /// Figures; absent when there is no graph to measure.
     pub stats: Option<ValidationStats>,
-    /// How many references could neither be shown to fit nor not to; each is a warning.
+    /// The number of references that could neither be shown to fit nor not to; each is a warning.
     pub undecided: usize,
-    /// What the plan will probably take, and what at worst; absent without a graph.
+    /// The plan's probable use, and the most; absent without a graph.
     pub figures: Option<PlanFigures>,
-    /// Why a person has to approve the plan before it runs; empty: nobody has to.
+    /// Reasons for which a person has to approve the plan before it runs; empty: nobody has to.
     pub approval_reasons: Vec<ApprovalReason>,
     proof: Option<(PlanDocument, PlanStructure)>,
 }
@@ -150,9 +150,9 @@ pub struct Validation {
 /// A plan's estimate and bound, and what its limits leave.
 #[derive(Debug)]
 pub struct PlanFigures {
-    /// What it will probably take.
+    /// The probable use.
     pub estimate: PlanEstimate,
-    /// What it can take at worst.
+    /// The most that it can use.
     pub bound: PlanBound,
     /// Each limit with what is expected of it.
     pub limits: Vec<LimitUse>,
@@ -206,7 +206,7 @@ fn figures(
 }
 
 impl Validation {
-    /// Whether the plan may run.
+    /// True if the plan may run.
     pub fn is_valid(&self) -> bool {
         self.proof.is_some()
     }

@@ -23,35 +23,35 @@ pub const IMPORT_BYTES_MAX: usize = 16 << 20;
 /// The most steps that are read.
 const STEPS_MAX: usize = 100_000;
 
-/// What a text came to.
+/// The plan of a text.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ImportedPlan {
     /// The plan, as a plan file has it.
     pub plan: Value,
-    /// What was understood beyond the letter.
+    /// Notes on what was understood beyond the letter.
     pub repairs: Vec<String>,
-    /// What was not understood and left out.
+    /// Notes on what was not understood and left out.
     pub warnings: Vec<String>,
 }
 
 /// One step on its way to a task.
 #[derive(Clone, Debug, Default)]
 struct ImportedStep {
-    /// What other steps call it: `3`, `2.1`.
+    /// The name that other steps give it: `3`, `2.1`.
     number: String,
-    /// Its text.
+    /// The step's text.
     text: String,
-    /// What stands below it.
+    /// The notes below it.
     notes: Vec<String>,
     /// Fenced blocks below it: language and text.
     commands: Vec<(String, String)>,
     /// Names of files it speaks of.
     files: Vec<String>,
-    /// What the steps say that it stands in.
+    /// Parts of the text that it stands in, by what the steps say.
     part_of: Vec<String>,
     /// Steps within it.
     children: Vec<ImportedStep>,
-    /// Its checkbox is ticked.
+    /// The step's checkbox is ticked.
     done: bool,
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use l05_core::id::PlanId;
 use serde_json::Value;
 
-/// How much JSON text is kept as values; these take some three times as much.
+/// The most JSON text that is kept as values; these take some three times as much.
 const BYTES_MAX: usize = 64 << 20;
 
 #[derive(Default)]

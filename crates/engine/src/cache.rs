@@ -23,22 +23,23 @@ pub(crate) use levels::{FoundEntry, PlanCache, age, is_asked_alike};
 
 use crate::port::CacheLevel;
 
-/// How plans are cached.
+/// Rules of the plan cache.
 #[derive(Clone)]
 pub struct CacheRules {
     /// Plans in this process; 0: it keeps none.
     pub l1_plans: u64,
-    /// How long a plan counts as fresh here. Each entry's own time differs by up to a tenth.
+    /// The time for which a plan counts as fresh here. Each entry's own time differs by up to a
+    /// tenth.
     pub l1_fresh: Duration,
     /// The level that processes share.
     pub l2: Option<Arc<dyn CacheLevel>>,
-    /// How long it keeps an entry.
+    /// The time for which it keeps an entry.
     pub l2_fresh: Duration,
     /// Planning fails when there is no cache at all (mode 4).
     pub required: bool,
     /// Planning fails when the shared level cannot be used.
     pub l2_required: bool,
-    /// When the shared level counts as slow.
+    /// Rules by which the shared level counts as slow.
     pub latency: LatencyRules,
 }
 
@@ -77,22 +78,22 @@ impl CacheRules {
     }
 }
 
-/// Which entries are to be forgotten.
+/// Entries that are to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheInvalidation {
-    /// Those of a goal, however it was planned.
+    /// Entries of a goal, however it was planned.
     Goal(String),
-    /// Those with a tag.
+    /// Entries with a tag.
     Tag(String),
-    /// Those that a template made.
+    /// Entries that a template made.
     Template(String),
-    /// Those that a model made.
+    /// Entries that a model made.
     Model(String),
     /// All.
     All,
 }
 
-/// What happened so far.
+/// Numbers of what happened so far.
 #[derive(Default)]
 pub(crate) struct CacheCounters {
     pub(crate) l1_hits: AtomicU64,
@@ -115,7 +116,7 @@ impl CacheCounters {
     }
 }
 
-/// How the cache stands, and what happened so far.
+/// The state of the cache, and numbers of what happened so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CacheReport {
     /// The degradation mode.

@@ -9,7 +9,7 @@ use l05_run::amounts::Usage;
 use l05_run::history::RunHistory;
 use serde::Serialize;
 
-/// What a plan takes.
+/// The use of a plan.
 #[derive(Debug, Clone, Serialize)]
 pub struct CostReport {
     /// From start to end, in seconds.
@@ -18,7 +18,7 @@ pub struct CostReport {
     pub tokens: CostFigure,
     /// US dollars.
     pub cost_usd: CostFigure,
-    /// How the estimate was made.
+    /// The method of the estimate.
     pub method: EstimateMethod,
     /// 0 to 1.
     pub confidence: f64,
@@ -26,7 +26,7 @@ pub struct CostReport {
     pub limits: CostLimits,
     /// Each task.
     pub tasks: Vec<TaskCosts>,
-    /// What its runs used so far.
+    /// The use of its runs so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actual: Option<RunUsage>,
 }
@@ -34,13 +34,13 @@ pub struct CostReport {
 /// One quantity: estimate and worst case.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct CostFigure {
-    /// It will hardly be less.
+    /// A value that the truth will hardly be below.
     pub low: f64,
     /// The best guess.
     pub expected: f64,
-    /// It will hardly be more.
+    /// A value that the truth will hardly be above.
     pub high: f64,
-    /// It cannot be more, as far as executors keep to their quotas ([`PlanBound`]).
+    /// The largest value, as far as executors keep to their quotas ([`PlanBound`]).
     pub bound: f64,
 }
 
@@ -69,7 +69,7 @@ pub struct TaskCosts {
     pub tokens: CostFigure,
     /// US dollars.
     pub cost_usd: CostFigure,
-    /// How the estimate was made.
+    /// The method of the estimate.
     pub method: EstimateMethod,
     /// Earlier runs behind it.
     pub history_runs: usize,
@@ -77,7 +77,7 @@ pub struct TaskCosts {
     pub bound: TaskBound,
 }
 
-/// What a run used.
+/// The use of a run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct RunUsage {
     /// Model tokens.
@@ -88,7 +88,7 @@ pub struct RunUsage {
     pub seconds: f64,
 }
 
-/// When a running plan will probably end.
+/// The probable end of a running plan.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct RunForecast {
     /// Seconds from now.
@@ -139,7 +139,7 @@ fn task_costs(estimate: TaskEstimate, bound: TaskBound) -> TaskCosts {
     }
 }
 
-/// What the runs used, once there was one.
+/// The use of the runs, once there was one.
 pub(crate) fn actual(history: &RunHistory) -> Option<RunUsage> {
     let started = history.started_at?;
     let Usage { tokens, cost_usd } = history.run().spent();

@@ -20,20 +20,20 @@ pub(crate) use rounds::{ModelPlan, PlanningBasis};
 
 use crate::port::{ModelGateway, ModelIdentity};
 
-/// How models are asked for plans.
+/// Rules for asking models for plans.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModelRules {
-    /// How long one call may take.
+    /// The longest time of one call.
     pub call_within: Duration,
     /// Tokens of one answer.
     pub answer_tokens_max: u32,
     /// Tokens that the list of tools may take in a prompt.
     pub tool_tokens_max: usize,
-    /// How often a plan that cannot be used goes back to the model.
+    /// The number of times that a plan that cannot be used goes back to the model.
     pub repair_rounds: u32,
-    /// How deep the parts of a RECURSIVE goal nest.
+    /// The depth to which the parts of a RECURSIVE goal nest.
     pub depth_max: u32,
-    /// When the gateway is left alone.
+    /// Rules by which the gateway is left alone.
     pub breaker: BreakerRules,
 }
 

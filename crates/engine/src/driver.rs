@@ -30,10 +30,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::hub::EventHub;
-use crate::port::{CancelHandle, Clock, Executor, Journal, cancel_pair};
+use crate::port::{CancelHandle, Clock, Executor, Journal, Launch, cancel_pair};
 use crate::records::RecordWriter;
 use crate::shard::{
-    AgentInput, Launch, QueuedCommand, ReplyTicket, Shard, ShardAction, ShardInput, ShardRules,
+    AgentInput, QueuedCommand, ReplyTicket, Shard, ShardAction, ShardInput, ShardRules,
 };
 pub(crate) use attempt::ExecutorSet;
 use handle::DriverMessage;
@@ -48,9 +48,9 @@ pub(crate) use resolve::OutputLoader;
 const QUEUE_MAX: usize = 65_536;
 /// Messages taken in before the next turn, so that a flood cannot starve the journal.
 const DRAIN_MAX: usize = 16_384;
-/// How many ended runs are remembered, for callers that ask a moment too late.
+/// The most ended runs that are remembered, for callers that ask a moment too late.
 const ENDED_MAX: usize = 1_000;
-/// How often commands of other processes are looked for.
+/// The interval at which commands of other processes are looked for.
 const POSTED_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) struct Driver {
@@ -75,15 +75,15 @@ pub(crate) struct Driver {
     waiting: HashMap<PlanId, Vec<oneshot::Sender<RunEnd>>>,
     plans: HashMap<PlanId, (Arc<Plan>, Epoch)>,
     lease: Lease,
-    /// What does the work of registered agents.
+    /// Executors of registered agents.
     agents: HashMap<String, Arc<dyn Executor>>,
-    /// Who is there, for those who only look.
+    /// Agents, for those who only look.
     published: watch::Sender<Arc<[Agent]>>,
-    /// How often the store refused since it last did what it was asked.
+    /// Refusals of the store since it last did what it was asked.
     refusals: u32,
     /// Runs to fold from the journal again.
     lost: Vec<PlanId>,
-    /// How the last runs ended, for callers who ask afterwards; oldest first.
+    /// Ends of the last runs, for callers who ask afterwards; oldest first.
     ended: VecDeque<(PlanId, RunEnd)>,
     stopping: Option<DriverStop>,
 }
@@ -96,12 +96,12 @@ struct RunningAttempt {
     task: tokio::task::AbortHandle,
 }
 
-/// When the shard wants its next turn, if nothing comes before.
+/// The time of the shard's next turn, if nothing comes before.
 #[derive(Clone, Copy)]
 enum NextTurn {
-    /// What it appended has become durable, or was refused: it has something to say.
+    /// An append has become durable, or was refused: it has something to say.
     AtOnce,
-    /// When a timer fires.
+    /// A timer fires.
     At(Option<Timestamp>),
 }
 

@@ -37,7 +37,7 @@ const BATCHES_MAX: usize = 256;
 /// Records on their way from the driver to a feed; one that falls further behind reads the journal.
 const RECORDS_MAX: usize = 1_024;
 
-/// Where a run stands after an event.
+/// The state of a run after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunStanding {
     /// The plan's status.
@@ -70,7 +70,7 @@ pub(crate) struct EventHub {
     journal: Arc<dyn Journal>,
     // Short and synchronous: never held across an await.
     state: Mutex<HubState>,
-    /// Whether any plan is watched: where none is, the driver pays for one look at this.
+    /// True if any plan is watched: where none is, the driver pays for one look at this.
     is_watched: AtomicBool,
 }
 

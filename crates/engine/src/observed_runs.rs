@@ -14,11 +14,12 @@ use l05_core::time::Timestamp;
 use l05_run::event::RunEvent;
 use l05_run::record::Record;
 
-/// How many of the newest plans are read; with those, a tool in use has its 20 runs many times.
+/// The most plans that are read, newest first; with those, a tool in use has its 20 runs many
+/// times.
 pub(crate) const PLANS_MAX: usize = 100;
 /// Plans with more tasks are left out: one would take longer to read than all others.
 pub(crate) const TASKS_MAX: usize = 2_000;
-/// How old the figures may be, in milliseconds, before they are read anew.
+/// The age of the figures, in milliseconds, at which they are read anew.
 const REFRESH_MILLIS: u64 = 60_000;
 
 /// The knowledge of a service, with its experience as last read.
@@ -32,7 +33,7 @@ struct ObservationState {
     read_at: Option<Timestamp>,
 }
 
-/// What to do before estimating.
+/// The work that is due before estimating.
 pub(crate) enum RefreshDue {
     /// Nothing.
     No,
@@ -53,7 +54,7 @@ impl ObservedRuns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).knowledge.clone()
     }
 
-    /// Whether the journal should be read; the caller who is told so is the only one.
+    /// True if the journal should be read; the caller who is told so is the only one.
     pub(crate) fn due(&self, now: Timestamp) -> RefreshDue {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let due = match state.read_at {

@@ -11,7 +11,8 @@ mod store;
 pub use cache::{CacheError, CacheLevel, Choice};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use executor::{
-    CancelHandle, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall, cancel_pair,
+    CancelHandle, CancelSignal, Executor, ExecutorOutput, Failure, Launch, ToolCall,
+    WorkspaceFolder, cancel_pair,
 };
 pub use model::{
     FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest,

@@ -20,49 +20,49 @@ use crate::port::{Journal, StoreError};
 /// A task's line in results and status.
 #[derive(Debug, Clone, Serialize)]
 pub struct TaskResult {
-    /// Its id.
+    /// The task's id.
     pub task_id: String,
-    /// Its title.
+    /// The task's title.
     pub name: String,
-    /// Where it stands.
+    /// The present status.
     pub status: TaskStatus,
-    /// What it waits for, when that is a person.
+    /// The thing it waits for, when that is a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<&'static str>,
     /// Every try.
     pub attempts: Vec<AttemptLog>,
-    /// When the first attempt began.
+    /// The time at which the first attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// The time at which it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// Who did it.
+    /// The agent that did it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Arc<str>>,
-    /// Why it failed.
+    /// The reason for which it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
-    /// What it gave; large outputs by reference, with the beginning.
+    /// Outputs; large outputs by reference, with the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Value>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlanResult {
     /// The plan.
     pub plan_id: PlanId,
-    /// How it ended, or where it stands.
+    /// The status at its end, or the present one.
     pub status: PlanStatus,
-    /// How the plan was made.
+    /// The strategy that made the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<l05_core::plan::Strategy>,
-    /// Whether it came from the plan cache.
+    /// The level of the plan cache that it came from.
     pub cache_hit: Option<&'static str>,
     /// All tasks.
     pub tasks: Vec<TaskResult>,
-    /// What the leaves gave, by task.
+    /// Outputs of the leaves, by task.
     pub outputs: Map<String, Value>,
     /// Ids of completed tasks.
     pub completed: Vec<String>,
@@ -74,17 +74,17 @@ pub struct PlanResult {
     pub skipped: Vec<String>,
     /// FAILED, but some leaves completed.
     pub partial: bool,
-    /// What it used.
+    /// The amounts used.
     pub usage: RunUsage,
-    /// What waits for a person's answer.
+    /// Questions that wait for a person's answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<OpenQuestion>,
-    /// What it could have used at worst.
+    /// The amounts it could have used at worst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<RunBound>,
     /// Files written, relative to the workspace.
     pub files: Vec<String>,
-    /// Why it failed, when it did.
+    /// The reason for which it failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
 }
@@ -92,12 +92,12 @@ pub struct PlanResult {
 /// Something that waits for a person.
 #[derive(Debug, Clone, Serialize)]
 pub struct OpenQuestion {
-    /// What is asked.
+    /// The question.
     pub asked_about: &'static str,
     /// The task, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
-    /// When no answer counts as a refusal.
+    /// The time from which no answer counts as a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
@@ -113,43 +113,43 @@ pub struct RunBound {
     pub seconds: f64,
 }
 
-/// Where a plan stands, for people.
+/// The status of a plan, for people.
 #[derive(Debug, Clone, Serialize)]
 pub struct StatusReport {
     /// The plan.
     pub plan_id: PlanId,
-    /// What it is for.
+    /// The goal.
     pub goal: String,
-    /// Where it stands.
+    /// The present status.
     pub status: PlanStatus,
-    /// It was being run by a process that is gone.
+    /// The process that ran it is gone.
     pub interrupted: bool,
-    /// What waits for a person's answer.
+    /// Questions that wait for a person's answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<OpenQuestion>,
-    /// What to do about that.
+    /// Advice on those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// Tasks that have ended.
     pub done: usize,
     /// All tasks.
     pub total: usize,
-    /// When the first run began.
+    /// The time at which the first run began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When the last run ended.
+    /// The time at which the last run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// How often another process took the run over.
+    /// The number of times that another process took the run over.
     pub adoptions: u32,
-    /// When it will probably end, while it runs.
+    /// The probable end, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<RunForecast>,
     /// All tasks, without outputs.
     pub tasks: Vec<TaskResult>,
 }
 
-/// How much of a large output is shown, in bytes.
+/// The most of a large output that is shown, in bytes.
 const PREVIEW_BYTES: usize = 200;
 
 /// The result document of a run.

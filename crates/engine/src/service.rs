@@ -79,7 +79,7 @@ impl PlanningService {
         ServiceBuilder::default()
     }
 
-    /// The same service for another caller: everything that is asked of it is on record as this
+    /// The service for another caller: everything that is asked of it is on record as this
     /// caller's.
     #[must_use]
     pub fn as_caller(&self, caller: Caller) -> PlanningService {

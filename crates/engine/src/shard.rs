@@ -33,8 +33,8 @@ use l05_run::command::RunCommand;
 use crate::port::{AppendRefusal, AppendResult};
 use fair_queue::FairQueue;
 pub use message::{
-    ConditionRequest, HEARTBEAT_MILLIS_DEFAULT, Launch, ListRequest, ProducedOutput, QueuedCommand,
-    Reply, ReplyTicket, ShardAction, ShardInput, ShardRules, ShardTurn, TaskAssignment,
+    ConditionRequest, HEARTBEAT_MILLIS_DEFAULT, ListRequest, ProducedOutput, QueuedCommand, Reply,
+    ReplyTicket, ShardAction, ShardInput, ShardRules, ShardTurn, TaskLaunch,
 };
 use owned_run::OwnedRun;
 pub use roster::AgentInput;
@@ -49,8 +49,8 @@ const INPUTS_BESIDE_OTHERS: usize = 32;
 const KEPT_FREE: u32 = 10;
 /// The state of a run of more tasks is left to the driver to drop: about 0.2 us a task.
 const DROPPED_AT_ONCE_MAX: usize = 1_000;
-/// When a batch has so many bytes of large outputs, it is full: what a store takes at once has limits.
-/// One output more may come on top, of 64 MiB at most.
+/// The size at which a batch is full, in bytes of large outputs: what a store takes at once has
+/// limits. One output more may come on top, of 64 MiB at most.
 const BATCH_BYTES_MAX: usize = 32 << 20;
 
 /// Many runs, one owner.
@@ -65,7 +65,7 @@ pub struct Shard {
     roster: AgentRoster,
     /// Runs that have tasks ready and found no agent free.
     lacking: BTreeSet<PlanId>,
-    /// When the runs are looked at next.
+    /// The time at which the runs are looked at next.
     observe_at: Option<Timestamp>,
     /// Records of the batch that is being appended, in its order.
     appending: Vec<PlanId>,
@@ -104,7 +104,7 @@ impl Shard {
         self.slots.get(&plan)?.find(name)
     }
 
-    /// Whether the shard owns this run.
+    /// True if the shard owns this run.
     pub fn owns(&self, plan: PlanId) -> bool {
         self.slots.contains_key(&plan)
     }
@@ -114,12 +114,12 @@ impl Shard {
         self.rules.in_flight_max = 0;
     }
 
-    /// How many runs it owns.
+    /// The number of runs it owns.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether it owns none.
+    /// True if it owns none.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -151,7 +151,7 @@ impl Shard {
         self.roster.agents()
     }
 
-    /// Whether an agent came, went or changed since this was last asked.
+    /// True if an agent came, went or changed since this was last asked.
     pub fn agents_changed(&mut self) -> bool {
         self.roster.take_changed()
     }
@@ -307,7 +307,7 @@ impl Shard {
         }
     }
 
-    /// Those that have waited longest for room come before whoever has just given it back.
+    /// Feeds those that have waited longest for room before whoever has just given it back.
     fn feed_starved(&mut self) {
         let first = self.starved.first(self.rules.in_flight_max, self.in_flight);
         for plan in first.into_iter().rev() {
@@ -332,13 +332,13 @@ impl Shard {
         }
     }
 
-    /// What one run alone may have in flight.
+    /// The most that one run alone may have in flight.
     fn ceiling(&self) -> u32 {
         self.rules.in_flight_max - self.rules.in_flight_max / KEPT_FREE
     }
 
-    /// How many attempts a run may have in flight: what room there is, but while others wait for
-    /// room no more than its share by priority.
+    /// The most attempts that a run may have in flight: what room there is, but while others wait
+    /// for room no more than its share by priority.
     fn running_max(&self, slot: &OwnedRun) -> u32 {
         let others = self.in_flight - slot.in_flight();
         let room = self.rules.in_flight_max.saturating_sub(others);
@@ -389,8 +389,8 @@ impl Shard {
         }
     }
 
-    /// How the append of the last batch went, record by record in its order; `None`: nothing is
-    /// known, and the runs are folded from the journal again with their inputs kept.
+    /// Takes the outcome of the last batch's append, record by record in its order; `None`: nothing
+    /// is known, and the runs are folded from the journal again with their inputs kept.
     pub fn appended(&mut self, results: Option<&[AppendResult]>) {
         let batch = std::mem::take(&mut self.appending);
         for (i, plan) in batch.into_iter().enumerate() {

@@ -18,7 +18,7 @@ use l05_core::validate::{KnownAgents, PlanLimits, ValidationContext};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
-use l05_engine::port::{Clock as _, SystemClock};
+use l05_engine::port::{Clock as _, SystemClock, WorkspaceFolder};
 use l05_engine::rules::ServiceRules;
 use l05_engine::service::{self, ServiceBuilder};
 use l05_store::{PostgresStore, RedisCache, SqliteStore};
@@ -40,7 +40,8 @@ pub fn builder() -> Result<ServiceBuilder, Error> {
     let here = std::env::current_dir().map_err(|e| unusable(Path::new("."), &e))?;
     let scratch = std::env::temp_dir().join(format!("l05-{}", std::process::id()));
     Ok(PlanningService::builder()
-        .executor(Arc::new(BuiltinTools::new(workspace(&here)?, scratch, &[])))
+        .executor(Arc::new(BuiltinTools::new(scratch, &[])))
+        .workspace(checked(WorkspaceFolder::new(here))?)
         .templates(templates::builtin()))
 }
 
@@ -63,8 +64,9 @@ pub async fn service(config: &Config) -> Result<ComposedService, Error> {
     let folder = &config.data_dir;
     fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
     let loaded = keyfile::load_or_create(folder)?;
-    let workspace = workspace(&config.workspace)?.without(folder);
-    let tools = BuiltinTools::new(workspace, folder.join("runs"), &config.programs);
+    let workspace =
+        WorkspaceFolder { path: config.workspace.clone(), private: Some(folder.clone()) };
+    let tools = BuiltinTools::new(folder.join("runs"), &config.programs);
     model::check(&config.model)?;
     let choice = choose_model(config).await?;
     let rules = ServiceRules {
@@ -76,6 +78,7 @@ pub async fn service(config: &Config) -> Result<ComposedService, Error> {
     };
     let mut builder = PlanningService::builder()
         .executor(Arc::new(tools))
+        .workspace(checked(workspace)?)
         .master_key(loaded.key)
         .templates(template_list(config)?)
         .rules(rules);
@@ -90,8 +93,8 @@ pub async fn service(config: &Config) -> Result<ComposedService, Error> {
     Ok(ComposedService { service: builder.build()?, key_is_new: loaded.is_new })
 }
 
-/// How long a command waits for Redis at its start: what is there answers at once, and what is not
-/// is missed.
+/// The time that a command waits for Redis at its start: what is there answers at once, and what is
+/// not is missed.
 const REDIS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The plan cache. A Redis that is away is no error unless the configuration says so.
@@ -115,7 +118,7 @@ async fn cache(config: &Config) -> Result<CacheRules, Error> {
     Ok(rules)
 }
 
-/// Whether the shared plan cache answers; none: there is none.
+/// True if the shared plan cache answers; none: there is none.
 pub async fn redis_answers(config: &Config) -> Option<Result<(), String>> {
     let url = config.redis_url()?;
     let level = match RedisCache::connect(url.expose_secret()) {
@@ -157,8 +160,8 @@ pub async fn store_opens(config: &Config) -> Result<String, Error> {
     })
 }
 
-/// What a document is validated with where no service is needed: no store is opened, and no earlier
-/// run is looked at.
+/// Facts by which a document is validated where no service is needed: no store is opened, and no
+/// earlier run is looked at.
 pub struct ServiceGround {
     /// The tools.
     pub catalog: ToolCatalog,
@@ -177,7 +180,7 @@ pub fn ground(config: &Config) -> Result<ServiceGround, Error> {
 }
 
 impl ServiceGround {
-    /// What estimates are made from.
+    /// Figures that estimates are made from.
     pub fn knowledge(&self) -> &EstimateBasis {
         &self.knowledge
     }
@@ -211,8 +214,8 @@ fn estimates(config: &Config) -> EstimateBasis {
     EstimateBasis { count_tokens: l05_connect::tokens::count, ..config.rules.estimates.clone() }
 }
 
-/// What this machine has: its cores, and its memory where the system tells (Linux), else what one
-/// task may have.
+/// The resources of this machine: its cores, and its memory where the system tells (Linux), else
+/// what one task may have.
 fn capacity(config: &Config) -> AgentCapacity {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let told = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -243,8 +246,10 @@ fn catalog_file(path: &Path, limits: TextLimits) -> Result<ToolCatalog, Error> {
         .map_err(|e| Error::new(ErrorCode::PlanMalformed, format!("{name}: {e}")))
 }
 
-fn workspace(path: &Path) -> Result<Workspace, Error> {
-    Workspace::open(path).map_err(|e| unusable(path, &e))
+/// A folder that can be opened: an error at the start is better than one in each task.
+fn checked(folder: WorkspaceFolder) -> Result<WorkspaceFolder, Error> {
+    Workspace::open(&folder).map_err(|e| unusable(&folder.path, &e))?;
+    Ok(folder)
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {

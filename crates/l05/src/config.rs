@@ -91,7 +91,7 @@ choices! {
     pub enum CacheLevels {
         /// Both, where there is a Redis.
         Both = "hybrid_two_level",
-        /// This process's memory.
+        /// The memory of this process.
         Memory = "l1_only",
         /// Redis.
         Redis = "l2_only",
@@ -152,7 +152,7 @@ impl Config {
     }
 }
 
-/// Where things are kept when nobody says: XDG, else a folder here.
+/// The default folder for data: XDG, else a folder here.
 pub fn default_data_dir() -> PathBuf {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());

@@ -10,6 +10,7 @@ pub mod config;
 
 pub use child::child_main;
 pub use compose::{builder, embedded, read_plan};
+pub use l05_connect as connect;
 pub use l05_core as core;
 pub use l05_core::caller::{Caller, CallerRole};
 pub use l05_core::catalog::ToolSpec;
@@ -19,7 +20,7 @@ pub use l05_core::id::{AgentDid, GoalId, PlanId};
 pub use l05_core::plan::{Plan, PlanDocument, PlanStatus};
 pub use l05_engine::PlanningService;
 pub use l05_engine::port;
-pub use l05_engine::port::{Executor, ExecutorOutput, Failure, ToolCall};
+pub use l05_engine::port::{Executor, ExecutorOutput, Failure, ToolCall, WorkspaceFolder};
 pub use l05_engine::report::{PlanResult, StatusReport};
 pub use l05_engine::rules::ServiceRules;
 pub use l05_engine::service::{
@@ -29,3 +30,4 @@ pub use l05_engine::service::{
 pub use l05_run as run;
 pub use l05_run::event::TaskError;
 pub use l05_run::public_event::{EventId, PublicEvent, PublicEventKind};
+pub use l05_store as store;

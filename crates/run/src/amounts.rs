@@ -35,7 +35,7 @@ impl Amounts {
     /// No limit.
     pub const UNLIMITED: Amounts = Amounts { tokens: u64::MAX, nanousd: u64::MAX };
 
-    /// Whether it is nothing.
+    /// True if it is nothing.
     pub fn is_none(&self) -> bool {
         *self == Amounts::NONE
     }
@@ -60,7 +60,7 @@ impl Amounts {
     }
 }
 
-/// What an attempt used, as its executor reports it.
+/// The use of an attempt, as its executor reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Model tokens, in and out.

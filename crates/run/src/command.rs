@@ -16,7 +16,7 @@ use l05_core::id::{Attempt, Epoch, TaskIndex};
 pub enum RunCommand {
     /// Begin a run.
     Start {
-        /// Which tasks run again.
+        /// The tasks that run again.
         from: RerunScope,
         /// The caller.
         by: Actor,
@@ -28,7 +28,7 @@ pub enum RunCommand {
     },
     /// An agent has gone; what it was working on goes elsewhere.
     AgentLost {
-        /// Its id.
+        /// The agent's id.
         agent: Arc<str>,
     },
     /// Conditions of dependencies into `task` were evaluated.
@@ -47,13 +47,13 @@ pub enum RunCommand {
     },
     /// A person answers.
     AnswerGate {
-        /// What about.
+        /// The gate.
         gate: Gate,
         /// The answer.
         approve: bool,
-        /// Who.
+        /// The person.
         by: String,
-        /// Why.
+        /// The person's reason.
         reason: String,
     },
     /// An executor is done with an attempt.
@@ -62,39 +62,39 @@ pub enum RunCommand {
         task: TaskIndex,
         /// The attempt.
         attempt: Attempt,
-        /// How it went.
+        /// The outcome.
         outcome: AttemptOutcome,
-        /// What it used; `None`: nobody knows, and all that was reserved for it counts.
+        /// The amounts used; `None`: nobody knows, and all that was reserved for it counts.
         usage: Option<Usage>,
     },
     /// End the plan or a task.
     Cancel {
-        /// What.
+        /// The part of the run.
         scope: CancelScope,
-        /// Why, in words.
+        /// The reason, in words.
         reason: String,
         /// The caller.
         by: Actor,
     },
     /// Something was noticed about the run.
     Notice {
-        /// What.
+        /// The notices.
         notices: Vec<RunNotice>,
     },
     /// Time has passed, or room came free.
     Wake,
 }
 
-/// What a run has to keep to beside its plan.
+/// Limits of a run beside its plan.
 #[derive(Clone, Copy, Debug)]
 pub struct RunLimits<'a> {
-    /// How many attempts the process lets this run have in flight.
+    /// The most attempts that the process lets this run have in flight.
     pub running_max: u32,
-    /// How long a person has to answer.
+    /// The time that a person has to answer.
     pub answer_within_millis: Option<u64>,
     /// Tools whose attempts may be repeated without harm.
     pub idempotent_tools: &'a BTreeSet<String>,
-    /// Who there is to do the work, without what this run has them do; none: this process alone.
+    /// The agents that do the work, without what this run has them do; none: this process alone.
     pub crew: Option<&'a Crew>,
 }
 
@@ -112,29 +112,29 @@ impl RunLimits<'_> {
     }
 }
 
-/// Which tasks a run runs.
+/// The tasks that a run runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RerunScope {
     /// All; the plan has not run before.
     Fresh,
     /// All that did not complete.
     Failed,
-    /// This one and everything behind it, beside what did not complete.
+    /// One task and everything behind it, beside what did not complete.
     From(TaskIndex),
 }
 
-/// How an attempt went.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttemptOutcome {
-    /// It succeeded.
+    /// The attempt succeeded.
     Completed(TaskOutput),
-    /// It failed.
+    /// The attempt failed.
     Failed(TaskError),
-    /// It stopped because it was told to.
+    /// The attempt stopped because it was told to.
     Stopped,
 }
 
-/// What the driver does once the events are durable.
+/// Work for the driver once the events are durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunEffect {
     /// Evaluate the conditions of these dependencies of `task`, answer with

@@ -34,10 +34,10 @@ pub enum RunEvent {
         /// Fan-outs that did not complete and keep their list, with the items that did.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept_maps: Vec<TaskIndex>,
-        /// When the run must have ended.
+        /// The time by which the run must have ended.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
         deadline: Option<Timestamp>,
-        /// When it began, where it has a deadline.
+        /// The time at which it began, where it has a deadline.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
         began: Option<Timestamp>,
         /// The caller who started it; records of older versions do not say.
@@ -46,33 +46,33 @@ pub enum RunEvent {
     },
     /// Another process drives the run from here on.
     RunAdopted {
-        /// Its epoch.
+        /// The owner's epoch.
         epoch: Epoch,
     },
     /// A condition was evaluated.
     EdgeDecided {
         /// The conditional dependency.
         edge: EdgeIndex,
-        /// What came out.
+        /// The verdict.
         verdict: ConditionVerdict,
     },
     /// A person was asked.
     GateOpened {
-        /// What about.
+        /// The gate.
         gate: Gate,
-        /// When no answer counts as a refusal.
+        /// The time from which no answer counts as a refusal.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
         expires_at: Option<Timestamp>,
     },
     /// The person answered, or the time for it is over.
     GateDecided {
-        /// What about.
+        /// The gate.
         gate: Gate,
         /// The answer.
         approved: bool,
-        /// Who.
+        /// The person.
         by: String,
-        /// Why.
+        /// The person's reason.
         reason: String,
         /// The digest of the plan's content that the answer is about, in hexadecimal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ pub enum RunEvent {
         task: TaskIndex,
         /// The index of its first item.
         first: TaskIndex,
-        /// How many items there are.
+        /// The number of items.
         count: u32,
         /// The list.
         items: TaskOutput,
@@ -98,24 +98,24 @@ pub enum RunEvent {
     BudgetWarned {
         /// Of what.
         kind: BudgetKind,
-        /// What was used: tokens, billionths of a dollar, or milliseconds.
+        /// The amount used: tokens, billionths of a dollar, or milliseconds.
         used: u64,
-        /// What is allowed, in the same unit.
+        /// The allowed amount, in the same unit.
         limit: u64,
     },
     /// An attempt was given to an executor.
     TaskDispatched {
         /// The task.
         task: TaskIndex,
-        /// Which attempt this is.
+        /// The number of the attempt.
         attempt: Attempt,
-        /// When it times out.
+        /// The time at which it times out.
         #[serde(with = "millis")]
         not_after: Timestamp,
-        /// What it may use of the plan's budget.
+        /// The part of the plan's budget that it may use.
         #[serde(default, skip_serializing_if = "Amounts::is_none")]
         reserved: Amounts,
-        /// Who got it, where there was a choice; else this process.
+        /// The agent that got it, where there was a choice; else this process.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         placed: Option<Box<AgentPlacement>>,
     },
@@ -130,9 +130,9 @@ pub enum RunEvent {
     TaskDeferred {
         /// The task.
         task: TaskIndex,
-        /// Why.
+        /// The reason.
         error: TaskError,
-        /// When.
+        /// The time.
         #[serde(with = "millis")]
         at: Timestamp,
     },
@@ -140,15 +140,15 @@ pub enum RunEvent {
     TaskRedispatched {
         /// The task.
         task: TaskIndex,
-        /// The same attempt as before.
+        /// The number of the attempt, as before.
         attempt: Attempt,
-        /// When it times out now.
+        /// The time at which it times out now.
         #[serde(with = "millis")]
         not_after: Timestamp,
-        /// What it may use beside what it has used already.
+        /// The amounts it may use beside what it has used already.
         #[serde(default, skip_serializing_if = "Amounts::is_none")]
         reserved: Amounts,
-        /// Who got it, where there was a choice; else this process.
+        /// The agent that got it, where there was a choice; else this process.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         placed: Option<Box<AgentPlacement>>,
     },
@@ -158,9 +158,9 @@ pub enum RunEvent {
         task: TaskIndex,
         /// The attempt that did it.
         attempt: Attempt,
-        /// What it gave.
+        /// The task's output.
         output: TaskOutput,
-        /// What it used.
+        /// The amounts it used.
         #[serde(default, skip_serializing_if = "Usage::is_none")]
         usage: Usage,
     },
@@ -170,15 +170,15 @@ pub enum RunEvent {
         task: TaskIndex,
         /// The attempt.
         attempt: Attempt,
-        /// Why.
+        /// The reason.
         error: TaskError,
-        /// What it used.
+        /// The amounts it used.
         #[serde(default, skip_serializing_if = "Usage::is_none")]
         usage: Usage,
         /// Nobody knows what it used: all that it had reserved counts.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         lost: bool,
-        /// What follows.
+        /// The next step.
         next: AfterFailure,
     },
     /// A task failed without an attempt of its own: its condition or list cannot be evaluated, or
@@ -186,12 +186,12 @@ pub enum RunEvent {
     TaskFailed {
         /// The task.
         task: TaskIndex,
-        /// Why.
+        /// The reason.
         error: TaskError,
     },
     /// Tasks can never start, because something they need failed for good.
     TasksBlocked {
-        /// What failed.
+        /// The task that failed.
         cause: TaskIndex,
         /// All that it blocks, directly and through others.
         tasks: Vec<TaskIndex>,
@@ -205,13 +205,13 @@ pub enum RunEvent {
     },
     /// Somebody or a policy wants the rest, or one task, ended.
     CancelRequested {
-        /// What.
+        /// The part that is cancelled.
         scope: CancelScope,
-        /// Why.
+        /// The reason.
         cause: CancelCause,
         /// In words.
         reason: String,
-        /// When executors that still run are given up.
+        /// The time at which executors that still run are given up.
         #[serde(with = "millis")]
         grace_until: Timestamp,
         /// The caller who asked for it, where a policy did not.
@@ -220,9 +220,9 @@ pub enum RunEvent {
     },
     /// Tasks ended because of a cancellation.
     TasksCancelled {
-        /// Which.
+        /// The tasks.
         tasks: Vec<TaskIndex>,
-        /// Whether executors were still running and have been given up.
+        /// True if executors were still running and have been given up.
         abandoned: bool,
     },
     /// A report that came late, twice, or for nothing that runs.
@@ -231,12 +231,12 @@ pub enum RunEvent {
         task: TaskIndex,
         /// The attempt it names.
         attempt: Attempt,
-        /// Why it does not count.
+        /// The reason for which it does not count.
         why: IgnoredReport,
     },
     /// Somebody who looks after runs noticed something.
     Noticed {
-        /// What.
+        /// The notice.
         notice: RunNotice,
     },
     /// The run ended.
@@ -283,10 +283,10 @@ impl RunEvent {
     }
 }
 
-/// Which agent got an attempt, and who else could have.
+/// The agent that got an attempt, and the others that could have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentPlacement {
-    /// Who got it.
+    /// The agent that got it.
     pub agent: Arc<str>,
     /// 0 to 1, by the routing strategy.
     pub score: f64,
@@ -295,7 +295,7 @@ pub struct AgentPlacement {
     pub others: Vec<(Arc<str>, f64)>,
 }
 
-/// What a condition said.
+/// The verdict of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConditionVerdict {
@@ -315,24 +315,24 @@ pub enum TaskOutput {
     Blob {
         /// SHA-256 of the JSON text, in hexadecimal.
         sha256: String,
-        /// Its length.
+        /// The length.
         bytes: u64,
     },
     /// The results of a fan-out's items, in order; none where an item was allowed to fail.
     List(Arc<[Option<TaskOutput>]>),
 }
 
-/// What a person is asked about.
+/// The question that a person is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
-    /// Whether the plan may run.
+    /// The start of the plan.
     Plan,
-    /// Whether a task may start.
+    /// The start of a task.
     Task(TaskIndex),
-    /// Whether the plan gets the same budget once more.
+    /// A second budget of the same size for the plan.
     Budget,
-    /// Whether an attempt of which nobody knows how it went is made again.
+    /// The repetition of an attempt of which nobody knows how it went.
     Recovery(TaskIndex),
 }
 
@@ -346,25 +346,25 @@ impl Gate {
     }
 }
 
-/// Why an attempt or a task failed.
+/// The reason for which an attempt or a task failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskError {
     /// The stable code, which also decides about retries.
     pub code: ErrorCode,
-    /// What happened.
+    /// The failure in words.
     pub message: String,
     /// The executor says that trying again is no use.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_final: bool,
 }
 
-/// What follows a failed attempt.
+/// The step after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterFailure {
     /// Another attempt, not before this time.
     Retry {
-        /// When.
+        /// The time.
         #[serde(with = "millis")]
         at: Timestamp,
     },
@@ -375,7 +375,7 @@ pub enum AfterFailure {
     },
 }
 
-/// What a cancellation covers.
+/// The part of a run that a cancellation covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelScope {
@@ -385,7 +385,7 @@ pub enum CancelScope {
     Task(TaskIndex),
 }
 
-/// Who or what cancels.
+/// Causes of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelCause {
@@ -399,7 +399,7 @@ pub enum CancelCause {
     Budget,
 }
 
-/// Why a report does not count.
+/// Reasons for which a report does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoredReport {
@@ -419,17 +419,17 @@ pub enum RunNotice {
         task: TaskIndex,
         /// The attempt.
         attempt: Attempt,
-        /// How long it has taken so far.
+        /// The time that it has taken so far.
         elapsed_millis: u64,
-        /// How long it was expected to take.
+        /// The time that it was expected to take.
         expected_millis: u64,
     },
     /// By the longest chain that is left the plan ends too late.
     DeadlineAtRisk {
-        /// When it will end at the earliest.
+        /// The earliest time at which it will end.
         #[serde(with = "millis")]
         forecast: Timestamp,
-        /// When it must have ended.
+        /// The time by which it must have ended.
         #[serde(with = "millis")]
         deadline: Timestamp,
     },
@@ -439,7 +439,7 @@ pub enum RunNotice {
         idle_millis: u64,
         /// Tasks that could start, the first of them.
         waiting: Vec<TaskIndex>,
-        /// They wait for an agent, not for room in the process.
+        /// Tasks wait for an agent, not for room in the process.
         lacks_agents: bool,
     },
 }

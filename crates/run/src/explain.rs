@@ -12,11 +12,11 @@ use l05_core::plan::{LimitUse, PlanBound, PlanDecision, PlanEstimate};
 use l05_core::resource::EstimateMethod;
 
 choices! {
-    /// What can be explained.
+    /// Topics that can be explained.
     pub enum Topic {
         /// Strategy and template scores.
         Decomposition = "decomposition",
-        /// What validation found.
+        /// Findings of validation.
         Validation = "validation",
         /// Agents and alternatives.
         Assignment = "assignment",
@@ -24,7 +24,7 @@ choices! {
         Scheduling = "scheduling",
         /// Estimate, bound and what the limits leave.
         Estimate = "estimate",
-        /// What happened to attempts: retries, cascades, skips.
+        /// The fate of attempts: retries, cascades, skips.
         Retry = "retry",
     }
 }
@@ -32,7 +32,7 @@ choices! {
 /// A topic in words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
-    /// What it is about.
+    /// The topic.
     pub decision: Topic,
     /// In one sentence.
     pub explanation: String,
@@ -97,7 +97,7 @@ fn topic_of(decision: &PlanDecision) -> Topic {
     }
 }
 
-/// How many tasks a sentence names.
+/// The most tasks that a sentence names.
 const NAMED_MAX: usize = 10;
 
 struct ExplanationWriter {
@@ -252,7 +252,7 @@ impl ExplanationWriter {
         }
     }
 
-    /// Which agents got which attempts, where there was a choice.
+    /// Tells which agents got which attempts, where there was a choice.
     fn choices(&mut self, events: &[PublicEvent]) {
         let chosen = events.iter().filter_map(|event| {
             let PublicEventKind::TaskAssigned(assigned) = &event.kind else { return None };

@@ -24,19 +24,19 @@ use l05_core::time::Timestamp;
 pub struct AttemptLog {
     /// From 1, over all runs.
     pub number: u16,
-    /// Who did it.
+    /// The agent that did it.
     pub agent: Arc<str>,
-    /// When it was given out, the last time.
+    /// The time at which it was given out, the last time.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// The time at which it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// How it went.
+    /// The result.
     pub result: AttemptResult,
-    /// How often it was given out again after its owner died.
+    /// The number of times that it was given out again after its owner died.
     #[serde(skip_serializing_if = "is_zero")]
     pub redispatched: u32,
-    /// Why it failed.
+    /// The reason for which it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
 }
@@ -46,21 +46,21 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// How an attempt went.
+/// The result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptResult {
-    /// It goes on.
+    /// The attempt goes on.
     Running,
-    /// It succeeded.
+    /// The attempt succeeded.
     Completed,
-    /// It failed.
+    /// The attempt failed.
     Failed,
-    /// It took too long.
+    /// The attempt took too long.
     TimedOut,
-    /// It was stopped on request.
+    /// The attempt was stopped on request.
     Cancelled,
-    /// It was given up; nobody knows what became of it.
+    /// The attempt was given up; nobody knows what became of it.
     Abandoned,
 }
 
@@ -80,11 +80,11 @@ pub struct RunFailure {
 pub struct RunHistory {
     run: Run,
     attempts: Vec<Vec<AttemptLog>>,
-    /// When the first run began.
+    /// The time at which the first run began.
     pub started_at: Option<Timestamp>,
-    /// When the last run ended.
+    /// The time at which the last run ended.
     pub completed_at: Option<Timestamp>,
-    /// How often another process took the run over.
+    /// The number of times that another process took the run over.
     pub adoptions: u32,
 }
 
@@ -249,13 +249,13 @@ impl RunHistory {
         }
     }
 
-    /// Whether an executor works on anything.
+    /// Tasks on which an executor works.
     pub fn in_flight(&self) -> Vec<TaskIndex> {
         self.run.all_tasks().filter(|task| self.run.is_in_flight(*task)).collect()
     }
 }
 
-/// Who got an attempt.
+/// The agent that got an attempt.
 pub(crate) fn agent_of(placed: Option<&AgentPlacement>) -> Arc<str> {
     placed.map_or_else(|| LOCAL_AGENT.into(), |placed| placed.agent.clone())
 }

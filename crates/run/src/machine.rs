@@ -56,42 +56,42 @@ pub struct Run {
     plan: Arc<Plan>,
     /// The plan's tasks, then items of fan-outs.
     tasks: Vec<TaskState>,
-    /// What the tasks behind the plan's are items of.
+    /// The fan-outs that the tasks behind the plan's are items of.
     item_origins: Vec<MapMember>,
     maps: BTreeMap<TaskIndex, MapSpan>,
     status: PlanStatus,
     partial: bool,
-    /// How many runs of the plan have begun.
+    /// The number of runs of the plan that have begun.
     run: u16,
     epoch: Epoch,
     /// The last event applied.
     sequence: Sequence,
-    /// When the present run began.
+    /// The time at which the present run began.
     began: Option<Timestamp>,
     deadline: Option<Timestamp>,
     cancel: Option<CancelCause>,
-    /// Why the run as a whole cannot end well, where that is not a task's failure.
+    /// The reason for which the run as a whole cannot end well, where that is not a task's failure.
     why: Option<Box<TaskError>>,
     /// Waits for a person, each with the time of its end.
     gates: BTreeMap<Gate, Option<Timestamp>>,
     /// Gates that were refused in the present run.
     declined: BTreeSet<Gate>,
-    /// Who agreed to which task's start, and why.
+    /// Answers by which tasks may start, each with its person and reason.
     answers: BTreeMap<TaskIndex, GateApproval>,
     /// Attempts that were noticed as stragglers, and what else was told once already.
     noticed: BTreeSet<(TaskIndex, Attempt)>,
     deadline_noticed: bool,
     stuck_noticed: bool,
-    /// What executors reported.
+    /// Amounts that executors reported.
     used: Usage,
     account: BudgetAccount,
-    /// What attempts in flight have reserved, where there is a budget.
+    /// Amounts that attempts in flight have reserved, where there is a budget.
     reservations: BTreeMap<TaskIndex, Amounts>,
     /// The size of all outputs kept, as JSON text, more or less.
     output_bytes: u64,
     /// Agents that attempts were given to, this process first.
     agents: Vec<Arc<str>>,
-    /// How many attempts each of them has in flight.
+    /// The number of attempts that each of them has in flight.
     agent_loads: Vec<u32>,
 
     // Counters over `tasks`, so that no event costs a scan.
@@ -103,8 +103,8 @@ pub struct Run {
 
     // Indices over `tasks`. Entries go stale when a task moves on; readers check and drop them.
     ready: BinaryHeap<ReadyTask>,
-    /// Where there is a crew: ready tasks by what they ask of an agent, so that those whose agents
-    /// are all busy keep nobody else waiting.
+    /// Queues of ready tasks where there is a crew: ready tasks by what they ask of an agent, so
+    /// that those whose agents are all busy keep nobody else waiting.
     queues: BTreeMap<TaskIndex, BinaryHeap<ReadyTask>>,
     /// The last look found nobody free for what is ready.
     lacks_agents: bool,
@@ -119,7 +119,7 @@ pub struct Run {
     gated: Vec<TaskIndex>,
     /// Fan-outs whose list is not known yet.
     expandable: BTreeSet<TaskIndex>,
-    /// Those of them that nobody has been asked about.
+    /// Fan-outs whose lists nobody has been asked for.
     fresh_lists: Vec<TaskIndex>,
     /// Fan-outs whose list is known from an earlier run.
     known_lists: Vec<TaskIndex>,
@@ -145,7 +145,7 @@ struct TaskState {
     not_before: Option<Timestamp>,
     /// In flight: when it times out.
     not_after: Timestamp,
-    /// Whose the last attempt is; a place in the run's list of agents.
+    /// The agent of the last attempt; a place in the run's list of agents.
     agent: u16,
     /// In flight and told to stop.
     cancelling: bool,
@@ -153,7 +153,7 @@ struct TaskState {
     error: Option<Box<TaskError>>,
 }
 
-/// What happens to a task that has not ended.
+/// The phase of a task that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TaskPhase {
     /// Nothing: it waits for dependencies, a slot, or the time of its next attempt.
@@ -162,11 +162,11 @@ enum TaskPhase {
     InFlight,
     /// A person is asked.
     Gate,
-    /// Its items are being done.
+    /// The fan-out's items are being done.
     Mapping,
 }
 
-/// How a task's dependencies stand. Each is counted once, under what became of it.
+/// The state of a task's dependencies. Each is counted once, under what became of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct DependencyCounts {
     waiting: u32,
@@ -175,7 +175,7 @@ struct DependencyCounts {
     failed: u32,
 }
 
-/// What its dependencies mean for a task.
+/// The meaning of its dependencies for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DependencyFate {
     Wait,
@@ -234,7 +234,7 @@ enum TimerKind {
     Gate(Gate),
 }
 
-/// How long executors that were told to stop are waited for, in milliseconds (spec 03, 3.4).
+/// The time that executors that were told to stop are waited for, in milliseconds (spec 03, 3.4).
 pub const GRACE_MILLIS: u64 = 10_000;
 /// The most that all outputs of a run may take as JSON text, in bytes (spec 03, 3.6): larger data
 /// are files.
@@ -299,7 +299,7 @@ impl Run {
         &self.plan
     }
 
-    /// Where the plan stands.
+    /// The plan's status.
     pub fn status(&self) -> PlanStatus {
         self.status
     }
@@ -324,7 +324,7 @@ impl Run {
         self.epoch
     }
 
-    /// Where a task stands.
+    /// A task's status.
     pub fn task_status(&self, task: TaskIndex) -> TaskStatus {
         self.tasks[task.at()].status
     }
@@ -334,7 +334,7 @@ impl Run {
         self.tasks[task.at()].output.as_ref()
     }
 
-    /// Why a task failed last.
+    /// The reason for which a task failed last.
     pub fn error(&self, task: TaskIndex) -> Option<&TaskError> {
         self.tasks[task.at()].error.as_deref()
     }
@@ -344,12 +344,12 @@ impl Run {
         self.tasks[task.at()].attempt
     }
 
-    /// When the attempt in flight times out.
+    /// The time at which the attempt in flight times out.
     pub fn not_after(&self, task: TaskIndex) -> Timestamp {
         self.tasks[task.at()].not_after
     }
 
-    /// How many task indices there are: the plan's tasks and all items of fan-outs.
+    /// The number of task indices: the plan's tasks and all items of fan-outs.
     pub fn task_count(&self) -> usize {
         self.tasks.len()
     }
@@ -364,43 +364,43 @@ impl Run {
         self.left
     }
 
-    /// What the run has used so far, as its executors reported it.
+    /// The amounts that the run has used so far, as its executors reported them.
     pub fn spent(&self) -> Usage {
         self.used
     }
 
-    /// What attempts in flight have reserved of the plan's budget.
+    /// The amounts that attempts in flight have reserved of the plan's budget.
     pub fn reserved(&self) -> Amounts {
         self.account.reserved
     }
 
-    /// What counts as used: what was reported, and all that was reserved by attempts of which
-    /// nobody knows what they used.
+    /// The amounts that count as used: what was reported, and all that was reserved by attempts of
+    /// which nobody knows what they used.
     pub fn charged(&self) -> Amounts {
         self.account.spent
     }
 
-    /// What the plan may use, with what approvals added.
+    /// The amounts that the plan may use, with what approvals added.
     pub fn allowed(&self) -> Amounts {
         self.account.allowed()
     }
 
-    /// Why the run as a whole ended badly, where that is not a task's failure.
+    /// The reason for which the run as a whole ended badly, where that is not a task's failure.
     pub fn why(&self) -> Option<&TaskError> {
         self.why.as_deref()
     }
 
-    /// Whether an executor works on a task.
+    /// True if an executor works on a task.
     pub fn is_in_flight(&self, task: TaskIndex) -> bool {
         self.tasks[task.at()].phase == TaskPhase::InFlight
     }
 
-    /// Whether the last attempt of a task may be made again under the same number.
+    /// True if the last attempt of a task may be made again under the same number.
     pub fn may_be_repeated(&self, task: TaskIndex) -> bool {
         self.tasks[task.at()].again || self.gates.contains_key(&Gate::Recovery(task))
     }
 
-    /// Whether a task waits for a person.
+    /// True if a task waits for a person.
     pub fn is_at_gate(&self, task: TaskIndex) -> bool {
         self.tasks[task.at()].phase == TaskPhase::Gate
     }
@@ -410,14 +410,14 @@ impl Run {
         self.deadline
     }
 
-    /// Whether tasks could start if the process had room for them.
+    /// True if tasks could start if the process had room for them.
     pub fn wants_room(&self) -> bool {
         let some_ready = !self.ready.is_empty() || !self.queues.is_empty();
         let may = self.may_dispatch() && !self.lacks_budget;
         may && some_ready && self.running < self.parallelism()
     }
 
-    /// Whether what is ready waits for an agent to be free, not for the process.
+    /// True if what is ready waits for an agent to be free, not for the process.
     pub fn lacks_agents(&self) -> bool {
         self.lacks_agents && self.wants_room()
     }
@@ -428,7 +428,7 @@ impl Run {
         loads.filter(|(_, load)| *load > 0)
     }
 
-    /// Whose a task's last attempt is.
+    /// The agent of a task's last attempt.
     pub fn agent(&self, task: TaskIndex) -> &Arc<str> {
         &self.agents[usize::from(self.tasks[task.at()].agent)]
     }
@@ -438,7 +438,7 @@ impl Run {
         self.timers.peek().map(|Reverse(timer)| timer.at)
     }
 
-    /// Whether two folds of a plan's journal came to the same state. What the state holds for speed
+    /// True if two folds of a plan's journal came to the same state. What the state holds for speed
     /// alone (queues with entries that went stale) is not compared.
     pub fn agrees_with(&self, other: &Run) -> bool {
         let Run { tasks, status, partial, run, epoch, sequence, deadline, cancel, gates, .. } =
@@ -475,7 +475,7 @@ impl Run {
         self.plan.task(task).join
     }
 
-    /// What the plan says of a task of the run.
+    /// The plan's description of a task of the run.
     pub fn spec(&self, task: TaskIndex) -> &Task {
         self.plan.task(self.origin(task))
     }

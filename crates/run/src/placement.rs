@@ -12,7 +12,7 @@ use l05_core::id::TaskIndex;
 use l05_core::schedule::{AgentFit, RoutingStrategy};
 use l05_core::task::Task;
 
-/// How many others a placement names.
+/// The most others that a placement names.
 const OTHERS_MAX: usize = 3;
 
 /// The agents that a process can give work to.
@@ -25,7 +25,7 @@ pub struct Crew {
 /// An agent with what it has to do.
 #[derive(Clone, Debug)]
 pub struct CrewMember {
-    /// What it says of itself; its status is what the registry knows.
+    /// The agent's description of itself; its status is what the registry knows.
     pub agent: Agent,
     id: Arc<str>,
     /// Attempts of runs other than the one that is being decided.
@@ -36,7 +36,7 @@ pub struct CrewMember {
 pub struct PlacementRequest<'a> {
     /// The task.
     pub task: &'a Task,
-    /// Its place in the run.
+    /// The task's place in the run.
     pub index: TaskIndex,
     /// Types that the goal allows; empty: all.
     pub allowed_types: &'a [String],
@@ -44,14 +44,14 @@ pub struct PlacementRequest<'a> {
     pub own: &'a dyn Fn(&str) -> u32,
     /// The share of what the task needs that an agent did, 0 to 1.
     pub related: &'a dyn Fn(&str) -> f64,
-    /// Who lost it last; taken only where there is nobody else.
+    /// The agent that lost it last; taken only where there is nobody else.
     pub avoid: Option<&'a str>,
 }
 
 /// The answer to a wish.
 #[derive(Debug, PartialEq)]
 pub enum Placement {
-    /// This one, and why.
+    /// One agent, with the reason.
     On(Box<AgentPlacement>),
     /// All who could are full: somebody will be free.
     Busy,
@@ -65,7 +65,7 @@ impl Crew {
         Crew { members: Vec::new(), routing }
     }
 
-    /// Its members, in the order of their ids.
+    /// Members, in the order of their ids.
     pub fn members(&self) -> &[CrewMember] {
         &self.members
     }
@@ -93,7 +93,7 @@ impl Crew {
         self.place_of(id).ok().map(|at| &self.members[at])
     }
 
-    /// What the registry knows of an agent changes.
+    /// Changes what the registry knows of an agent.
     pub fn set_status(&mut self, id: &str, status: AgentStatus) {
         if let Ok(at) = self.place_of(id) {
             self.members[at].agent.status = status;
@@ -153,7 +153,7 @@ impl Crew {
         }))
     }
 
-    /// Those who can do it and are there; sieve by sieve, so that the error names the last one.
+    /// Members that can do it and are there; sieve by sieve, so that the error names the last one.
     fn able<'a>(&'a self, wish: &PlacementRequest<'_>) -> Result<Vec<&'a CrewMember>, TaskError> {
         let task = wish.task;
         let error = |code, message: String, is_final| Err(TaskError { code, message, is_final });
@@ -213,7 +213,8 @@ impl CrewMember {
         self.running + (wish.own)(&self.id) < self.agent.max_concurrent_tasks
     }
 
-    /// How busy it is, 0 to 1: by the attempts that it has here, or by what it says of itself.
+    /// The load of a member, 0 to 1: by the attempts that it has here, or by what it says of
+    /// itself.
     fn load(&self, wish: &PlacementRequest<'_>) -> f64 {
         let running = f64::from(self.running + (wish.own)(&self.id));
         let here = running / f64::from(self.agent.max_concurrent_tasks.max(1));

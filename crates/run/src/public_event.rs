@@ -16,12 +16,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use data::{
-    AgentDeferral, AgentReturn, AnsweredGate, AttemptFailure, AttemptRetry, AttemptStart,
-    BudgetUse, CancelRequest, CascadeFailure, ConditionOutcome, DeadlineRisk, IgnoredAttempt,
-    ListExpansion, OpenedGate, PlanCreation, PlanValidation, RunAdoption, RunEnding, RunStandstill,
-    RunStart, SlowAttempt, TaskAssignment, TaskCancellation, TaskCompletion, TaskWithoutRun,
-};
+use data::KindData;
+pub use data::PublicEventKind;
 pub use projection::{planned, project};
 
 /// The id of a public event: unique and ordered in its plan, and the same whenever it is told.
@@ -76,122 +72,8 @@ pub struct PublicEvent {
 impl PublicEvent {
     /// The data as callers read them.
     pub fn data(&self) -> Value {
-        serde_json::to_value(EventData(&self.kind)).expect("events are plain data")
+        serde_json::to_value(KindData(&self.kind)).expect("events are plain data")
     }
-}
-
-/// Declares the kinds of public events: written name, variant, data.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:literal $variant:ident($data:ty),)*) => {
-        /// The kinds of public events, each with its data.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum PublicEventKind {
-            $($(#[$doc])* $variant($data),)*
-        }
-
-        impl PublicEventKind {
-            /// The written names of all kinds.
-            pub const NAMES: &'static [&'static str] = &[$($name,)*];
-
-            /// The written name: `task.completed` and the like.
-            pub fn name(&self) -> &'static str {
-                match self { $(PublicEventKind::$variant(_) => $name,)* }
-            }
-
-            fn schemas(generator: &mut SchemaGenerator) -> Vec<Schema> {
-                vec![$(json_schema!({
-                    "properties": {
-                        "type": { "const": $name },
-                        "data": generator.subschema_for::<$data>(),
-                    },
-                }),)*]
-            }
-        }
-
-        impl Serialize for EventData<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                match self.0 { $(PublicEventKind::$variant(data) => data.serialize(serializer),)* }
-            }
-        }
-    };
-}
-
-/// The data of an event without its kind's name.
-struct EventData<'e>(&'e PublicEventKind);
-
-kinds! {
-    /// A plan was made.
-    "plan.created" PlanCreated(PlanCreation),
-    /// The plan passed validation.
-    "plan.validated" PlanValidated(PlanValidation),
-    /// A run of the plan began.
-    "plan.dispatched" PlanDispatched(RunStart),
-    /// Another process goes on with the run.
-    "plan.adopted" PlanAdopted(RunAdoption),
-    /// A condition was evaluated.
-    "task.condition_decided" TaskConditionDecided(ConditionOutcome),
-    /// Somebody is asked whether the plan may run.
-    "plan.approval_requested" PlanApprovalRequested(OpenedGate),
-    /// The plan may run.
-    "plan.approved" PlanApproved(AnsweredGate),
-    /// The plan may not run.
-    "plan.rejected" PlanRejected(AnsweredGate),
-    /// Somebody is asked for more budget.
-    "budget.approval_requested" BudgetApprovalRequested(OpenedGate),
-    /// There is more budget.
-    "budget.approved" BudgetApproved(AnsweredGate),
-    /// There is no more budget.
-    "budget.rejected" BudgetRejected(AnsweredGate),
-    /// Somebody is asked whether a task may start, or an attempt be repeated.
-    "task.approval_requested" TaskApprovalRequested(OpenedGate),
-    /// The task may start.
-    "task.approved" TaskApproved(AnsweredGate),
-    /// The task may not start.
-    "task.rejected" TaskRejected(AnsweredGate),
-    /// The list of a fan-out is known.
-    "task.expanded" TaskExpanded(ListExpansion),
-    /// An attempt was given to an agent.
-    "task.assigned" TaskAssigned(TaskAssignment),
-    /// An attempt began.
-    "task.started" TaskStarted(AttemptStart),
-    /// The agent of an attempt is gone; the attempt goes elsewhere.
-    "task.returned" TaskReturned(AgentReturn),
-    /// Nobody is there for a task; it is tried again later.
-    "task.deferred" TaskDeferred(AgentDeferral),
-    /// A task completed.
-    "task.completed" TaskCompleted(TaskCompletion),
-    /// An attempt failed and is repeated.
-    "task.retried" TaskRetried(AttemptRetry),
-    /// A task took too long, for good.
-    "task.timed_out" TaskTimedOut(AttemptFailure),
-    /// A task failed for good.
-    "task.failed" TaskFailed(AttemptFailure),
-    /// Tasks can never start, because one that they need failed.
-    "cascade.failed" CascadeFailed(CascadeFailure),
-    /// A task can never start.
-    "task.blocked" TaskBlocked(TaskWithoutRun),
-    /// A task is not needed.
-    "task.skipped" TaskSkipped(TaskWithoutRun),
-    /// The end of the plan, or of a task, was asked for.
-    "plan.cancel_requested" PlanCancelRequested(CancelRequest),
-    /// A task ended because of a cancellation.
-    "task.cancelled" TaskCancelled(TaskCancellation),
-    /// A report does not count.
-    "task.report_ignored" TaskReportIgnored(IgnoredAttempt),
-    /// An attempt takes much longer than expected.
-    "task.straggling" TaskStraggling(SlowAttempt),
-    /// The plan will probably miss its deadline.
-    "plan.deadline_at_risk" PlanDeadlineAtRisk(DeadlineRisk),
-    /// Nothing moves.
-    "plan.stuck" PlanStuck(RunStandstill),
-    /// Most of a budget is used.
-    "budget.warning" BudgetWarning(BudgetUse),
-    /// The run ended well.
-    "plan.completed" PlanCompleted(RunEnding),
-    /// The run failed.
-    "plan.failed" PlanFailed(RunEnding),
-    /// The run was cancelled.
-    "plan.cancelled" PlanCancelled(RunEnding),
 }
 
 /// The one form in which programs read events.
@@ -207,7 +89,7 @@ impl Serialize for PublicEvent {
         if let Some(task_id) = &self.task_id {
             out.serialize_field("task_id", task_id)?;
         }
-        out.serialize_field("data", &EventData(&self.kind))?;
+        out.serialize_field("data", &KindData(&self.kind))?;
         out.end()
     }
 }

@@ -16,11 +16,11 @@ pub struct Record {
     pub first: Sequence,
     /// The owner's epoch, which fences the append.
     pub epoch: Epoch,
-    /// When it was decided.
+    /// The time of the decision.
     pub at: Timestamp,
-    /// Who caused it.
+    /// The actor who caused it.
     pub actor: Actor,
-    /// What happened.
+    /// The events.
     pub events: Vec<RunEvent>,
     /// Large outputs, written in the same transaction.
     pub blobs: Vec<OutputBlob>,

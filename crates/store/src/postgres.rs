@@ -86,7 +86,7 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// Who this process is to the store.
+    /// The identity of this process in the store.
     pub fn worker(&self) -> WorkerId {
         self.lock.worker()
     }

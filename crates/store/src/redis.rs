@@ -13,9 +13,9 @@ use fred::types::{Builder, Expiration};
 use futures_util::StreamExt as _;
 use l05_engine::port::{BoxFuture, CacheError, CacheLevel, Choice, StoreError};
 
-/// What all keys begin with.
+/// The beginning of all keys.
 const PREFIX: &str = "l05:plan:1:";
-/// How long a connection may take (spec 02, 2.5).
+/// The longest time that a connection may take (spec 02, 2.5).
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The waits between tries to connect again, in milliseconds: from, to, and how they grow.
 const RECONNECT: (u32, u32, u32) = (100, 5_000, 2);

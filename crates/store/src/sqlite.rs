@@ -81,7 +81,7 @@ impl SqliteStore {
         })
     }
 
-    /// Who this process is to the store.
+    /// The identity of this process in the store.
     pub fn worker(&self) -> WorkerId {
         self.lock.worker()
     }

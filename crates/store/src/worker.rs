@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use l05_core::id::WorkerId;
 
-/// This process's lock, held until it ends.
+/// The lock of this process, held until it ends.
 pub(crate) struct WorkerLock {
     worker: WorkerId,
     folder: PathBuf,
@@ -45,7 +45,7 @@ impl Drop for WorkerLock {
     }
 }
 
-/// Whether the process of a worker still holds its lock.
+/// True if the process of a worker still holds its lock.
 pub(crate) fn is_alive(folder: &Path, worker: WorkerId) -> bool {
     is_locked(&lock_path(folder, worker))
 }

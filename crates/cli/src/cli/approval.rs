@@ -25,7 +25,7 @@ pub(crate) struct AnswerArgs {
     /// The task that waits, where several things do
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
-    /// Why; kept in the record
+    /// The reason; kept in the record
     #[arg(long, default_value = "")]
     reason: String,
 }
@@ -53,7 +53,7 @@ pub(crate) async fn answer(
     Ok(ExitStatus::Done)
 }
 
-/// What becomes of a run that waits for people.
+/// Ways in which a run that waits for people goes on.
 pub(crate) enum NextQuestion {
     /// All was answered: it may go on.
     GoOn,

@@ -20,7 +20,7 @@ use super::output::eprint;
 /// Lines in flight, a worker: enough to keep all busy, few enough to answer promptly.
 const LINES_PER_WORKER: usize = 16;
 
-/// What some editors put before the first line (U+FEFF).
+/// The mark that some editors put before the first line (U+FEFF).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One line: its fields but for `id`.

@@ -19,16 +19,16 @@ pub(crate) enum CacheCommand {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct ClearArgs {
-    /// Those of a goal
+    /// Plans of a goal
     #[arg(long, value_name = "TEXT")]
     goal: Option<String>,
-    /// Those with a tag
+    /// Plans with a tag
     #[arg(long)]
     tag: Option<String>,
-    /// Those that a template made
+    /// Plans that a template made
     #[arg(long, value_name = "ID")]
     template: Option<String>,
-    /// Those that a model made
+    /// Plans that a model made
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// All

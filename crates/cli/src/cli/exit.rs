@@ -3,7 +3,7 @@
 use l05_core::ErrorCode;
 use l05_core::error::ErrorKind;
 
-/// How the program ends (spec 05, 5.5).
+/// The end of the program (spec 05, 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
     /// The answer is there, the plan completed.
@@ -14,7 +14,7 @@ pub(crate) enum ExitStatus {
     Usage = 2,
     /// The input was refused or is not valid.
     Refused = 3,
-    /// What was named is not there.
+    /// Nothing has the name that was given.
     NotFound = 4,
     /// Something that is needed cannot be reached.
     Unavailable = 5,

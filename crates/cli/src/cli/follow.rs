@@ -13,10 +13,10 @@ use super::exit::ExitStatus;
 use super::progress::RunProgress;
 use super::{CliContext, inspect};
 
-/// Who drives the run that is followed.
+/// The process that drives the run.
 #[derive(Clone, Copy, PartialEq)]
 enum RunFollower {
-    /// This process, until it ends or waits for people.
+    /// The present process drives it, until it ends or waits for people.
     Here,
     /// Another process, which took it up while it waited for people or while this one was stopped.
     Elsewhere,
@@ -75,7 +75,7 @@ pub(super) async fn follow(
     }
 }
 
-/// What has been shown of the run: each watcher begins before that.
+/// The part of a run that has been shown: each watcher begins before that.
 struct ShownEvents {
     progress: Option<RunProgress>,
     up_to: Option<EventId>,

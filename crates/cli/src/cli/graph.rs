@@ -23,7 +23,7 @@ use super::run::open;
 pub(crate) struct GraphArgs {
     /// A plan file, or the id of a plan (its beginning will do)
     plan: String,
-    /// What to draw it for
+    /// The kind of drawing
     #[arg(long, value_enum, default_value_t)]
     format: DrawingFormat,
 }
@@ -68,7 +68,7 @@ pub(crate) async fn graph(context: &CliContext, args: GraphArgs) -> Result<ExitS
     Ok(ExitStatus::Done)
 }
 
-/// Where each task stands: level, times with unlimited room, and how late it may be.
+/// The planned times of each task: level, times with unlimited room, and how late it may be.
 #[derive(Serialize)]
 struct TaskTimes<'p> {
     task: &'p str,

@@ -21,7 +21,7 @@ use super::plan_file::{read_bytes, read_text};
 pub(crate) struct ImportArgs {
     /// The file
     file: Option<PathBuf>,
-    /// What it is written in
+    /// The format of the file
     #[arg(long, value_enum, default_value_t)]
     format: ImportFormat,
     /// Keep a step of unknown shape, described by its text (--format answer)

@@ -38,7 +38,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) struct CancelArgs {
     /// The id of a plan (its beginning will do)
     id: String,
-    /// Why; kept in the record
+    /// The reason; kept in the record
     #[arg(long, default_value = "cancelled from the command line")]
     reason: String,
     /// Only this task; what needs it is blocked
@@ -177,7 +177,7 @@ fn show_text(plan: &Value) -> String {
     lines.join("\n")
 }
 
-/// How much of a value a line for people shows, in characters.
+/// The most of a value that a line for people shows, in characters.
 const SHOWN_MAX_CHARS: usize = 160;
 
 pub(crate) fn shorten(text: &str) -> String {

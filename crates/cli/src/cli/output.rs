@@ -19,7 +19,7 @@ pub(crate) enum OutputFormat {
     Yaml,
 }
 
-/// Where output goes and in which form.
+/// The streams that output goes to, and its form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CliOutput {
     pub(crate) format: OutputFormat,
@@ -67,7 +67,7 @@ impl CliOutput {
         }
     }
 
-    /// Whether bars may be drawn.
+    /// True if bars may be drawn.
     pub(crate) fn draws_bars(&self) -> bool {
         self.progress && !self.quiet && io::stderr().is_terminal()
     }

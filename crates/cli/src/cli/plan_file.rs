@@ -51,7 +51,7 @@ fn unreadable(name: &str, why: impl std::fmt::Display) -> Error {
         .suggest("name a plan file (YAML or JSON)")
 }
 
-/// The same, whatever its bytes are.
+/// Reads a file as bytes, whatever they are.
 pub(crate) fn read_bytes(path: &Path, limits: TextLimits) -> Result<Vec<u8>, Error> {
     let name = path.display().to_string();
     let unreadable = |why: String| unreadable(&name, why);
@@ -147,7 +147,7 @@ fn check<T>(
     }
 }
 
-/// Whether an argument names a file, not a plan's id.
+/// True if an argument names a file, not a plan's id.
 pub(crate) fn is_file(argument: &str) -> bool {
     Path::new(argument).exists() || argument.contains(['/', '.'])
 }

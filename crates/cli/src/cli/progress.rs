@@ -10,7 +10,7 @@ use l05_run::public_event::{PublicEvent, PublicEventKind};
 
 use super::output::{CliOutput, eprint};
 
-/// How many running tasks have a line of their own on a terminal.
+/// The most running tasks that have a line of their own on a terminal.
 const LINES_MAX: usize = 12;
 
 /// Shows the events of one plan.
@@ -76,30 +76,8 @@ impl RunProgress {
                 let why = &retried.error_message;
                 self.line(&format!("  retry    {}: {why}", self.title(task)));
             }
-            // The result tells of these, or nobody waits for them.
-            PublicEventKind::PlanCreated(_)
-            | PublicEventKind::PlanValidated(_)
-            | PublicEventKind::PlanDispatched(_)
-            | PublicEventKind::TaskConditionDecided(_)
-            | PublicEventKind::PlanApprovalRequested(_)
-            | PublicEventKind::PlanApproved(_)
-            | PublicEventKind::PlanRejected(_)
-            | PublicEventKind::BudgetApprovalRequested(_)
-            | PublicEventKind::BudgetApproved(_)
-            | PublicEventKind::BudgetRejected(_)
-            | PublicEventKind::TaskApprovalRequested(_)
-            | PublicEventKind::TaskApproved(_)
-            | PublicEventKind::TaskRejected(_)
-            | PublicEventKind::TaskAssigned(_)
-            | PublicEventKind::TaskReturned(_)
-            | PublicEventKind::TaskDeferred(_)
-            | PublicEventKind::CascadeFailed(_)
-            | PublicEventKind::PlanCancelRequested(_)
-            | PublicEventKind::TaskReportIgnored(_)
-            | PublicEventKind::BudgetWarning(_)
-            | PublicEventKind::PlanCompleted(_)
-            | PublicEventKind::PlanFailed(_)
-            | PublicEventKind::PlanCancelled(_) => {}
+            // The result tells of all others, or nobody waits for them.
+            _ => {}
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) enum ToolsCommand {
     List,
     /// Show one tool with its schemas
     Show {
-        /// Its name
+        /// The tool's name
         name: String,
     },
 }
@@ -117,6 +117,8 @@ enum SchemaName {
     Template,
     /// Configuration files
     Config,
+    /// The events that `events` prints
+    Event,
 }
 
 pub(crate) fn schema(context: &CliContext, args: &SchemaArgs) -> ExitStatus {
@@ -124,6 +126,7 @@ pub(crate) fn schema(context: &CliContext, args: &SchemaArgs) -> ExitStatus {
         SchemaName::Plan => l05_core::schema::plan(),
         SchemaName::Template => l05_core::schema::template(),
         SchemaName::Config => config_schema(),
+        SchemaName::Event => l05_run::public_event::schema(),
     };
     // A schema has no form for people but its own.
     let pretty = |schema: &Value| serde_json::to_string_pretty(schema).expect("a schema is JSON");
@@ -190,7 +193,7 @@ fn show(context: &CliContext) {
     });
 }
 
-/// What may be shown of a value.
+/// The part of a value that may be shown.
 fn shown(key: &ConfigKey, setting: &ConfigSetting) -> Value {
     let is_hidden =
         key.kind.is_secret() && setting.value.as_str().is_some_and(|text| !text.is_empty());

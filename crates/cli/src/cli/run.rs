@@ -27,12 +27,12 @@ use super::plan_file::read_plan;
     after_help = "Examples:\n  l05 plan \"Create a summary of the project status\"\n  l05 plan \"Convert data.csv to json\" --output json > plan.json"
 )]
 pub(crate) struct PlanArgs {
-    /// What is to be done, in words
+    /// The goal, in words
     goal: String,
     /// A parameter of the template; may be repeated
     #[arg(long = "input", value_name = "NAME=VALUE")]
     inputs: Vec<String>,
-    /// How the goal becomes a plan
+    /// The way in which the goal becomes a plan
     #[arg(long, value_parser = ["hybrid", "template", "llm"])]
     strategy: Option<String>,
     /// Use this template, whatever the goal says

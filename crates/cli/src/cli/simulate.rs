@@ -1,5 +1,6 @@
 //! `l05 simulate`: how long a plan takes on so many agents. Nothing is run.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::path::{Path, PathBuf};
 
 use l05::compose;
@@ -30,21 +31,26 @@ use super::run::open;
 pub(crate) struct SimulateArgs {
     /// A plan file, or the id of a plan (its beginning will do)
     plan: Option<String>,
-    /// How many equal agents, `unlimited`, or a YAML file of unlike ones (id, speed,
+    /// A number of equal agents, `unlimited`, or a YAML file of unlike ones (id, speed,
     /// max_concurrent_tasks, capabilities, cost_per_hour); without it the plan's max_parallelism
     #[arg(long, value_name = "N|unlimited|FILE")]
     agents: Option<String>,
-    /// How tasks find their agents among unlike ones
-    #[arg(long, value_parser = ["balanced", "round_robin", "capability", "load", "affinity"], default_value = "balanced")]
-    routing: String,
-    /// The same seed gives the same schedule
+    /// The rule by which tasks find their agents among unlike ones
+    #[arg(long, value_parser = routing_words(), default_value = "balanced")]
+    routing: RoutingStrategy,
+    /// The seed of the search, for a schedule that can be had again
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
     batch: BatchArgs,
 }
 
-/// What is printed.
+fn routing_words() -> impl TypedValueParser<Value = RoutingStrategy> {
+    PossibleValuesParser::new(RoutingStrategy::WORDS.iter().copied())
+        .map(|word| RoutingStrategy::parse(&word).expect("the parser takes no other word"))
+}
+
+/// The printed report.
 #[derive(Serialize)]
 struct SimulationReport {
     agents: Value,
@@ -75,7 +81,7 @@ pub(crate) async fn simulate(
     args: SimulateArgs,
 ) -> Result<ExitStatus, Error> {
     let pool = args.agents.as_deref().map(|text| pool(text, context)).transpose()?;
-    let routing = RoutingStrategy::parse(&args.routing).unwrap_or(RoutingStrategy::Balanced);
+    let routing = args.routing;
     let simulator =
         PlanSimulator { pool, routing, seed: args.seed, ground: compose::ground(&context.config)? };
     let Some(plan) = args.batch.single(&args.plan, "a plan")? else {
@@ -215,7 +221,8 @@ fn structure(document: &PlanDocument) -> Result<PlanStructure, Error> {
         .ok_or_else(|| findings_error(ErrorCode::PlanInvalid, &findings))
 }
 
-/// What each task asks of an unlike agent. Tools count where agents say which they have.
+/// The capabilities that each task asks of an unlike agent. Tools count where agents say which they
+/// have.
 fn needs(document: &PlanDocument, pool: &WorkerPool) -> Vec<Vec<String>> {
     let WorkerPool::Unlike(workers) = pool else { return Vec::new() };
     let by_tool = workers.iter().flat_map(|w| &w.capabilities).any(|c| c.starts_with("tool:"));
@@ -303,5 +310,5 @@ fn text(simulation: &SimulationReport) -> String {
     text
 }
 
-/// How many assignments are explained on a terminal.
+/// The most assignments that are explained on a terminal.
 const ASSIGNMENTS_MAX: usize = 20;

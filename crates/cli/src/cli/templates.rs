@@ -21,7 +21,7 @@ pub(crate) enum TemplatesCommand {
     List,
     /// Show one template
     Show {
-        /// Its id
+        /// The template's id
         id: String,
     },
     /// Check that every example matches its template and no counterexample does
@@ -43,7 +43,7 @@ pub(crate) async fn templates(
     }
 }
 
-/// What tasks can be done with here, in the words of agents' capabilities.
+/// The capabilities of this machine, by which templates are shown as usable.
 async fn here(context: &CliContext) -> Result<HashSet<String>, Error> {
     let catalog = catalog(&context.config)?;
     let mut here: HashSet<String> = catalog.names().map(|name| format!("tool:{name}")).collect();

@@ -17,9 +17,9 @@ use super::follow::told_to_stop;
 use super::output::table;
 use super::run::open;
 
-/// How often runs that nobody drives are looked for.
+/// The interval at which runs that nobody drives are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a run that cannot be gone on with is left alone.
+/// The pause before a run that was refused is tried once more.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// Runs adopted at one look; the rest comes at the next, or goes to other workers.
 const ADOPT_MAX: usize = 1_000;

@@ -15,7 +15,7 @@ use super::l04::role;
 
 /// The version of the protocol that this adapter was written for.
 const VERSION: &str = "2023-06-01";
-/// How long the list of models may take.
+/// The time that the list of models may take.
 const MODELS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The provider with one of its models. The endpoint's base has no version: paths begin with `/v1`.

@@ -8,18 +8,19 @@ use l05_engine::port::ModelGateway;
 use super::http::ModelEndpoint;
 use super::ollama::{OllamaGateway, models};
 
-/// Where Ollama listens by default.
+/// The address at which Ollama listens by default.
 pub const OLLAMA_ADDRESS: &str = "http://127.0.0.1:11434";
-/// How long is waited for it: on this machine it answers at once or not at all.
+/// The time within which a server must answer to be found: on this machine it answers at once or
+/// not at all.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// What was found, and why, for people.
+/// The gateway that was found, and the reason, for people.
 pub struct DetectedGateway {
     /// The gateway, where there is one.
     pub gateway: Option<Arc<dyn ModelGateway>>,
     /// The models that it has.
     pub models: Vec<String>,
-    /// What was looked for and what came of it.
+    /// The search and its outcome, in words.
     pub why: String,
 }
 

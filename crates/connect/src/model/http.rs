@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// The largest answer that is read. A plan is some kilobytes; what is larger is a fault.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// How much of an error's body is shown, in characters.
+/// The most of an error's body that is shown, in characters.
 const SHOWN_MAX_CHARS: usize = 300;
 /// The gateway gets so much of the caller's time: the rest is for noticing.
 const SHARE_OF_TIME: f64 = 0.9;
@@ -29,13 +29,13 @@ impl ApiKey {
     }
 }
 
-/// Why an address cannot be used.
+/// Reasons for which an address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// It is no URL. What it is may hold a password and is not repeated.
+    /// The text is no URL. What it is may hold a password and is not repeated.
     #[error("this is no http or https URL")]
     NotAUrl,
-    /// It would send prompts in the clear.
+    /// Prompts would be sent in the clear.
     #[error("`{0}` is not on this machine and has no TLS")]
     Cleartext(String),
     /// The key cannot stand in a header.
@@ -46,7 +46,7 @@ pub enum EndpointError {
     Client(String),
 }
 
-/// Where a gateway is, and how it is spoken to.
+/// The address of a gateway, and the way in which it is spoken to.
 pub struct ModelEndpoint {
     client: Client,
     base: Url,
@@ -116,7 +116,7 @@ impl ModelEndpoint {
         Ok(self)
     }
 
-    /// Whether it is on this machine.
+    /// True if the gateway is on this machine.
     pub fn is_local(&self) -> bool {
         self.is_loopback
     }
@@ -257,7 +257,7 @@ impl HttpReply<'_> {
         Ok(bytes)
     }
 
-    /// What a status other than success means. Its body is shown, as far as it can be read.
+    /// Reads a status other than success as a failure. Its body is shown, as far as it can be read.
     async fn refused(&mut self, status: StatusCode) -> ModelError {
         let retry_after = self.response.headers().get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::http::ModelEndpoint;
 
-/// How long the health check may take (spec 06, service_discovery.health_check_timeout_sec).
+/// The time that the health check may take (spec 06, service_discovery.health_check_timeout_sec).
 const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 
 /// Speaks `POST /api/inference`. The gateway has no parameter for a schema: it goes into the prompt.

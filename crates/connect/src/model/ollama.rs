@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::http::{HttpReply, ModelEndpoint};
 use super::l04::role;
 
-/// How long the list of models may take.
+/// The time that the list of models may take.
 const MODELS_WITHIN: Duration = Duration::from_secs(3);
 /// The context is at least so many tokens: Ollama's default cuts prompts off in silence.
 const CONTEXT_MIN: usize = 8_192;
-/// And at most so many, for its memory grows with it.
+/// The most context that is asked for, in tokens: memory grows with it.
 const CONTEXT_MAX: usize = 131_072;
 /// Characters of a token, at the least, for prompts that are mostly English and JSON.
 const CHARS_PER_TOKEN: usize = 3;

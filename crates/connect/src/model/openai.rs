@@ -14,23 +14,23 @@ use serde_json::{Value, json};
 use super::http::ModelEndpoint;
 use super::l04::role;
 
-/// How long the list of models may take.
+/// The time that the list of models may take.
 const MODELS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A server with one of its models. The endpoint's base holds the version: `…/v1`.
 pub struct OpenAiGateway {
     endpoint: ModelEndpoint,
     model: String,
-    /// How far down the list of [`FORMATS`] the server made us go.
+    /// The place in the list of [`FORMATS`] down to which the server made us go.
     format: AtomicU8,
-    /// Which of [`LIMITS`] it knows.
+    /// The place in [`LIMITS`] of the name that the server knows.
     limit: AtomicU8,
 }
 
-/// How a schema is told, best first.
+/// Ways of sending a schema, best first.
 const FORMATS: [AnswerFormat; 3] =
     [AnswerFormat::Schema, AnswerFormat::Object, AnswerFormat::Prompt];
-/// What the limit of an answer's tokens is called: by most servers, by OpenAI's newer models.
+/// Names for the limit of an answer's tokens: by most servers, by OpenAI's newer models.
 const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]

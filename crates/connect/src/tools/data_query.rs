@@ -64,7 +64,7 @@ pub(crate) struct QueryOutput {
     columns: Vec<String>,
     /// The rows, as objects.
     rows: Vec<Map<String, Value>>,
-    /// How many rows the question has.
+    /// The question's number of rows.
     row_count: u64,
     /// There are more than `rows` holds.
     truncated: bool,
@@ -84,7 +84,7 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
     Some(super::spec::<QueryInput, QueryOutput>(TOOL.name, description, true))
 }
 
-/// How long one question may take.
+/// The longest time that one question may take.
 const QUERY_TIME_MAX: Duration = Duration::from_secs(120);
 /// Steps of SQLite's machine between two looks at the clock and the cancellation.
 const STEPS_BETWEEN_LOOKS: i32 = 100_000;

@@ -23,10 +23,10 @@ pub(crate) struct ReadTableInput {
     /// The file, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
-    /// How it is written; `auto` goes by its name, then by its first character.
+    /// The format of the file; `auto` goes by its name, then by its first character.
     #[serde(default)]
     format: DataFormat,
-    /// What separates CSV columns; found out when it is not given.
+    /// The character between CSV columns; found out when it is not given.
     #[serde(default)]
     #[schemars(length(min = 1, max = 1))]
     delimiter: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) struct ReadTableInput {
 pub(crate) struct ReadTableOutput {
     /// The table, for `data.query` and `data.write`.
     table: TableHandle,
-    /// How many rows.
+    /// The number of rows.
     rows: u64,
     /// Names of the columns.
     columns: Vec<String>,
@@ -62,11 +62,11 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
 const JSON_MAX_BYTES: u64 = 256 << 20;
 /// The longest line of an NDJSON file and the longest record of a CSV file.
 const LINE_MAX_BYTES: u64 = 16 << 20;
-/// How often a cancellation is looked for, in rows.
+/// The number of rows between two looks for a cancellation.
 const ROWS_BETWEEN_LOOKS: u64 = 1_000;
 
 fn run(bench: &ToolContext, input: &ReadTableInput) -> Result<ReadTableOutput, TaskError> {
-    let file = bench.workspace.open_file(&input.path)?;
+    let file = bench.workspace()?.open_file(&input.path)?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let beginning = reader.fill_buf().map_err(|e| unreadable(input, &e))?.to_vec();
     if beginning.trim_ascii().is_empty() {

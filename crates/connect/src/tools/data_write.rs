@@ -17,7 +17,7 @@ use crate::workspace::{failed, final_error};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WriteTableInput {
-    /// Where, relative to the workspace.
+    /// The path, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
     /// A table of the run.
@@ -26,10 +26,10 @@ pub(crate) struct WriteTableInput {
     /// Rows, when there is no table.
     #[serde(default)]
     rows: Option<Vec<Map<String, Value>>>,
-    /// How to write; `auto` goes by the file's name.
+    /// The format to write; `auto` goes by the file's name.
     #[serde(default)]
     format: DataFormat,
-    /// What to do when the file is there.
+    /// The rule for a file that is there already.
     #[serde(default)]
     if_exists: WriteConflict,
 }
@@ -37,14 +37,14 @@ pub(crate) struct WriteTableInput {
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct WriteTableOutput {
-    /// Where it was written.
+    /// The path of the written file.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
-    /// How many rows.
+    /// The number of rows.
     rows: usize,
-    /// How many bytes.
+    /// The length in bytes.
     bytes: usize,
-    /// The same path, as every writing tool reports it.
+    /// The written path once more, in the field that every writing tool has.
     files_written: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ fn run(bench: &ToolContext, input: &WriteTableInput) -> Result<WriteTableOutput,
             bytes.len()
         )));
     }
-    let path = bench.workspace.write(&input.path, &bytes, input.if_exists.into())?;
+    let path = bench.workspace()?.write(&input.path, &bytes, input.if_exists.into())?;
     Ok(WriteTableOutput {
         files_written: vec![path.clone()],
         path,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How a table is written down.
+/// File formats for a table.
 #[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DataFormat {
@@ -16,7 +16,7 @@ pub(super) enum DataFormat {
 }
 
 impl DataFormat {
-    /// What a file's name says, if it says anything.
+    /// The format that a file's name tells, if it tells one.
     pub(super) fn of_name(path: &str) -> Option<DataFormat> {
         let name = path.to_ascii_lowercase();
         match name.rsplit('.').next()? {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::walk::{FolderWalk, SkippedPaths, glob, walk};
 use super::{BuiltinTool, ToolContext, git, in_thread, language};
+use crate::workspace::Workspace;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +33,7 @@ pub(crate) struct ListFilesInput {
     #[serde(default = "entries_max")]
     #[schemars(range(min = 0, max = 100_000))]
     max_entries: usize,
-    /// How many of the largest and the newest.
+    /// The number of largest and of newest files to name.
     #[serde(default = "top")]
     #[schemars(range(min = 0, max = 1_000))]
     top: usize,
@@ -71,7 +72,7 @@ pub(crate) struct FileEntry {
 struct LanguageSum {
     /// The language.
     language: String,
-    /// How many files.
+    /// The number of files.
     files: u64,
     /// Their sizes.
     bytes: u64,
@@ -98,14 +99,14 @@ pub(crate) struct ListFilesOutput {
     newest: Vec<FileEntry>,
     /// Files and folders that could not be read, at most a hundred.
     skipped: Vec<SkippedPaths>,
-    /// How many could not be read.
+    /// The number of entries that could not be read.
     skipped_count: usize,
 }
 
 #[derive(Serialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
 struct ListTotals {
-    /// How many files.
+    /// The number of files.
     files: u64,
     /// Their sizes.
     bytes: u64,
@@ -119,7 +120,7 @@ pub(super) const TOOL: BuiltinTool = BuiltinTool {
     spec,
     start: |context, call| {
         Box::pin(async move {
-            let tracked = git::tracked_but_ignored(&context.workspace).await;
+            let tracked = git::tracked_but_ignored(context.workspace()?).await;
             in_thread(context, call.inputs, move |c, i| run(c, &i, &tracked)).await
         })
     },
@@ -131,7 +132,7 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
     Some(super::spec::<ListFilesInput, ListFilesOutput>(TOOL.name, description, true))
 }
 
-/// How many skipped files are named.
+/// The most skipped files that are named.
 const SKIPPED_MAX: usize = 100;
 
 fn run(
@@ -146,6 +147,7 @@ fn run(
         ignored_too: input.include_ignored,
         tracked,
     };
+    let workspace = bench.workspace()?;
     let walked = walk(bench, &question)?;
     let mut skipped = walked.skipped;
     let mut totals = ListTotals::default();
@@ -154,7 +156,7 @@ fn run(
     let mut buffer = vec![0u8; 1 << 16];
     for path in &walked.files {
         bench.go_on()?;
-        match look(bench, path, input.count_lines, &mut buffer) {
+        match look(workspace, path, input.count_lines, &mut buffer) {
             Ok(Some(entry)) => {
                 totals.files += 1;
                 totals.bytes += entry.bytes;
@@ -185,7 +187,7 @@ fn run(
     entries.truncate(input.max_entries);
     let folder = Path::new(&input.path).file_name().map(|n| n.to_string_lossy().into_owned());
     Ok(ListFilesOutput {
-        folder: folder.unwrap_or_else(|| bench.workspace.name()),
+        folder: folder.unwrap_or_else(|| workspace.name()),
         files: entries,
         truncated,
         totals,
@@ -209,7 +211,7 @@ fn first(
 
 /// One file's line; `Ok(None)` when it is not there or no regular file any more.
 fn look(
-    bench: &ToolContext,
+    workspace: &Workspace,
     path: &Path,
     count_lines: bool,
     buffer: &mut [u8],
@@ -218,13 +220,13 @@ fn look(
     let Some(name) = path.to_str() else {
         return Err("its name is not UTF-8".to_owned());
     };
-    let Some(metadata) = bench.workspace.probe(name).filter(cap_std::fs::Metadata::is_file) else {
+    let Some(metadata) = workspace.probe(name).filter(cap_std::fs::Metadata::is_file) else {
         return Ok(None);
     };
     let mut language = language::of(path).to_owned();
     let mut lines = 0;
     if count_lines {
-        let file = bench.workspace.open_file(name).map_err(|e| e.message)?;
+        let file = workspace.open_file(name).map_err(|e| e.message)?;
         match newlines(file, buffer).map_err(|e| e.to_string())? {
             Some(count) => lines = count,
             None => "Binary".clone_into(&mut language),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BuiltinTool, ToolContext, in_thread};
-use crate::workspace::failed;
+use crate::workspace::{Workspace, failed};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -38,19 +38,19 @@ fn bytes_max() -> u64 {
 #[derive(Serialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct ReadFileOutput {
-    /// Whether there was a file.
+    /// True if there was a file.
     found: bool,
-    /// Which.
+    /// The path.
     path: String,
-    /// Its text; bytes that are no UTF-8 are replaced.
+    /// The file's text; bytes that are no UTF-8 are replaced.
     text: String,
-    /// How many bytes of it are in `text`.
+    /// The number of bytes of the file that are in `text`.
     bytes: usize,
     /// There is more.
     truncated: bool,
-    /// Its first paragraph of prose: for Markdown, behind the title.
+    /// The first paragraph of prose: for Markdown, behind the title.
     first_paragraph: String,
-    /// Its first heading, for Markdown, or first line.
+    /// The first heading, for Markdown, or first line.
     title: String,
 }
 
@@ -70,14 +70,15 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
 }
 
 fn run(bench: &ToolContext, input: &ReadFileInput) -> Result<ReadFileOutput, TaskError> {
-    let Some(path) = choose(bench, input)? else {
+    let workspace = bench.workspace()?;
+    let Some(path) = choose(workspace, input) else {
         if input.optional {
             return Ok(ReadFileOutput::default());
         }
         let wanted = input.path.clone().unwrap_or_else(|| input.first_of.join(", "));
         return Err(failed(format!("there is no file `{wanted}`")));
     };
-    let (bytes, mut truncated) = match bench.workspace.read(&path, input.max_bytes) {
+    let (bytes, mut truncated) = match workspace.read(&path, input.max_bytes) {
         Ok(read) => read,
         Err(error) if input.optional => {
             return Ok(ReadFileOutput { path, text: error.message, ..ReadFileOutput::default() });
@@ -103,21 +104,21 @@ fn run(bench: &ToolContext, input: &ReadFileInput) -> Result<ReadFileOutput, Tas
     })
 }
 
-fn choose(bench: &ToolContext, input: &ReadFileInput) -> Result<Option<String>, TaskError> {
+fn choose(workspace: &Workspace, input: &ReadFileInput) -> Option<String> {
     if let Some(path) = &input.path {
-        let missing = input.optional && bench.workspace.metadata(path).is_err();
-        return Ok((!missing).then(|| path.clone()));
+        let missing = input.optional && workspace.metadata(path).is_err();
+        return (!missing).then(|| path.clone());
     }
     for wanted in &input.first_of {
         let (folder, name) = wanted.rsplit_once('/').unwrap_or(("", wanted));
-        let Ok(mut names) = bench.workspace.names_in(folder) else { continue };
+        let Ok(mut names) = workspace.names_in(folder) else { continue };
         names.sort();
         if let Some(found) = names.into_iter().find(|n| n.eq_ignore_ascii_case(name)) {
             let join = if folder.is_empty() { found } else { format!("{folder}/{found}") };
-            return Ok(Some(join));
+            return Some(join);
         }
     }
-    Ok(None)
+    None
 }
 
 /// The longest paragraph or title quoted, in characters.

@@ -81,7 +81,7 @@ pub(super) const TOOL: BuiltinTool = BuiltinTool {
     spec,
     start: |context, call| {
         Box::pin(async move {
-            let tracked = git::tracked_but_ignored(&context.workspace).await;
+            let tracked = git::tracked_but_ignored(context.workspace()?).await;
             in_thread(context, call.inputs, move |c, i| run(c, &i, &tracked)).await
         })
     },
@@ -97,7 +97,7 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
 
 /// The longest line looked at, in bytes; the rest of a longer one is passed over.
 const LINE_MAX_BYTES: u64 = 1 << 20;
-/// How much of a line is quoted, in characters.
+/// The most of a line that is quoted, in characters.
 const QUOTE_MAX_CHARS: usize = 200;
 /// Compiled size of a pattern: large enough for real ones, small enough for hostile ones.
 const PATTERN_SIZE_MAX: usize = 10 << 20;
@@ -121,6 +121,7 @@ fn run(
         ignored_too: input.include_ignored,
         tracked,
     };
+    let workspace = bench.workspace()?;
     let walked = walk(bench, &question)?;
     let mut output = SearchFilesOutput {
         matches: Vec::new(),
@@ -131,7 +132,7 @@ fn run(
     };
     for path in &walked.files {
         bench.go_on()?;
-        let file = path.to_str().and_then(|name| bench.workspace.open_file(name).ok());
+        let file = path.to_str().and_then(|name| workspace.open_file(name).ok());
         let searched = file.and_then(|file| {
             search(&mut BufReader::new(file), &regex, &path.to_string_lossy(), input, &mut output)
                 .ok()

@@ -11,12 +11,13 @@ use crate::workspace;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WriteFileInput {
-    /// Where, relative to the workspace.
+    /// The path, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
-    /// What.
+    /// The text to write.
     text: String,
-    /// What to do when the file is there: `fail`, `number` (take the next free name) or `append`.
+    /// The rule for a file that is there already: `fail`, `number` (take the next free name) or
+    /// `append`.
     #[serde(default)]
     if_exists: WriteConflict,
 }
@@ -43,12 +44,12 @@ impl From<WriteConflict> for workspace::IfExists {
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct WriteFileOutput {
-    /// Where it was written.
+    /// The path of the written file.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
-    /// How many bytes.
+    /// The length in bytes.
     bytes: usize,
-    /// The same path, as every writing tool reports it.
+    /// The written path once more, in the field that every writing tool has.
     files_written: Vec<String>,
 }
 
@@ -66,6 +67,6 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
 
 fn run(bench: &ToolContext, input: &WriteFileInput) -> Result<WriteFileOutput, TaskError> {
     let bytes = input.text.as_bytes();
-    let path = bench.workspace.write(&input.path, bytes, input.if_exists.into())?;
+    let path = bench.workspace()?.write(&input.path, bytes, input.if_exists.into())?;
     Ok(WriteFileOutput { files_written: vec![path.clone()], path, bytes: bytes.len() })
 }

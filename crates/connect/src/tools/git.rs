@@ -15,12 +15,12 @@ use tokio::process::Command;
 
 use crate::workspace::Workspace;
 
-/// How long one git command may take.
+/// The longest time that one git command may take.
 const GIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How much of its output is read, in bytes.
+/// The most of its output that is read, in bytes.
 const OUTPUT_MAX: u64 = 32 << 20;
 
-/// Why git gave no answer.
+/// Reasons for which git gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GitError {
     #[error("git is not installed")]
@@ -59,7 +59,7 @@ impl GitRepository {
     }
 }
 
-/// What a git command prints.
+/// Runs a git command and gives what it prints.
 pub(super) async fn git(
     repository: &GitRepository,
     arguments: &[&str],

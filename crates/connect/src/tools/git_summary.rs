@@ -16,7 +16,7 @@ pub(crate) struct GitSummaryInput {
     /// The folder, relative to the workspace.
     #[serde(default)]
     path: Option<String>,
-    /// How many commits to list.
+    /// The most commits to list.
     #[serde(default = "commits_max")]
     #[schemars(range(min = 0, max = 1_000))]
     max_commits: usize,
@@ -31,11 +31,11 @@ fn commits_max() -> usize {
 struct CommitEntry {
     /// Abbreviated.
     hash: String,
-    /// Who wrote it.
+    /// The author.
     author: String,
-    /// When, RFC 3339.
+    /// The time, RFC 3339.
     date: String,
-    /// Its first line.
+    /// The first line of the message.
     subject: String,
 }
 
@@ -44,20 +44,20 @@ struct CommitEntry {
 struct AuthorEntry {
     /// The name in the commits.
     name: String,
-    /// How many commits.
+    /// The number of commits.
     commits: u64,
 }
 
 #[derive(Serialize, JsonSchema, Default)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct GitSummaryOutput {
-    /// Whether the folder belongs to a repository with commits.
+    /// True if the folder belongs to a repository with commits.
     repository: bool,
-    /// Why there is nothing to tell.
+    /// The reason for which there is nothing to tell.
     reason: String,
     /// The branch; empty when none is checked out.
     branch: String,
-    /// How many commits the branch has.
+    /// The number of commits of the branch.
     total_commits: u64,
     /// Newest first.
     commits: Vec<CommitEntry>,
@@ -79,17 +79,18 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
     Some(super::spec::<GitSummaryInput, GitSummaryOutput>(TOOL.name, description, true))
 }
 
-/// How many commits authors are counted over.
+/// The range of commits over which authors are counted.
 const COUNTED_COMMITS: &str = "--max-count=100000";
-/// How many authors are listed.
+/// The most authors that are listed.
 const AUTHORS_MAX: usize = 20;
 /// The longest subject or name quoted, in characters.
 const QUOTE_MAX_CHARS: usize = 200;
 
 async fn run(bench: &ToolContext, input: &GitSummaryInput) -> Result<GitSummaryOutput, TaskError> {
     let path = input.path.as_deref().unwrap_or(".");
-    bench.workspace.metadata(path)?;
-    let told = match GitRepository::of(&bench.workspace, path) {
+    let workspace = bench.workspace()?;
+    workspace.metadata(path)?;
+    let told = match GitRepository::of(workspace, path) {
         Ok(repository) => summary(&repository, input.max_commits).await,
         Err(error) => Err(error),
     };

@@ -18,10 +18,10 @@ use crate::workspace::final_error;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApproveInput {
-    /// What is asked.
+    /// The question.
     #[expect(dead_code, reason = "people read it in the plan")]
     question: String,
-    /// What the person should see to answer.
+    /// Data that the person should see to answer.
     #[serde(default)]
     #[expect(dead_code, reason = "people read it in the plan")]
     details: Option<Value>,
@@ -32,9 +32,9 @@ pub(crate) struct ApproveInput {
 pub(crate) struct ApproveOutput {
     /// True: a refusal fails the task instead.
     approved: bool,
-    /// Who approved.
+    /// The person who approved.
     by: String,
-    /// Why.
+    /// The person's reason.
     reason: String,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct SelectInput {
 pub(crate) struct SelectOutput {
     /// Everything it finds, in order.
     matches: Vec<Value>,
-    /// How many.
+    /// The number of selected values.
     count: usize,
     /// The first; null when there is none.
     first: Value,

@@ -36,8 +36,8 @@ pub(super) fn write_escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
     Ok(())
 }
 
-/// Where a text, if a line began with it, would make a heading, list or rule: the mark itself, or
-/// what stands behind the number of a list.
+/// Finds where a text, if a line began with it, would make a heading, list or rule: the mark
+/// itself, or what stands behind the number of a list.
 fn line_mark(text: &str) -> Option<usize> {
     let start = text.len() - text.trim_start().len();
     let rest = &text[start..];

@@ -20,11 +20,11 @@ use tokio::process::{Child, Command};
 use super::{BuiltinTool, ToolContext, decode, encode};
 use crate::workspace::final_error;
 
-/// How much of each stream is kept, in bytes.
+/// The most of each stream that is kept, in bytes.
 const STREAM_MAX: usize = 1 << 20;
-/// Where programs that are named without a path are looked for.
+/// The folders in which programs that are named without a path are looked for.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// How long output is still read when the program has ended.
+/// The time for which output is still read when the program has ended.
 const STRAGGLING_PIPES: Duration = Duration::from_secs(1);
 /// The variable with `plan/task/attempt`: the same when the attempt is repeated after a crash.
 const KEY_VARIABLE: &str = "L05_IDEMPOTENCY_KEY";
@@ -35,11 +35,11 @@ pub(crate) struct RunProgramInput {
     /// One of the programs that `tools.programs` allows.
     #[schemars(length(min = 1, max = 4096), extend("x-l05-literal" = true))]
     program: String,
-    /// Its arguments. No shell reads them.
+    /// The program's arguments. No shell reads them.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     args: Vec<String>,
-    /// What it reads from its standard input.
+    /// The text that the program reads from its standard input.
     #[serde(default)]
     stdin: Option<String>,
     /// Exit codes that are no failure; 0 where nothing is said.
@@ -50,13 +50,13 @@ pub(crate) struct RunProgramInput {
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RunProgramOutput {
-    /// Its exit code.
+    /// The program's exit code.
     exit_code: i32,
-    /// What it printed, as far as it is kept.
+    /// The standard output, as far as it is kept.
     stdout: String,
-    /// What it complained of, as far as it is kept.
+    /// The standard error, as far as it is kept.
     stderr: String,
-    /// Whether it printed more than is kept.
+    /// True if there was more output than is kept.
     truncated: bool,
 }
 
@@ -101,8 +101,8 @@ async fn run(
     Err(failed(format!("`{}` ended with exit code {}: {why}", input.program, output.exit_code)))
 }
 
-/// Where the program is, if it may be run. A name means the listed path that ends in it, where there
-/// is just one: plans and templates name programs, the place says where they are.
+/// Finds a program that may be run. A name means the listed path that ends in it, where there is
+/// just one: plans and templates name programs, the place says where they are.
 fn allowed(programs: &[String], wanted: &str) -> Result<PathBuf, TaskError> {
     let paths = programs.iter().map(Path::new).filter(|path| path.is_absolute());
     let named: Vec<&Path> =
@@ -129,7 +129,7 @@ fn spawn(bench: &ToolContext, program: &Path, input: &RunProgramInput) -> Result
     let stdin = if input.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
     Command::new(program)
         .args(&input.args)
-        .current_dir(bench.workspace.path())
+        .current_dir(bench.workspace()?.path())
         .env_clear()
         .env("PATH", PATH)
         .env("LC_ALL", "C.UTF-8")
@@ -180,7 +180,7 @@ async fn talk(
     Ok(RunProgramOutput { exit_code, stdout: out.text(), stderr: err.text(), truncated })
 }
 
-/// What is kept of a stream.
+/// The part of a stream that is kept.
 #[derive(Default)]
 struct KeptOutput {
     bytes: Vec<u8>,

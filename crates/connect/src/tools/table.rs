@@ -26,15 +26,15 @@ pub(super) const COLUMNS_MAX: usize = 1_000;
 /// The largest table, in SQLite pages of 4 KiB: 2 GiB, half of it for the rows as they come.
 const PAGES_MAX: u32 = 524_288;
 
-/// What stands for a table in inputs and outputs.
+/// A handle that stands for a table in inputs and outputs.
 #[derive(Serialize, Deserialize, JsonSchema, Clone)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableHandle {
-    /// Which table of the run.
+    /// The table's id in the run.
     pub(super) table_id: String,
-    /// How many rows.
+    /// The number of rows.
     pub(super) rows: u64,
-    /// Its columns.
+    /// The table's columns.
     pub(super) columns: Vec<TableColumn>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct TableColumn {
     pub(super) kind: ColumnType,
 }
 
-/// What all values of a column are.
+/// The type that all values of a column have.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ColumnType {
@@ -58,7 +58,7 @@ pub(super) enum ColumnType {
     Text,
 }
 
-/// Where the tables of all runs are.
+/// The folder with the tables of all runs.
 pub(crate) struct TableStore {
     folder: PathBuf,
 }
@@ -109,7 +109,7 @@ impl TableStore {
         })
     }
 
-    /// Where a handle's file is, for the plan that asks.
+    /// Finds a handle's file, for the plan that asks.
     pub(super) fn path(
         &self,
         bench: &ToolContext,

@@ -23,10 +23,10 @@ pub(crate) struct RenderTextInput {
     /// The template: Jinja without access to anything but `data`.
     #[schemars(length(max = 1_000_000), extend("x-l05-literal" = true))]
     template: String,
-    /// What the template sees, by name.
+    /// Values that the template sees, by name.
     #[serde(default)]
     data: serde_json::Map<String, serde_json::Value>,
-    /// What comes out; decides how data is escaped.
+    /// The format of the result; decides how data is escaped.
     #[serde(default)]
     format: RenderFormat,
     /// Also write it to a file; never over one.
@@ -34,14 +34,14 @@ pub(crate) struct RenderTextInput {
     write_to: Option<RenderTarget>,
 }
 
-/// Where a text is written.
+/// A file for the rendered text.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RenderTarget {
-    /// Where, relative to the workspace.
+    /// The path, relative to the workspace.
     #[schemars(length(min = 1, max = 4096))]
     path: String,
-    /// What to do when the file is there.
+    /// The rule for a file that is there already.
     #[serde(default)]
     if_exists: WriteConflict,
 }
@@ -58,11 +58,12 @@ enum RenderFormat {
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RenderTextOutput {
-    /// What came out.
+    /// The rendered text.
     text: String,
-    /// Its length.
+    /// The length of the text.
     bytes: usize,
-    /// Where it was written, as every writing tool reports it; empty when it was not.
+    /// The path of the written file, in the field that every writing tool has; empty when it was
+    /// not.
     files_written: Vec<String>,
 }
 
@@ -89,7 +90,7 @@ fn run(bench: &ToolContext, input: &RenderTextInput) -> Result<RenderTextOutput,
         None => Vec::new(),
         Some(target) => {
             let if_exists = target.if_exists.into();
-            vec![bench.workspace.write(&target.path, text.as_bytes(), if_exists)?]
+            vec![bench.workspace()?.write(&target.path, text.as_bytes(), if_exists)?]
         }
     };
     Ok(RenderTextOutput { bytes: text.len(), text, files_written })

@@ -15,7 +15,7 @@ use crate::workspace::final_error;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitInput {
-    /// How long, in seconds.
+    /// The time to wait, in seconds.
     #[schemars(range(min = 0.0, max = 604_800.0))]
     seconds: f64,
 }
@@ -23,7 +23,7 @@ pub(crate) struct WaitInput {
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct WaitOutput {
-    /// How long it waited, in seconds.
+    /// The time that was waited, in seconds.
     waited_seconds: f64,
 }
 

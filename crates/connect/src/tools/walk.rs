@@ -18,13 +18,13 @@ use crate::workspace::{failed, final_error};
 #[derive(Serialize, JsonSchema, Clone)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct SkippedPaths {
-    /// Which.
+    /// The path that was skipped.
     pub(super) path: String,
-    /// Why.
+    /// The reason.
     pub(super) reason: String,
 }
 
-/// What to walk.
+/// A folder to walk, with its filters.
 pub(super) struct FolderWalk<'a> {
     /// Relative to the workspace.
     pub(super) folder: &'a str,
@@ -63,16 +63,17 @@ pub(super) fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, TaskErr
 /// The longest glob and its most braces: alternatives multiply when they are compiled.
 const GLOB_MAX_BYTES: usize = 1_000;
 const GLOB_BRACES_MAX: usize = 8;
-/// How many files one walk may give; past it the walk fails rather than fills the memory.
+/// The most files that one walk may give; past it the walk fails rather than fills the memory.
 const FILES_MAX: usize = 2_000_000;
 
 pub(super) fn walk(bench: &ToolContext, walk: &FolderWalk<'_>) -> Result<WalkedFile, TaskError> {
     // Refuses what leaves the workspace, and says so before anything is walked.
-    let metadata = bench.workspace.metadata(walk.folder)?;
+    let workspace = bench.workspace()?;
+    let metadata = workspace.metadata(walk.folder)?;
     if !metadata.is_dir() {
         return Err(failed(format!("`{}` is not a folder", walk.folder)));
     }
-    let root = bench.workspace.path();
+    let root = workspace.path();
     let start = root.join(walk.folder);
     let mut files = BTreeSet::new();
     let mut skipped = Vec::new();
@@ -88,11 +89,11 @@ pub(super) fn walk(bench: &ToolContext, walk: &FolderWalk<'_>) -> Result<WalkedF
         .git_global(obey)
         .git_exclude(obey)
         .parents(obey);
-    let (odd, workspace, depth) = (odd_folders.clone(), bench.workspace.clone(), start.clone());
+    let (odd, inner, depth) = (odd_folders.clone(), workspace.clone(), start.clone());
     builder.filter_entry(move |entry| {
         let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
-        let inside = entry.path().strip_prefix(workspace.path()).unwrap_or(entry.path());
-        if is_folder && (entry.file_name() == ".git" || workspace.is_private(inside)) {
+        let inside = entry.path().strip_prefix(inner.path()).unwrap_or(entry.path());
+        if is_folder && (entry.file_name() == ".git" || inner.is_private(inside)) {
             return false;
         }
         if is_folder && obey && entry.path() != depth && !rules_are_plain(entry.path()) {
@@ -113,7 +114,7 @@ pub(super) fn walk(bench: &ToolContext, walk: &FolderWalk<'_>) -> Result<WalkedF
             Err(error) => {
                 let skip = skip(root, &error);
                 // A folder that was swapped for a link meanwhile may have led elsewhere.
-                if skip.path.is_empty() || bench.workspace.holds(Path::new(&skip.path)) {
+                if skip.path.is_empty() || workspace.holds(Path::new(&skip.path)) {
                     skipped.push(skip);
                 }
             }
@@ -137,7 +138,7 @@ pub(super) fn walk(bench: &ToolContext, walk: &FolderWalk<'_>) -> Result<WalkedF
 /// The largest `.gitignore` that is obeyed, in bytes.
 const RULES_BYTES_MAX: u64 = 1 << 20;
 
-/// Whether a folder's `.gitignore` can be read without waiting for ever or filling the memory.
+/// True if a folder's `.gitignore` can be read without waiting for ever or filling the memory.
 fn rules_are_plain(folder: &Path) -> bool {
     match std::fs::symlink_metadata(folder.join(".gitignore")) {
         Ok(metadata) => metadata.is_file() && metadata.len() <= RULES_BYTES_MAX,

@@ -29,7 +29,7 @@ pub(crate) const fn plain(name: &'static str) -> FieldName {
     FieldName { name, aliases: &[] }
 }
 
-/// How many findings one document may collect; past it a hostile file would only cost memory.
+/// The most findings that one document may collect; past it a hostile file would only cost memory.
 const FINDINGS_MAX: usize = 1_000;
 
 /// Collects the findings of one document.

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 
 use crate::error::{Error, ErrorCode};
 
-/// What a document is written in.
+/// The formats of documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DocumentFormat {
     /// RFC 8259.
@@ -40,13 +40,13 @@ impl Default for TextLimits {
     }
 }
 
-/// Why a text is not a document.
+/// Reasons for which a text is not a document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// Longer than allowed.
     #[error("the document is {bytes} bytes long; at most {bytes_max} are read")]
     TooLong {
-        /// How long it is.
+        /// The text's length.
         bytes: usize,
         /// The limit.
         bytes_max: usize,
@@ -61,7 +61,7 @@ pub enum DocumentError {
         line: u64,
         /// From 1.
         column: u64,
-        /// What the parser says.
+        /// The parser's words.
         message: String,
     },
 }

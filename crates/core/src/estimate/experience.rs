@@ -14,9 +14,9 @@ const KEYS_MAX: usize = 10_000;
 /// One successful attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunObservation {
-    /// When it ended.
+    /// The time at which it ended.
     pub at: Timestamp,
-    /// How long it took, in seconds.
+    /// The duration, in seconds.
     pub seconds: f64,
     /// Model tokens, in and out.
     pub tokens: f64,
@@ -24,10 +24,10 @@ pub struct RunObservation {
     pub cost_usd: f64,
 }
 
-/// What the observations of one tool come to.
+/// Figures from the observations of one tool.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ObservedFigures {
-    /// How many there are.
+    /// The number of observations.
     pub runs: usize,
     /// Seconds an attempt.
     pub seconds: EstimateRange,
@@ -73,7 +73,7 @@ impl RunExperience {
         });
     }
 
-    /// What is known of a tool or a template's task.
+    /// The figures of a tool or a template's task, once there are enough.
     pub fn observed(&self, key: &str) -> Option<ObservedFigures> {
         let list = self.known.get(key)?;
         let range = |pick: fn(&RunObservation) -> f64| spread(list.iter().map(pick).collect());

@@ -8,7 +8,7 @@ use super::recursion;
 use super::sample::samples;
 use crate::json_schema::compile_schema;
 
-/// What can be said of two schemas.
+/// Verdicts on two schemas.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FlowVerdict {
     /// Whatever the one gives the other takes.
@@ -17,12 +17,12 @@ pub enum FlowVerdict {
     Misfit {
         /// The value.
         witness: Value,
-        /// Why it is refused, in the validator's words.
+        /// The reason for the refusal, in the validator's words.
         why: String,
     },
     /// Neither could be shown.
     Undecided {
-        /// What stood in the way.
+        /// The obstacle.
         why: String,
     },
 }
@@ -97,7 +97,7 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> FlowVerdict {
 /// Schemas with more alternatives than this, multiplied out, are not compared.
 const ALTERNATIVES_MAX: f64 = 2_000.0;
 
-/// How many alternatives a schema has when all its unions are multiplied out.
+/// Counts the alternatives of a schema when all its unions are multiplied out.
 fn alternatives(schema: &Value) -> f64 {
     match schema {
         Value::Object(map) => map
@@ -170,7 +170,7 @@ const NARROWING: [&[&str]; 12] = [
     &["additionalProperties"],
 ];
 
-/// Which of the kinds of narrowing a schema uses anywhere.
+/// Tells which of the kinds of narrowing a schema uses anywhere.
 fn said(schema: &Value) -> [bool; NARROWING.len()] {
     let mut used = [false; NARROWING.len()];
     let mut stack = vec![schema];

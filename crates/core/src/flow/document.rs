@@ -9,7 +9,7 @@ use super::projection::DEPTH_MAX;
 /// Schemas with more parts than this are not compared: containment is a search.
 const PARTS_MAX: usize = 5_000;
 
-/// How many parts are looked at while paths are followed, all in all.
+/// The most parts that are looked at while paths are followed, all in all.
 const LOOKS_MAX: usize = 20_000;
 
 /// A schema whose references have been rewritten to live under `#/$defs/<name>`, so that parts of
@@ -22,7 +22,7 @@ pub(crate) struct SchemaDocument {
     /// Parts that may still be looked at while paths are followed: references can double the way
     /// at each step.
     pub(super) looks: Cell<usize>,
-    /// Why nothing can be said of it, where that is so.
+    /// The reason for which nothing can be said of it, where that is so.
     pub(crate) opaque: Option<&'static str>,
 }
 
@@ -40,7 +40,7 @@ impl SchemaDocument {
         &self.root
     }
 
-    /// What a rewritten `$ref` names.
+    /// The part that a rewritten `$ref` names.
     pub(super) fn target(&self, reference: &str) -> Option<&Value> {
         let pointer = reference.strip_prefix("#/$defs/")?.strip_prefix(self.name.as_str())?;
         let decoded = percent_decoded(pointer)?;

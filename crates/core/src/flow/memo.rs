@@ -9,31 +9,31 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::FlowVerdict;
 use super::projection::ValuePresence;
 
-/// How many verdicts are kept; past it the memo starts anew. A verdict is a few hundred bytes.
+/// The most verdicts that are kept; past it the memo starts anew. A verdict is a few hundred bytes.
 const ENTRIES_MAX: usize = 20_000;
 
-/// What is compared: whose schemas, and which parts of them.
+/// The two ends of a comparison: whose schemas, and which parts of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FlowKey {
     /// The producer: a tool's name, or the text of a schema that a plan brought along.
     pub(crate) producer: Box<str>,
-    /// Where in its output.
+    /// The path in the producer's output.
     pub(crate) path: Box<str>,
     /// The consumer.
     pub(crate) consumer: Box<str>,
-    /// Where in its inputs.
+    /// The place in the consumer's inputs.
     pub(crate) place: Box<str>,
 }
 
-/// What is known of one flow of data.
+/// Findings about one flow of data.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DataFlow {
-    /// Whether there is anything at the path.
+    /// The presence of a value at the path.
     pub(crate) presence: ValuePresence,
-    /// Whether the consumer's schema has branches on the way to the place, so that a fit there is
+    /// True if the consumer's schema has branches on the way to the place, so that a fit there is
     /// none of the whole.
     pub(crate) branching: bool,
-    /// Whether it fits.
+    /// The verdict on the two schemas.
     pub(crate) verdict: FlowVerdict,
 }
 

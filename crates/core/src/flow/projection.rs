@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::document::SchemaDocument;
 use crate::reference::PathStep;
 
-/// How deep schemas are followed; recursion in a schema ends here.
+/// The depth to which schemas are followed; recursion in a schema ends here.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// Whether there is anything at the path.
+/// The presence of a value at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValuePresence {
     /// In every value.
@@ -28,18 +28,18 @@ pub enum ValuePresence {
     },
 }
 
-/// What stands at a path.
+/// The part of a schema that stands at a path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchemaProjection {
     /// A schema of it, a document of its own.
     pub schema: Value,
-    /// Whether it is there.
+    /// The presence of a value there.
     pub presence: ValuePresence,
-    /// Whether the schema takes nothing that cannot be there.
+    /// True if the schema takes nothing that cannot be there.
     pub exact: bool,
-    /// Whether the schema says anything of this place; an open object may hold anything.
+    /// True if the schema says anything of this place; an open object may hold anything.
     pub declared: bool,
-    /// Whether there were branches on the way: which of them a value takes, other places decide.
+    /// True if there were branches on the way: which of them a value takes, other places decide.
     pub branching: bool,
 }
 
@@ -163,7 +163,7 @@ impl SchemaDocument {
         None
     }
 
-    /// What one step leads to; `None` when no value of the schema has anything there.
+    /// Goes one step into a schema; `None` when no value of the schema has anything there.
     fn step(&self, schema: &Value, step: &PathStep, depth: usize) -> Option<SchemaPlace> {
         self.looks.set(self.looks.get().saturating_sub(1));
         if depth > DEPTH_MAX || self.opaque.is_some() || self.looks.get() == 0 {
@@ -272,7 +272,7 @@ fn after(before: &SchemaPlace, next: SchemaPlace) -> SchemaPlace {
     }
 }
 
-/// What a schema's own keywords say of one step, its applicators apart.
+/// Gives what a schema's own keywords say of one step, its applicators apart.
 fn own(map: &Map<String, Value>, step: &PathStep) -> Option<SchemaPlace> {
     let sure = match step {
         PathStep::Name(_) => type_allows(map, "object")?,
@@ -388,7 +388,7 @@ fn item(map: &Map<String, Value>, index: i64) -> Option<SchemaPlace> {
     (schema != Value::Bool(false)).then_some(SchemaPlace { schema, always, declared, ..whole() })
 }
 
-/// Whether a required member of every branch is a constant, another one in each.
+/// True if a required member of every branch is a constant, another one in each.
 fn discriminated(branches: &[Value]) -> bool {
     let constant = |branch: &Value, name: &str| -> Option<Value> {
         let required = branch.get("required")?.as_array()?.iter().any(|r| r == name);

@@ -9,10 +9,10 @@
 use jsonschema::canonical::{Containment, options};
 use serde_json::{Map, Value};
 
-/// How many pairs one comparison may meet.
+/// The most pairs that one comparison may meet.
 const PAIRS_MAX: usize = 2_000;
 
-/// Whether `consumed` is shown to take every value of `produced`. `false` proves nothing.
+/// Shows whether `consumed` takes every value of `produced`. `false` proves nothing.
 pub(super) fn fits(produced: &Value, consumed: &Value) -> bool {
     let mut pairs = SchemaPairs { produced, consumed, assumed: Vec::new(), depth: 0, met: 0 };
     has_reference(produced) && has_reference(consumed) && pairs.fit(produced, consumed)

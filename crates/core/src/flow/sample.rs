@@ -8,9 +8,10 @@ use std::cell::Cell;
 use regex_syntax::hir::{Hir, HirKind};
 use serde_json::{Map, Value, json};
 
-/// How many values one schema gives at most.
+/// The most values that one schema gives.
 const VALUES_MAX: usize = 64;
-/// How many variants of one part go into the whole, by how deep it lies: the deeper, the fewer.
+/// The most variants of one part that go into the whole, by how deep it lies: the deeper, the
+/// fewer.
 const VARIANTS_MAX: usize = 12;
 const VARIANTS_BY_DEPTH: [usize; 6] = [VARIANTS_MAX, VARIANTS_MAX, VARIANTS_MAX, 4, 4, 4];
 const VARIANTS_DEEP: usize = 2;
@@ -232,7 +233,7 @@ fn heaviest(values: &[Value]) -> usize {
     values.iter().map(weight).max().unwrap_or(0)
 }
 
-/// How many values a value is made of. Made within the budget, so never deep.
+/// Counts the parts of a value. Made within the budget, so never deep.
 fn weight(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),

@@ -64,7 +64,7 @@ impl Default for GoalConstraints {
 }
 
 impl GoalConstraints {
-    /// What only the present time can tell: a deadline that is over (E5730).
+    /// Checks what only the present time can tell: a deadline that is over (E5730).
     pub fn check(&self, now: Timestamp) -> Vec<Finding> {
         let Some(deadline) = self.deadline_unix_ms.filter(|at| Timestamp(*at) <= now) else {
             return Vec::new();

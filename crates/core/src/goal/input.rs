@@ -14,7 +14,7 @@ use crate::document::choice::choices;
 use crate::error::{Error, ErrorCode};
 
 choices! {
-    /// Which rules apply.
+    /// Sets of rules for goals.
     pub enum InputPolicy {
         /// Letters, digits, white space and `- . , ! ? : ( )`; no SQL words, no code.
         Strict = "strict",
@@ -26,30 +26,30 @@ choices! {
 /// The longest goal, in Unicode scalar values.
 pub const GOAL_MAX_CHARS: usize = 100_000;
 
-/// Why a goal was refused.
+/// Reasons for which a goal was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GoalRefusal {
     /// No text, or white space alone.
     Empty,
     /// More than [`GOAL_MAX_CHARS`].
     TooLong {
-        /// How long it is, in characters.
+        /// The goal's length, in characters.
         chars: usize,
     },
     /// A rule of the policy.
     Rule(PolicyViolation),
 }
 
-/// What broke a rule, and where.
+/// A broken rule, and the place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyViolation {
     /// The rule's name.
     pub rule: &'static str,
     /// The character or words.
     pub found: String,
-    /// Where it begins, in characters from 0.
+    /// The place at which it begins, in characters from 0.
     pub position: usize,
-    /// Whether `prose` would have let the text pass.
+    /// True if `prose` would have let the text pass.
     pub passes_prose: bool,
 }
 
@@ -241,7 +241,7 @@ impl RefusedPatterns {
 
 /// Compiled size of the pattern set; it has bounded repetitions of Unicode classes.
 const PATTERNS_SIZE_MAX: usize = 32 << 20;
-/// How much of the offending text a message shows, in characters.
+/// The most of the offending text that a message shows, in characters.
 const FOUND_MAX_CHARS: usize = 60;
 
 fn violation(text: &str, range: std::ops::Range<usize>, rule: &'static str) -> PolicyViolation {

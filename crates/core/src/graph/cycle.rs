@@ -90,7 +90,7 @@ fn components(graph: &DependencyGraph) -> Vec<u32> {
 struct CycleSearch<'g> {
     graph: &'g DependencyGraph,
     component: &'g [u32],
-    /// Where the breadth-first search came from; `UNSEEN` for tasks it has not reached.
+    /// The task from which the breadth-first search came; `UNSEEN` for tasks it has not reached.
     parent: Vec<u32>,
     reached: Vec<TaskIndex>,
 }

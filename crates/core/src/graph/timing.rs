@@ -10,12 +10,12 @@ pub struct TaskTiming {
     pub earliest_start: Vec<f64>,
     /// The latest start that does not delay the end of the plan.
     pub latest_start: Vec<f64>,
-    /// When the longest chain ends.
+    /// The time at which the longest chain ends.
     pub end: f64,
 }
 
 impl TaskTiming {
-    /// How long a task may be late without delaying the plan; 0 on the critical path.
+    /// The time that a task may be late without delaying the plan; 0 on the critical path.
     pub fn slack(&self, task: TaskIndex) -> f64 {
         let slack = self.latest_start[task.at()] - self.earliest_start[task.at()];
         // What is left of a difference of sums is no slack.
@@ -23,8 +23,8 @@ impl TaskTiming {
     }
 }
 
-/// How much work looking for redundant edges may take, in edges visited per edge of the graph: so
-/// that it stays linear. What is not reached is not told.
+/// The most work that looking for redundant edges may take, in edges visited per edge of the graph:
+/// so that it stays linear. What is not reached is not told.
 const VISITS_PER_EDGE: usize = 64;
 
 impl DependencyGraph {

@@ -23,7 +23,8 @@ pub(super) fn to_vec(value: &impl Serialize, left_out: &[&str]) -> Vec<u8> {
 /// The bytes so far, with the members of all objects that are under way.
 struct OutputPage {
     out: Vec<u8>,
-    /// Those of an inner object stand behind those of the outer one, and go when it ends.
+    /// Members of all open objects: those of an inner one stand behind those of the outer one, and go
+    /// when it ends.
     members: Vec<ObjectMember>,
     scratch: Vec<u8>,
 }
@@ -38,7 +39,7 @@ struct ObjectMember {
 }
 
 impl ObjectMember {
-    /// Its key, whose bytes are still where they were written.
+    /// The member's key, whose bytes are still where they were written.
     fn key<'a>(&'a self, out: &'a [u8]) -> &'a [u8] {
         match &self.escaped {
             Some(key) => key.as_bytes(),
@@ -47,7 +48,7 @@ impl ObjectMember {
     }
 }
 
-/// What has no canonical form: keys that are no texts, numbers that are not finite.
+/// A value that has no canonical form: keys that are no texts, numbers that are not finite.
 #[derive(Debug)]
 struct UnwritableValue(String);
 
@@ -101,7 +102,7 @@ impl CanonicalWriter<'_> {
 /// 2^53: up to here every whole number is a double of its own.
 const WHOLE_MAX: u64 = 1 << 53;
 
-/// Whether keys in UTF-16 order (RFC 8785, 3.2.3) are in the order of their bytes: so it is for all
+/// True if keys in UTF-16 order (RFC 8785, 3.2.3) are in the order of their bytes: so it is for all
 /// characters before the surrogates; those behind begin with a byte from 0xEE on.
 fn is_plain(key: &[u8]) -> bool {
     key.iter().all(|byte| *byte < 0xee)
@@ -149,10 +150,10 @@ impl ArrayWriter<'_> {
 struct ObjectWriter<'o> {
     page: &'o mut OutputPage,
     left_out: &'o [&'o str],
-    /// Where its members begin, in the bytes and in the list.
+    /// The start of its members, in the bytes and in the list.
     begin: usize,
     first: usize,
-    /// Where the member under way begins; none: it is left out.
+    /// The start of the member under way; none: it is left out.
     key_from: Option<usize>,
 }
 

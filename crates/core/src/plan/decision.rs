@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "decision", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PlanDecision {
-    /// How the goal became tasks.
+    /// The way from goal to tasks.
     Strategy {
-        /// What was asked for.
+        /// The requested strategy.
         asked: String,
         /// The template that was taken.
         template: String,
-        /// Why it and not another.
+        /// The reason for it and not another.
         why: String,
         /// All that fit at all, best first.
         considered: Vec<ConsideredTemplate>,
     },
     /// A model made the plan.
     Model {
-        /// What was asked for.
+        /// The requested model.
         asked: String,
         /// The kind of gateway.
         gateway: String,
@@ -32,19 +32,19 @@ pub enum PlanDecision {
         model: String,
         /// The version of the prompts.
         prompt_version: u32,
-        /// Why a model and no template.
+        /// The reason for a model and no template.
         why: String,
         /// Each answer, with what was wrong with it.
         rounds: Vec<ModelRound>,
     },
-    /// What was tried first failed, and something else was taken.
+    /// The first choice failed, and something else was taken.
     Fallback {
-        /// What failed, and how.
+        /// The failed choice, with its failure.
         failed: String,
-        /// What was taken instead.
+        /// The choice in its stead.
         taken: String,
     },
-    /// What was checked and what came of it.
+    /// The checks and their outcome.
     Validation {
         /// Tasks.
         tasks: usize,
@@ -61,33 +61,33 @@ pub enum PlanDecision {
         /// Warnings in all.
         warnings: usize,
     },
-    /// What the plan's length depends on.
+    /// The chain on which the plan's length depends.
     CriticalPath {
         /// The longest chain by expected time.
         tasks: Vec<String>,
-        /// Its length in seconds.
+        /// The chain's length in seconds.
         seconds: f64,
         /// The task beside it that can be late the least, and by how much.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<TaskSlack>,
     },
-    /// Who can do the tasks.
+    /// The agents that can do the tasks.
     Assignment {
         /// The agents that there were.
         agents: Vec<String>,
-        /// How the choice among several is made.
+        /// The rule for the choice among several.
         routing: String,
     },
-    /// How the tasks are spread over time.
+    /// The spread of the tasks over time.
     Schedule {
-        /// How many run at once.
+        /// The number that run at once.
         parallelism: u32,
         /// The expected length by list scheduling, the longest remaining path first, in seconds.
         makespan_seconds: f64,
         /// No schedule is shorter, in seconds.
         lower_bound_seconds: f64,
     },
-    /// What the goal's limits leave to each task.
+    /// The limits that the goal leaves to each task.
     Constraints {
         /// Each limit with what is expected of it.
         limits: Vec<LimitUse>,
@@ -102,7 +102,7 @@ pub struct ModelRound {
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
-    /// What made it unusable; empty: it was used.
+    /// Problems that made it unusable; empty: it was used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }
@@ -111,9 +111,9 @@ pub struct ModelRound {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsideredTemplate {
-    /// Its id.
+    /// The template's id.
     pub template: String,
-    /// How well it fits, 0 to 1.
+    /// The fit, 0 to 1.
     pub confidence: f64,
     /// Required parameters that the goal does not give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -124,13 +124,13 @@ pub struct ConsideredTemplate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatedEdge {
-    /// What is needed.
+    /// The task that is needed.
     pub from: String,
     /// By whom.
     pub to: String,
 }
 
-/// How late a task may be.
+/// The time by which a task may be late.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSlack {
@@ -144,16 +144,16 @@ pub struct TaskSlack {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitUse {
-    /// Its field in the constraints.
+    /// The field in the constraints.
     pub constraint: String,
-    /// What it allows.
+    /// The allowed amount.
     pub allowed: f64,
-    /// What is expected.
+    /// The expected amount.
     pub expected: f64,
     /// Kept back from the shares, for estimates that are wrong.
     pub reserve: f64,
-    /// What each task gets of the rest by its estimate; for a deadline, its latest start in
-    /// seconds. Tasks that need nothing are left out.
+    /// The share of the rest that each task gets by its estimate; for a deadline, its latest start
+    /// in seconds. Tasks that need nothing are left out.
     pub shares: Vec<TaskShare>,
 }
 
@@ -197,8 +197,8 @@ pub enum ApprovalReason {
 }
 
 impl ApprovalReason {
-    /// Whether the configuration reserves the answer to an approver, so that whoever starts the plan
-    /// cannot give it along (`--yes`).
+    /// True if the configuration reserves the answer to an approver, so that whoever starts the
+    /// plan cannot give it along (`--yes`).
     pub fn is_reserved(&self) -> bool {
         match self {
             ApprovalReason::Cost { .. } | ApprovalReason::Complexity { .. } => true,

@@ -21,7 +21,7 @@ use crate::task::{Task, read_task};
 use crate::time::Timestamp;
 
 choices! {
-    /// Where a plan stands.
+    /// The status of a plan.
     pub enum PlanStatus {
         /// Written, not proven.
         Draft = "DRAFT",
@@ -43,7 +43,7 @@ choices! {
 }
 
 impl PlanStatus {
-    /// Whether its last run is over: nobody drives it any more.
+    /// True if the last run is over: nobody drives it any more.
     pub fn has_ended(self) -> bool {
         match self {
             PlanStatus::Completed | PlanStatus::Failed | PlanStatus::Cancelled => true,
@@ -57,7 +57,7 @@ impl PlanStatus {
 }
 
 choices! {
-    /// What a failed task means for the rest of the plan.
+    /// Meanings of a failed task for the rest of the plan.
     pub enum OnFailure {
         /// Independent branches go on.
         Continue = "CONTINUE",
@@ -67,7 +67,7 @@ choices! {
 }
 
 choices! {
-    /// What happens when the next task would break the budget.
+    /// Rules for the moment at which the next task would break the budget.
     pub enum OnBudget {
         /// The plan fails.
         Fail = "FAIL",
@@ -77,7 +77,7 @@ choices! {
 }
 
 choices! {
-    /// How a plan came to be. Lower case in documents, as spec 08 has it.
+    /// Ways in which a plan came to be. Lower case in documents, as spec 08 has it.
     pub enum Strategy {
         /// By a model.
         Llm = "llm",
@@ -92,16 +92,16 @@ choices! {
     }
 }
 
-/// How a plan came to be, and what is known of it beside its tasks.
+/// The plan's origin, and what is known of it beside its tasks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct PlanMetadata {
-    /// How it was made.
+    /// The strategy that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// The template, where one was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_id: Option<String>,
-    /// Its version.
+    /// The template's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_version: Option<String>,
     /// The kind of gateway, where a model made it.
@@ -116,7 +116,7 @@ pub struct PlanMetadata {
     /// Model tokens that making it took, in and out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decomposition_tokens: Option<u64>,
-    /// How well it fits the goal, 0 to 1.
+    /// The template's fit to the goal, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
     /// A person has to approve it before it runs.
@@ -125,22 +125,22 @@ pub struct PlanMetadata {
     /// The reasons for that, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approval_reasons: Vec<String>,
-    /// The same as data; plans of older versions have the words alone.
+    /// Reasons for an approval, as data; plans of older versions have the words alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approval_needed_for: Vec<ApprovalReason>,
     /// Labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// What it will probably take.
+    /// The probable use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<PlanEstimate>,
-    /// What it can take at worst.
+    /// The most that it can use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<PlanBound>,
-    /// What was decided when the plan was made, in order.
+    /// Decisions of planning, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<PlanDecision>,
-    /// What was repaired or could not be decided when the plan was made.
+    /// Repairs and open doubts of planning.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// The author's own data.
@@ -149,9 +149,9 @@ pub struct PlanMetadata {
 }
 
 choices! {
-    /// Which level of the plan cache a plan came from. Lower case in documents.
+    /// The level of the plan cache that a plan came from. Lower case in documents.
     pub enum CacheHit {
-        /// This process's memory.
+        /// The memory of this process.
         L1 = "l1",
         /// The shared cache.
         L2 = "l2",
@@ -164,16 +164,16 @@ choices! {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CachedCopy {
-    /// Where the copy came from.
+    /// The level that the copy came from.
     pub hit: CacheHit,
-    /// How old the first plan is.
+    /// The age of the first plan.
     pub age_seconds: f64,
 }
 
 /// A keyed signature over a plan (spec 04, 4.5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlanSignature {
-    /// Which key.
+    /// The key's id.
     pub key_id: String,
     /// Base64 of the HMAC-SHA256.
     pub value: String,
@@ -191,9 +191,9 @@ pub struct PlanDocument {
     /// The goal's identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goal_id: Option<GoalId>,
-    /// Who asked.
+    /// The requester.
     pub agent_did: AgentDid,
-    /// What the plan is for, in words.
+    /// The plan's purpose, in words.
     pub goal: String,
     /// 1 (low) to 10 (high).
     pub priority: u8,
@@ -202,26 +202,26 @@ pub struct PlanDocument {
     pub inputs: Map<String, Value>,
     /// The steps.
     pub tasks: Vec<Task>,
-    /// Where it stands.
+    /// The present status.
     pub status: PlanStatus,
     /// Limits that came with the goal.
     pub constraints: GoalConstraints,
-    /// The same as maxima of resources.
+    /// The constraints as maxima of resources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_budget: Option<ResourceConstraints>,
     /// Agents to be used where they can.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preferred_agents: Vec<String>,
-    /// How it came to be.
+    /// The plan's origin.
     pub metadata: PlanMetadata,
-    /// What a failed task means for the rest.
+    /// The meaning of a failed task for the rest.
     pub on_failure: OnFailure,
-    /// What a spent budget means.
+    /// The meaning of a spent budget.
     pub on_budget: OnBudget,
-    /// When it was made.
+    /// The time at which it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// When it passed validation.
+    /// The time at which it passed validation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validated_at: Option<Timestamp>,
     /// The signature.
@@ -260,7 +260,7 @@ impl PlanDocument {
         }
     }
 
-    /// How many of its tasks may run at once.
+    /// The most of its tasks that may run at once.
     pub fn parallelism(&self) -> u32 {
         let budget = self.resource_budget.as_ref().and_then(|b| b.max_parallel_tasks);
         self.constraints.max_parallelism.min(budget.unwrap_or(u32::MAX)).max(1)

@@ -25,7 +25,7 @@ pub struct TaskEstimate {
     /// US dollars.
     #[serde(default, skip_serializing_if = "EstimateRange::is_zero")]
     pub cost_usd: EstimateRange,
-    /// How it was made.
+    /// The method of the estimate.
     pub method: EstimateMethod,
     /// Earlier runs behind it.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -49,7 +49,7 @@ pub struct PlanEstimate {
     pub tokens: EstimateRange,
     /// US dollars.
     pub cost_usd: EstimateRange,
-    /// How it was made: hybrid as soon as any task's history was used.
+    /// The method of the estimate: hybrid as soon as any task's history was used.
     pub method: EstimateMethod,
     /// 0 to 1: how much of the time is known from earlier runs or from the author.
     pub confidence: f64,

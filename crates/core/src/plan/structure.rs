@@ -114,7 +114,7 @@ impl PlanStructure {
         self.conditions.iter().map(|(edge, conditions)| (*edge, conditions.as_slice()))
     }
 
-    /// Whether an edge has a condition.
+    /// True if an edge has a condition.
     pub fn is_conditional(&self, edge: EdgeIndex) -> bool {
         !self.conditions.is_empty() && self.conditions.contains_key(&edge)
     }
@@ -161,7 +161,7 @@ fn cycle_finding(document: &PlanDocument, cycle: &DependencyCycle) -> Finding {
         .detail("cycle", names)
 }
 
-/// How many ids of a circle a message shows.
+/// The most ids of a circle that a message shows.
 const CYCLE_SHOWN_MAX: usize = 12;
 
 struct StructureResolver<'a> {
@@ -217,8 +217,9 @@ impl StructureResolver<'_> {
         None
     }
 
-    /// What the task needs, each once and in order: stated dependencies and those that references
-    /// imply. `needs` is the caller's, so that a plan of many tasks asks for memory once.
+    /// Collects the dependencies of a task, each once and in order: stated dependencies and those
+    /// that references imply. `needs` is the caller's, so that a plan of many tasks asks for memory
+    /// once.
     fn needs(
         &mut self,
         task: &Task,

@@ -2,9 +2,9 @@
 
 use super::Schedule;
 
-/// How wide the bars may be, in characters.
+/// The most width of the bars, in characters.
 const BAR_CHARS: usize = 60;
-/// How many tasks are drawn.
+/// The most tasks that are drawn.
 const LINES_MAX: usize = 200;
 
 /// Draws a schedule. `name` gives a task's and a worker's name.

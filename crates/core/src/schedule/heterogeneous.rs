@@ -15,7 +15,7 @@ use crate::random::splitmix64;
 /// Rounds of the search for a better order, and the largest job that is searched.
 const ROUNDS_MAX: usize = 200;
 const STEPS_MAX: usize = 1_000_000;
-/// How many alternatives an assignment keeps.
+/// The most alternatives that an assignment keeps.
 const ALTERNATIVES_MAX: usize = 3;
 
 pub(super) fn schedule(
@@ -73,8 +73,8 @@ struct PlacedTask {
 
 /// The state of one pass.
 struct SchedulePass {
-    /// When each lane of each worker is free, the earliest first. Times are not negative: their
-    /// bits order as they do.
+    /// The times at which the lanes of each worker are free, the earliest first. Times are not
+    /// negative: their bits order as they do.
     lanes: Vec<BinaryHeap<Reverse<u64>>>,
     /// Seconds of work given to each worker.
     load: Vec<f64>,
@@ -223,7 +223,7 @@ impl<'a> WorkerPlacing<'a> {
         ScheduledTask { task: TaskIndex(task), worker, start, finish: start + seconds }
     }
 
-    /// Why this worker: the parts of everybody's score at the moment of the choice.
+    /// Explains the choice of a worker: the parts of everybody's score at the moment of the choice.
     fn explain(
         &self,
         task: u32,

@@ -15,10 +15,11 @@ pub(super) struct ListScheduler<'s> {
     waiting: Vec<u32>,
     /// Places in the list of the tasks that may start.
     ready: BinaryHeap<Reverse<u32>>,
-    /// When the running tasks end. Times are not negative: their bits order as they do.
+    /// The times at which the running tasks end. Times are not negative: their bits order as they
+    /// do.
     running: BinaryHeap<Reverse<(u64, u32)>>,
     place: Vec<u32>,
-    /// When each task starts, of the last call.
+    /// The start of each task, of the last call.
     pub(super) start: Vec<f64>,
     /// The tasks in the order in which they started.
     pub(super) started: Vec<u32>,
@@ -47,7 +48,7 @@ impl<'s> ListScheduler<'s> {
         self.shape
     }
 
-    /// How long everything takes when tasks are preferred in the order of `list`.
+    /// The time that everything takes when tasks are preferred in the order of `list`.
     pub(super) fn makespan(&mut self, list: &[u32], direction: TimeDirection) -> f64 {
         let (out, _) = self.shape.arcs(direction);
         let needs = &self.needs[usize::from(direction == TimeDirection::Backward)];

@@ -4,9 +4,9 @@
 use crate::document::choice::choices;
 
 choices! {
-    /// How a task finds its worker among unlike ones.
+    /// Rules by which a task finds its worker among unlike ones.
     pub enum RoutingStrategy {
-        /// Where it ends first (Topcuoglu et al., "HEFT", 2002).
+        /// The worker with the earliest end (Topcuoglu et al., "HEFT", 2002).
         Balanced = "balanced",
         /// One after the other.
         RoundRobin = "round_robin",
@@ -34,9 +34,9 @@ const AFFINITY_WEIGHT: f64 = 0.25;
 
 /// An agent as a choice at run time sees it; each part 0 to 1, more is better.
 pub struct AgentFit<'a> {
-    /// How much of it is free.
+    /// The free part of the agent.
     pub freedom: &'a dyn Fn() -> f64,
-    /// How closely its capabilities fit what the task needs.
+    /// The closeness of its capabilities to what the task needs.
     pub capability: &'a dyn Fn() -> f64,
     /// The share of what the task needs that it did.
     pub affinity: &'a dyn Fn() -> f64,
@@ -55,12 +55,12 @@ pub(crate) struct WorkerOffer {
 }
 
 impl RoutingStrategy {
-    /// Whether the candidates take turns, whatever they are.
+    /// True if the candidates take turns, whatever they are.
     pub fn takes_turns(self) -> bool {
         self == RoutingStrategy::RoundRobin
     }
 
-    /// How well an agent does at run time, 0 to 1: the best gets the task.
+    /// The score of an agent at run time, 0 to 1: the best gets the task.
     pub fn score(self, agent: &AgentFit<'_>) -> f64 {
         let AgentFit { freedom, capability, affinity } = agent;
         match self {

@@ -108,8 +108,8 @@ impl LocalSearch<'_> {
         self.lister.makespan(list, direction)
     }
 
-    /// Those that end last in the last schedule first: they begin the schedule of the other
-    /// direction.
+    /// Sorts by the end in the last schedule, the latest first: they begin the schedule of the
+    /// other direction.
     fn by_end(&self, list: &mut [u32]) {
         let (start, seconds) = (&self.lister.start, &self.lister.shape().seconds);
         let end = |task: u32| start[task as usize] + seconds[task as usize];

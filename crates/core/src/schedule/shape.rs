@@ -3,7 +3,7 @@
 use crate::graph::DependencyGraph;
 use crate::id::TaskIndex;
 
-/// Who follows whom, and how long each takes.
+/// Successors and durations of all tasks.
 #[derive(Clone, Debug)]
 pub(super) struct JobShape {
     pub(super) seconds: Vec<f64>,
@@ -59,7 +59,7 @@ impl JobShape {
     }
 }
 
-/// Which end of the plan comes first.
+/// The end of the plan that comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeDirection {
     Forward,

@@ -6,27 +6,27 @@ use serde_json::Value;
 use crate::document::reader::{DocumentReader, FieldName, aliased, plain};
 use crate::finding::Finding;
 
-/// Who there is to do the work.
+/// The workers that there are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkerPool {
     /// As many as could ever be busy.
     Unlimited,
     /// So many, all alike.
     Equal(u32),
-    /// These.
+    /// Named workers, each with its own properties.
     Unlike(Vec<ScheduleWorker>),
 }
 
 /// One worker of an unlike pool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleWorker {
-    /// Its name.
+    /// The worker's name.
     pub id: String,
-    /// How fast it is: a task of 10 s takes 5 s at speed 2.
+    /// The worker's speed: a task of 10 s takes 5 s at speed 2.
     pub speed: f64,
-    /// How many tasks at once.
+    /// The most tasks at once.
     pub slots: u32,
-    /// What it can do; empty: everything.
+    /// Capabilities; empty: everything.
     pub capabilities: Vec<String>,
     /// US dollars an hour.
     pub cost_per_hour: f64,
@@ -88,7 +88,7 @@ pub fn read_workers(value: &Value) -> Result<Vec<ScheduleWorker>, Vec<Finding>> 
 }
 
 impl ScheduleWorker {
-    /// Whether it can do a task that needs these.
+    /// True if the worker can do a task that needs these.
     pub fn can_do(&self, needs: &[String]) -> bool {
         self.capabilities.is_empty() || needs.iter().all(|need| self.capabilities.contains(need))
     }

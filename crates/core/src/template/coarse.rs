@@ -12,13 +12,13 @@ use super::pattern::parse;
 
 /// Compiled size of all patterns together.
 const PATTERNS_SIZE_MAX: usize = 256 << 20;
-/// What the matcher may remember; with too little it falls back to a walk that takes ten times as
+/// The most memory of the matcher; with too little it falls back to a walk that takes ten times as
 /// long.
 const MATCHER_BYTES_MAX: usize = 32 << 20;
 /// A character beyond ASCII is so many bytes in UTF-8.
 const BYTES_OF_OTHERS: (u32, u32) = (2, 4);
 
-/// Which of many patterns may match a text.
+/// A set that tells which of many patterns may match a text.
 #[derive(Debug)]
 pub(super) struct CoarseSet(RegexSet);
 

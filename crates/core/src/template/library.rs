@@ -26,17 +26,17 @@ pub type Confidence = f64;
 
 /// A pattern matched the whole goal.
 const WHOLE_MIN: Confidence = 0.90;
-/// The same, but the template lacks a parameter.
+/// The confidence of a match that lacks a parameter.
 const INCOMPLETE: Confidence = 0.80;
 const PART_MIN: Confidence = 0.50;
 const PART_SPAN: Confidence = 0.34;
 const KEYWORDS_MAX: Confidence = 0.80;
-/// How well a template fits a goal.
+/// The fit of a template to a goal.
 #[derive(Debug, Clone)]
 pub struct TemplateMatch<'l> {
     /// The template.
     pub template: &'l Template,
-    /// How well, 0 to 1.
+    /// The fit, 0 to 1.
     pub confidence: Confidence,
     /// Parameters that the goal's words give.
     pub said: Map<String, Value>,
@@ -90,7 +90,7 @@ impl TemplateLibrary {
         }
     }
 
-    /// Whether the set of all patterns has been built; the first [`TemplateLibrary::find`] does it.
+    /// True if the set of all patterns has been built; the first [`TemplateLibrary::find`] does it.
     pub fn is_ready(&self) -> bool {
         self.set.get().is_some()
     }

@@ -12,10 +12,10 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 /// A pattern that weighs less than this compiles in less than half the size limit of [`Regex`], which
 /// is 10 MiB.
 const LIGHT_MAX: u64 = 10_000;
-/// What a class of characters weighs beside its ranges: folding case adds a few, and one range over
-/// several planes is some forty states of some hundred bytes.
+/// The weight of a class of characters beside its ranges: folding case adds a few, and one range
+/// over several planes is some forty states of some hundred bytes.
 const CLASS: u64 = 30;
-/// What a byte of a literal weighs: with case folded it is a small class.
+/// The weight of a byte of a literal: with case folded it is a small class.
 const LITERAL: u64 = 10;
 
 /// A pattern over a goal, whatever the case of its letters.
@@ -62,7 +62,7 @@ fn compile(text: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(text).case_insensitive(true).build()
 }
 
-/// How large the compiled pattern is at most, in parts of half a kilobyte.
+/// The largest size of the compiled pattern, in parts of half a kilobyte.
 fn weight(hir: &Hir) -> u64 {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 1,

@@ -3,7 +3,7 @@
 use super::{PlanFigures, ValidationContext};
 use crate::plan::{ApprovalReason, PlanDocument};
 
-/// What a person has to approve, beside plans whose goal asks for it.
+/// Rules for approvals, beside plans whose goal asks for one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ApprovalPolicy {
     /// Plans that may cost more than so many US dollars, by the high end of the estimate.

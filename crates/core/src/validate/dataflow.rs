@@ -69,14 +69,14 @@ struct CheckedCall<'a> {
     task: &'a Task,
     tool: Option<&'a Tool>,
     index: TaskIndex,
-    /// What is wrong, by producer.
+    /// Values that do not fit, by producer.
     bad: Vec<BadValue>,
     /// References whose places lie behind branches of a consumer's schema.
     branching: Vec<BranchPaths>,
 }
 
 struct BranchPaths {
-    /// Whose schema it is.
+    /// The owner of the schema.
     consumer: String,
     from: TaskIndex,
     reference: String,
@@ -138,7 +138,7 @@ impl<'a> CheckedCall<'a> {
         }
     }
 
-    /// What a fan-out runs over must be a list.
+    /// Checks that a fan-out runs over a list.
     fn check_list(&mut self, findings: &mut FindingList) {
         let Some(list) = &self.structure.bindings(self.index).list else { return };
         let schema = json!({ "type": "array" });
@@ -430,7 +430,7 @@ fn names_only(reference: &Reference) -> bool {
     }
 }
 
-/// How many characters of a text stand in the plan.
+/// Counts the characters of a text that stand in the plan.
 fn written(pieces: &[TextPiece]) -> usize {
     let written = |piece: &TextPiece| match piece {
         TextPiece::Text(text) => text.chars().count(),

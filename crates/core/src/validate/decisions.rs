@@ -11,7 +11,7 @@ use crate::plan::{PlanDocument, PlanStructure};
 use crate::resource::rounded;
 use crate::task::Join;
 
-/// How many edges of one kind a record lists.
+/// The most edges of one kind that a record lists.
 const EDGES_MAX: usize = 100;
 /// A critical path is recorded up to so many tasks.
 const PATH_MAX: usize = 1_000;

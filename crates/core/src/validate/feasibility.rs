@@ -36,7 +36,7 @@ pub(super) fn check(
     }
 }
 
-/// Where agents are not asked for, a capability must still be one that some tool declares.
+/// Checks capabilities, which some tool must declare even where agents are not asked for.
 fn check_capabilities(task: &Task, around: &ValidationContext<'_>) -> Option<Finding> {
     let known = |need: &str| {
         need == MODEL_CAPABILITY
@@ -154,7 +154,7 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
     }
 }
 
-/// Those whose version is wanted.
+/// Agents whose version is wanted.
 fn of_version<'a>(task: &Task, able: &[&'a Agent]) -> Result<Vec<&'a Agent>, Box<Finding>> {
     // A range that does not parse is the syntax level's finding.
     let wanted = task.agent_version_constraint.as_deref();
@@ -200,7 +200,7 @@ fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
     Some(too_large(task, cores, memory, &most))
 }
 
-/// What one task may take anywhere.
+/// Checks the most that one task may take anywhere.
 fn check_size(task: &Task, around: &ValidationContext<'_>) -> Option<Finding> {
     let (cores, memory) = task.expected_size();
     let limits = around.limits;

@@ -17,7 +17,8 @@ use crate::reference::{InputBinding, PathStep, Reference, ReferencePath, Referen
 use crate::suggest::{did_you_mean, nearest};
 use crate::task::{Task, TaskType};
 
-/// How many messages one task's inputs may give; a hostile value could break thousands of rules.
+/// The most messages that one task's inputs may give; a hostile value could break thousands of
+/// rules.
 const INPUT_FINDINGS_MAX: usize = 20;
 
 pub(super) fn check(
@@ -53,7 +54,7 @@ pub(super) fn check(
     }
 }
 
-/// Whether an error is about which inputs there are, not about what they are.
+/// True if an error is about which inputs there are, not about what they are.
 fn is_structural(kind: &ValidationErrorKind) -> bool {
     matches!(
         kind,
@@ -121,7 +122,7 @@ impl ToolCallCheck<'_> {
         }
     }
 
-    /// The same against what the task itself says of its inputs.
+    /// Checks the inputs against what the task itself says of them.
     fn check_own_schema(&self, errors: &mut Vec<Finding>) {
         let schema = self.task.input_schema.as_ref();
         // One that does not compile is the syntax level's finding.
@@ -315,7 +316,7 @@ fn properties(schema: Option<&Value>) -> Vec<&str> {
     properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 
-/// Whether the value at a JSON pointer is, holds or lies inside something that is bound late.
+/// True if the value at a JSON pointer is, holds or lies inside something that is bound late.
 fn holds_reference(inputs: &[(String, InputBinding)], pointer: &str) -> bool {
     let mut parts = pointer.split('/').skip(1);
     let Some(name) = parts.next() else {

@@ -13,7 +13,7 @@ use crate::task::{Task, TaskType};
 
 /// The longest task id and tool name, in characters.
 const NAME_MAX_CHARS: usize = 128;
-/// How deep values in a plan may nest.
+/// The depth to which values in a plan may nest.
 const VALUE_DEPTH_MAX: usize = 64;
 /// The longest text in a plan, in bytes; larger things are files.
 const TEXT_MAX_BYTES: usize = 1 << 20;

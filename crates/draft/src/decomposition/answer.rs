@@ -10,7 +10,7 @@ use crate::import::{IMPORT_BYTES_MAX, ImportedPlan, read_markdown};
 use l05_core::error::{Error, ErrorCode};
 use l05_core::finding::brief;
 
-/// How an answer is read.
+/// The way in which an answer is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadingMode {
     /// A step of unknown shape is kept as an ATOMIC task whose description is its text.
@@ -39,7 +39,7 @@ pub fn read_answer(text: &str, reading: ReadingMode) -> Result<ImportedPlan, Err
 enum AnswerFailure {
     /// Nothing in it looks like a step.
     NoSteps(Error),
-    /// It cannot be read.
+    /// The answer cannot be read.
     Unreadable(Error),
 }
 
@@ -88,13 +88,13 @@ fn try_read_draft(text: &str, reading: ReadingMode) -> Result<DraftPlan, AnswerF
     Ok(draft)
 }
 
-/// Whether a text can be words at all: what has control characters is noise, in which a list reader
+/// True if a text can be words at all: what has control characters is noise, in which a list reader
 /// would find its items.
 fn is_prose(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
 }
 
-/// What stands between fences at the beginning of lines, without the fence's own line.
+/// Texts between fences at the beginning of lines, without the fence's own line.
 fn fenced(text: &str) -> Vec<&str> {
     let mut blocks = Vec::new();
     let (mut open, mut at) = (None, 0);

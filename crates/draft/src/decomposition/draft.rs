@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 /// Steps as a model gave them, in its order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DraftPlan {
-    /// What the plan is for, where the answer says so.
+    /// The plan's purpose, where the answer says it.
     pub goal: Option<String>,
     /// The steps.
     pub steps: Vec<DraftStep>,
@@ -15,18 +15,18 @@ pub struct DraftPlan {
     pub fields: Map<String, Value>,
     /// The reference that stands for the whole plan's result: `$[id].output…`.
     pub output: Option<String>,
-    /// What was understood beyond the letter.
+    /// Notes on what was understood beyond the letter.
     pub repairs: Vec<String>,
-    /// What was not understood and left out.
+    /// Notes on what was not understood and left out.
     pub warnings: Vec<String>,
 }
 
 /// One step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DraftStep {
-    /// Its id.
+    /// The task's id.
     pub id: String,
-    /// What it waits for.
+    /// Dependencies.
     pub needs: Vec<DraftNeed>,
     /// The rest, by the plan file's names.
     pub fields: Map<String, Value>,
@@ -150,7 +150,7 @@ impl DraftPlan {
         ids
     }
 
-    /// What a step said of itself that its parts cannot take over.
+    /// Tells what a step said of itself that its parts cannot take over.
     fn say_dropped(&mut self, at: usize) {
         const TAKEN_OVER: [&str; 6] = ["name", "description", "action", "goal", "type", "gate"];
         let step = &self.steps[at];
@@ -171,7 +171,7 @@ impl DraftPlan {
     }
 }
 
-/// What stands for `$[parent].output` from now on.
+/// Puts something in place of `$[parent].output`.
 fn stand_in(
     parent: &str,
     sub: &DraftPlan,
@@ -204,7 +204,7 @@ impl DraftStep {
         Value::Object(task)
     }
 
-    /// Whether it stands for a plan of its own.
+    /// True if the task stands for a plan of its own.
     pub fn is_compound(&self) -> bool {
         let of_type =
             |kind: &Value| kind.as_str().is_some_and(|k| k.eq_ignore_ascii_case("compound"));
@@ -245,7 +245,7 @@ fn each_reference(value: &Value, found: &mut dyn FnMut(&str)) {
     }
 }
 
-/// Who needed the parent needs each of its leaves, once.
+/// Gives each dependent of the parent each of its leaves, once.
 fn redirect(needs: &mut Vec<DraftNeed>, parent: &str, leaves: &[String]) {
     let Some(at) = needs.iter().position(|need| need.task == parent) else { return };
     let terms = needs[at].terms.clone();

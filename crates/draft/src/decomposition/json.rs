@@ -15,9 +15,10 @@ use serde_json::{Map, Number, Value};
 
 use super::quoted::{QuoteEnd, QuoteMark, QuoteScan, ScannedText, is_space, unescape};
 
-/// How deep values may nest.
+/// The depth to which values may nest.
 pub(super) const NESTING_MAX: usize = 128;
-/// How often each byte may be looked at again, on average, where quotes do not close.
+/// The number of times that each byte may be looked at again, on average, where quotes do not
+/// close.
 const REREAD_MAX: usize = 8;
 const REREAD_SLACK: usize = 1 << 16;
 
@@ -30,10 +31,10 @@ impl RepairBudget {
     }
 }
 
-/// What was forgiven, and how often.
+/// Forgiven mistakes, each with its number.
 pub(super) type Repairs = BTreeMap<&'static str, usize>;
 
-/// Why a text cannot be read at all.
+/// Reasons for which a text cannot be read at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UnreadableJson {
     /// There is no value in it.
@@ -119,7 +120,7 @@ enum JsonFrame {
     },
 }
 
-/// What a place in the text holds.
+/// The value at a place in the text.
 enum FoundValue {
     Value(Value),
     Opened,
@@ -392,7 +393,7 @@ impl<'t> JsonReader<'t> {
         }
     }
 
-    /// Whether a comma is next, between values of the outermost level. Stray closing brackets
+    /// True if a comma is next, between values of the outermost level. Stray closing brackets
     /// before it are passed over.
     fn comma(&mut self) -> bool {
         loop {
@@ -521,7 +522,7 @@ fn called(rest: &str) -> Option<usize> {
     opens.then(|| rest.len() - inside.len())
 }
 
-/// How far a word without quotes goes.
+/// The length of a word without quotes.
 fn bare_length(rest: &str, is_key: bool) -> usize {
     let mut before = ' ';
     for (at, c) in rest.char_indices() {

@@ -88,7 +88,7 @@ impl StepNames {
     }
 }
 
-/// What a value under `depends_on` and the like names.
+/// The names under `depends_on` and the like.
 pub(super) fn needs_of(value: &Value) -> Vec<StatedLinks> {
     let said = |whom: &str, is_number, terms| {
         let whom = whom.trim();

@@ -13,9 +13,9 @@ const GOAL: &str = include_str!("../../prompts/goal.md");
 const TASK: &str = include_str!("../../prompts/task.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
 
-/// How much of a finding is retold.
+/// The most of a finding that is retold.
 const FINDING_MAX_CHARS: usize = 400;
-/// How many findings are retold: more of them say the same.
+/// The most findings that are retold: more of them say the same.
 const FINDINGS_MAX: usize = 50;
 /// Properties of an input or output schema that are told.
 const PROPERTIES_MAX: usize = 12;
@@ -26,17 +26,17 @@ pub fn prompt_version() -> u32 {
     first.strip_prefix("version: ").and_then(|n| n.parse().ok()).expect("a test reads it")
 }
 
-/// What exists, as far as a plan may use it.
+/// The tools, models and agents that a plan may use.
 pub struct PromptFacts<'a> {
     /// The tools, without those that are forbidden.
     pub tools: Vec<&'a ToolSpec>,
-    /// What agents can do beside the tools; empty: there are none for tasks without a tool.
+    /// Capabilities of agents beside the tools; empty: there are none for tasks without a tool.
     pub capabilities: Vec<String>,
     /// The most tasks.
     pub tasks_max: usize,
     /// Limits of this goal, in words.
     pub limits: Vec<String>,
-    /// Whether a task may stand for a plan of its own.
+    /// True if a task may stand for a plan of its own.
     pub compound: bool,
     /// Tokens that the list of tools may take.
     pub tokens_max: usize,
@@ -104,7 +104,7 @@ pub fn goal_prompt(goal: &str, inputs: &Map<String, Value>, parent: Option<&str>
     fill(GOAL, &[("context", &context), ("goal", &json!(goal).to_string()), ("inputs", &inputs)])
 }
 
-/// What a model is told for one LLM_CALL: the system's words, and the prompt with its inputs.
+/// The prompt for one LLM_CALL: the system's words, and the prompt with its inputs.
 pub fn task_prompt(prompt: &str, inputs: &Value) -> (&'static str, String) {
     let text = match inputs.as_object().is_none_or(Map::is_empty) {
         true => prompt.to_owned(),

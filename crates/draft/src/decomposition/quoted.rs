@@ -54,14 +54,14 @@ impl QuoteMark {
     }
 }
 
-/// Where a text is to end.
+/// The place at which a text is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QuoteEnd {
     /// At a quote that looks like an end.
     Quote,
     /// No quote looked like one: at the first delimiter.
     Delimiter,
-    /// Its quote was found missing here.
+    /// A quote was found missing here.
     At(usize),
 }
 
@@ -75,7 +75,7 @@ pub(super) struct QuoteScan {
 pub(super) enum ScannedText {
     /// The text ends before `to`; reading goes on at `next`.
     Whole { to: usize, next: usize, closed: bool },
-    /// It has to be read again with another end; so many bytes were read for nothing.
+    /// The text has to be read again with another end; so many bytes were read for nothing.
     Again { end: QuoteEnd, read: usize },
 }
 
@@ -121,7 +121,8 @@ impl QuoteScan {
         ScannedText::Whole { to, next: at, closed: false }
     }
 
-    /// What a quote within the text is: its end, the beginning of the next one, or part of it.
+    /// Tells what a quote within the text is: its end, the beginning of the next one, or part of
+    /// it.
     fn quote_at(
         &self,
         text: &str,
@@ -151,7 +152,7 @@ impl QuoteScan {
     }
 }
 
-/// What may stand beside a text.
+/// True for characters that may stand beside a text.
 fn is_delimiter(c: char) -> bool {
     matches!(c, ',' | ':' | '[' | ']' | '/' | '{' | '}' | '(' | ')' | '\n' | '+')
 }
@@ -168,7 +169,7 @@ fn behind_blank(rest: &str) -> &str {
     }
 }
 
-/// Whether the quote that begins this text is an end as well: a delimiter follows it.
+/// True if the quote that begins this text is an end as well: a delimiter follows it.
 fn closes_soon(rest: &str, quote: QuoteMark) -> bool {
     let behind = behind_blank(&rest[quote.bytes..]);
     behind.chars().next().is_none_or(is_delimiter)

@@ -22,7 +22,7 @@ struct AnswerSchema {
 struct AnswerTask {
     /// Lower-case letters, digits and `_`.
     id: String,
-    /// What it does, in a few words.
+    /// The purpose, in a few words.
     name: String,
     /// More words, where they are needed.
     description: Option<String>,

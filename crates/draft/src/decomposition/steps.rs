@@ -27,7 +27,7 @@ const GOALS: [&str; 5] = ["goal", "goaltext", "objective", "title", "name"];
 /// Around the value that is meant: `{"plan": {"steps": […]}}`, a tool call's `arguments`.
 const WRAPPERS: [&str; 8] =
     ["plan", "result", "response", "output", "workflow", "answer", "arguments", "parameters"];
-/// How many wrappers are looked through.
+/// The most wrappers that are looked through.
 const WRAPPERS_MAX: usize = 4;
 /// The most steps of an answer, and links of all of them: no model writes more.
 const ANSWER_STEPS_MAX: usize = 10_000;
@@ -59,7 +59,7 @@ const KEPT: [(&str, &str); 19] = [
     ("onrecovery", "on_recovery"),
     ("expectedseconds", "expected_seconds"),
 ];
-/// The same for the plan.
+/// Fields that are kept of the plan.
 const KEPT_OF_PLAN: [(&str, &str); 4] = [
     ("inputs", "inputs"),
     ("constraints", "constraints"),
@@ -67,12 +67,13 @@ const KEPT_OF_PLAN: [(&str, &str); 4] = [
     ("onbudget", "on_budget"),
 ];
 
-/// How many steps a value holds.
+/// Counts the steps of a value.
 pub(super) fn count(value: &Value) -> usize {
     find(value).map_or(0, |found| found.steps.len())
 }
 
-/// The same for a value found in the middle of prose, where `[a, b]` is a remark and no plan.
+/// Counts the steps of a value found in the middle of prose, where `[a, b]` is a remark and no
+/// plan.
 pub(super) fn count_in_prose(value: &Value) -> usize {
     match find(value) {
         Some(FoundSteps { plan: None, steps })
@@ -84,7 +85,7 @@ pub(super) fn count_in_prose(value: &Value) -> usize {
     }
 }
 
-/// Where the steps are.
+/// The place of the steps.
 struct FoundSteps<'v> {
     /// The object that holds them, where there is one.
     plan: Option<&'v Map<String, Value>>,
@@ -198,7 +199,7 @@ fn too_many(steps: usize) -> Error {
 struct StepReader {
     reading: ReadingMode,
     draft: DraftPlan,
-    /// What each step says that it needs, in the answer's own words.
+    /// The dependencies that each step states, in the answer's own words.
     said: Vec<Vec<StatedLinks>>,
     /// Steps within a step, by its id.
     nested: Vec<(String, DraftPlan)>,
@@ -400,7 +401,7 @@ impl StepReader {
         }
     }
 
-    /// What would take long to put together is refused.
+    /// Refuses what would take long to put together.
     fn check_size(&self, links: usize) -> Result<(), Error> {
         let needs: usize = self.said.iter().map(Vec::len).sum();
         if self.draft.steps.len() > ANSWER_STEPS_MAX || self.nested.len() > NESTED_MAX {

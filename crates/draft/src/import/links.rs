@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What was said.
+/// The links that a step states.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct StepLinks {
     /// Numbers of the steps that are needed.
@@ -16,9 +16,9 @@ pub(super) struct StepLinks {
     pub(super) needs_all: bool,
     /// The step before it.
     pub(super) needs_previous: bool,
-    /// It begins when these begin; with none named, when the step before it does.
+    /// Steps with which it begins; with none named, when the step before it does.
     pub(super) beside: Option<Vec<String>>,
-    /// It needs nothing.
+    /// The step needs nothing.
     pub(super) free: bool,
 }
 

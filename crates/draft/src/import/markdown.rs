@@ -10,7 +10,7 @@ use super::sequence::resolve;
 use super::{IMPORT_BYTES_MAX, ImportedPlan, STEPS_MAX, workflow};
 use l05_core::error::{Error, ErrorCode};
 
-/// How deep lists are followed; deeper items are notes.
+/// The depth to which lists are followed; deeper items are notes.
 pub(super) const DEPTH_MAX: usize = 10;
 
 /// Reads a Markdown plan.
@@ -54,7 +54,7 @@ pub(super) struct MarkdownItem {
     pub(super) children: Vec<MarkdownItem>,
 }
 
-/// What an item says of itself.
+/// Kinds of items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ItemKind {
     Numbered(u64),

@@ -110,7 +110,7 @@ struct FlatStep<'d> {
 #[derive(Clone, Default)]
 struct GroupEnds {
     last: Vec<String>,
-    /// What the step itself was found to need.
+    /// Dependencies that the step itself was found to have.
     needs: Vec<String>,
 }
 
@@ -217,7 +217,8 @@ impl FlatStep<'_> {
         in_order(needs.into_iter().collect())
     }
 
-    /// What another step begins and ends with; steps that come later may not have been placed.
+    /// Gives a step the beginning and end of another one; steps that come later may not have been
+    /// placed.
     fn ends(&mut self, other: &str, number: &str) -> Option<GroupEnds> {
         // `2` inside `1.x` means its sibling `1.2` where there is one.
         let sibling = || {
@@ -262,9 +263,9 @@ impl FlatStep<'_> {
     }
 }
 
-/// How the steps of one list go with each other, before any is placed.
+/// The turns of the steps of one list, before any is placed.
 struct StepTurns {
-    /// What is placed before what: all that is needed, and the step that it follows.
+    /// The order in which they are placed: all that is needed, and the step that it follows.
     order: Vec<usize>,
     /// The step that each follows where nothing is said: the last one before it that needs nothing
     /// which stands later. A step that does is out of turn, and nothing follows it.
@@ -320,7 +321,7 @@ impl StepTurns {
     }
 }
 
-/// What a step may be called by others: its whole text, the text before what it says of others, and
+/// Names that others may give a step: its whole text, the text before what it says of others, and
 /// an id at its beginning.
 fn names_of(text: &str) -> Vec<String> {
     static ID: LazyLock<Regex> =

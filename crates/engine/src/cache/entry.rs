@@ -20,19 +20,19 @@ const TAG_BYTES: usize = 32;
 /// A plan to be copied.
 pub(crate) struct CacheEntry {
     pub(crate) plan: Arc<Plan>,
-    /// Its canonical text, which every copy has as well.
+    /// The plan's canonical text, which every copy has as well.
     pub(crate) content: Arc<[u8]>,
     pub(crate) warnings: Vec<Finding>,
     pub(crate) made_at: Timestamp,
     /// The agents that it was last checked against.
     pub(crate) agents: Arc<[Agent]>,
-    /// It came from the shared level, and is another's plan.
+    /// The entry came from the shared level, and is another's plan.
     pub(crate) is_shared: bool,
-    /// It is worth keeping: a template that stood in for a model is not.
+    /// The entry is worth keeping: a template that stood in for a model is not.
     pub(crate) keep: bool,
 }
 
-/// What invalidation looks at.
+/// The marks that invalidation looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EntryMarks {
     pub(crate) goal: String,
@@ -75,12 +75,12 @@ pub(crate) fn seal(mac: &hmac::Key, key: &CacheKey, entry: &CacheEntry, goal: St
     bytes
 }
 
-/// Why bytes are no entry.
+/// Reasons for which bytes are no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnusableEntry {
     /// The tag does not fit: somebody else wrote it, or its bytes changed.
     Forged,
-    /// It is not what this version writes.
+    /// The bytes are not what this version writes.
     Corrupt,
 }
 

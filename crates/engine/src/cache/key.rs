@@ -6,7 +6,7 @@ use aws_lc_rs::{digest, hmac};
 use l05_core::plan::digest_hex;
 use serde::Serialize;
 
-/// How many characters of the goal are keyed as text; the rest counts by its hash.
+/// The most characters of the goal that are keyed as text; the rest counts by its hash.
 const GOAL_CHARS: usize = 1_000;
 
 /// An entry's key.

@@ -18,11 +18,11 @@ use super::modes::{CacheMode, LevelSeen, LevelWatch};
 use super::{CacheCounters, CacheInvalidation, CacheReport, CacheRules};
 use crate::port::{CacheError, CacheLevel, Clock};
 
-/// How much longer than fresh an entry is held, for when nothing better can be had.
+/// The time that an entry is held, in times of its freshness, for when nothing better can be had.
 const STALE_TIMES: u32 = 24;
 /// The longest wait for the shared level: a plan must not wait for its cache.
 const L2_WITHIN: Duration = Duration::from_millis(500);
-/// How often the shared level is asked whether it is there.
+/// The interval at which the shared level is asked whether it is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// A larger plan is not cached: copying it costs as much as it saves.
 const CONTENT_BYTES_MAX: usize = 1 << 20;
@@ -34,7 +34,7 @@ pub(crate) struct PlanCache {
     mac: hmac::Key,
     clock: Arc<dyn Clock>,
     fresh: Cache<CacheKey, Arc<CacheEntry>>,
-    /// The same entries, past their time as well.
+    /// All entries, past their time as well.
     held: Cache<CacheKey, Arc<CacheEntry>>,
     // Short and synchronous: never held across an await.
     watch: Mutex<LevelWatch>,
@@ -56,11 +56,11 @@ impl Expiry<CacheKey, Arc<CacheEntry>> for JitteredExpiry {
     }
 }
 
-/// What was found, and how.
+/// The entry that was found, and the way.
 pub(crate) enum FoundEntry {
     /// Somebody made it before, or makes it now.
     Entry(Arc<CacheEntry>),
-    /// This caller made it.
+    /// The caller itself made it.
     Made(Arc<CacheEntry>),
 }
 
@@ -98,7 +98,7 @@ impl PlanCache {
         &self.key
     }
 
-    /// Whether plans are looked for at all.
+    /// True if plans are looked for at all.
     pub(crate) fn is_on(&self) -> bool {
         self.rules.l1_plans > 0 || self.rules.l2.is_some()
     }
@@ -339,7 +339,7 @@ fn name(key: &CacheKey) -> String {
     digest_hex(key)
 }
 
-/// How old an entry is.
+/// The age of an entry.
 pub(crate) fn age(entry: &CacheEntry, now: Timestamp) -> f64 {
     now.millis_since(entry.made_at) as f64 / 1_000.0
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use l05_core::time::Timestamp;
 use serde::Serialize;
 
-/// Where the cache stands.
+/// The mode of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheMode {
@@ -26,14 +26,14 @@ pub enum CacheMode {
     None,
 }
 
-/// When a shared level counts as slow.
+/// Rules by which a shared level counts as slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatencyRules {
     /// The 99th percentile of a good window is at most this.
     pub threshold: Duration,
-    /// How many windows in a row decide.
+    /// The number of windows in a row that decide.
     pub windows: u32,
-    /// How long a window is.
+    /// The length of a window.
     pub window: Duration,
 }
 

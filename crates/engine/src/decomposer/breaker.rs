@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use l05_core::time::Timestamp;
 
-/// When to open, and for how long (spec 02, 2.4).
+/// Rules for opening, and for the time until it closes (spec 02, 2.4).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerRules {
     /// Failures in a row, and slow calls in a row, that open it.
     pub threshold: u32,
-    /// How long it stays open at first.
+    /// The time for which it stays open at first.
     pub reset: Duration,
     /// A call that takes longer is slow; none: no call is, as with local models.
     pub slow: Option<Duration>,
@@ -28,10 +28,10 @@ impl Default for BreakerRules {
     }
 }
 
-/// How often the first time open fits into each further one: 60, 120, 240, 600 s.
+/// Multiples of the first time open, one for each further one: 60, 120, 240, 600 s.
 const LONGER: [u32; 4] = [1, 2, 4, 10];
 
-/// How a call went, as far as the breaker cares.
+/// The outcome of a call, as far as the breaker cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallVerdict {
     /// An answer, after this time.
@@ -42,7 +42,7 @@ pub enum CallVerdict {
     Neutral,
 }
 
-/// Where the breaker stands, for reports.
+/// The state of the breaker, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CircuitState {
     /// Calls go through.
@@ -106,7 +106,7 @@ impl CircuitBreaker {
         Ok(CallPermit { breaker: self, generation, now, verdict: None })
     }
 
-    /// Where it stands.
+    /// The present state.
     pub fn circuit(&self) -> CircuitState {
         match self.state().state {
             BreakerState::Closed { .. } => CircuitState::Closed,
@@ -180,7 +180,7 @@ pub struct CallPermit<'b> {
 }
 
 impl CallPermit<'_> {
-    /// How the call went, at its end.
+    /// Tells the outcome of the call, at its end.
     pub fn conclude(mut self, now: Timestamp, verdict: CallVerdict) {
         (self.now, self.verdict) = (now, Some(verdict));
     }

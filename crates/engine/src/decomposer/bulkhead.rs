@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// A queue in which nothing has moved for so long means that the process is stuck.
 const STALLED_MILLIS: u64 = 30_000;
 
-/// How many may work, and how many may wait.
+/// The numbers that may work, and that may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkheadSize {
     /// At work at once.
@@ -27,14 +27,14 @@ pub struct Bulkhead {
     places: Semaphore,
     waiting: AtomicUsize,
     refused: AtomicUsize,
-    /// When somebody last began or ended.
+    /// The time at which somebody last began or ended.
     moved_at: AtomicI64,
 }
 
-/// How a bulkhead stands.
+/// The state of a bulkhead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkheadState {
-    /// Whose.
+    /// The owner's name.
     pub name: &'static str,
     /// At work.
     pub busy: usize,
@@ -90,7 +90,7 @@ impl Bulkhead {
         Ok(waiting)
     }
 
-    /// How it stands.
+    /// The present state.
     pub fn state(&self, now: Timestamp) -> BulkheadState {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let moved_at = Timestamp(self.moved_at.load(Ordering::Relaxed));

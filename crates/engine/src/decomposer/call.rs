@@ -15,7 +15,7 @@ pub(crate) const TIME_LEFT_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct CallFailure {
     pub(crate) kind: CallFailureKind,
-    /// The same for people.
+    /// The failure for people.
     pub(crate) error: Error,
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum CallFailureKind {
 }
 
 impl CallFailureKind {
-    /// Whether it is due to the caller's own time: another may have more.
+    /// True if it is due to the caller's own time: another may have more.
     pub(crate) fn is_out_of_time(self) -> bool {
         match self {
             CallFailureKind::OutOfTime | CallFailureKind::Gateway(ModelFailure::Timeout) => true,
@@ -47,7 +47,7 @@ impl CallFailureKind {
         }
     }
 
-    /// Whether the model certainly never began, so that nothing is charged.
+    /// True if the model certainly never began, so that nothing is charged.
     pub(crate) fn is_free(self) -> bool {
         match self {
             CallFailureKind::OutOfTime
@@ -66,13 +66,13 @@ impl CallFailureKind {
         }
     }
 
-    /// Whether the same call would fail again.
+    /// True if a second call of the same kind would fail again.
     pub(crate) fn is_final(self) -> bool {
         self == CallFailureKind::Gateway(ModelFailure::Rejected)
     }
 }
 
-/// What an answer is for.
+/// The purpose of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallPurpose {
     /// A plan: somebody waits for it, and slowness is a fault.

@@ -8,7 +8,7 @@ use super::call::CallFailure;
 #[derive(Clone, Debug)]
 pub(crate) struct PlanningFailure {
     pub(crate) cause: FailureCause,
-    /// The same for people.
+    /// The failure for people.
     pub(crate) error: Error,
 }
 
@@ -29,7 +29,7 @@ impl PlanningFailure {
         PlanningFailure { cause: FailureCause::Model, error }
     }
 
-    /// Whether an earlier plan, or a template that fits less well, may stand in.
+    /// True if an earlier plan, or a template that fits less well, may stand in.
     pub(crate) fn is_of_model(&self) -> bool {
         match self.cause {
             FailureCause::OutOfTime | FailureCause::Model => true,

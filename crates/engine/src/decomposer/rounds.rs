@@ -27,7 +27,7 @@ use crate::request::PlanRequest;
 /// The name of the schema, and of the tool that hands a plan in.
 const SCHEMA_NAME: &str = "plan";
 
-/// What a model made of a goal.
+/// The plan that a model made of a goal.
 pub(crate) struct ModelPlan {
     pub(crate) document: PlanDocument,
     pub(crate) decision: PlanDecision,
@@ -37,11 +37,11 @@ pub(crate) struct ModelPlan {
 type ValidateDraft<'s> =
     dyn Fn(PlanDocument) -> BoxFuture<'s, Result<Vec<Finding>, Error>> + Send + Sync + 's;
 
-/// What models are told of this place, and what checks their plans.
+/// Facts of this place that models are told and that their plans are checked by.
 pub(crate) struct PlanningBasis<'s> {
     pub(crate) clock: &'s dyn Clock,
     pub(crate) tools: &'s ToolCatalog,
-    /// What agents can do beside tools and models.
+    /// Capabilities of agents beside tools and models.
     pub(crate) capabilities: Vec<String>,
     pub(crate) tasks_max: usize,
     pub(crate) count_tokens: fn(&str) -> u64,
@@ -221,7 +221,7 @@ impl PlanningRounds<'_, '_> {
         Ok(AnswerText { text: answer.text, finish: answer.finish })
     }
 
-    /// What the model is told about this place. The goal has no word in it.
+    /// Tells the model about this place. The goal has no word in it.
     fn system(&self, turns: &[ModelTurn]) -> (String, Value) {
         let basis = self.basis;
         let constraints = &self.request.goal.constraints;
@@ -339,7 +339,7 @@ impl PlanningRounds<'_, '_> {
         Ok(document)
     }
 
-    /// What validation finds, but for parts that are to be planned yet.
+    /// Validates a plan, but for parts that are to be planned yet.
     async fn check(
         &self,
         draft: &DraftPlan,
@@ -387,7 +387,7 @@ fn told(finding: &Finding) -> String {
     }
 }
 
-/// What a part is for, in its own words.
+/// The goal of a part, in its own words.
 fn sub_goal(fields: &serde_json::Map<String, Value>) -> String {
     let text = ["goal", "description", "name"].iter().find_map(|name| fields.get(*name)?.as_str());
     text.unwrap_or_default().to_owned()

@@ -15,13 +15,16 @@ use l05_run::record::OutputBlob;
 use serde_json::Value;
 
 use super::resolve::{OutputLoader, ResolvedInputs};
-use crate::port::{BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall};
-use crate::shard::TaskAssignment;
+use crate::port::{
+    BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall, WorkspaceFolder,
+};
+use crate::shard::TaskLaunch;
 use crate::tool_catalog::CatalogHandle;
 
 /// Outputs longer than this, as JSON text, are kept beside the journal (spec 03, 3.6).
 const INLINE_BYTES_MAX: usize = 64 << 10;
-/// How deep an output may nest: JSON readers stop at 128, and records and results wrap it.
+/// The depth to which an output may nest: JSON readers stop at 128, and records and results wrap
+/// it.
 const OUTPUT_DEPTH_MAX: usize = 100;
 /// The largest output of one task; larger data are files.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -32,9 +35,11 @@ pub(crate) struct ExecutorSet {
     catalog: Arc<CatalogHandle>,
     /// Does LLM_CALL tasks, where there is a model.
     model: Option<Arc<dyn Executor>>,
+    /// The folder of all attempts.
+    workspace: Option<Arc<WorkspaceFolder>>,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 pub(crate) struct AttemptReport {
     pub(crate) outcome: AttemptOutcome,
     pub(crate) blob: Option<OutputBlob>,
@@ -46,15 +51,16 @@ impl ExecutorSet {
     pub(crate) fn new(
         catalog: Arc<CatalogHandle>,
         model: Option<Arc<dyn Executor>>,
+        workspace: Option<Arc<WorkspaceFolder>>,
     ) -> ExecutorSet {
-        ExecutorSet { catalog, model }
+        ExecutorSet { catalog, model, workspace }
     }
 
     /// The work of one attempt, ready to be spawned.
     pub(crate) fn attempt(
         &self,
         loader: &Arc<OutputLoader>,
-        assignment: TaskAssignment,
+        assignment: TaskLaunch,
         agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
     ) -> BoxFuture<'static, AttemptReport> {
@@ -76,7 +82,7 @@ impl ExecutorSet {
     async fn run(
         &self,
         loader: &OutputLoader,
-        assignment: TaskAssignment,
+        assignment: TaskLaunch,
         agent: Option<Arc<dyn Executor>>,
         cancel: CancelSignal,
     ) -> Result<(TaskOutput, Option<OutputBlob>, Usage), Failure> {
@@ -106,8 +112,10 @@ impl ExecutorSet {
             plan: assignment.plan.id(),
             task_id: assignment.name.clone(),
             attempt: assignment.attempt,
+            launch: assignment.launch,
             not_after: assignment.not_after,
             answer: assignment.answer,
+            workspace: self.workspace.clone(),
             cancel,
         };
         check_inputs(&tools.tools, &tool, task, &call.inputs)?;
@@ -185,7 +193,7 @@ pub(super) fn pack(value: Value) -> Result<(TaskOutput, Option<OutputBlob>), Tas
     Ok((output, Some(OutputBlob { sha256, json })))
 }
 
-/// Whether a value nests deeper than `depth`; looks no deeper itself.
+/// True if a value nests deeper than `depth`; looks no deeper itself.
 fn is_deeper(value: &Value, depth: usize) -> bool {
     match value {
         Value::Array(_) | Value::Object(_) if depth == 0 => true,

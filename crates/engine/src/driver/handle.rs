@@ -19,14 +19,14 @@ use crate::shard::{AgentInput, QueuedCommand};
 /// The time that running tasks may still take after [`PlanningService::shutdown`](crate::PlanningService::shutdown).
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// How a run came to its end, as the driver sees it.
+/// The end of a run, as the driver sees it.
 #[derive(Debug, Clone)]
 pub(crate) enum RunEnd {
     /// The machine finished it.
     Finished(PlanStatus),
-    /// It has not ended: nothing happens before a person answers.
+    /// The run has not ended: nothing happens before a person answers.
     Waiting,
-    /// It goes on no more in this process; why.
+    /// The run goes on no more in this process; why.
     Paused(Error),
 }
 
@@ -38,7 +38,7 @@ pub(super) enum DriverMessage {
         epoch: Epoch,
         commands: Vec<RunCommand>,
         caller: Actor,
-        /// How the first of them went.
+        /// The outcome of the first of them.
         reply: oneshot::Sender<Result<(), Error>>,
     },
     Command {
@@ -64,7 +64,7 @@ pub(super) enum DriverMessage {
     },
     /// All agents as they are now.
     Agents(oneshot::Sender<Vec<Agent>>),
-    /// Whether this process drives the run.
+    /// Asks whether this process drives the run.
     IsDriven {
         plan: PlanId,
         reply: oneshot::Sender<bool>,
@@ -143,7 +143,7 @@ impl RunDriver {
         Ok(parked.await.unwrap_or(true))
     }
 
-    /// Whether this process drives the run.
+    /// True if this process drives the run.
     pub(crate) async fn is_driven(&self, plan: PlanId) -> Result<bool, Error> {
         let (reply, answer) = oneshot::channel();
         self.send(DriverMessage::IsDriven { plan, reply }).await?;
@@ -155,7 +155,7 @@ impl RunDriver {
         self.agents.borrow().clone()
     }
 
-    /// The same to keep.
+    /// Watches the agents.
     pub(crate) fn watch_agents(&self) -> watch::Receiver<Arc<[Agent]>> {
         self.agents.clone()
     }

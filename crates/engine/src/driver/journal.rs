@@ -13,16 +13,18 @@ use crate::port::{Journal, StoreError};
 use crate::records::fold;
 use crate::shard::ShardInput;
 
-/// How often a store that refuses is tried again before the plans pause, and the first wait; it
-/// doubles (0.1 + 0.2 + 0.4 + 0.8 s: long enough for a rotation or a checkpoint, short enough for
-/// a person). Where there is a lease, as long as it lasts: a server may need seconds to start again.
+/// The number of times that a store that refuses is tried again before the plans pause, and the
+/// first wait; it doubles (0.1 + 0.2 + 0.4 + 0.8 s: long enough for a rotation or a checkpoint,
+/// short enough for a person). Where there is a lease, as long as it lasts: a server may need
+/// seconds to start again.
 const STORE_TRIES: u32 = 5;
 const STORE_WAIT: Duration = Duration::from_millis(100);
 const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// The same where there is a lease, which a server in trouble may go on renewing: about half a minute.
+/// The number of tries where there is a lease, which a server in trouble may go on renewing: about
+/// half a minute.
 const LEASED_TRIES: u32 = 32;
-/// How fast giving up ownership is tried again. Without limit: what a living process owns and does not
-/// drive nobody would ever go on with.
+/// The pause between two tries to give up ownership. Without limit: what a living process owns and
+/// does not drive nobody would ever go on with.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
 
 impl Driver {

@@ -15,16 +15,17 @@ use tokio::time::Instant;
 
 use crate::port::{Journal, LeaseRenewal, StoreError};
 
-/// How often the lease is renewed.
+/// The interval at which the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// How soon a renewal that failed is tried again, and how long one may take.
+/// The pause after a renewal that failed, and the longest time of one.
 const RENEW_AGAIN: Duration = Duration::from_millis(500);
 const RENEW_PATIENCE: Duration = Duration::from_secs(2);
-/// How long after the last renewal was asked for this process still works. Others wait ten seconds
-/// by the store's clock: the rest is for what stops slowly and for clocks that run unevenly.
+/// The time after the last renewal was asked for in which this process still works. Others wait ten
+/// seconds by the store's clock: the rest is for what stops slowly and for clocks that run
+/// unevenly.
 const WORK_FOR: Duration = Duration::from_secs(6);
 
-/// What is known of the lease; cheap to ask.
+/// The lease, as far as this process knows; cheap to ask.
 pub(super) struct Lease {
     held: watch::Receiver<LeaseState>,
 }
@@ -44,12 +45,12 @@ impl Lease {
         Lease { held }
     }
 
-    /// Whether there is no lease to lose.
+    /// True if there is no lease to lose.
     pub(super) fn is_unneeded(&self) -> bool {
         *self.held.borrow() == LeaseState::Always
     }
 
-    /// Whether this process may no longer work.
+    /// True if this process may no longer work.
     pub(super) fn is_over(&self) -> bool {
         matches!(*self.held.borrow(), LeaseState::Until(until) if Instant::now() >= until)
     }
@@ -74,7 +75,7 @@ impl Lease {
         }
     }
 
-    /// What the store answers, unless the lease is over first: then nothing is known of it.
+    /// Waits for the store's answer, unless the lease is over first: then nothing is known of it.
     pub(super) async fn asking<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
@@ -89,7 +90,7 @@ impl Lease {
     }
 }
 
-/// Why everything stops when the lease is over.
+/// The reason for which everything stops when the lease is over.
 pub(super) fn lost() -> StoreError {
     let seconds = WORK_FOR.as_secs();
     StoreError::Unavailable(format!(

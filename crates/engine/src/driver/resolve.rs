@@ -19,10 +19,10 @@ use serde_json::{Map, Value, json};
 use super::attempt::{failed, json_len, pack};
 use crate::blobs::RecentBlobs;
 use crate::port::{BoxFuture, Journal, StoreError};
-use crate::shard::{ConditionRequest, ListRequest, ProducedOutput, TaskAssignment};
+use crate::shard::{ConditionRequest, ListRequest, ProducedOutput, TaskLaunch};
 
-/// How often a large output is asked for again while the store is away, and the first wait; it doubles:
-/// some 13 s in all.
+/// The number of times that a large output is asked for again while the store is away, and the
+/// first wait; it doubles: some 13 s in all.
 const BLOB_TRIES: u32 = 7;
 const BLOB_WAIT: Duration = Duration::from_millis(100);
 
@@ -33,13 +33,13 @@ pub(crate) struct OutputLoader {
     recent: Mutex<RecentBlobs>,
 }
 
-/// What a fan-out runs over: the list and its length, and its text where it is large.
+/// The items of a fan-out: the list and its length, and its text where it is large.
 pub(crate) struct ListedItems {
     pub(crate) items: Result<(TaskOutput, u32), TaskError>,
     pub(crate) blob: Option<OutputBlob>,
 }
 
-/// What an attempt is given.
+/// Inputs of an attempt.
 pub(crate) struct ResolvedInputs {
     pub(crate) inputs: Value,
     /// That of an LLM_CALL.
@@ -51,7 +51,7 @@ struct LoadedOutputs {
     error: Option<Value>,
 }
 
-/// What references may mean for one task.
+/// Meanings of references for one task.
 struct ResolveScope<'a> {
     plan: &'a Plan,
     plan_inputs: Value,
@@ -67,7 +67,7 @@ impl OutputLoader {
     /// The inputs and the prompt of an attempt, references resolved.
     pub(crate) async fn inputs(
         &self,
-        assignment: &TaskAssignment,
+        assignment: &TaskLaunch,
     ) -> Result<ResolvedInputs, TaskError> {
         let plan = &assignment.plan;
         let bindings = plan.structure().bindings(assignment.origin);

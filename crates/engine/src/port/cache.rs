@@ -7,7 +7,7 @@ use super::BoxFuture;
 /// Keeps bytes for a while. Never needed for correctness: whoever reads checks what it gets, and
 /// whatever fails here only costs time.
 pub trait CacheLevel: Send + Sync {
-    /// What stands under a key, if it is still there.
+    /// Gives the bytes under a key, if they are still there.
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Vec<u8>>, CacheError>>;
 
     /// Keeps a value for that long.
@@ -31,7 +31,7 @@ pub trait CacheLevel: Send + Sync {
 /// Chooses values by their bytes.
 pub type Choice = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
-/// Why a shared level did not answer.
+/// The reason for which a shared level did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CacheError(pub String);

@@ -1,9 +1,10 @@
 //! Whatever does the work of a task.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use l05_core::catalog::ToolSpec;
-use l05_core::id::{Attempt, PlanId};
+use l05_core::id::{Attempt, Epoch, PlanId};
 use l05_core::time::Timestamp;
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
@@ -24,7 +25,7 @@ pub trait Executor: Send + Sync {
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>>;
 }
 
-/// What an attempt gave, and what it used.
+/// An attempt's output, and its use.
 #[derive(Debug, Clone)]
 pub struct ExecutorOutput {
     /// The output.
@@ -40,10 +41,10 @@ impl From<Value> for ExecutorOutput {
     }
 }
 
-/// Why an attempt failed, and what it used all the same.
+/// The reason for which an attempt failed, and its use all the same.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// Why.
+    /// The reason.
     pub error: TaskError,
     /// Model tokens and money; `None`: nobody knows, and all that was reserved for it counts.
     pub usage: Option<Usage>,
@@ -61,22 +62,27 @@ impl From<TaskError> for Failure {
 pub struct ToolCall {
     /// The tool; empty for a task that an agent does in its own way.
     pub tool: Arc<str>,
-    /// What the task is, in words, where no tool says it; the prompt of an LLM_CALL.
+    /// The task in words, where no tool says it; the prompt of an LLM_CALL.
     pub instructions: Option<Arc<str>>,
     /// JSON Schema that the task wants its output to fit, beside the tool's own.
     pub output_schema: Option<Value>,
-    /// Its inputs, references resolved.
+    /// The task's inputs, references resolved.
     pub inputs: Value,
     /// The plan.
     pub plan: PlanId,
     /// The task's id.
     pub task_id: Arc<str>,
-    /// Which attempt.
+    /// The number of the attempt.
     pub attempt: Attempt,
-    /// When the attempt times out.
+    /// The start of the attempt that this is; an attempt that is given out again has another one under
+    /// the same number and key.
+    pub launch: Launch,
+    /// The time at which the attempt times out.
     pub not_after: Timestamp,
-    /// What a person said, where one was asked before the start.
+    /// The person's answer, where one was asked before the start.
     pub answer: Option<GateApproval>,
+    /// The folder to work in; none: tools that need one fail.
+    pub workspace: Option<Arc<WorkspaceFolder>>,
     /// Fires when the work should stop.
     pub cancel: CancelSignal,
 }
@@ -85,6 +91,32 @@ impl ToolCall {
     /// `plan_id/task_id/attempt`: the same for every repetition of the attempt.
     pub fn idempotency_key(&self) -> String {
         l05_core::context::idempotency_key(self.plan, &self.task_id, self.attempt)
+    }
+}
+
+/// One start of an attempt's executor: an attempt that was given to a second agent has two, and what
+/// the first still says does not count. Ordered within a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Launch {
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// The number of the start, among those of this owner.
+    pub number: u64,
+}
+
+/// A folder that tools work in, and cannot leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// A folder that may lie inside and that tools do not see: the one with the journal and the key.
+    pub private: Option<PathBuf>,
+}
+
+impl WorkspaceFolder {
+    /// A folder without a private one.
+    pub fn new(path: impl Into<PathBuf>) -> WorkspaceFolder {
+        WorkspaceFolder { path: path.into(), private: None }
     }
 }
 
@@ -116,7 +148,7 @@ impl CancelSignal {
         CancelSignal(watch::channel(false).1)
     }
 
-    /// Whether to stop; for work in a thread, which asks now and then.
+    /// True if the executor is to stop; for work in a thread, which asks now and then.
     pub fn is_cancelled(&self) -> bool {
         *self.0.borrow()
     }

@@ -8,7 +8,7 @@ use super::BoxFuture;
 
 /// Calls models. A call that is dropped is cancelled: nothing of it goes on.
 pub trait ModelGateway: Send + Sync {
-    /// Who this is: for records, errors and cache keys.
+    /// The model's identity: for records, errors and cache keys.
     fn identity(&self) -> ModelIdentity;
 
     /// One inference.
@@ -18,16 +18,16 @@ pub trait ModelGateway: Send + Sync {
     fn models(&self) -> BoxFuture<'_, Result<Vec<String>, ModelError>>;
 }
 
-/// Which model, where.
+/// A model and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelIdentity {
     /// The kind of gateway: `l04`, `ollama`, `openai`, `anthropic`.
     pub provider: &'static str,
-    /// Its address, without user and password.
+    /// The gateway's address, without user and password.
     pub address: String,
     /// The model that is asked for; empty where the gateway chooses.
     pub model: String,
-    /// It runs on hardware of the user's own: slowness is no fault, and there is no key.
+    /// The model runs on hardware of the user's own: slowness is no fault, and there is no key.
     pub is_local: bool,
 }
 
@@ -41,10 +41,10 @@ impl ModelIdentity {
     }
 }
 
-/// Who speaks in a conversation; the system's words stand apart.
+/// Speakers in a conversation; the system's words stand apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelRole {
-    /// Who asks.
+    /// The asking side.
     User,
     /// The model.
     Assistant,
@@ -53,16 +53,16 @@ pub enum ModelRole {
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelTurn {
-    /// Who speaks.
+    /// The speaker.
     pub role: ModelRole,
     /// The words.
     pub text: String,
 }
 
-/// What a model is asked.
+/// A request to a model.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
-    /// What it is told to be and to do; never holds a user's words.
+    /// The model's role and rules; never holds a user's words.
     pub system: String,
     /// The conversation so far, the user's turn last.
     pub turns: Vec<ModelTurn>,
@@ -74,25 +74,25 @@ pub struct ModelRequest {
     pub tokens_max: u32,
     /// After this the call is given up.
     pub within: Duration,
-    /// Who asks: the goal's agent, for gateways that keep accounts.
+    /// The requester: the goal's agent, for gateways that keep accounts.
     pub agent_did: String,
-    /// The same for every repetition of a task's attempt; for the gateway's records.
+    /// A key that every repetition of a task's attempt shares; for the gateway's records.
     pub idempotency_key: Option<String>,
 }
 
-/// Why an answer ended.
+/// Reasons for which an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// It is whole.
+    /// The answer is whole.
     Stop,
-    /// It was cut off at the token limit.
+    /// The answer was cut off at the token limit.
     Length,
 }
 
-/// What a model said.
+/// A model's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelAnswer {
-    /// Its words.
+    /// The words.
     pub text: String,
     /// The model that answered, by its own account.
     pub model: String,
@@ -100,17 +100,17 @@ pub struct ModelAnswer {
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
-    /// Why it ended.
+    /// The reason for its end.
     pub finish: FinishReason,
 }
 
-/// Why there is no answer.
+/// The reason for which there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ModelError {
-    /// What kind of failure.
+    /// The kind of failure.
     pub kind: ModelFailure,
-    /// Who failed and how, in words; never holds a key.
+    /// The failing party and the failure, in words; never holds a key.
     pub message: String,
 }
 
@@ -123,21 +123,21 @@ pub enum ModelFailure {
     Timeout,
     /// Too many requests.
     RateLimited {
-        /// When to come again, where the gateway says so.
+        /// The time after which to come again, where the gateway says so.
         retry_after: Option<Duration>,
     },
     /// The gateway fails (5xx).
     Unavailable,
     /// The gateway refuses the request (4xx): the next one will fare no better.
     Rejected,
-    /// What comes back is not what its protocol says.
+    /// The response is not what its protocol says.
     Malformed,
     /// The model declines to answer.
     Refused,
 }
 
 impl ModelFailure {
-    /// Whether the gateway is at fault, so that its circuit breaker counts it.
+    /// True if the gateway is at fault, so that its circuit breaker counts it.
     pub fn is_of_gateway(self) -> bool {
         match self {
             ModelFailure::Unreachable

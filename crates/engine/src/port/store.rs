@@ -11,10 +11,10 @@ use l05_run::record::Record;
 
 use super::BoxFuture;
 
-/// Why a store did not do what it was asked.
+/// Reasons for which a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or has no room: trying again later may help.
+    /// The store cannot be reached, or has no room: trying again later may help.
     #[error("{0}")]
     Unavailable(String),
     /// Something in it cannot be read.
@@ -33,16 +33,16 @@ impl From<StoreError> for Error {
     }
 }
 
-/// What became of one record of a batch.
+/// The outcome of one record of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendResult {
-    /// It is durable.
+    /// The record is durable.
     Appended,
-    /// It left no trace.
+    /// The record left no trace.
     Refused(AppendRefusal),
 }
 
-/// Why one record was refused.
+/// Reasons for which one record was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendRefusal {
     /// Another owner has taken the run.
@@ -72,7 +72,7 @@ pub enum LeaseRenewal {
     /// The lease had run out; a new one runs from now on, and what the worker owned before may have
     /// been taken over.
     Lapsed,
-    /// This store knows by itself who lives; there are no leases.
+    /// The store knows by itself who lives; there are no leases.
     Unneeded,
 }
 
@@ -82,7 +82,7 @@ pub enum LeaseRenewal {
 pub enum RemoteCommand {
     /// End the plan, or one task.
     Cancel {
-        /// Why.
+        /// The reason.
         reason: String,
         /// The task's name; none: the plan.
         #[serde(default)]
@@ -93,13 +93,13 @@ pub enum RemoteCommand {
     },
     /// A person's answer.
     Decide {
-        /// What about.
+        /// The question's gate.
         gate: Gate,
         /// The answer.
         approve: bool,
-        /// Who.
+        /// The person.
         by: String,
-        /// Why.
+        /// The person's reason.
         reason: String,
     },
 }
@@ -107,11 +107,11 @@ pub enum RemoteCommand {
 /// A request that waits for a run's owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostedCommand {
-    /// Which of the run's requests it is.
+    /// The position among the run's requests.
     pub position: u64,
     /// The plan.
     pub plan: PlanId,
-    /// What is asked.
+    /// The request.
     pub command: RemoteCommand,
 }
 
@@ -162,7 +162,7 @@ pub trait Journal: Send + Sync {
     /// handed over ones, and plans that were approved after their process had gone.
     fn unowned(&self, limit: usize) -> BoxFuture<'_, Result<Vec<PlanId>, StoreError>>;
 
-    /// Whether a living process owns the run.
+    /// True if a living process owns the run.
     fn is_owned(&self, plan: PlanId) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Leaves a command for whoever owns the run.
@@ -179,11 +179,11 @@ pub trait Journal: Send + Sync {
 /// A plan as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredPlan {
-    /// Its identity.
+    /// The plan's identity.
     pub plan_id: PlanId,
-    /// What it is for; shown in lists.
+    /// The goal; shown in lists.
     pub goal: String,
-    /// When it was made.
+    /// The time at which it was made.
     pub created_at: Timestamp,
     /// The signed document's JSON text.
     pub document: Vec<u8>,
@@ -192,17 +192,17 @@ pub struct StoredPlan {
 /// A line of `history`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct PlanSummary {
-    /// Its identity.
+    /// The plan's identity.
     pub plan_id: PlanId,
-    /// What it is for.
+    /// The goal.
     pub goal: String,
-    /// Where it stands, by its journal.
+    /// The status, by its journal.
     pub status: PlanStatus,
-    /// When it was made.
+    /// The time at which it was made.
     pub created_at: Timestamp,
 }
 
-/// Which plans to list.
+/// Filters for a list of plans.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryQuery {
     /// Only these.
@@ -218,7 +218,7 @@ pub struct HistoryQuery {
 pub struct HistoryPage {
     /// The plans.
     pub plans: Vec<PlanSummary>,
-    /// Where the next page begins.
+    /// The start of the next page.
     pub next: Option<PlanId>,
 }
 

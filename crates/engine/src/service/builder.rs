@@ -24,7 +24,9 @@ use crate::hub::EventHub;
 use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::observed_runs::ObservedRuns;
-use crate::port::{Clock, Executor, Journal, ModelGateway, PlanCatalog, SystemClock};
+use crate::port::{
+    Clock, Executor, Journal, ModelGateway, PlanCatalog, SystemClock, WorkspaceFolder,
+};
 use crate::records::RecordWriter;
 use crate::rules::{IN_FLIGHT_MAX_DEFAULT, ServiceRules};
 use crate::shard::ShardRules;
@@ -46,6 +48,7 @@ pub struct ServiceBuilder {
     worker: WorkerId,
     gateway: Option<Arc<dyn ModelGateway>>,
     no_model: Option<String>,
+    workspace: Option<WorkspaceFolder>,
     rules: ServiceRules,
 }
 
@@ -63,6 +66,7 @@ impl Default for ServiceBuilder {
             worker: WorkerId(Uuid::now_v7()),
             gateway: None,
             no_model: None,
+            workspace: None,
             rules: ServiceRules::default(),
         }
     }
@@ -95,6 +99,13 @@ impl ServiceBuilder {
     #[must_use]
     pub fn executor(mut self, executor: Arc<dyn Executor>) -> ServiceBuilder {
         self.executors.push(executor);
+        self
+    }
+
+    /// The folder that tools work in. Without one, tools that need a folder fail.
+    #[must_use]
+    pub fn workspace(mut self, folder: WorkspaceFolder) -> ServiceBuilder {
+        self.workspace = Some(folder);
         self
     }
 
@@ -168,7 +179,7 @@ impl ServiceBuilder {
             self.journal.clone(),
             hub.clone(),
             self.clock.clone(),
-            ExecutorSet::new(catalog.clone(), model_tasks),
+            ExecutorSet::new(catalog.clone(), model_tasks, self.workspace.map(Arc::new)),
             self.worker,
             ShardRules {
                 in_flight_max: rules.in_flight_max.max(1),
@@ -242,7 +253,7 @@ impl ServiceBuilder {
     }
 }
 
-/// This process as an agent: it runs the tools, one task a slot of the process.
+/// Makes this process an agent: it runs the tools, one task a slot of the process.
 pub fn local_agent(catalog: &ToolCatalog, capacity: AgentCapacity, now: Timestamp) -> Agent {
     let tools = catalog.names().map(|name| format!("tool:{name}"));
     let declared = catalog.iter().flat_map(|tool| tool.spec.capabilities.iter().cloned());

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use l05_core::id::PlanId;
 use l05_core::plan::Plan;
 
-/// How many tasks the kept plans may have together: some 50 MB at most.
+/// The most tasks that the kept plans may have together: some 50 MB at most.
 const TASKS_MAX: usize = 25_000;
 
 /// So many names more than plans are put up with.

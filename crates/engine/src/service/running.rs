@@ -34,7 +34,7 @@ use crate::report::PlanResult;
 pub use answers::{AnswerOutcome, GateAnswer, PendingApproval};
 pub(super) use starts::RunStarts;
 
-/// Why a run is taken up.
+/// The reason for which a run is taken up.
 #[derive(Debug, Clone, Copy)]
 enum DriveReason {
     /// Somebody wants the plan run.
@@ -48,13 +48,13 @@ enum DriveReason {
 /// The plans that [`PlanningService::adopt`](super::PlanningService::adopt) took up.
 #[derive(Debug, Default)]
 pub struct AdoptedPlans {
-    /// These go on here.
+    /// Plans that go on here.
     pub plans: Vec<PlanId>,
-    /// These cannot be gone on with.
+    /// Plans that cannot be gone on with.
     pub refused: Vec<(PlanId, Error)>,
 }
 
-/// This process as an agent, apart from its tools.
+/// Properties of this process as an agent, apart from its tools.
 pub(super) struct LocalAgentRules {
     pub(super) capacity: AgentCapacity,
     pub(super) in_flight_max: u32,
@@ -89,7 +89,7 @@ impl Running {
         &self.reading.journal
     }
 
-    /// This process as an agent with these tools.
+    /// Makes this process an agent with these tools.
     pub(super) fn local_agent(&self, tools: &ToolCatalog) -> Agent {
         self.local_agent.agent(tools, self.reading.now())
     }
@@ -328,7 +328,7 @@ impl Running {
     }
 }
 
-/// What a run is told when it is taken up.
+/// The commands for a run that is taken up.
 fn begin(
     id: PlanId,
     status: PlanStatus,

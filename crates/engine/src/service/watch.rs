@@ -55,7 +55,7 @@ impl PlanWatcher {
         &self.plan
     }
 
-    /// Where the run stands after the events given so far, and those ready to be given.
+    /// The state of the run after the events given so far, and those ready to be given.
     pub fn standing(&self) -> RunStanding {
         self.standing
     }

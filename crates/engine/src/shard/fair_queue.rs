@@ -59,9 +59,9 @@ impl FairQueue {
         waiting.map(|(_, (plan, _))| *plan).take(room).collect()
     }
 
-    /// How many attempts a run of `priority` that is not in the queue may have in flight beside
-    /// those that are, of `all` in which `others` are somebody else's. Without bound while nobody
-    /// waits.
+    /// The most attempts that a run of `priority` that is not in the queue may have in flight
+    /// beside those that are, of `all` in which `others` are somebody else's. Without bound while
+    /// nobody waits.
     pub(super) fn share(&self, all: u32, others: u32, priority: u8) -> u32 {
         if self.is_empty() {
             return u32::MAX;

@@ -20,6 +20,7 @@ use l05_run::machine::MapItem;
 use l05_run::record::{Actor, OutputBlob, Record};
 
 use super::roster::{AgentInput, AgentRoster};
+use crate::port::Launch;
 
 /// Names a caller that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ pub struct ReplyTicket(pub u64);
 /// An answer to a command, for whoever holds the ticket.
 pub type Reply = (ReplyTicket, Result<(), Error>);
 
-/// What the shard is told.
+/// Inputs of the shard.
 #[derive(Debug)]
 pub enum ShardInput {
     /// A run whose journal the driver has folded. Also the answer to [`ShardTurn::reload`].
@@ -42,23 +43,23 @@ pub enum ShardInput {
     Command(QueuedCommand),
     /// Something about an agent.
     Agent {
-        /// What.
+        /// News of an agent.
         input: AgentInput,
-        /// When.
+        /// The time.
         at: Timestamp,
     },
     /// The tools have changed.
     Tools {
-        /// Those whose attempts may be repeated without harm.
+        /// Tools whose attempts may be repeated without harm.
         idempotent: BTreeSet<String>,
-        /// This process as an agent.
+        /// The present process as an agent.
         local: Box<Agent>,
     },
     /// Drop a run from memory; its journal keeps it. Callers that wait get the error.
     Close {
         /// The plan.
         plan: PlanId,
-        /// Why.
+        /// The reason.
         error: Option<Error>,
     },
 }
@@ -120,7 +121,7 @@ impl QueuedCommand {
         }
     }
 
-    /// The same with a large output.
+    /// Adds a large output.
     #[must_use]
     pub fn with_blob(mut self, blob: Option<OutputBlob>) -> QueuedCommand {
         self.blob = blob;
@@ -128,15 +129,7 @@ impl QueuedCommand {
     }
 }
 
-/// One start of an attempt's executor: an attempt that was given to a second agent has two, and what
-/// the first still says does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Launch {
-    pub(super) epoch: Epoch,
-    pub(super) number: u64,
-}
-
-/// What the driver does next.
+/// The driver's next steps.
 #[derive(Debug, Default)]
 pub struct ShardTurn {
     /// To be appended as one batch, at most one record per plan.
@@ -149,9 +142,9 @@ pub struct ShardTurn {
     pub reload: Vec<PlanId>,
     /// Runs that the store will not go on with: what it reads and what it takes contradict each other.
     pub broken: Vec<PlanId>,
-    /// When to poll again even if nothing arrives.
+    /// The time at which to poll again even if nothing arrives.
     pub wake_at: Option<Timestamp>,
-    /// What large runs left behind, to be dropped where it holds nobody up: that of 100,000 tasks takes
+    /// Remains of large runs, to be dropped where it holds nobody up: that of 100,000 tasks takes
     /// tens of milliseconds.
     pub left_behind: Vec<Box<dyn Any + Send>>,
 }
@@ -160,7 +153,7 @@ pub struct ShardTurn {
 #[derive(Debug)]
 pub enum ShardAction {
     /// Start an attempt.
-    Start(TaskAssignment),
+    Start(TaskLaunch),
     /// Evaluate conditions.
     Resolve(ConditionRequest),
     /// Evaluate a fan-out's list.
@@ -191,35 +184,35 @@ pub enum ShardAction {
     Finished {
         /// The plan.
         plan: PlanId,
-        /// How.
+        /// The status at the end.
         status: PlanStatus,
     },
 }
 
 /// An attempt to start.
 #[derive(Debug)]
-pub struct TaskAssignment {
+pub struct TaskLaunch {
     /// The plan.
     pub plan: Arc<Plan>,
     /// The task.
     pub task: TaskIndex,
     /// The plan's task that it is, or is an item of.
     pub origin: TaskIndex,
-    /// What the task is called; items of fan-outs are `map[3]`.
+    /// The task's name; items of fan-outs are `map[3]`.
     pub name: Arc<str>,
     /// The attempt.
     pub attempt: Attempt,
-    /// Whose it is.
+    /// The agent that has it.
     pub agent: Arc<str>,
     /// To be given back with the report.
     pub launch: Launch,
-    /// When it times out.
+    /// The time at which it times out.
     pub not_after: Timestamp,
-    /// What its dependencies gave.
+    /// Outputs of its dependencies.
     pub needs: Vec<ProducedOutput>,
-    /// What it is an item of.
+    /// The item that it is for.
     pub item: Option<MapItem>,
-    /// What a person said when it was let through.
+    /// The person's answer when it was let through.
     pub answer: Option<GateApproval>,
 }
 
@@ -230,7 +223,7 @@ pub struct ListRequest {
     pub plan: Arc<Plan>,
     /// The fan-out.
     pub task: TaskIndex,
-    /// What its dependencies gave.
+    /// Outputs of its dependencies.
     pub needs: Vec<ProducedOutput>,
 }
 
@@ -245,39 +238,39 @@ pub struct ConditionRequest {
     pub edges: Vec<(EdgeIndex, ProducedOutput)>,
 }
 
-/// How a dependency ended.
+/// The end of a dependency.
 #[derive(Debug, Clone)]
 pub struct ProducedOutput {
     /// The task.
     pub task: TaskIndex,
-    /// Its end.
+    /// The status.
     pub status: TaskStatus,
-    /// What it gave.
+    /// The output.
     pub output: Option<TaskOutput>,
-    /// Why it failed.
+    /// The reason for which it failed.
     pub error: Option<TaskError>,
 }
 
-/// What a process lets its runs do.
+/// Limits of a process's runs.
 #[derive(Debug, Clone, Default)]
 pub struct ShardRules {
     /// Attempts in flight over all plans.
     pub in_flight_max: u32,
-    /// How long a person has to answer.
+    /// The time that a person has to answer.
     pub answer_within_millis: Option<u64>,
     /// Tools whose attempts may be repeated without harm.
     pub idempotent_tools: BTreeSet<String>,
-    /// This process as an agent, for the choice among several.
+    /// The present process as an agent, for the choice among several.
     pub local_agent: Option<Agent>,
-    /// How a task finds its agent.
+    /// The rule by which a task finds its agent.
     pub routing: RoutingStrategy,
-    /// How often agents are to be heard of; 0: every ten seconds.
+    /// The interval at which agents are to be heard of; 0: every ten seconds.
     pub heartbeat_millis: u64,
-    /// How often runs are looked at for stragglers and the like; 0: never.
+    /// The interval at which runs are looked at for stragglers and the like; 0: never.
     pub observe_millis: u64,
 }
 
-/// How often agents are to be heard of (spec 03, 3.11).
+/// The interval at which agents are to be heard of (spec 03, 3.11).
 pub const HEARTBEAT_MILLIS_DEFAULT: u64 = 10_000;
 
 impl ShardRules {

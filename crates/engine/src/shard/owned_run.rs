@@ -14,11 +14,12 @@ use l05_run::event::{RunEvent, TaskOutput};
 use l05_run::record::{Actor, OutputBlob, Record};
 
 use super::{
-    ConditionRequest, Launch, ListRequest, ProducedOutput, QueuedCommand, Reply, ReplyTicket,
-    ShardAction, TaskAssignment,
+    ConditionRequest, ListRequest, ProducedOutput, QueuedCommand, Reply, ReplyTicket, ShardAction,
+    TaskLaunch,
 };
+use crate::port::Launch;
 
-/// Where a run stands between memory and journal.
+/// The place of a run between memory and journal.
 #[derive(Debug)]
 pub(super) enum RunPhase {
     /// Memory and journal agree.
@@ -38,7 +39,7 @@ pub(super) struct OwnedRun {
     pub(super) inbox: VecDeque<QueuedCommand>,
     /// In the shard's list of runs to decide.
     pub(super) touched: bool,
-    /// It was told that the run waits for people.
+    /// Callers were told that the run waits for people.
     waiting_told: bool,
     /// A timer fired or room came free.
     pub(super) due: bool,
@@ -47,21 +48,23 @@ pub(super) struct OwnedRun {
     /// Attempts whose executors this process has started, with whose they are.
     started: HashMap<(TaskIndex, Attempt), StartedAttempt>,
     launches: u64,
-    /// When it was decided last.
+    /// The time of the last decision.
     moved_at: Timestamp,
-    /// What agents had of it before the append that is on its way, where agents are counted.
+    /// The load of agents before the append that is on its way, where agents are counted.
     pub(super) durable_loads: Vec<(Arc<str>, u32)>,
-    /// How often the store said in a row that the journal goes on elsewhere than this run.
+    /// The number of times in a row that the store said that the journal goes on elsewhere than
+    /// this run.
     disagreed: u32,
     /// Inputs that were decided once already, under an append that failed. They go first.
     again: VecDeque<Answered>,
 }
 
-/// How often a run is folded from the journal again because its next place there is taken. Once is what
-/// an append does of which nothing was known; a store that says so each time contradicts itself.
+/// The most times that a run is folded from the journal again because its next place there is
+/// taken. Once is what an append does of which nothing was known; a store that says so each time
+/// contradicts itself.
 const DISAGREED_MAX: u32 = 5;
 
-/// When a record has so many bytes of large outputs, further reports wait for the next.
+/// The size at which further reports wait for the next record, in bytes of large outputs.
 const BLOB_BYTES_MAX: usize = 32 << 20;
 
 /// A start of an attempt's executor.
@@ -75,7 +78,7 @@ struct StartedAttempt {
 /// An input with what was decided about it.
 type Answered = (QueuedCommand, Result<(), CommandRejected>);
 
-/// What a turn of one run gives.
+/// Inputs that one turn of a run decides.
 #[derive(Debug, Default)]
 pub(super) struct DecidedInputs {
     pub(super) record: Option<Arc<Record>>,
@@ -124,7 +127,7 @@ impl OwnedRun {
         self.run.lacks_agents()
     }
 
-    /// What there is to notice about the run, where memory and journal agree.
+    /// Notices about the run, where memory and journal agree.
     pub(super) fn observe(&self, now: Timestamp) -> Vec<RunNotice> {
         let began = |task, attempt| self.started.get(&(task, attempt)).map(|started| started.at);
         // One that has only been opened has not moved yet.
@@ -158,7 +161,7 @@ impl OwnedRun {
         self.run.find(name)
     }
 
-    /// How many tasks the run has.
+    /// The number of tasks of the run.
     pub(super) fn task_count(&self) -> usize {
         self.run.task_count()
     }
@@ -168,7 +171,7 @@ impl OwnedRun {
         self.run.plan().document().priority.max(1)
     }
 
-    /// Whether it just came so far that only people can move it on.
+    /// Tells once that the run came so far that only people can move it on.
     fn begins_to_wait(&mut self) -> Option<ShardAction> {
         let waits = self.run.waits_for_people();
         let told = std::mem::replace(&mut self.waiting_told, waits);
@@ -280,14 +283,14 @@ impl OwnedRun {
         decided
     }
 
-    /// Whether a report is of an executor that was given up: the attempt is another's now.
+    /// True if a report is of an executor that was given up: the attempt is another's now.
     fn is_of_another_launch(&self, queued: &QueuedCommand) -> bool {
         let RunCommand::Report { task, attempt, .. } = &queued.command else { return false };
         let current = self.started.get(&(*task, *attempt)).map(|started| started.launch);
         queued.launch.zip(current).is_some_and(|(reported, current)| reported != current)
     }
 
-    /// Whether a command that was decided before a failed append turned out to be durable.
+    /// True if a command that was decided before a failed append turned out to be durable.
     fn is_done_already(&self, command: &RunCommand) -> bool {
         match command {
             RunCommand::Start { .. } => {
@@ -390,7 +393,7 @@ impl OwnedRun {
         effects.into_iter().filter_map(|effect| self.action(effect)).collect()
     }
 
-    /// Whether an adoption waits to be decided, perhaps again after it was lost with an append.
+    /// True if an adoption waits to be decided, perhaps again after it was lost with an append.
     /// Until then what is in flight is the last owner's, and its timers are not this process's to
     /// judge: an attempt that they start would be taken for one of the last owner's.
     fn is_to_be_adopted(&self) -> bool {
@@ -409,7 +412,7 @@ impl OwnedRun {
         self.epoch = self.epoch.max(epoch);
     }
 
-    /// Whether memory and journal agree.
+    /// True if memory and journal agree.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.state, RunPhase::Idle)
     }
@@ -431,7 +434,7 @@ impl OwnedRun {
                     true => plan.task(task).task_id.as_str().into(),
                     false => self.run.name(task).into(),
                 };
-                let assignment = TaskAssignment {
+                let assignment = TaskLaunch {
                     plan: plan.clone(),
                     task,
                     origin,
@@ -475,7 +478,7 @@ impl OwnedRun {
         })
     }
 
-    /// What a task of the plan was waiting for.
+    /// Outputs that a task of the plan was waiting for.
     fn needs(&self, task: TaskIndex) -> Vec<ProducedOutput> {
         let graph = self.run.plan().graph();
         let edges = graph.edges_in(task).iter();
@@ -507,7 +510,7 @@ impl FiledUnder {
         }
     }
 
-    /// Whether a command has to wait for a record of its own: a caller's act and anybody else's are
+    /// True if a command has to wait for a record of its own: a caller's act and anybody else's are
     /// never one record.
     fn parts_from(&self, next: &QueuedCommand) -> bool {
         let same = self.actor.as_ref() == Some(&next.actor);
@@ -523,7 +526,7 @@ fn replies(inputs: Vec<Answered>) -> Vec<Reply> {
     answered.collect()
 }
 
-/// Whether a decision keeps a large output; one that came with a report that is ignored, or refused
+/// True if a decision keeps a large output; one that came with a report that is ignored, or refused
 /// for its size, is not kept.
 fn names(events: &[RunEvent], blob: &OutputBlob) -> bool {
     let is_it = |output: &TaskOutput| match output {

@@ -8,7 +8,7 @@ use l05_core::schedule::RoutingStrategy;
 use l05_core::time::Timestamp;
 use l05_run::placement::{Crew, CrewMember};
 
-/// How many heartbeats an agent may miss (spec 03, 3.11).
+/// The most heartbeats that an agent may miss (spec 03, 3.11).
 const MISSED_MAX: u64 = 3;
 
 /// An agent that has been silent for so long is forgotten when another registers: those that come under
@@ -19,12 +19,12 @@ const FORGOTTEN_AFTER_MILLIS: u64 = 24 * 3_600_000;
 #[derive(Debug)]
 pub(super) struct AgentRoster {
     crew: Crew,
-    /// When each registered agent was last heard of; this process is not among them.
+    /// The time at which each registered agent was last heard of; this process is not among them.
     heard: BTreeMap<String, Timestamp>,
-    /// Those that were told to end what they have and take nothing new.
+    /// Agents that were told to end what they have and take nothing new.
     draining: BTreeSet<String>,
     heartbeat_millis: u64,
-    /// What changed since it was last asked: who is there and what they are.
+    /// Set by a change since it was last asked: who is there and what they are.
     changed: bool,
     /// An agent came free, or a new one came.
     freed: bool,
@@ -35,18 +35,18 @@ pub(super) struct AgentRoster {
 /// Something about an agent.
 #[derive(Debug, Clone)]
 pub enum AgentInput {
-    /// It is there and takes work, or says anew what it is.
+    /// An agent is there and takes work, or says anew what it is.
     Registered(Box<Agent>),
-    /// It lives; its load, 0 to 100, if it says so.
+    /// An agent lives; its load, 0 to 100, if it says so.
     Heard {
-        /// Which.
+        /// The agent.
         agent_id: String,
-        /// How busy it is with other things, too.
+        /// The agent's load with other things, too.
         load: Option<u8>,
     },
-    /// It ends what it has and takes nothing new.
+    /// An agent ends what it has and takes nothing new.
     Drained(String),
-    /// It is gone.
+    /// An agent is gone.
     Left(String),
 }
 
@@ -69,7 +69,7 @@ impl AgentRoster {
         }
     }
 
-    /// This process can do other things than before.
+    /// Replaces this process's own entry, as it can do other things than before.
     pub(super) fn put_local(&mut self, local: Agent) {
         self.crew.put(local);
         (self.changed, self.freed) = (true, true);
@@ -172,7 +172,7 @@ impl AgentRoster {
         }
     }
 
-    /// Those that have been silent for too long.
+    /// Takes out agents that have been silent for too long.
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<Arc<str>> {
         if self.next_expiry().is_none_or(|at| at > now) {
             return Vec::new();
@@ -190,7 +190,7 @@ impl AgentRoster {
         lost
     }
 
-    /// When the next silence is too long.
+    /// The time at which the next silence is too long.
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         let there = |(id, heard): (&String, &Timestamp)| {
             let member = self.crew.get(id)?;
@@ -200,7 +200,7 @@ impl AgentRoster {
         self.heard.iter().filter_map(there).min()
     }
 
-    /// Whether the first agent has come just now: until then nothing was counted.
+    /// True if the first agent has come just now: until then nothing was counted.
     pub(super) fn begins_to_matter(&mut self) -> bool {
         !self.heard.is_empty() && !std::mem::replace(&mut self.counts, true)
     }
@@ -218,7 +218,7 @@ impl AgentRoster {
         loads.iter().for_each(|(agent, load)| self.crew.give_back(agent, *load));
     }
 
-    /// And counted again with what it has now.
+    /// Counts the loads again with what the run has now.
     pub(super) fn count(&mut self, before: &[(Arc<str>, u32)], now: &[(Arc<str>, u32)]) {
         if !self.counts {
             return;
@@ -232,12 +232,12 @@ impl AgentRoster {
         self.freed = before.iter().any(has_less);
     }
 
-    /// Whether somebody came free since it was last asked.
+    /// True if somebody came free since it was last asked.
     pub(super) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
     }
 
-    /// Whether somebody came, went or changed since it was last asked.
+    /// True if somebody came, went or changed since it was last asked.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }

@@ -4,6 +4,7 @@
 
 mod agents;
 mod callers;
+mod calls;
 mod estimates;
 mod faulty;
 mod planning;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use l05_core::id::{Attempt, Epoch, PlanId, TaskIndex};
 use l05_core::time::Timestamp;
-use l05_engine::shard::{AgentInput, Launch, Shard, ShardAction, ShardInput, ShardRules};
+use l05_engine::port::Launch;
+use l05_engine::shard::{AgentInput, Shard, ShardAction, ShardInput, ShardRules};
 use l05_run::record::Record;
 use serde_json::json;
 

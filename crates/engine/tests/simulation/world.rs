@@ -12,10 +12,9 @@ use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, Epoch, PlanId, Sequence, TaskIndex};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::time::Timestamp;
-use l05_engine::port::{AppendRefusal, AppendResult};
+use l05_engine::port::{AppendRefusal, AppendResult, Launch};
 use l05_engine::shard::{
-    AgentInput, Launch, QueuedCommand, ReplyTicket, ShardAction, ShardInput, ShardTurn,
-    TaskAssignment,
+    AgentInput, QueuedCommand, ReplyTicket, ShardAction, ShardInput, ShardTurn, TaskLaunch,
 };
 use l05_run::Run;
 use l05_run::amounts::Usage;
@@ -338,7 +337,7 @@ impl World {
     }
 
     /// An executor begins: the same work may not be going on anywhere.
-    fn start(&mut self, who: usize, it: &TaskAssignment) {
+    fn start(&mut self, who: usize, it: &TaskLaunch) {
         let (plan, task, attempt, launch) = (it.plan.id(), it.task, it.attempt, it.launch);
         if self.processes[who].lost.contains(&plan) {
             return;

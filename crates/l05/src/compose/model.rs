@@ -19,13 +19,13 @@ const L04_ADDRESS: &str = "http://127.0.0.1:8004";
 const OPENAI_ADDRESS: &str = "https://api.openai.com/v1";
 const ANTHROPIC_ADDRESS: &str = "https://api.anthropic.com";
 
-/// What was chosen.
+/// The choice of a model.
 pub struct ModelChoice {
     /// The gateway; none: goals are planned from templates alone.
     pub gateway: Option<Arc<dyn ModelGateway>>,
-    /// How it is asked.
+    /// Rules for asking it.
     pub rules: ModelRules,
-    /// Why it, or why none.
+    /// The reason for it, or for none.
     pub why: String,
     /// The models that were seen while looking; empty when nobody looked.
     pub models: Vec<String>,

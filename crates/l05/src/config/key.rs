@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Config;
 
-/// What a key's value may be.
+/// Kinds of values of a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum KeyKind {
     /// `true` or `false`.
@@ -48,11 +48,11 @@ pub enum KeyKind {
 pub struct ConfigKey {
     /// `section.key`.
     pub name: &'static str,
-    /// What it may be.
+    /// The kind of value.
     pub kind: KeyKind,
     /// As it would be written on a command line.
     pub default: &'static str,
-    /// What it does.
+    /// The meaning.
     pub meaning: &'static str,
     /// Fixed names in the environment beside `L05_<SECTION>_<KEY>`.
     pub aliases: &'static [&'static str],
@@ -61,7 +61,7 @@ pub struct ConfigKey {
 }
 
 impl ConfigKey {
-    /// Its name in the environment.
+    /// The variable's name in the environment.
     pub fn variable(&self) -> String {
         format!("L05_{}", self.name.replace('.', "_").to_ascii_uppercase())
     }
@@ -73,7 +73,7 @@ impl ConfigKey {
 }
 
 impl KeyKind {
-    /// What the value must be, in words.
+    /// The permitted values, in words.
     pub fn range(self) -> String {
         match self {
             KeyKind::Boolean => "true or false".to_owned(),
@@ -92,7 +92,7 @@ impl KeyKind {
         }
     }
 
-    /// Its name.
+    /// The written name.
     pub fn name(self) -> &'static str {
         match self {
             KeyKind::Boolean => "boolean",
@@ -126,7 +126,7 @@ impl KeyKind {
         self.check(&value)
     }
 
-    /// Whether values may hold what nobody is to read.
+    /// True if values may hold what nobody is to read.
     pub fn is_secret(self) -> bool {
         match self {
             KeyKind::StoreUrl | KeyKind::RedisUrl | KeyKind::Secret => true,
@@ -209,10 +209,10 @@ impl KeyKind {
     }
 }
 
-/// How the URL of a store may begin.
+/// Beginnings of the URL of a store.
 const STORE_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// How the URL of the shared plan cache may begin.
+/// Beginnings of the URL of the shared plan cache.
 const REDIS_SCHEMES: [&str; 2] = ["redis://", "rediss://"];
 
 /// A URL with one of these beginnings, or nothing.

@@ -18,7 +18,7 @@ use super::keys::KEYS;
 /// Names of the environment that begin like ours and are not configuration.
 const OTHER_VARIABLES: &[&str] = &["L05_SECRET_", "L05_TEST_"];
 
-/// Where the layers come from.
+/// The sources of the layers.
 #[derive(Debug, Default)]
 pub struct ConfigLayers {
     /// `--config`.

@@ -54,7 +54,7 @@ impl Run {
         events
     }
 
-    /// What becomes of an attempt whose owner died (spec 03, 3.9).
+    /// Decides on an attempt whose owner died (spec 03, 3.9).
     fn recover(&self, task: TaskIndex, now: Timestamp, terms: RunLimits<'_>) -> RunEvent {
         let spec = self.spec(task);
         let harmless = spec.tool.as_ref().is_some_and(|t| terms.idempotent_tools.contains(t));
@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// The same attempt once more: at once by this process, or as soon as an agent is free.
+    /// Gives out an attempt once more: at once by this process, or as soon as an agent is free.
     fn again(&self, task: TaskIndex, now: Timestamp, terms: RunLimits<'_>) -> RunEvent {
         match terms.crew {
             Some(_) => RunEvent::AttemptReturned { task, attempt: self.tasks[task.at()].attempt },
@@ -80,7 +80,7 @@ impl Run {
         }
     }
 
-    /// What becomes of the attempts of an agent that is gone: as after the death of a process.
+    /// Decides on the attempts of an agent that is gone: as after the death of a process.
     pub(super) fn decide_lost(
         &self,
         agent: &str,
@@ -99,7 +99,7 @@ impl Run {
         events
     }
 
-    /// The same attempt is to be given to somebody else, as soon as there is somebody.
+    /// Takes an attempt back, to be given to somebody else as soon as there is somebody.
     pub(super) fn take_back(&mut self, task: TaskIndex, attempt: Attempt) {
         let state = &self.tasks[task.at()];
         if state.phase != TaskPhase::InFlight || state.attempt != attempt {

@@ -29,7 +29,7 @@ pub struct JournalGap {
     pub found: u64,
 }
 
-/// What became of a dependency.
+/// The outcome of a dependency.
 #[derive(Clone, Copy)]
 enum DependencyOutcome {
     Satisfied,
@@ -421,7 +421,7 @@ impl Run {
         }
     }
 
-    /// What a task does when nothing keeps it any more.
+    /// Starts a task, or asks for its list, when nothing keeps it any more.
     pub(super) fn start_or_expand(&mut self, task: TaskIndex) {
         if self.item_of(task).is_some() || self.plan.task(task).for_each.is_none() {
             self.push_ready(task);

@@ -16,13 +16,13 @@ const WARN_PERCENT: u128 = 80;
 /// A run's account.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct BudgetAccount {
-    /// What the plan allows.
+    /// The amounts that the plan allows.
     limit: Amounts,
-    /// What approvals added to it.
+    /// The amounts that approvals added to it.
     pub(super) granted: Amounts,
-    /// What was used, and what attempts may have used of which nobody knows.
+    /// The amounts used, and those that attempts of which nobody knows may have used.
     pub(super) spent: Amounts,
-    /// What attempts in flight may still use.
+    /// The amounts that attempts in flight may still use.
     pub(super) reserved: Amounts,
     /// Kinds that were warned of.
     pub(super) warned: Vec<BudgetKind>,
@@ -39,12 +39,12 @@ impl BudgetAccount {
         }
     }
 
-    /// Whether attempts have to reserve at all.
+    /// True if attempts have to reserve at all.
     pub(super) fn is_limited(&self) -> bool {
         self.limit != Amounts::UNLIMITED
     }
 
-    /// What the plan may use now.
+    /// The amounts that the plan may use now.
     pub(super) fn allowed(&self) -> Amounts {
         self.limit.plus(self.granted)
     }
@@ -73,7 +73,7 @@ impl BudgetAccount {
         self.spent = self.spent.plus(used);
     }
 
-    /// The same budget once more.
+    /// Adds a second budget of the same size.
     pub(super) fn grant(&mut self) {
         let once = |limit: u64| if limit == u64::MAX { 0 } else { limit };
         let more = Amounts { tokens: once(self.limit.tokens), nanousd: once(self.limit.nanousd) };
@@ -99,7 +99,7 @@ impl BudgetAccount {
     }
 }
 
-/// What does not suffice.
+/// The amount that does not suffice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct BudgetShortage {
     pub(super) kind: BudgetKind,
@@ -115,7 +115,8 @@ impl BudgetShortage {
 }
 
 impl Run {
-    /// What one attempt of a task may use, by the plan's bound; nothing where nothing is limited.
+    /// The part that one attempt of a task may use, by the plan's bound; nothing where nothing is
+    /// limited.
     pub(super) fn share(&self, task: TaskIndex) -> Amounts {
         if self.account.is_limited() { share(&self.plan, self.origin(task)) } else { Amounts::NONE }
     }

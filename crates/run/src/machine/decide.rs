@@ -73,7 +73,7 @@ impl Run {
         Ok(decision.events)
     }
 
-    /// What was being evaluated for an owner that is gone.
+    /// Asks again for what was being evaluated for an owner that is gone.
     fn ask_again(&self, decision: &mut RunDecision) {
         self.ask_for(self.decidable.iter().copied().collect(), decision);
         decision
@@ -81,7 +81,7 @@ impl Run {
             .extend(self.expandable.iter().map(|task| RunEffect::Expand { task: *task }));
     }
 
-    /// What a driver that knows nothing but the durable state has to do: attempts in flight,
+    /// The work of a driver that knows nothing but the durable state: attempts in flight,
     /// conditions to evaluate, an end to tell. Asked for when effects may have been lost.
     pub fn outstanding(&self) -> Vec<RunEffect> {
         let mut decision = RunDecision::default();
@@ -399,7 +399,7 @@ impl Run {
         RunEvent::AttemptFailed { task, attempt, error, usage, lost, next }
     }
 
-    /// When a task is tried again after an error, if it is.
+    /// The time at which a task is tried again after an error, if it is.
     pub(super) fn next_try(
         &self,
         task: TaskIndex,
@@ -416,7 +416,8 @@ impl Run {
         (may_retry(error, policy, failures) && in_time && self.is_going_on()).then_some(at)
     }
 
-    /// When an attempt that starts now times out: after its own limit, never past the deadline.
+    /// The time at which an attempt that starts now times out: after its own limit, never past the
+    /// deadline.
     pub(super) fn attempt_deadline(&self, task: TaskIndex, now: Timestamp) -> Timestamp {
         let own = now.plus_millis((self.spec(task).timeout_seconds * 1000.0).ceil() as u64);
         self.deadline.map_or(own, |deadline| own.min(deadline))

@@ -145,13 +145,13 @@ impl Run {
         self.wants_slot(task) && not_before.is_none_or(|at| at <= now)
     }
 
-    /// Whether anything could go out now, but for room and agents.
+    /// True if anything could go out now, but for room and agents.
     pub(super) fn any_ready(&self) -> bool {
         let queued = self.queues.values().flatten();
         self.ready.iter().chain(queued).any(|next| self.wants_slot(next.task.0))
     }
 
-    /// Whether a task of the ready queue still wants to be sent out; entries of tasks that went
+    /// True if a task of the ready queue still wants to be sent out; entries of tasks that went
     /// another way meanwhile stay in the queue until they come up.
     fn wants_slot(&self, task: TaskIndex) -> bool {
         let state = &self.tasks[task.at()];
@@ -198,7 +198,8 @@ impl Run {
         at as u16
     }
 
-    /// What is in flight may give back what it reserved; when nothing is, the budget is over.
+    /// Waits for attempts in flight, which may give back what they reserved; when nothing is, the
+    /// budget is over.
     fn wait_for_budget(
         &mut self,
         next: ReadyTask,

@@ -18,22 +18,22 @@ use l05_core::time::Timestamp;
 /// A gate that nobody has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenGate {
-    /// What it is about.
+    /// The gate.
     pub gate: Gate,
-    /// When no answer counts as a refusal.
+    /// The time from which no answer counts as a refusal.
     pub expires_at: Option<Timestamp>,
 }
 
 /// A person's agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateApproval {
-    /// Who.
+    /// The person.
     pub by: String,
-    /// Why.
+    /// The person's reason.
     pub reason: String,
 }
 
-/// Who answers when the time is over.
+/// The name that stands for the answer when the time is over.
 pub(super) const NOBODY: &str = "system";
 
 impl Run {
@@ -44,7 +44,7 @@ impl Run {
             .map(|(gate, expires_at)| OpenGate { gate: *gate, expires_at: *expires_at })
     }
 
-    /// Whether nothing happens before a person answers: nothing is in flight, being evaluated or
+    /// True if nothing happens before a person answers: nothing is in flight, being evaluated or
     /// due at a time of its own.
     pub fn waits_for_people(&self) -> bool {
         !self.gates.is_empty()
@@ -58,7 +58,7 @@ impl Run {
                 .any(|timer| timer.0.kind == TimerKind::Retry && self.is_live(&timer.0))
     }
 
-    /// Whether a plan has to be approved before it runs.
+    /// True if a plan has to be approved before it runs.
     pub(super) fn needs_approval(&self) -> bool {
         self.plan.document().metadata.requires_approval
     }
@@ -83,12 +83,12 @@ impl Run {
         }
     }
 
-    /// What a person said when a task was let through.
+    /// The person's words when a task was let through.
     pub fn answer(&self, task: TaskIndex) -> Option<&GateApproval> {
         self.answers.get(&task)
     }
 
-    /// Whether a question was answered so, as far as the state still shows it: it may be closed for
+    /// True if a question was answered so, as far as the state still shows it: it may be closed for
     /// other reasons, too.
     pub fn was_answered(&self, gate: Gate, approved: bool) -> bool {
         if self.gates.contains_key(&gate) {
@@ -147,7 +147,7 @@ impl Run {
         RunEvent::GateDecided { gate, approved, by, reason, content_digest }
     }
 
-    /// What follows of itself from an answer.
+    /// Does what follows of itself from an answer.
     fn after_answer(&self, gate: Gate, approved: bool, now: Timestamp) -> Option<RunEvent> {
         match (gate, approved) {
             (Gate::Plan, false) => {

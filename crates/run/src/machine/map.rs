@@ -15,7 +15,7 @@ use l05_core::task::TaskStatus;
 pub(super) struct MapSpan {
     pub(super) first: TaskIndex,
     pub(super) count: u32,
-    /// How many indices belong to it.
+    /// The number of indices that belong to it.
     pub(super) capacity: u32,
     pub(super) items: TaskOutput,
     pub(super) stand: MapProgress,
@@ -27,10 +27,10 @@ pub(super) struct MapSpan {
     pub(super) cancelled: u32,
 }
 
-/// What a list of items is to the present run.
+/// The state of a list of items in the present run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MapProgress {
-    /// Its items are tasks of the run.
+    /// The items are tasks of the run.
     Live,
     /// Known from an earlier run, and right for this one when the fan-out is reached again.
     Kept,
@@ -38,7 +38,7 @@ pub(super) enum MapProgress {
     Past,
 }
 
-/// Which fan-out an index behind the plan's tasks belongs to.
+/// The fan-out that an index behind the plan's tasks belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MapMember {
     pub(super) map: TaskIndex,
@@ -50,7 +50,7 @@ pub(super) struct MapMember {
 pub struct MapItem {
     /// The list.
     pub items: TaskOutput,
-    /// Its place in the list.
+    /// The place in the list.
     pub index: u32,
 }
 
@@ -66,7 +66,7 @@ impl Run {
         self.item_of(task).map_or(task, |item| item.map)
     }
 
-    /// What a task of the run is called: items are `map[3]`.
+    /// The name of a task of the run: items are `map[3]`.
     pub fn name(&self, task: TaskIndex) -> String {
         match self.item_of(task) {
             Some(item) => format!("{}[{}]", self.plan.task(item.map).task_id, item.index),
@@ -198,7 +198,7 @@ impl Run {
         }
     }
 
-    /// How a fan-out ends whose items all have.
+    /// Ends a fan-out whose items all have ended.
     pub(super) fn gather(&mut self) -> Option<RunEvent> {
         while let Some(map) = self.gathered.pop() {
             if self.tasks[map.at()].phase != TaskPhase::Mapping {

@@ -15,14 +15,15 @@ use l05_core::time::Timestamp;
 const STRAGGLER_FACTOR: u64 = 2;
 /// Nobody minds what takes less, whatever was expected.
 const STRAGGLER_MILLIS_MIN: u64 = 1_000;
-/// How long a run may stand still, with nothing in flight and nobody asked, before it is told.
+/// The time for which a run may stand still, with nothing in flight and nobody asked, before it is
+/// told.
 const STUCK_MILLIS: u64 = 30_000;
-/// How many waiting tasks a notice names.
+/// The most waiting tasks that a notice names.
 const NAMED_MAX: usize = 10;
 
 impl Run {
-    /// What there is to notice. `began` tells when this process started an attempt, `moved_at` when
-    /// the run last moved.
+    /// Finds what there is to notice. `began` tells when this process started an attempt,
+    /// `moved_at` when the run last moved.
     pub fn observe(
         &self,
         now: Timestamp,
@@ -72,8 +73,8 @@ impl Run {
         self.estimate(task).map_or(0, |estimate| (estimate.seconds.expected * 1e3) as u64)
     }
 
-    /// What is expected because the author or earlier runs say so; a tool's own guess knows nothing
-    /// of what it is given.
+    /// The expected duration where the author or earlier runs say so; a tool's own guess knows
+    /// nothing of what it is given.
     fn known_millis(&self, task: TaskIndex) -> Option<u64> {
         let by_runs = self.estimate(task).is_some_and(|estimate| estimate.runs > 0);
         let known = by_runs || self.spec(task).expected_seconds.is_some();

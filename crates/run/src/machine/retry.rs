@@ -6,12 +6,12 @@ use l05_core::id::{Attempt, TaskIndex};
 use l05_core::random::splitmix64;
 use l05_core::task::RetryPolicy;
 
-/// Whether an error is the agent's: another may do better.
+/// True if an error is the agent's: another may do better.
 pub(super) fn is_of_agent(code: ErrorCode) -> bool {
     code.info().retry == RetryClass::Agent
 }
 
-/// Whether another attempt is due after `failures` failed ones in this run.
+/// True if another attempt is due after `failures` failed ones in this run.
 pub(super) fn may_retry(error: &TaskError, policy: &RetryPolicy, failures: u8) -> bool {
     // The executor's word that trying again is no use goes before the class.
     let of_class = if error.is_final { 0 } else { error.code.info().retry.retries_max() };

@@ -5,11 +5,11 @@ use l05_core::task::TaskStatus;
 /// Something that happens to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StatusChange {
-    /// Its dependencies are satisfied.
+    /// The task's dependencies are satisfied.
     Freed,
     /// A person is asked before its first attempt, or about another try of the attempt in flight.
     Gated,
-    /// Its list is known and its items are being done.
+    /// The fan-out's list is known and its items are being done.
     Expanded,
     /// An attempt was given to a local executor, which begins at once.
     Dispatched,
@@ -21,15 +21,15 @@ pub(super) enum StatusChange {
     Completed,
     /// The attempt failed and another will follow.
     Retried,
-    /// It failed for good.
+    /// The task failed for good.
     Failed,
-    /// Its last attempt took too long.
+    /// The last attempt took too long.
     TimedOut,
     /// Something it needs failed for good.
     Blocked,
-    /// It is not needed.
+    /// The task is not needed.
     Skipped,
-    /// It was ended on request.
+    /// The task was ended on request.
     Cancelled,
 }
 

@@ -1,4 +1,5 @@
-//! The data of public events, kind by kind: plain structures, written as they stand here.
+//! The kinds of public events in one table, and the data of each: plain structures, written as they
+//! stand here. A new kind is a row and its structure.
 
 use std::sync::Arc;
 
@@ -9,12 +10,126 @@ use l05_core::plan::Strategy;
 use l05_core::resource::ResourceConstraints;
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
-use schemars::JsonSchema;
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::amounts::BudgetKind;
 use crate::event::{Actor, CancelCause, ConditionVerdict, Gate, IgnoredReport};
+
+/// Declares the kinds of public events: written name, variant, data.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:literal $variant:ident($data:ty),)*) => {
+        /// The kinds of public events, each with its data.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum PublicEventKind {
+            $($(#[$doc])* $variant($data),)*
+        }
+
+        impl PublicEventKind {
+            /// The written names of all kinds.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            /// The written name: `task.completed` and the like.
+            pub fn name(&self) -> &'static str {
+                match self { $(PublicEventKind::$variant(_) => $name,)* }
+            }
+
+            pub(super) fn schemas(generator: &mut SchemaGenerator) -> Vec<Schema> {
+                vec![$(json_schema!({
+                    "properties": {
+                        "type": { "const": $name },
+                        "data": generator.subschema_for::<$data>(),
+                    },
+                }),)*]
+            }
+        }
+
+        impl Serialize for KindData<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self.0 { $(PublicEventKind::$variant(data) => data.serialize(serializer),)* }
+            }
+        }
+    };
+}
+
+/// The data of an event without its kind's name.
+pub(super) struct KindData<'e>(pub(super) &'e PublicEventKind);
+
+kinds! {
+    /// A plan was made.
+    "plan.created" PlanCreated(PlanCreation),
+    /// The plan passed validation.
+    "plan.validated" PlanValidated(PlanValidation),
+    /// A run of the plan began.
+    "plan.dispatched" PlanDispatched(RunStart),
+    /// Another process goes on with the run.
+    "plan.adopted" PlanAdopted(RunAdoption),
+    /// A condition was evaluated.
+    "task.condition_decided" TaskConditionDecided(ConditionOutcome),
+    /// Somebody is asked whether the plan may run.
+    "plan.approval_requested" PlanApprovalRequested(OpenedGate),
+    /// The plan may run.
+    "plan.approved" PlanApproved(AnsweredGate),
+    /// The plan may not run.
+    "plan.rejected" PlanRejected(AnsweredGate),
+    /// Somebody is asked for more budget.
+    "budget.approval_requested" BudgetApprovalRequested(OpenedGate),
+    /// There is more budget.
+    "budget.approved" BudgetApproved(AnsweredGate),
+    /// There is no more budget.
+    "budget.rejected" BudgetRejected(AnsweredGate),
+    /// Somebody is asked whether a task may start, or an attempt be repeated.
+    "task.approval_requested" TaskApprovalRequested(OpenedGate),
+    /// The task may start.
+    "task.approved" TaskApproved(AnsweredGate),
+    /// The task may not start.
+    "task.rejected" TaskRejected(AnsweredGate),
+    /// The list of a fan-out is known.
+    "task.expanded" TaskExpanded(ListExpansion),
+    /// An attempt was given to an agent.
+    "task.assigned" TaskAssigned(TaskAssignment),
+    /// An attempt began.
+    "task.started" TaskStarted(AttemptStart),
+    /// The agent of an attempt is gone; the attempt goes elsewhere.
+    "task.returned" TaskReturned(AgentReturn),
+    /// Nobody is there for a task; it is tried again later.
+    "task.deferred" TaskDeferred(AgentDeferral),
+    /// A task completed.
+    "task.completed" TaskCompleted(TaskCompletion),
+    /// An attempt failed and is repeated.
+    "task.retried" TaskRetried(AttemptRetry),
+    /// A task took too long, for good.
+    "task.timed_out" TaskTimedOut(AttemptFailure),
+    /// A task failed for good.
+    "task.failed" TaskFailed(AttemptFailure),
+    /// Tasks can never start, because one that they need failed.
+    "cascade.failed" CascadeFailed(CascadeFailure),
+    /// A task can never start.
+    "task.blocked" TaskBlocked(TaskWithoutRun),
+    /// A task is not needed.
+    "task.skipped" TaskSkipped(TaskWithoutRun),
+    /// The end of the plan, or of a task, was asked for.
+    "plan.cancel_requested" PlanCancelRequested(CancelRequest),
+    /// A task ended because of a cancellation.
+    "task.cancelled" TaskCancelled(TaskCancellation),
+    /// A report does not count.
+    "task.report_ignored" TaskReportIgnored(IgnoredAttempt),
+    /// An attempt takes much longer than expected.
+    "task.straggling" TaskStraggling(SlowAttempt),
+    /// The plan will probably miss its deadline.
+    "plan.deadline_at_risk" PlanDeadlineAtRisk(DeadlineRisk),
+    /// Nothing moves.
+    "plan.stuck" PlanStuck(RunStandstill),
+    /// Most of a budget is used.
+    "budget.warning" BudgetWarning(BudgetUse),
+    /// The run ended well.
+    "plan.completed" PlanCompleted(RunEnding),
+    /// The run failed.
+    "plan.failed" PlanFailed(RunEnding),
+    /// The run was cancelled.
+    "plan.cancelled" PlanCancelled(RunEnding),
+}
 
 /// Data of `plan.created`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -75,13 +190,13 @@ pub struct ConditionOutcome {
 choices! {
     /// The question of a gate.
     pub enum GateQuestion {
-        /// Whether the plan may run.
+        /// The start of the plan.
         PlanStart = "start of the plan",
-        /// Whether a task may start.
+        /// The start of a task.
         TaskStart = "start of the task",
-        /// Whether the plan gets more.
+        /// More budget for the plan.
         MoreBudget = "the same budget once more",
-        /// Whether an interrupted attempt is repeated.
+        /// The repetition of an interrupted attempt.
         AnotherTry = "another try of the interrupted attempt",
     }
 }
@@ -143,7 +258,7 @@ pub struct TaskAssignment {
     pub deadline_unix_ms: i64,
     /// The longest time that an attempt may take, in seconds.
     pub timeout_seconds: f64,
-    /// How well the agent fits, 0 to 1, where there was a choice.
+    /// The agent's fit, 0 to 1, where there was a choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// The best of the others, where there was a choice.
@@ -164,7 +279,7 @@ pub struct TaskAssignment {
 pub struct ConsideredAgent {
     /// The agent.
     pub agent_id: Arc<str>,
-    /// How well it fits, 0 to 1.
+    /// The fit, 0 to 1.
     pub score: f64,
 }
 
@@ -286,7 +401,7 @@ pub struct CancelRequest {
 /// Data of `task.cancelled`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct TaskCancellation {
-    /// Its executor was still running and has been given up.
+    /// The executor was still running and has been given up.
     pub abandoned: bool,
 }
 
@@ -336,7 +451,7 @@ pub struct RunStandstill {
     pub idle_seconds: f64,
     /// Tasks that could start, the first of them.
     pub waiting_task_ids: Vec<String>,
-    /// What they wait for.
+    /// The thing that they wait for.
     pub waits_for: AwaitedThing,
 }
 
@@ -356,11 +471,11 @@ choices! {
     pub enum RunOutcome {
         /// All went well.
         Completed = "COMPLETED",
-        /// It failed, but some leaves completed.
+        /// The run failed, but some leaves completed.
         PartialFailure = "PARTIAL_FAILURE",
-        /// It failed.
+        /// The run failed.
         Failed = "FAILED",
-        /// It was cancelled.
+        /// The run was cancelled.
         Cancelled = "CANCELLED",
     }
 }

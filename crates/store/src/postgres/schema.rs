@@ -9,7 +9,7 @@ use sqlx::{PgPool, SqlSafeStr as _};
 /// The schema that holds all tables, so that a database may be shared.
 pub(super) const SCHEMA: &str = "l05";
 
-/// How long a start waits for another process's migrations.
+/// The time that a start waits for another process's migrations.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "tables", include_str!("migrations/1_tables.sql"))];

@@ -191,7 +191,7 @@ pub(super) async fn release(
     Ok(())
 }
 
-/// Whether there was a lease to renew.
+/// True if there was a lease to renew.
 pub(super) async fn renew(
     pool: &PgPool,
     worker: WorkerId,

@@ -56,7 +56,7 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE plan DROP COLUMN document;",
 ];
 
-/// How long a connection waits for another process's transaction.
+/// The time that a connection waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Sets a connection up and brings the file to the present version.

@@ -29,7 +29,7 @@ pub(super) struct ProducerSchema<'a> {
     pub(super) identity: &'a str,
 }
 
-/// What a plan's tasks promise beside what their tools do, each made and named once.
+/// Promises of a plan's tasks beside what their tools do, each made and named once.
 pub(in crate::validate) struct ProducerPromises {
     outputs: Vec<Option<ProducerPromise>>,
 }
@@ -55,7 +55,7 @@ impl ProducerPromises {
         ProducerPromises { outputs: tasks.iter().map(promise).collect() }
     }
 
-    /// What a task promises to give, and a name for that in the memo: its own word, else its
+    /// The output that a task promises, and a name for that in the memo: its own word, else its
     /// tool's; a list of these for a fan-out.
     pub(in crate::validate) fn schema<'a>(
         &'a self,
@@ -111,7 +111,7 @@ pub(super) fn projected(document: &SchemaDocument, reference: &Reference) -> Sch
     }
 }
 
-/// What stands at a reference's path, whoever takes it.
+/// The part of a schema at a reference's path, whoever takes it.
 pub(super) fn presence(
     memo: &FlowMemo,
     producer: &ProducerSchema<'_>,
@@ -156,7 +156,7 @@ pub(super) fn flow(
     })
 }
 
-/// What a consumer asks of a place; else the verdict that needs no comparison.
+/// The schema that a consumer asks of a place; else the verdict that needs no comparison.
 pub(super) fn asked(
     consumer: &ConsumerSchema<'_>,
     place: &[PathStep],

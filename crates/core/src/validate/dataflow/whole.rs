@@ -12,7 +12,7 @@ use crate::id::TaskIndex;
 use crate::reference::{InputBinding, PathStep, Reference, ReferenceSource};
 use crate::validate::FindingList;
 
-/// How many findings back one of the same task may lie.
+/// The most findings back that one of the same task may lie.
 const RECENT_FINDINGS: usize = 50;
 
 impl<'a> CheckedCall<'a> {
@@ -72,8 +72,8 @@ impl<'a> CheckedCall<'a> {
         compare(&produced, &asked.schema, exact && known)
     }
 
-    /// What a binding's schema is made from, as a short text: its literals, and for each reference
-    /// whose part of what it is.
+    /// Names the sources of a binding's schema, as a short text: its literals, and for each
+    /// reference whose part of what it is.
     fn shape(&self, binding: &InputBinding, out: &mut String) {
         match binding {
             InputBinding::Literal(value) => out.push_str(&value.to_string()),
@@ -116,8 +116,8 @@ impl<'a> CheckedCall<'a> {
         reference.resolve(&inputs).map_or_else(|_| String::new(), |value| value.to_string())
     }
 
-    /// Where the consumer's schema has branches, a place alone does not tell what fits: all inputs
-    /// are compared at once.
+    /// Checks a whole input: where the consumer's schema has branches, a place alone does not tell
+    /// what fits: all inputs are compared at once.
     pub(super) fn check_whole(
         &mut self,
         consumer: &ConsumerSchema<'a>,

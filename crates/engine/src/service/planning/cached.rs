@@ -23,7 +23,7 @@ use crate::request::{PlanRequest, PlanningStrategy};
 enum Lookup {
     /// The plan was made for this request just now.
     Made(Arc<CacheEntry>),
-    /// It was made before, or for another caller: this request gets a copy.
+    /// The plan was made before, or for another caller: this request gets a copy.
     Found(Arc<CacheEntry>, CacheHit),
     /// The model gave none; there is one that is past its time.
     Stale(Arc<CacheEntry>, PlanningFailure),

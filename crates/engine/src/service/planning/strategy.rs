@@ -15,9 +15,9 @@ use crate::decomposer::{ModelPlan, PlanningBasis, PlanningFailure};
 use crate::port::BoxFuture;
 use crate::request::{PlanRequest, PlanningStrategy};
 
-/// How many near misses an error names.
+/// The most near misses that an error names.
 const NEAR_MISSES_MAX: usize = 3;
-/// How many templates a decision remembers.
+/// The most templates that a decision remembers.
 const CONSIDERED_MAX: usize = 5;
 
 /// A draft with how it came to be.
@@ -39,7 +39,7 @@ struct TemplateChoice<'s> {
 /// All templates that fit a goal at all, best first; found once for a goal.
 pub(super) type GoalMatches<'s> = Vec<TemplateMatch<'s>>;
 
-/// What follows when the model fails.
+/// The step that follows when the model fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterModel {
     /// The best template that fits at all.

@@ -47,7 +47,7 @@ impl Running {
     }
 }
 
-/// What an agent says of itself must make sense.
+/// Checks that what an agent says of itself makes sense.
 fn check(agent: &Agent) -> Result<(), Error> {
     let id = &agent.agent_id;
     let problem = if id.is_empty() || id.len() > AGENT_ID_MAX || id.chars().any(char::is_control) {

@@ -22,22 +22,22 @@ use crate::port::{ClaimResult, RemoteCommand};
 pub struct GateAnswer {
     /// Yes or no.
     pub approve: bool,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Which task it is about; none: the only thing that waits.
+    /// The task it is about; none: the only thing that waits.
     pub task: Option<String>,
     /// The very gate, where whoever asks knows it; it goes before `task`.
     pub gate: Option<Gate>,
 }
 
-/// What became of an answer.
+/// The effect of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerOutcome {
-    /// What it was about, in words.
+    /// The question, in words.
     pub about: String,
     /// The run goes on by itself: somebody drives it.
     pub driven: bool,
-    /// Where the plan stands now; as before the answer where another process drives it.
+    /// The plan's present status; as before the answer where another process drives it.
     pub status: PlanStatus,
 }
 
