@@ -40,22 +40,34 @@ pub struct PlanIdentity {
     pub created_at: Timestamp,
 }
 
+/// The part of a plan that all copies of it share: what the signature covers, read and indexed.
+#[derive(Clone, Debug)]
+struct PlanContent {
+    /// The head in it is that of the plan that was made first.
+    document: Arc<PlanDocument>,
+    structure: Arc<PlanStructure>,
+    digest: Digest,
+    rank: Arc<[f64]>,
+}
+
+/// The head of a copy.
+#[derive(Debug)]
+struct CopyHead {
+    head: PlanHead,
+    /// The content's document with this head, made when somebody wants to see it.
+    document: OnceLock<PlanDocument>,
+}
+
 /// A plan that passed validation. Only [`crate::validate::Validation::into_plan`] and
 /// [`SignedPlan::open`] build it, so holding one is the proof; it has no `Deserialize`.
 #[derive(Debug)]
 pub struct Plan {
-    /// Shared with copies of the plan, as the structure is.
-    document: Arc<PlanDocument>,
-    /// The parts that a copy has of its own; none: the document has it.
-    own: Option<Box<PlanHead>>,
-    /// A copy's document with its own head, made when somebody wants to see it.
-    whole: OnceLock<PlanDocument>,
-    structure: Arc<PlanStructure>,
+    content: PlanContent,
+    /// None: the head stands in the content's document.
+    copy: Option<Box<CopyHead>>,
     identity: PlanIdentity,
-    digest: Digest,
-    /// The covered content as canonical JSON, until it is stored.
-    content: Option<Arc<[u8]>>,
-    rank: Arc<[f64]>,
+    /// The content as canonical JSON, until it is stored.
+    text: Option<Arc<[u8]>>,
     /// The first task that asks the same of an agent, for each; made when there is a choice.
     asks: OnceLock<Vec<TaskIndex>>,
 }
@@ -69,31 +81,22 @@ impl Plan {
         document.plan_id = Some(identity.plan_id);
         document.goal_id = Some(identity.goal_id.clone());
         document.created_at = Some(identity.created_at);
-        let (digest, content) = sign::content_digest(&document);
+        let (digest, text) = sign::content_digest(&document);
         let seconds: Vec<f64> = document.tasks.iter().map(expected_seconds).collect();
         let rank = structure.graph().upward_rank(&seconds).into();
-        Plan {
-            document: Arc::new(document),
-            own: None,
-            whole: OnceLock::new(),
-            structure: Arc::new(structure),
-            identity,
-            digest,
-            content: Some(content.into()),
-            rank,
-            asks: OnceLock::new(),
-        }
+        let (document, structure) = (Arc::new(document), Arc::new(structure));
+        let content = PlanContent { document, structure, digest, rank };
+        Plan { content, copy: None, identity, text: Some(text.into()), asks: OnceLock::new() }
     }
 
-    /// Another plan of the same content: its tasks, digest, structure and text are those of this
-    /// one, and nothing of them is copied. `content` is what [`Plan::take_content`] gave. It has to
-    /// be signed anew.
+    /// Another plan of the same content, of which nothing is copied. `text` is what
+    /// [`Plan::take_text`] gave. The copy has to be signed anew.
     pub fn copy_as(
         &self,
         identity: PlanIdentity,
         now: Timestamp,
         cached: CachedCopy,
-        content: Arc<[u8]>,
+        text: Arc<[u8]>,
     ) -> Plan {
         let head = PlanHead {
             plan_id: Some(identity.plan_id),
@@ -104,58 +107,41 @@ impl Plan {
             signature: None,
             cached: Some(cached),
         };
-        Plan {
-            document: self.document.clone(),
-            own: Some(Box::new(head)),
-            whole: OnceLock::new(),
-            structure: self.structure.clone(),
-            identity,
-            digest: self.digest,
-            content: Some(content),
-            rank: self.rank.clone(),
-            asks: OnceLock::new(),
-        }
+        let copy = Some(Box::new(CopyHead { head, document: OnceLock::new() }));
+        let content = self.content.clone();
+        Plan { content, copy, identity, text: Some(text), asks: OnceLock::new() }
     }
 
     /// Copies the plan for another requester: what the signature covers of the request is replaced,
     /// and the digest is made anew. Identity and signature are to be set by [`Plan::copy_as`].
     #[must_use]
     pub fn with_requester(&self, agent_did: AgentDid, goal: String, priority: u8) -> Plan {
-        let mut document = (*self.document).clone();
+        let mut document = (*self.content.document).clone();
         (document.agent_did, document.goal, document.priority) = (agent_did, goal, priority);
-        let (digest, content) = sign::content_digest(&document);
-        Plan {
-            document: Arc::new(document),
-            own: None,
-            whole: OnceLock::new(),
-            structure: self.structure.clone(),
-            identity: self.identity.clone(),
-            digest,
-            content: Some(content.into()),
-            rank: self.rank.clone(),
-            asks: OnceLock::new(),
-        }
+        let (digest, text) = sign::content_digest(&document);
+        let content = PlanContent { document: Arc::new(document), digest, ..self.content.clone() };
+        let (identity, text) = (self.identity.clone(), Some(text.into()));
+        Plan { content, copy: None, identity, text, asks: OnceLock::new() }
     }
 
     /// The whole document as JSON. Made from the canonical text where that is still here.
     pub fn written(&self) -> Vec<u8> {
-        match &self.content {
-            Some(content) => match &self.own {
-                Some(own) => own.written_before(content),
-                None => PlanHead::of(&self.document).written_before(content),
-            },
-            None => serde_json::to_vec(self.document()).expect("a plan is plain data"),
+        match (&self.text, &self.copy) {
+            (Some(text), Some(copy)) => copy.head.written_before(text),
+            (Some(text), None) => PlanHead::of(&self.content.document).written_before(text),
+            (None, _) => serde_json::to_vec(self.document()).expect("a plan is plain data"),
         }
     }
 
-    /// Takes the canonical text out: nobody needs it once the plan is stored, but a cache.
-    pub fn take_content(&mut self) -> Arc<[u8]> {
-        self.content.take().unwrap_or_else(|| sign::content_digest(&self.document).1.into())
+    /// Takes the canonical text of the content out: nobody needs it once the plan is stored, but a
+    /// cache.
+    pub fn take_text(&mut self) -> Arc<[u8]> {
+        self.text.take().unwrap_or_else(|| sign::content_digest(&self.content.document).1.into())
     }
 
     /// The first task that asks of an agent what this one asks: one name for all that are alike.
     pub fn placement_class(&self, task: TaskIndex) -> TaskIndex {
-        self.asks.get_or_init(|| asks(&self.document.tasks))[task.at()]
+        self.asks.get_or_init(|| asks(&self.content.document.tasks))[task.at()]
     }
 
     /// The plan's identity.
@@ -170,41 +156,49 @@ impl Plan {
 
     /// As it is written.
     pub fn document(&self) -> &PlanDocument {
-        match &self.own {
-            None => &self.document,
-            Some(own) => self.whole.get_or_init(|| own.on((*self.document).clone())),
+        let content = &self.content.document;
+        match &self.copy {
+            None => content,
+            Some(copy) => copy.document.get_or_init(|| copy.head.on((**content).clone())),
         }
     }
 
-    /// The document of the content, in which identity, status, times and signature may be those of
-    /// the plan that this one is a copy of.
-    pub fn content(&self) -> &PlanDocument {
-        &self.document
+    /// The goal, in the requester's words.
+    pub fn goal(&self) -> &str {
+        &self.content.document.goal
+    }
+
+    /// True if it was asked for by this requester, in these words and with this priority.
+    pub fn is_asked_alike(&self, agent_did: &str, goal: &str, priority: u8) -> bool {
+        let document = &self.content.document;
+        document.agent_did.as_str() == agent_did
+            && document.goal == goal
+            && document.priority == priority
     }
 
     /// The dependency graph.
     pub fn graph(&self) -> &DependencyGraph {
-        self.structure.graph()
+        self.content.structure.graph()
     }
 
     /// Parsed ids, bindings and conditions.
     pub fn structure(&self) -> &PlanStructure {
-        &self.structure
+        &self.content.structure
     }
 
     /// One task.
     pub fn task(&self, index: TaskIndex) -> &Task {
-        &self.document.tasks[index.at()]
+        &self.content.document.tasks[index.at()]
     }
 
     /// SHA-256 over what the signature covers.
     pub fn digest(&self) -> &Digest {
-        &self.digest
+        &self.content.digest
     }
 
     /// The time from this task's start to the plan's end along the longest path, in seconds.
     pub fn rank(&self, task: TaskIndex) -> f64 {
-        self.rank[task.at()]
+        self.content.rank[task.at()]
     }
 }
 

@@ -19,7 +19,7 @@ pub use modes::{CacheMode, LatencyRules};
 
 pub(crate) use entry::{CacheEntry, UnusableEntry};
 pub(crate) use key::{CacheKey, RequestShape, cache_key};
-pub(crate) use levels::{FoundEntry, PlanCache, age, is_asked_alike};
+pub(crate) use levels::{FoundEntry, PlanCache, age};
 
 use crate::port::CacheLevel;
 

@@ -94,15 +94,15 @@ pub fn digest_hex(digest: &[u8]) -> String {
 impl Plan {
     /// The bytes to sign with the key called `key_id`.
     pub fn signing_text(&self, key_id: &str) -> String {
-        signing_text(&self.identity, &self.digest, key_id)
+        signing_text(&self.identity, &self.content.digest, key_id)
     }
 
     /// Puts the signature into the document.
     #[must_use]
     pub fn signed(mut self, signature: PlanSignature) -> Plan {
-        match &mut self.own {
-            Some(own) => own.signature = Some(signature),
-            None => Arc::make_mut(&mut self.document).signature = Some(signature),
+        match &mut self.copy {
+            Some(copy) => copy.head.signature = Some(signature),
+            None => Arc::make_mut(&mut self.content.document).signature = Some(signature),
         }
         self
     }
@@ -159,7 +159,7 @@ impl SignedPlan {
             Some(structure) if findings.is_empty() => {
                 let mut plan = Plan::assemble(document, structure, identity);
                 // It was stored already.
-                plan.take_content();
+                plan.take_text();
                 Ok(plan)
             }
             _ => Err(findings_error(ErrorCode::PlanInvalid, &findings)),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
-use l05_core::plan::{Plan, digest_hex};
+use l05_core::plan::digest_hex;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use moka::Expiry;
@@ -342,12 +342,4 @@ fn name(key: &CacheKey) -> String {
 /// The age of an entry.
 pub(crate) fn age(entry: &CacheEntry, now: Timestamp) -> f64 {
     now.millis_since(entry.made_at) as f64 / 1_000.0
-}
-
-/// A plan of the same content for another request.
-pub(crate) fn is_asked_alike(plan: &Plan, agent_did: &str, goal: &str, priority: u8) -> bool {
-    let document = plan.content();
-    document.agent_did.as_str() == agent_did
-        && document.goal == goal
-        && document.priority == priority
 }

@@ -205,7 +205,7 @@ impl Planning {
             .map_err(|failed| findings_error(ErrorCode::PlanInvalid, &failed.errors))?;
         let mut plan = self.reading.keys.sign(plan);
         self.store(&plan).await?;
-        let content = plan.take_content();
+        let content = plan.take_text();
         let plan = Arc::new(plan);
         self.recent.keep(&plan);
         Ok((PlannedGoal { plan, warnings }, content))
@@ -214,7 +214,7 @@ impl Planning {
     async fn store(&self, plan: &Plan) -> Result<(), Error> {
         let stored = StoredPlan {
             plan_id: plan.id(),
-            goal: plan.content().goal.clone(),
+            goal: plan.goal().to_owned(),
             created_at: plan.identity().created_at,
             document: plan.written(),
         };

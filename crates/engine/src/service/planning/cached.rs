@@ -14,7 +14,6 @@ use super::strategy::{AfterModel, GoalMatches};
 use super::{PlannedGoal, Planning, identity};
 use crate::cache::{
     CacheCounters, CacheEntry, CacheKey, FoundEntry, RequestShape, UnusableEntry, age, cache_key,
-    is_asked_alike,
 };
 use crate::decomposer::{FailureCause, PlanningFailure};
 use crate::request::{PlanRequest, PlanningStrategy};
@@ -195,7 +194,7 @@ impl Planning {
             return Ok(None);
         }
         CacheCounters::count(&cache.counters.l2_hits);
-        let content = plan.take_content();
+        let content = plan.take_text();
         Ok(Some(CacheEntry {
             plan: Arc::new(plan),
             content,
@@ -240,18 +239,18 @@ impl Planning {
         let cached = CachedCopy { hit, age_seconds: age(entry, now) };
         let identity = identity(request, now);
         let alike =
-            is_asked_alike(&entry.plan, goal.agent_did.as_str(), &goal.goal_text, goal.priority);
+            entry.plan.is_asked_alike(goal.agent_did.as_str(), &goal.goal_text, goal.priority);
         let plan = if alike {
             entry.plan.copy_as(identity, now, cached, entry.content.clone())
         } else {
             let (agent_did, text) = (goal.agent_did.clone(), goal.goal_text.clone());
             let mut other = entry.plan.with_requester(agent_did, text, goal.priority);
-            let content = other.take_content();
+            let content = other.take_text();
             other.copy_as(identity, now, cached, content)
         };
         let mut plan = self.reading.keys.sign(plan);
         self.store(&plan).await?;
-        plan.take_content();
+        plan.take_text();
         let plan = Arc::new(plan);
         self.recent.keep(&plan);
         Ok(Some(PlannedGoal { plan, warnings: entry.warnings.clone() }))
