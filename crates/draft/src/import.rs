@@ -100,9 +100,10 @@ fn task(step: &ImportedStep, needs: &[&str]) -> Value {
     };
     put("id", json!(id(&step.number)));
     let short = step.text.chars().count() <= NAME_MAX_CHARS;
-    let name: String = match short {
-        true => step.text.clone(),
-        false => step.text.chars().take(NAME_MAX_CHARS - 1).chain(['…']).collect(),
+    let name: String = if short {
+        step.text.clone()
+    } else {
+        step.text.chars().take(NAME_MAX_CHARS - 1).chain(['…']).collect()
     };
     put("name", json!(name));
     let mut description = step.notes.clone();

@@ -430,10 +430,8 @@ impl Driver {
                     (assignment.plan.id(), assignment.task, assignment.attempt);
                 let (canceller, cancel) = cancel_pair();
                 let (agent, launch) = (assignment.agent.clone(), assignment.launch);
-                let executor = match self.agents.is_empty() {
-                    true => None,
-                    false => self.agents.get(&*agent).cloned(),
-                };
+                let executor =
+                    if self.agents.is_empty() { None } else { self.agents.get(&*agent).cloned() };
                 let work = self.workbench.attempt(&self.loader, assignment, executor, cancel);
                 let work = report(plan, task, attempt, work, (agent, launch), sender);
                 let task_handle = tokio::spawn(work);

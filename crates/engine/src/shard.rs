@@ -421,9 +421,10 @@ impl Shard {
                     slot.lose();
                     // It asks again when it is back.
                     self.starved.remove(plan);
-                    match refused.is_some() && slot.disagree() {
-                        true => self.turn.broken.push(plan),
-                        false => self.turn.reload.push(plan),
+                    if refused.is_some() && slot.disagree() {
+                        self.turn.broken.push(plan);
+                    } else {
+                        self.turn.reload.push(plan);
                     }
                 }
             }

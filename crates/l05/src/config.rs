@@ -23,7 +23,7 @@ pub use keys::KEYS;
 pub use load::{ConfigLayers, ConfigSetting, Settings, load};
 
 /// A checked configuration. What may hold a password has a type that is not printed.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The folder of plans, journals and keys.
     pub data_dir: PathBuf,
@@ -70,7 +70,7 @@ choices! {
 }
 
 /// A model gateway.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ModelConfig {
     /// The kind.
     pub gateway: GatewayKind,
@@ -99,7 +99,7 @@ choices! {
 }
 
 /// The levels of the plan cache. Sizes and times are among the rules.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct CacheConfig {
     /// Plans are cached at all.
     pub is_on: bool,

@@ -116,10 +116,7 @@ impl ExplanationWriter {
             PlanDecision::Strategy { asked, template, why, considered } => {
                 self.say(format!("The template `{template}` was taken (strategy {asked}): {why}."));
                 for other in considered.iter().filter(|other| other.template != *template) {
-                    let missing = match other.missing.is_empty() {
-                        true => String::new(),
-                        false => format!(", and `{}` was missing", other.missing.join("`, `")),
-                    };
+                    let missing = if other.missing.is_empty() { String::new() } else { format!(", and `{}` was missing", other.missing.join("`, `")) };
                     self.say(format!(
                         "`{}` fits with {:.2}{missing}.",
                         other.template, other.confidence

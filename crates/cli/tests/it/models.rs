@@ -131,9 +131,10 @@ fn tasks_can_ask_the_model() {
     sandbox.write("plan.json", &file.to_string());
     let model = ScriptedModel::start(|_, request| {
         let said = request["messages"][1]["content"].as_str().unwrap().to_owned();
-        match said.starts_with("Name") {
-            true => "```json\n{'colour': 'blue',}\n```".to_owned(),
-            false => format!("You said: {said}"),
+        if said.starts_with("Name") {
+            "```json\n{'colour': 'blue',}\n```".to_owned()
+        } else {
+            format!("You said: {said}")
         }
     });
     let ran = run(&sandbox, &model, &["execute", "plan.json", "--output", "json"]);

@@ -316,10 +316,7 @@ fn causes(error: &reqwest::Error) -> String {
         }
         cause = error.source();
     }
-    match text.is_empty() {
-        true => "the request could not be made".to_owned(),
-        false => text.join(": "),
-    }
+    if text.is_empty() { "the request could not be made".to_owned() } else { text.join(": ") }
 }
 
 fn shown(url: &Url) -> String {

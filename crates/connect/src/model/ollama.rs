@@ -140,9 +140,10 @@ impl OllamaGateway {
         let buffer = lines.rest;
         for part in serde_json::Deserializer::from_slice(&buffer).into_iter::<AnswerPart>() {
             let part = part.map_err(|error| {
-                let what = match error.is_eof() {
-                    true => "the answer breaks off".to_owned(),
-                    false => format!("the answer is not what Ollama sends: {error}"),
+                let what = if error.is_eof() {
+                    "the answer breaks off".to_owned()
+                } else {
+                    format!("the answer is not what Ollama sends: {error}")
                 };
                 self.endpoint.failed(ModelFailure::Malformed, what)
             })?;

@@ -328,9 +328,10 @@ impl<'a> CheckedCall<'a> {
             self.id(from),
             did_you_mean(&near)
         );
-        let suggestion = match known.is_empty() {
-            true => "nothing lies below that place".to_owned(),
-            false => format!("it has: {}", known.join(", ")),
+        let suggestion = if known.is_empty() {
+            "nothing lies below that place".to_owned()
+        } else {
+            format!("it has: {}", known.join(", "))
         };
         let shown: Vec<&str> =
             if near.is_empty() { known.iter().map(String::as_str).collect() } else { near };

@@ -123,10 +123,7 @@ impl DraftPlan {
             step.id = renamed[&step.id].clone();
             steps.push(step);
         }
-        let stand_in = match is_asked {
-            true => stand_in(parent, &sub, &renamed, &leaves)?,
-            false => None,
-        };
+        let stand_in = if is_asked { stand_in(parent, &sub, &renamed, &leaves)? } else { None };
         self.steps.splice(at..=at, steps);
         for step in &mut self.steps {
             redirect(&mut step.needs, parent, &leaves);

@@ -501,9 +501,10 @@ impl<'t> JsonReader<'t> {
             (Value::String(_), _) => self.repair("texts without quotes"),
             _ => {}
         }
-        match is_key {
-            true => FoundValue::Value(Value::String(word.to_owned())),
-            false => FoundValue::Value(value),
+        if is_key {
+            FoundValue::Value(Value::String(word.to_owned()))
+        } else {
+            FoundValue::Value(value)
         }
     }
 }

@@ -62,12 +62,13 @@ impl StepNames {
             return Some(*at);
         }
         // `step 3`, `task-3`, `#3`
-        let digits = match is_number {
-            true => lower.as_str(),
-            false => ["step", "task", "node", "#"]
+        let digits = if is_number {
+            lower.as_str()
+        } else {
+            ["step", "task", "node", "#"]
                 .iter()
                 .find_map(|word| lower.strip_prefix(word))?
-                .trim_start_matches([' ', '-', '_', '#', ':']),
+                .trim_start_matches([' ', '-', '_', '#', ':'])
         };
         if let Some(at) = self.by_id.get(digits) {
             return Some(*at);

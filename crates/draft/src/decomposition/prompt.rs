@@ -56,20 +56,23 @@ pub struct SystemPrompt {
 /// room for all.
 pub fn system_prompt(told: &PromptFacts<'_>, goal: &str) -> SystemPrompt {
     let (tools, left_out) = tool_list(told, goal);
-    let agents = match told.capabilities.is_empty() {
-        true => String::new(),
-        false => format!(
+    let agents = if told.capabilities.is_empty() {
+        String::new()
+    } else {
+        format!(
             "\nAgents can do tasks without a tool (give `name` and `description`); what they can: {}.",
             told.capabilities.join(", ")
-        ),
+        )
     };
-    let no_tool = match told.capabilities.is_empty() {
-        true => "use a prompt, or leave the step out",
-        false => "use a prompt or a task for an agent",
+    let no_tool = if told.capabilities.is_empty() {
+        "use a prompt, or leave the step out"
+    } else {
+        "use a prompt or a task for an agent"
     };
-    let compound = match told.compound {
-        true => ", or `goal` (a part that will be planned on its own; for large goals only)",
-        false => "",
+    let compound = if told.compound {
+        ", or `goal` (a part that will be planned on its own; for large goals only)"
+    } else {
+        ""
     };
     let text = fill(
         PLAN.split_once("\n\n").map_or(PLAN, |(_, text)| text),
@@ -87,12 +90,13 @@ pub fn system_prompt(told: &PromptFacts<'_>, goal: &str) -> SystemPrompt {
 
 /// The user's turn: the goal as data, and the names of the plan's inputs.
 pub fn goal_prompt(goal: &str, inputs: &Map<String, Value>, parent: Option<&str>) -> String {
-    let inputs = match inputs.is_empty() {
-        true => String::new(),
-        false => format!(
+    let inputs = if inputs.is_empty() {
+        String::new()
+    } else {
+        format!(
             "The plan's inputs, to be used as `$[inputs].name` (data as well): {}\n",
             Value::Object(inputs.clone())
-        ),
+        )
     };
     let context = match parent {
         Some(parent) => format!(
@@ -106,9 +110,10 @@ pub fn goal_prompt(goal: &str, inputs: &Map<String, Value>, parent: Option<&str>
 
 /// The prompt for one LLM_CALL: the system's words, and the prompt with its inputs.
 pub fn task_prompt(prompt: &str, inputs: &Value) -> (&'static str, String) {
-    let text = match inputs.as_object().is_none_or(Map::is_empty) {
-        true => prompt.to_owned(),
-        false => format!("{prompt}\n\nData:\n{inputs}"),
+    let text = if inputs.as_object().is_none_or(Map::is_empty) {
+        prompt.to_owned()
+    } else {
+        format!("{prompt}\n\nData:\n{inputs}")
     };
     (TASK.trim_end(), text)
 }

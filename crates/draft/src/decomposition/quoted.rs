@@ -163,9 +163,10 @@ fn behind_blank(rest: &str) -> &str {
     let line = rest.trim_start_matches([' ', '\t', '\r']);
     // A line's end is a delimiter of its own, unless a value's end follows.
     let all = line.trim_start_matches(is_space);
-    match line.len() == all.len() || all.is_empty() || all.starts_with([',', ']', '}', ':']) {
-        true => all,
-        false => line,
+    if line.len() == all.len() || all.is_empty() || all.starts_with([',', ']', '}', ':']) {
+        all
+    } else {
+        line
     }
 }
 

@@ -533,9 +533,10 @@ fn take_name(
 fn name_and_description(out: &mut Map<String, Value>, text: &str, description: Option<&str>) {
     let text = text.trim();
     let is_short = text.chars().count() <= NAME_MAX_CHARS;
-    let name: String = match is_short {
-        true => text.to_owned(),
-        false => text.chars().take(NAME_MAX_CHARS - 1).chain(['…']).collect(),
+    let name: String = if is_short {
+        text.to_owned()
+    } else {
+        text.chars().take(NAME_MAX_CHARS - 1).chain(['…']).collect()
     };
     out.insert("name".to_owned(), json!(name));
     let whole = match (is_short, description) {

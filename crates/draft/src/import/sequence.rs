@@ -188,10 +188,7 @@ impl FlatStep<'_> {
             };
             self.draft.repairs.push(format!(
                 "step {number} runs beside {}",
-                match named.is_empty() {
-                    true => "the step before it".to_owned(),
-                    false => named.join(", "),
-                }
+                if named.is_empty() { "the step before it".to_owned() } else { named.join(", ") }
             ));
             needs.extend(beside.into_iter().flat_map(|ends| ends.needs));
         }

@@ -38,9 +38,10 @@ pub(crate) fn folded(goal: &str) -> Cow<'_, str> {
         && goal.is_ascii()
         && !goal.contains("  ")
         && !goal.contains(['\n', '\t', '\r', '\u{b}', '\u{c}']);
-    match is_plain {
-        true => goal.into(),
-        false => goal.split_whitespace().collect::<Vec<_>>().join(" ").into(),
+    if is_plain {
+        goal.into()
+    } else {
+        goal.split_whitespace().collect::<Vec<_>>().join(" ").into()
     }
 }
 

@@ -153,9 +153,10 @@ impl CircuitBreaker {
     }
 
     fn closed_or_open(&self, now: Timestamp, failures: u32, slow: u32) -> BreakerState {
-        match failures.max(slow) >= self.rules.threshold {
-            true => self.open(now, 0),
-            false => BreakerState::Closed { failures, slow },
+        if failures.max(slow) >= self.rules.threshold {
+            self.open(now, 0)
+        } else {
+            BreakerState::Closed { failures, slow }
         }
     }
 

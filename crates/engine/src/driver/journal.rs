@@ -61,8 +61,12 @@ impl Driver {
         self.refusals += 1;
         tracing::warn!(%error, tries = self.refusals, "the store refused");
         let tries = if self.lease.is_unneeded() { STORE_TRIES } else { LEASED_TRIES };
-        let enough = self.refusals >= tries;
-        if enough || self.lease.is_over() {
+        if self.lease.is_over() {
+            // Whatever the store said, this is why there is no further try.
+            self.refusals = 0;
+            return self.pause_all(&super::lease::lost());
+        }
+        if self.refusals >= tries {
             self.refusals = 0;
             return self.pause_all(error);
         }

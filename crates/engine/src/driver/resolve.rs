@@ -209,10 +209,8 @@ impl OutputLoader {
             outputs.insert(produced.task, LoadedOutputs { output, error });
         }
         let uses_inputs = references.iter().any(|r| r.source == ReferenceSource::Inputs);
-        let plan_inputs = match uses_inputs {
-            true => Value::Object(plan.document().inputs.clone()),
-            false => Value::Null,
-        };
+        let plan_inputs =
+            if uses_inputs { Value::Object(plan.document().inputs.clone()) } else { Value::Null };
         Ok(ResolveScope { plan, plan_inputs, outputs, item: None })
     }
 

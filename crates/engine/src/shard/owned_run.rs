@@ -383,9 +383,10 @@ impl OwnedRun {
         // What another agent has by now, or will have, is not to answer any more.
         let ends = gone.into_iter().map(|(started, _)| {
             let (task, attempt) = *started;
-            match known.contains(started) || self.run.may_be_repeated(task) {
-                true => RunEffect::Abandon { task, attempt },
-                false => RunEffect::Stop { task, attempt },
+            if known.contains(started) || self.run.may_be_repeated(task) {
+                RunEffect::Abandon { task, attempt }
+            } else {
+                RunEffect::Stop { task, attempt }
             }
         });
         let fresh = outstanding.into_iter().filter(|e| pair(e).is_none_or(|p| !begun.contains(&p)));
@@ -430,9 +431,10 @@ impl OwnedRun {
                     return None;
                 }
                 let origin = self.run.origin(task);
-                let name = match origin == task {
-                    true => plan.task(task).task_id.as_str().into(),
-                    false => self.run.name(task).into(),
+                let name = if origin == task {
+                    plan.task(task).task_id.as_str().into()
+                } else {
+                    self.run.name(task).into()
                 };
                 let assignment = TaskLaunch {
                     plan: plan.clone(),

@@ -120,9 +120,10 @@ impl AgentRoster {
                 let mut agent = self.crew.get(&agent_id)?.agent.clone();
                 // It was given up, and lives.
                 if agent.status == AgentStatus::Offline {
-                    agent.status = match self.draining.contains(&agent_id) {
-                        true => AgentStatus::Draining,
-                        false => AgentStatus::Available,
+                    agent.status = if self.draining.contains(&agent_id) {
+                        AgentStatus::Draining
+                    } else {
+                        AgentStatus::Available
                     };
                     (self.changed, self.freed) = (true, true);
                 }

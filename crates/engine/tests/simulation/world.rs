@@ -222,10 +222,7 @@ impl World {
     fn finish_append(&mut self, who: usize) {
         let Some(batch) = self.processes[who].batch.take() else { return };
         let fails = !self.calm && self.chance.one_in(12);
-        let written = match fails {
-            true => self.chance.below(batch.len() + 1),
-            false => batch.len(),
-        };
+        let written = if fails { self.chance.below(batch.len() + 1) } else { batch.len() };
         let results: Vec<AppendResult> =
             batch.iter().take(written).map(|record| self.append(record)).collect();
         self.tell(|| {
@@ -492,10 +489,8 @@ impl World {
     fn crash(&mut self, who: usize) {
         let room = self.room;
         self.tell(|| format!("process {who} dies"));
-        let fresh = match self.agents {
-            true => Process::with_agents(room, self.now),
-            false => Process::new(room),
-        };
+        let fresh =
+            if self.agents { Process::with_agents(room, self.now) } else { Process::new(room) };
         let dead = std::mem::replace(&mut self.processes[who], fresh);
         if let Some(batch) = dead.batch {
             let written = self.chance.below(batch.len() + 1);

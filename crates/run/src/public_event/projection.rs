@@ -292,18 +292,20 @@ impl EventProjection<'_> {
         };
         match status {
             PlanStatus::Completed => Kind::PlanCompleted(ending(RunOutcome::Completed)),
-            PlanStatus::Cancelled => Kind::PlanCancelled(ending(match partial {
-                true => RunOutcome::PartialFailure,
-                false => RunOutcome::Cancelled,
+            PlanStatus::Cancelled => Kind::PlanCancelled(ending(if partial {
+                RunOutcome::PartialFailure
+            } else {
+                RunOutcome::Cancelled
             })),
             PlanStatus::Failed
             | PlanStatus::Draft
             | PlanStatus::Validated
             | PlanStatus::PendingApproval
             | PlanStatus::Approved
-            | PlanStatus::Executing => Kind::PlanFailed(ending(match partial {
-                true => RunOutcome::PartialFailure,
-                false => RunOutcome::Failed,
+            | PlanStatus::Executing => Kind::PlanFailed(ending(if partial {
+                RunOutcome::PartialFailure
+            } else {
+                RunOutcome::Failed
             })),
         }
     }
@@ -324,10 +326,8 @@ impl EventProjection<'_> {
                 self.push(None, Kind::PlanDeadlineAtRisk(risk));
             }
             RunNotice::Stuck { idle_millis, waiting, lacks_agents } => {
-                let waits_for = match lacks_agents {
-                    true => AwaitedThing::Agent,
-                    false => AwaitedThing::Room,
-                };
+                let waits_for =
+                    if *lacks_agents { AwaitedThing::Agent } else { AwaitedThing::Room };
                 let standstill = RunStandstill {
                     idle_seconds: seconds(idle_millis),
                     waiting_task_ids: self.names(waiting),
