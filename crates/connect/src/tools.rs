@@ -24,7 +24,7 @@ mod time_wait;
 mod walk;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
@@ -44,7 +44,9 @@ use table::TableStore;
 /// The workspace, stores and limits that tools work with.
 #[derive(Clone)]
 pub(crate) struct ToolContext {
-    workspace: Result<Workspace, TaskError>,
+    folder: Option<Arc<WorkspaceFolder>>,
+    /// Opened when the tool first asks for it: many never do, and others ask in a thread of their own.
+    workspace: OnceLock<Result<Workspace, TaskError>>,
     pub(crate) tables: Arc<TableStore>,
     pub(crate) programs: Arc<[String]>,
     pub(crate) cancel: CancelSignal,
@@ -56,7 +58,8 @@ pub(crate) struct ToolContext {
 impl ToolContext {
     /// The workspace; an error where the call has none, or one that is not there.
     pub(crate) fn workspace(&self) -> Result<&Workspace, TaskError> {
-        self.workspace.as_ref().map_err(TaskError::clone)
+        let opened = self.workspace.get_or_init(|| opened(self.folder.as_deref()));
+        opened.as_ref().map_err(TaskError::clone)
     }
 
     /// For loops over much work: ends them when the attempt is told to stop.
@@ -97,7 +100,8 @@ impl Executor for BuiltinTools {
 impl BuiltinTools {
     fn output(&self, call: ToolCall) -> ToolFuture {
         let context = ToolContext {
-            workspace: opened(call.workspace.as_deref()),
+            folder: call.workspace.clone(),
+            workspace: OnceLock::new(),
             tables: self.tables.clone(),
             programs: self.programs.clone(),
             cancel: call.cancel.clone(),
