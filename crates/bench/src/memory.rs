@@ -37,7 +37,7 @@ fn run_per_task(bench: &BenchRun) {
         let before = resident("VmRSS", "self");
         for _ in 0..10 {
             let mut run = Run::new(plan.clone());
-            let start = RunCommand::Start { from: RerunScope::Fresh, by: "bench".into() };
+            let start = RunCommand::start(RerunScope::Fresh, "bench".into());
             let all = run.handle(start, Timestamp(1), RunLimits::room(u32::MAX));
             for effect in all.expect("it has not run").effects {
                 let RunEffect::Dispatch { task, attempt } = effect else { continue };

@@ -233,7 +233,7 @@ fn dispatch(context: &CliContext, command: CliCommand) -> Result<ExitStatus, Err
         CliCommand::Plan(args) => on_runtime(run::plan(context, args)),
         CliCommand::Execute(args) => on_runtime(run::execute(context, args)),
         CliCommand::Retry(args) => on_runtime(run::retry(context, args)),
-        CliCommand::Validate(args) => plan_file::validate(context, &args),
+        CliCommand::Validate(args) => on_runtime(plan_file::validate(context, args)),
         CliCommand::Status(args) => on_runtime(inspect::status(context, args)),
         CliCommand::Watch(args) => on_runtime(inspect::watch(context, args)),
         CliCommand::Show(args) => on_runtime(inspect::show(context, args)),

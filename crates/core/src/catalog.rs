@@ -13,6 +13,7 @@ use crate::finding::Finding;
 use crate::flow::{FlowMemo, project, samples};
 use crate::json_schema::compile_schema;
 use crate::reference::PathStep;
+use crate::resource::QuotaKind;
 
 /// A tool's description of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +44,9 @@ pub struct ToolSpec {
     /// The probable time of a call, in seconds, before earlier runs tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_seconds: Option<f64>,
+    /// Quotas that its executor holds a call to; a plan that asks for others is refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub enforces: Vec<QuotaKind>,
 }
 
 impl ToolSpec {
@@ -59,6 +63,7 @@ impl ToolSpec {
             destructive: false,
             capabilities: Vec::new(),
             expected_seconds: None,
+            enforces: Vec::new(),
         }
     }
 }
@@ -172,6 +177,7 @@ static TOOL_FIELDS: &[FieldName] = &[
     plain("destructive"),
     plain("capabilities"),
     plain("expected_seconds"),
+    plain("enforces"),
 ];
 
 /// Reads a catalogue document (`--catalog FILE`).
@@ -206,5 +212,6 @@ fn read_tool(reader: &DocumentReader, value: &Value, i: usize) -> Option<ToolSpe
         destructive: object.boolean("destructive").unwrap_or(false),
         capabilities: object.texts("capabilities"),
         expected_seconds: object.number("expected_seconds", 0.0..=1e9),
+        enforces: object.typed_document("enforces").unwrap_or_default(),
     })
 }

@@ -15,8 +15,9 @@ use crate::graph::DependencyGraph;
 use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
 use crate::plan::{LimitUse, TaskShare};
-use crate::plan::{PlanBound, PlanEstimate};
+use crate::plan::{PlanBound, PlanEstimate, TaskBound};
 use crate::resource::rounded;
+use crate::task::Task;
 use crate::time::Timestamp;
 
 /// The part of a budget that is not shared out, because estimates are wrong.
@@ -90,6 +91,8 @@ struct SumLimit<'s> {
     remedy: fn(f64) -> String,
     needs: Vec<f64>,
     bound: f64,
+    /// The part that planning took already.
+    planning: f64,
 }
 
 impl LimitCheck<'_> {
@@ -106,7 +109,9 @@ impl LimitCheck<'_> {
             Some(_) => |n: f64| format!("--token-budget {:.0}", n.ceil()),
             None => |n: f64| format!("--set quotas.token_budget_per_plan={:.0}", n.ceil()),
         };
-        self.sum(&SumLimit { field, allowed: allowed as f64, unit, remedy, needs, bound });
+        let planning = self.document.planning_spent().0 as f64;
+        let allowed = allowed as f64;
+        self.sum(&SumLimit { field, allowed, unit, remedy, needs, bound, planning });
         let most = quotas.tokens_per_task as f64;
         for (i, task) in self.estimate.tasks.iter().enumerate() {
             if task.tokens.expected > most {
@@ -135,8 +140,21 @@ impl LimitCheck<'_> {
             };
             let needs = self.estimate.tasks.iter().map(side).collect();
             let remedy = |n: f64| format!("{:.0}", n.ceil());
-            self.sum(&SumLimit { field, allowed: allowed as f64, unit, remedy, needs, bound: 0.0 });
+            let bound = self.side_bound(field == "resource_budget.tokens_in");
+            let (allowed, planning) = (allowed as f64, 0.0);
+            self.sum(&SumLimit { field, allowed, unit, remedy, needs, bound, planning });
         }
+    }
+
+    /// Tokens that may go in, or come out, at worst.
+    fn side_bound(&self, is_input: bool) -> f64 {
+        let side = |(task, bound): (&Task, &TaskBound)| {
+            let quota = task.resource_quota.as_ref();
+            let quota = quota.and_then(|q| if is_input { q.tokens_in } else { q.tokens_out });
+            let most = quota.unwrap_or(u64::MAX).min(bound.attempt_tokens);
+            most as f64 * f64::from(bound.attempts) * bound.items as f64
+        };
+        self.document.tasks.iter().zip(&self.bound.tasks).map(side).sum()
     }
 
     fn cost(&mut self) {
@@ -159,17 +177,23 @@ impl LimitCheck<'_> {
                 },
                 needs: self.estimate.tasks.iter().map(|t| t.cost_usd.expected).collect(),
                 bound: self.bound.cost_usd,
+                planning: self.document.planning_spent().1,
             });
         }
     }
 
     fn sum(&mut self, limit: &SumLimit<'_>) {
-        let needed: f64 = limit.needs.iter().sum();
+        let needed: f64 = limit.planning + limit.needs.iter().sum::<f64>();
+        let planning = match limit.planning {
+            took if took > 0.0 => format!(" (making the plan took {})", (limit.unit)(took)),
+            _ => String::new(),
+        };
         if exceeds(needed, limit.allowed) {
-            let tasks = heaviest(&limit.needs, limit.allowed);
+            let left = (limit.allowed - limit.planning).max(0.0);
+            let tasks = heaviest(&limit.needs, left);
             let conflict = self.conflict(vec![limit.field], &tasks, &limit.needs, limit.allowed);
             let message = format!(
-                "{} allows {}, and the plan is expected to take {}: {}",
+                "{} allows {}, and the plan is expected to take {}{planning}: {}",
                 limit.field,
                 (limit.unit)(limit.allowed),
                 (limit.unit)(needed),
@@ -186,13 +210,13 @@ impl LimitCheck<'_> {
                     .detail("needed", rounded(needed))
                     .detail("allowed", limit.allowed),
             );
-        } else if exceeds(limit.bound, limit.allowed) {
+        } else if exceeds(limit.bound + limit.planning, limit.allowed) {
             let message = format!(
-                "{} allows {}; the plan is expected to take {}, but at worst it takes {}",
+                "{} allows {}; the plan is expected to take {}, but at worst it takes {}{planning}",
                 limit.field,
                 (limit.unit)(limit.allowed),
                 (limit.unit)(needed),
-                (limit.unit)(limit.bound)
+                (limit.unit)(limit.bound + limit.planning)
             );
             self.out.warnings.push(
                 Finding::new(ErrorCode::BudgetExceeded, ValidationLevel::Feasibility, message)

@@ -6,20 +6,24 @@
 
 mod bound;
 mod experience;
+mod guess;
 mod prices;
+mod size;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::resource::ModelPrice;
 pub use experience::{ObservedFigures, RunExperience, RunObservation};
-pub use prices::{ModelPrice, PriceTable};
+pub use prices::PriceTable;
 
 use crate::catalog::ToolCatalog;
-use crate::graph::DependencyGraph;
-use crate::plan::{PlanDocument, PlanEstimate, TaskEstimate};
+use crate::id::TaskIndex;
+use crate::plan::{PlanDocument, PlanEstimate, PlanStructure, TaskEstimate};
 use crate::resource::{EstimateMethod, EstimateRange, rounded};
 use crate::schedule::makespan;
-use crate::task::{Task, TaskType, expected_seconds};
+use crate::task::Task;
+use guess::PlanView;
 
 /// The source of estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,9 @@ pub enum CostModel {
     /// Both, and earlier runs the more the more there are.
     Hybrid,
 }
+
+/// Counts the tokens of a text.
+pub type TokenCounter = fn(&str) -> u64;
 
 /// Figures that estimates are made from, beside the plan itself.
 #[derive(Clone, Debug)]
@@ -45,8 +52,12 @@ pub struct EstimateBasis {
     pub observations_min: usize,
     /// Tokens that one call of a model may take, in and out, where the task sets no quota.
     pub tokens_per_task_max: u64,
-    /// Counts the tokens of a text.
-    pub count_tokens: fn(&str) -> u64,
+    /// The model that answers where a task asks for none; its price is that of such a task.
+    pub default_model: Option<String>,
+    /// Counts the tokens of a text, well enough for an estimate.
+    pub count_tokens: TokenCounter,
+    /// Counts as one model does, by its name: never less than it. None: its tokenizer is not known.
+    pub tokenizer_of: fn(&str) -> Option<TokenCounter>,
 }
 
 impl Default for EstimateBasis {
@@ -57,7 +68,9 @@ impl Default for EstimateBasis {
             model: CostModel::Hybrid,
             observations_min: 5,
             tokens_per_task_max: 10_000,
+            default_model: None,
             count_tokens: approximate_tokens,
+            tokenizer_of: |_| None,
         }
     }
 }
@@ -74,12 +87,12 @@ impl EstimateBasis {
     pub fn estimate(
         &self,
         document: &PlanDocument,
-        graph: &DependencyGraph,
+        structure: &PlanStructure,
         catalog: &ToolCatalog,
     ) -> PlanEstimate {
-        let template = document.metadata.template_id.as_deref();
-        let tasks: Vec<TaskEstimate> =
-            document.tasks.iter().map(|task| self.task(task, template, catalog)).collect();
+        let graph = structure.graph();
+        let plan = PlanView { document, structure, catalog };
+        let tasks: Vec<TaskEstimate> = graph.indices().map(|task| self.task(plan, task)).collect();
         let parallelism = document.parallelism();
         let of = |pick: fn(&EstimateRange) -> f64| {
             let seconds: Vec<f64> = tasks.iter().map(|task| pick(&task.seconds)).collect();
@@ -112,8 +125,13 @@ impl EstimateBasis {
         }
     }
 
-    fn task(&self, task: &Task, template: Option<&str>, catalog: &ToolCatalog) -> TaskEstimate {
-        let guess = self.guess(task, catalog);
+    fn task(&self, plan: PlanView<'_>, index: TaskIndex) -> TaskEstimate {
+        let guess = self.guess(plan, index);
+        let task = &plan.document.tasks[index.at()];
+        if task.expected_seconds.is_none() && plan.stated_seconds(index).is_some() {
+            return guess;
+        }
+        let template = plan.document.metadata.template_id.as_deref();
         let specific = template.and_then(|template| {
             self.experience.observed(&RunExperience::template_key(template, &task.task_id))
         });
@@ -133,62 +151,20 @@ impl EstimateBasis {
         }
     }
 
-    /// Before anything is known of earlier runs.
-    fn guess(&self, task: &Task, catalog: &ToolCatalog) -> TaskEstimate {
-        let said = task.resource_estimate.clone().unwrap_or_default();
-        let tool = task.tool.as_deref().and_then(|name| catalog.get(name));
-        let seconds = match (task.expected_seconds, said.execution_seconds) {
-            (Some(seconds), _) => EstimateRange::around(seconds, 2.0),
-            (None, Some(range)) => range,
-            (None, None) => match tool.and_then(|tool| tool.spec.expected_seconds) {
-                Some(seconds) => EstimateRange::around(seconds, 4.0),
-                None => EstimateRange::around(expected_seconds(task), 10.0),
-            },
-        };
-        let (tokens_in, tokens_out) = self.tokens(task, said.tokens_in, said.tokens_out);
-        let cost_usd = said.cost_usd.unwrap_or_else(|| {
-            let price = self.prices.model(task.model());
-            let per_call = task.tool.as_deref().map_or(0.0, |tool| self.prices.tool(tool));
-            tokens_in
-                .times(price.input_usd_per_million / 1e6)
-                .plus(tokens_out.times(price.output_usd_per_million / 1e6))
-                .plus(EstimateRange::exactly(per_call))
-        });
-        TaskEstimate {
-            task: task.task_id.clone(),
-            seconds: seconds.rounded(),
-            tokens: tokens_in.plus(tokens_out).rounded(),
-            tokens_in: tokens_in.expected,
-            cost_usd: cost_usd.rounded(),
-            method: EstimateMethod::Deterministic,
-            runs: 0,
-        }
+    /// The price of a task's tokens: that of the model it asks for, else of the one that is configured.
+    fn price_of(&self, task: &Task) -> ModelPrice {
+        self.prices.model(task.model().or(self.default_model.as_deref()))
     }
+}
 
-    /// Tokens in and out; only models take any, unless the author says so.
-    fn tokens(
-        &self,
-        task: &Task,
-        said_in: Option<EstimateRange>,
-        said_out: Option<EstimateRange>,
-    ) -> (EstimateRange, EstimateRange) {
-        /// Probable tokens of a reference in a prompt, and of an answer.
-        const REFERENCE_TOKENS: u64 = 200;
-        const ANSWER_TOKENS: f64 = 500.0;
-        let zero = EstimateRange::exactly(0.0);
-        let Some(prompt) = task.prompt.as_deref().filter(|_| task.task_type == TaskType::LlmCall)
-        else {
-            return (said_in.unwrap_or(zero), said_out.unwrap_or(zero));
-        };
-        let most = self.tokens_per_task_max as f64;
-        let written = (self.count_tokens)(prompt) as f64;
-        let references = prompt.matches("$[").count() + prompt.matches("${[").count();
-        let expected = written + (references as u64 * REFERENCE_TOKENS) as f64;
-        let input = EstimateRange { low: written, expected, high: expected.max(most / 2.0) };
-        let output =
-            EstimateRange { low: ANSWER_TOKENS / 10.0, expected: ANSWER_TOKENS, high: most / 2.0 };
-        (said_in.unwrap_or(input), said_out.unwrap_or(output))
-    }
+/// The duration of a task that an input of its call determines, where its value stands in the plan.
+pub(crate) fn stated_seconds(
+    document: &PlanDocument,
+    structure: &PlanStructure,
+    catalog: &ToolCatalog,
+    task: TaskIndex,
+) -> Option<f64> {
+    PlanView { document, structure, catalog }.stated_seconds(task)
 }
 
 /// The weight that the guess still has: half at the least number of runs, nothing at four times
@@ -214,6 +190,8 @@ fn blended(guess: &TaskEstimate, known: &ObservedFigures, guess_weight: f64) -> 
         tokens_in: tokens.expected * share_in.min(1.0),
         tokens,
         cost_usd: told(guess.cost_usd, known.cost_usd),
+        cpu_cores: guess.cpu_cores,
+        memory_mb: guess.memory_mb,
         method: if guess_weight > 0.0 {
             EstimateMethod::Hybrid
         } else {

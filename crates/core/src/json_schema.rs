@@ -7,6 +7,10 @@ use serde_json::Value;
 /// some kind (SQL, text templates) carry it, so that no output is ever spliced into one.
 pub const LITERAL_KEYWORD: &str = "x-l05-literal";
 
+/// In a property's schema: the value is the time that the call takes, in seconds. Where it stands in the
+/// plan, the task's duration is known before anything runs.
+pub const SECONDS_KEYWORD: &str = "x-l05-seconds";
+
 /// Compiles a schema; no reference leads out of the document, and `format` is checked.
 pub fn compile_schema(schema: &Value) -> Result<Validator, String> {
     jsonschema::options().should_validate_formats(true).build(schema).map_err(|e| e.to_string())

@@ -27,6 +27,7 @@ pub mod reference;
 pub mod secrets;
 pub mod suggest;
 
+pub mod bound_check;
 pub mod catalog;
 mod constraints;
 pub mod estimate;

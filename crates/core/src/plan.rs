@@ -16,7 +16,7 @@ pub use document::{
     PlanMetadata, PlanSignature, PlanStatus, Strategy,
 };
 pub(crate) use document::{METADATA_FIELDS, PLAN_FIELDS, SIGNATURE_FIELDS};
-pub use figures::{PlanBound, PlanEstimate, TaskBound, TaskEstimate};
+pub use figures::{AttemptAllowance, PlanBound, PlanEstimate, TaskBound, TaskEstimate};
 use sign::PlanHead;
 pub use sign::{Digest, SignedPlan, digest_hex};
 pub use structure::{PlanStructure, TaskBindings};
@@ -189,6 +189,25 @@ impl Plan {
     /// One task.
     pub fn task(&self, index: TaskIndex) -> &Task {
         &self.content.document.tasks[index.at()]
+    }
+
+    /// The most that one attempt of a task may use.
+    pub fn allowance(&self, index: TaskIndex) -> AttemptAllowance {
+        let document = &self.content.document;
+        let quota = self.task(index).resource_quota.as_ref();
+        let is_firm = document.limits_spending() || self.task(index).limits_spending();
+        let bound = document.metadata.bound.as_ref();
+        let bound = bound.and_then(|bound| bound.tasks.get(index.at()));
+        let (tokens, cost_usd) =
+            bound.map_or((u64::MAX, f64::INFINITY), |b| (b.attempt_tokens, b.attempt_cost_usd));
+        let side = |quota: Option<u64>| quota.unwrap_or(u64::MAX).min(tokens);
+        AttemptAllowance {
+            tokens,
+            tokens_in: side(quota.and_then(|q| q.tokens_in)),
+            tokens_out: side(quota.and_then(|q| q.tokens_out)),
+            cost_usd: quota.and_then(|q| q.cost_usd).unwrap_or(f64::INFINITY).min(cost_usd),
+            is_firm,
+        }
     }
 
     /// SHA-256 over what the signature covers.

@@ -128,6 +128,38 @@ pub struct ResourceConstraints {
     pub max_parallel_tasks: Option<u32>,
 }
 
+/// A model's price, in US dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPrice {
+    /// Of what goes in.
+    pub input_usd_per_million: f64,
+    /// Of what comes out.
+    pub output_usd_per_million: f64,
+}
+
+impl ModelPrice {
+    /// US dollars for so many tokens in and out.
+    pub fn cost_usd(self, tokens_in: f64, tokens_out: f64) -> f64 {
+        (tokens_in * self.input_usd_per_million + tokens_out * self.output_usd_per_million) / 1e6
+    }
+}
+
+choices! {
+    /// A quantity that a task's `resource_quota` limits and that an executor may hold a task to.
+    /// Seconds are not among them: those the engine itself keeps, for every executor.
+    pub enum QuotaKind {
+        /// Model tokens, in and out.
+        Tokens = "tokens",
+        /// US dollars.
+        Cost = "cost_usd",
+        /// Processor cores.
+        Cpu = "cpu_cores",
+        /// Memory.
+        Memory = "memory_mb",
+    }
+}
+
 /// Six decimals: microseconds and millionths of a dollar, and short numbers in documents.
 pub(crate) fn rounded(value: f64) -> f64 {
     let scaled = (value * 1e6).round();

@@ -254,6 +254,19 @@ impl Task {
         (expected(said.and_then(|e| e.cpu_cores)), expected(said.and_then(|e| e.memory_mb)))
     }
 
+    /// True if its quota limits tokens or money.
+    pub fn limits_spending(&self) -> bool {
+        self.resource_quota.as_ref().is_some_and(|quota| {
+            quota.tokens_in.is_some() || quota.tokens_out.is_some() || quota.cost_usd.is_some()
+        })
+    }
+
+    /// The longest time of one attempt, in seconds: its timeout, or its quota where that is shorter.
+    pub fn attempt_seconds(&self) -> f64 {
+        let quota = self.resource_quota.as_ref().and_then(|quota| quota.execution_seconds);
+        quota.map_or(self.timeout_seconds, |quota| quota.min(self.timeout_seconds))
+    }
+
     /// The task in the words that say most.
     pub fn instructions(&self) -> &str {
         let said = [&self.description, &self.action, &self.name];

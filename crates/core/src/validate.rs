@@ -8,6 +8,7 @@ mod conditions;
 mod dataflow;
 mod decisions;
 mod feasibility;
+mod quotas;
 mod security;
 mod semantic;
 mod syntax;
@@ -17,10 +18,12 @@ pub use decisions::redundant_edges;
 use serde::Serialize;
 
 use crate::agent::Agent;
+use crate::bound_check;
 use crate::catalog::ToolCatalog;
 use crate::constraints::{QuotaLimits, propagate};
+use crate::error::ErrorCode;
 use crate::estimate::EstimateBasis;
-use crate::finding::Finding;
+use crate::finding::{Finding, ValidationLevel};
 use crate::graph::DependencyGraph;
 use crate::plan::{ApprovalReason, LimitUse, PlanDecision};
 use crate::plan::{Plan, PlanDocument, PlanIdentity, PlanStatus, PlanStructure};
@@ -77,6 +80,8 @@ pub struct ValidationContext<'a> {
     pub catalog: &'a ToolCatalog,
     /// The agents there are.
     pub agents: KnownAgents<'a>,
+    /// The models that the gateway has; none: it was not asked, or does not tell.
+    pub models: Option<&'a [String]>,
     /// Figures that estimates are made from.
     pub knowledge: &'a EstimateBasis,
     /// Limits on plans.
@@ -96,7 +101,7 @@ impl<'a> ValidationContext<'a> {
     ) -> Self {
         let limits = PlanLimits::default();
         let agents = KnownAgents::Elsewhere;
-        ValidationContext { catalog, agents, knowledge, limits, now, strict: false }
+        ValidationContext { catalog, agents, models: None, knowledge, limits, now, strict: false }
     }
 }
 
@@ -193,8 +198,17 @@ fn figures(
     findings: &mut FindingList,
 ) -> PlanFigures {
     let graph = structure.graph();
-    let estimate = around.knowledge.estimate(document, graph, around.catalog);
-    let bound = around.knowledge.bound(document, graph);
+    let estimate = around.knowledge.estimate(document, structure, around.catalog);
+    let bound = around.knowledge.bound(document, structure);
+    for problem in bound_check::problems_of(document, &bound) {
+        let message = format!("the plan's bound does not hold in a second computation: {problem}");
+        findings.errors.push(
+            Finding::new(ErrorCode::PlanInvalid, ValidationLevel::Feasibility, message)
+                .field("metadata.bound")
+                .suggest("this is a fault of l05, not of the plan: please report it"),
+        );
+    }
+    quotas::check(document, structure, &estimate.tasks, around, findings);
     let quotas = QuotaLimits {
         tokens_per_plan: around.limits.tokens_per_plan,
         tokens_per_task: around.limits.tokens_per_task,

@@ -86,6 +86,14 @@ pub struct RunUsage {
     pub cost_usd: f64,
     /// From the start of the first run to the end of the last.
     pub seconds: f64,
+    /// Attempts whose tokens were counted here, because their gateway reported none that can be right.
+    #[serde(skip_serializing_if = "is_none")]
+    pub counted_attempts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
+fn is_none(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The probable end of a running plan.
@@ -142,9 +150,10 @@ fn task_costs(estimate: TaskEstimate, bound: TaskBound) -> TaskCosts {
 /// The use of the runs, once there was one.
 pub(crate) fn actual(history: &RunHistory) -> Option<RunUsage> {
     let started = history.started_at?;
-    let Usage { tokens, cost_usd } = history.run().spent();
+    let Usage { tokens, cost_usd, .. } = history.run().spent();
+    let counted_attempts = history.run().counted_attempts();
     let millis = history.completed_at.map_or(0, |end| end.millis_since(started));
-    Some(RunUsage { tokens, cost_usd, seconds: millis as f64 / 1e3 })
+    Some(RunUsage { tokens, cost_usd, seconds: millis as f64 / 1e3, counted_attempts })
 }
 
 /// The rest of a running plan, scheduled as the run does: what has ended takes no more time, what

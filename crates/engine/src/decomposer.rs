@@ -1,21 +1,28 @@
 //! From a goal to a draft by a model: what it is asked, and how often (spec 02, 2.4).
 
+mod account;
 pub mod breaker;
 pub mod bulkhead;
 mod call;
 mod failure;
+mod metering;
+mod models;
 mod rounds;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use l05_core::ErrorCode;
+use l05_core::estimate::EstimateBasis;
 
 use breaker::{BreakerRules, CircuitBreaker};
 use bulkhead::{Bulkhead, BulkheadSize};
+use metering::ModelMeter;
+use models::KnownModels;
 
 pub(crate) use call::{CallFailure, CallPurpose};
 pub(crate) use failure::{FailureCause, PlanningFailure};
+pub(crate) use metering::AllowanceExceeded;
 pub(crate) use rounds::{ModelPlan, PlanningBasis};
 
 use crate::port::{ModelGateway, ModelIdentity};
@@ -82,6 +89,8 @@ pub(crate) struct ModelDecomposer {
     pub(crate) rules: ModelRules,
     pub(crate) breaker: CircuitBreaker,
     pub(crate) bulkhead: Bulkhead,
+    pub(crate) meter: ModelMeter,
+    models: KnownModels,
 }
 
 impl ModelDecomposer {
@@ -89,8 +98,10 @@ impl ModelDecomposer {
         gateway: Arc<dyn ModelGateway>,
         mut rules: ModelRules,
         size: BulkheadSize,
+        basis: &EstimateBasis,
     ) -> ModelDecomposer {
         let identity = gateway.identity();
+        let meter = ModelMeter::new(basis, &identity.model);
         if identity.is_local {
             rules.breaker.slow = None;
         }
@@ -101,6 +112,8 @@ impl ModelDecomposer {
             rules,
             breaker: CircuitBreaker::new(rules.breaker),
             bulkhead,
+            meter,
+            models: KnownModels::default(),
         }
     }
 }

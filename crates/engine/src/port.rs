@@ -16,7 +16,7 @@ pub use executor::{
 };
 pub use model::{
     FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest,
-    ModelRole, ModelTurn,
+    ModelRole, ModelTurn, token_count,
 };
 pub use store::{
     AppendRefusal, AppendResult, ClaimResult, HistoryPage, HistoryQuery, Journal, LeaseRenewal,

@@ -195,6 +195,7 @@ pub(crate) async fn result(
             tokens: 0,
             cost_usd: 0.0,
             seconds: 0.0,
+            counted_attempts: 0,
         }),
         waiting_for: waiting(run),
         bound: plan.document().metadata.bound.as_ref().map(|bound| RunBound {

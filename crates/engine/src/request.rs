@@ -40,6 +40,8 @@ pub struct PlanRequest {
     pub template: Option<String>,
     /// The time that planning may take; none: as long as its parts may.
     pub within: Option<Duration>,
+    /// True if warnings are errors.
+    pub strict: bool,
 }
 
 impl PlanRequest {
@@ -63,6 +65,7 @@ impl PlanRequest {
 impl From<Goal> for PlanRequest {
     fn from(goal: Goal) -> PlanRequest {
         let strategy = PlanningStrategy::default();
-        PlanRequest { goal, strategy, inputs: Map::new(), template: None, within: None }
+        let (inputs, template, within) = (Map::new(), None, None);
+        PlanRequest { goal, strategy, inputs, template, within, strict: false }
     }
 }

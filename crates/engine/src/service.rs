@@ -40,6 +40,7 @@ pub use crate::driver::SHUTDOWN_GRACE;
 pub use crate::hub::RunStanding;
 pub use crate::request::{PlanRequest, PlanningStrategy};
 pub use builder::{ServiceBuilder, local_agent};
+pub use l05_run::command::NewBudget;
 pub use planning::PlannedGoal;
 pub use running::{AdoptedPlans, AnswerOutcome, GateAnswer, PendingApproval};
 pub use watch::PlanWatcher;
@@ -105,7 +106,7 @@ impl PlanningService {
     /// or run keep to the tools that they began with.
     pub async fn refresh_tools(&self) -> Result<bool, Error> {
         let Some(tools) = self.planning().catalog.refresh()? else { return Ok(false) };
-        let local = self.running().local_agent(&tools.tools);
+        let local = self.running().local_agent(&tools);
         self.running().driver.set_tools(tools.idempotent(), local).await?;
         // The driver takes messages in turn: who has an answer to a later one knows the new tools.
         self.running().driver.all_agents().await?;
@@ -244,9 +245,20 @@ impl PlanningService {
         self.running().driver.park(id).await
     }
 
-    /// A new run of a plan that ended: of what did not complete, or of a task and all behind it.
+    /// A new run of a plan that ended: of what did not complete, or of a task and all behind it. It has what
+    /// earlier runs left of the plan's budget.
     pub async fn retry(&self, id: PlanId, from_task: Option<&str>) -> Result<(), Error> {
-        self.running().retry(id, from_task, &self.caller).await
+        self.retry_with(id, from_task, NewBudget::default()).await
+    }
+
+    /// The same with a budget of its own, kind by kind.
+    pub async fn retry_with(
+        &self,
+        id: PlanId,
+        from_task: Option<&str>,
+        budget: NewBudget,
+    ) -> Result<(), Error> {
+        self.running().retry(id, from_task, budget, &self.caller).await
     }
 
     /// Ends a plan. When another process drives it, that process is told.

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use l05_connect::{BuiltinTools, Workspace, keyfile, templates};
-use l05_core::agent::{Agent, AgentCapacity};
+use l05_connect::{BuiltinTools, Workspace, keyfile, templates, tokens};
+use l05_core::agent::{Agent, AgentCapacity, MODEL_CAPABILITY};
 use l05_core::catalog::{ToolCatalog, read_catalog};
 use l05_core::document::{DocumentFormat, TextLimits, parse};
 use l05_core::estimate::EstimateBasis;
@@ -27,7 +27,7 @@ pub use model::{ModelChoice, choose as choose_model};
 
 use secrecy::ExposeSecret as _;
 
-use crate::config::Config;
+use crate::config::{Config, TokenizerKind};
 
 /// A service in memory over the present folder, with the built-in tools and templates: the
 /// library's shortest use. Nothing survives the process but what tools write.
@@ -169,6 +169,8 @@ pub struct ServiceGround {
     /// None where a catalogue file stands for a place that is elsewhere.
     agent: Option<Agent>,
     limits: PlanLimits,
+    /// The models that the gateway has, where it was asked.
+    models: Option<Vec<String>>,
 }
 
 /// The ground that a configuration describes.
@@ -176,13 +178,28 @@ pub fn ground(config: &Config) -> Result<ServiceGround, Error> {
     let catalog = catalog(config)?;
     let here = || service::local_agent(&catalog, capacity(config), SystemClock.now());
     let agent = config.catalog.is_none().then(here);
-    Ok(ServiceGround { knowledge: estimates(config), agent, limits: config.rules.limits, catalog })
+    let (knowledge, limits, models) = (estimates(config), config.rules.limits, None);
+    Ok(ServiceGround { knowledge, agent, limits, models, catalog })
 }
 
 impl ServiceGround {
     /// Figures that estimates are made from.
     pub fn knowledge(&self) -> &EstimateBasis {
         &self.knowledge
+    }
+
+    /// Looks for the model gateway as a service would, for plans with model calls.
+    pub async fn find_model(&mut self, config: &Config) -> Result<(), Error> {
+        model::check(&config.model)?;
+        let Some(gateway) = choose_model(config).await?.gateway else { return Ok(()) };
+        let model = gateway.identity().model;
+        self.knowledge.default_model = Some(model).filter(|model| !model.is_empty());
+        // A gateway that does not answer now may when the plan runs: nothing is known of its models then.
+        self.models = gateway.models().await.ok().filter(|models| !models.is_empty());
+        if let Some(agent) = &mut self.agent {
+            agent.capabilities.push(MODEL_CAPABILITY.to_owned());
+        }
+        Ok(())
     }
 
     /// For one validation.
@@ -192,6 +209,7 @@ impl ServiceGround {
             agents: self.agent.as_ref().map_or(KnownAgents::Elsewhere, |agent| {
                 KnownAgents::Registered(std::slice::from_ref(agent))
             }),
+            models: self.models.as_deref(),
             knowledge: &self.knowledge,
             limits: self.limits,
             now: SystemClock.now(),
@@ -211,7 +229,15 @@ pub fn catalog(config: &Config) -> Result<ToolCatalog, Error> {
 
 /// The basis of estimates before any run is looked at.
 fn estimates(config: &Config) -> EstimateBasis {
-    EstimateBasis { count_tokens: l05_connect::tokens::count, ..config.rules.estimates.clone() }
+    EstimateBasis {
+        count_tokens: tokens::count,
+        tokenizer_of: match config.model.tokenizer {
+            TokenizerKind::Auto => tokens::of_model,
+            TokenizerKind::O200k => |_| Some(tokens::count_all),
+            TokenizerKind::Bytes => |_| None,
+        },
+        ..config.rules.estimates.clone()
+    }
 }
 
 /// The resources of this machine: its cores, and its memory where the system tells (Linux), else

@@ -80,10 +80,24 @@ pub struct ModelConfig {
     pub name: String,
     /// The key.
     pub api_key: Option<SecretString>,
+    /// The tokenizer that its prompts are counted with.
+    pub tokenizer: TokenizerKind,
     /// Addresses of other machines need no TLS.
     pub allow_cleartext: bool,
     /// The time that a call may take when the gateway runs on this machine.
     pub local_call_within: Duration,
+}
+
+choices! {
+    /// How the tokens of a prompt are counted where a budget or a quota has to be kept.
+    pub enum TokenizerKind {
+        /// By the model's name, where that tells; else by bytes.
+        Auto = "auto",
+        /// As OpenAI's models since GPT-4o count.
+        O200k = "o200k_base",
+        /// A byte is a token: more than any model counts.
+        Bytes = "bytes",
+    }
 }
 
 choices! {
@@ -125,6 +139,7 @@ impl Default for Config {
                 url: None,
                 name: String::new(),
                 api_key: None,
+                tokenizer: TokenizerKind::Auto,
                 allow_cleartext: false,
                 local_call_within: Duration::from_secs(120),
             },

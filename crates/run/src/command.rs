@@ -18,6 +18,8 @@ pub enum RunCommand {
     Start {
         /// The tasks that run again.
         from: RerunScope,
+        /// A budget in place of what is left of the plan's.
+        budget: NewBudget,
         /// The caller.
         by: Actor,
     },
@@ -85,6 +87,13 @@ pub enum RunCommand {
     Wake,
 }
 
+impl RunCommand {
+    /// Begin a run with what is left of the plan's budget.
+    pub fn start(from: RerunScope, by: Actor) -> RunCommand {
+        RunCommand::Start { from, budget: NewBudget::default(), by }
+    }
+}
+
 /// Limits of a run beside its plan.
 #[derive(Clone, Copy, Debug)]
 pub struct RunLimits<'a> {
@@ -121,6 +130,23 @@ pub enum RerunScope {
     Failed,
     /// One task and everything behind it, beside what did not complete.
     From(TaskIndex),
+}
+
+/// A budget that a new run of a plan gets, kind by kind; where there is none, it has what earlier runs
+/// left.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NewBudget {
+    /// Model tokens, in and out.
+    pub tokens: Option<u64>,
+    /// US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+impl NewBudget {
+    /// True if it says anything.
+    pub fn is_some(&self) -> bool {
+        self.tokens.is_some() || self.cost_usd.is_some()
+    }
 }
 
 /// The outcome of an attempt.

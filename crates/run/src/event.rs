@@ -43,6 +43,10 @@ pub enum RunEvent {
         /// The caller who started it; records of older versions do not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Actor>,
+        /// The account that the run begins with: what planning and earlier runs of the plan used counts.
+        /// None, in records of older versions and where nothing is limited: the plan's budget, untouched.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<Box<OpeningAccount>>,
     },
     /// Another process drives the run from here on.
     RunAdopted {
@@ -102,6 +106,19 @@ pub enum RunEvent {
         used: u64,
         /// The allowed amount, in the same unit.
         limit: u64,
+    },
+    /// An attempt used more than it was told it may.
+    BudgetBreached {
+        /// The task.
+        task: TaskIndex,
+        /// The attempt.
+        attempt: Attempt,
+        /// The amounts that it was told.
+        allowed: Amounts,
+        /// The amounts that it used.
+        used: Amounts,
+        /// True if somebody set a limit, so that nothing further starts; else it is told and no more.
+        stops: bool,
     },
     /// An attempt was given to an executor.
     TaskDispatched {
@@ -266,6 +283,7 @@ impl RunEvent {
             | RunEvent::MapExpanded { .. }
             | RunEvent::MapCompleted { .. }
             | RunEvent::BudgetWarned { .. }
+            | RunEvent::BudgetBreached { .. }
             | RunEvent::TaskDispatched { .. }
             | RunEvent::AttemptReturned { .. }
             | RunEvent::TaskDeferred { .. }
@@ -281,6 +299,20 @@ impl RunEvent {
             | RunEvent::Noticed { .. } => None,
         }
     }
+}
+
+/// A run's account as it begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpeningAccount {
+    /// The amounts that count as used already: by planning, and by earlier runs.
+    #[serde(default, skip_serializing_if = "Amounts::is_none")]
+    pub spent: Amounts,
+    /// The amounts that approvals of earlier runs added.
+    #[serde(default, skip_serializing_if = "Amounts::is_none")]
+    pub granted: Amounts,
+    /// The limits, where they are not those of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Amounts>,
 }
 
 /// The agent that got an attempt, and the others that could have.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::public_event::{PublicEvent, PublicEventKind};
+use crate::public_event::{BudgetUse, PublicEvent, PublicEventKind};
 use l05_core::choices;
 use l05_core::plan::PlanDocument;
 use l05_core::plan::{LimitUse, PlanBound, PlanDecision, PlanEstimate};
@@ -320,6 +320,17 @@ fn retold(task: &str, kind: &PublicEventKind) -> Option<String> {
         PublicEventKind::PlanDeadlineAtRisk(risk) => format!(
             "The plan was late for its deadline {}: it could end at {} at the earliest.",
             risk.deadline, risk.forecast_finish_at
+        ),
+        PublicEventKind::BudgetBreached(breach) => {
+            let over = |over: &BudgetUse| {
+                format!("{:?} {} where it was told {:?}", over.used, over.kind, over.limit)
+            };
+            let over: Vec<String> = breach.over.iter().map(over).collect();
+            let what = if breach.stops { "; nothing further was started" } else { "" };
+            format!("Attempt {} of `{task}` used {}{what}.", breach.attempt, over.join(", "))
+        }
+        PublicEventKind::TaskCompleted(done) if done.tokens_counted_here => format!(
+            "The gateway reported no tokens for `{task}` that can be right; they were counted here."
         ),
         PublicEventKind::TaskSkipped(skipped) => {
             format!("`{task}` was skipped because of `{}`.", skipped.cause)

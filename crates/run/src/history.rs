@@ -210,6 +210,7 @@ impl RunHistory {
             | RunEvent::MapExpanded { .. }
             | RunEvent::MapCompleted { .. }
             | RunEvent::BudgetWarned { .. }
+            | RunEvent::BudgetBreached { .. }
             | RunEvent::AttemptReturned { .. }
             | RunEvent::TaskDeferred { .. }
             | RunEvent::TaskFailed { .. }

@@ -19,6 +19,7 @@
 mod adopt;
 mod apply;
 mod budget;
+mod cancel;
 mod cascade;
 mod decide;
 mod dispatch;
@@ -46,7 +47,7 @@ use l05_core::time::Timestamp;
 use crate::amounts::Amounts;
 use crate::amounts::Usage;
 use crate::event::{CancelCause, Gate, TaskError, TaskOutput};
-use budget::BudgetAccount;
+use budget::{BudgetAccount, TaskSize};
 use l05_core::agent::LOCAL_AGENT;
 use map::{MapMember, MapSpan};
 
@@ -84,9 +85,14 @@ pub struct Run {
     stuck_noticed: bool,
     /// Amounts that executors reported.
     used: Usage,
+    /// Attempts whose tokens were counted here.
+    counted_attempts: u32,
     account: BudgetAccount,
     /// Amounts that attempts in flight have reserved, where there is a budget.
     reservations: BTreeMap<TaskIndex, Amounts>,
+    /// Cores and memory that attempts may need at once, where the plan says so.
+    size_limit: Option<TaskSize>,
+    size_in_flight: TaskSize,
     /// The size of all outputs kept, as JSON text, more or less.
     output_bytes: u64,
     /// Agents that attempts were given to, this process first.
@@ -108,7 +114,8 @@ pub struct Run {
     queues: BTreeMap<TaskIndex, BinaryHeap<ReadyTask>>,
     /// The last look found nobody free for what is ready.
     lacks_agents: bool,
-    /// The next task waits until attempts in flight give back what they have reserved.
+    /// The next task waits until attempts in flight give back what they have reserved, or the cores and
+    /// the memory that they need.
     lacks_budget: bool,
     timers: BinaryHeap<Reverse<RunTimer>>,
     /// Tasks whose dependencies say that they will never start, with what made it so.
@@ -263,8 +270,11 @@ impl Run {
             deadline_noticed: false,
             stuck_noticed: false,
             used: Usage::default(),
+            counted_attempts: 0,
             account: BudgetAccount::of(plan.document()),
             reservations: BTreeMap::new(),
+            size_limit: TaskSize::limit(plan.document()),
+            size_in_flight: TaskSize::default(),
             output_bytes: 0,
             running: 0,
             mapping: 0,
@@ -369,6 +379,11 @@ impl Run {
         self.used
     }
 
+    /// Attempts whose tokens were counted here, because their executor reported none that can be right.
+    pub fn counted_attempts(&self) -> u32 {
+        self.counted_attempts
+    }
+
     /// The amounts that attempts in flight have reserved of the plan's budget.
     pub fn reserved(&self) -> Amounts {
         self.account.reserved
@@ -468,7 +483,8 @@ impl Run {
     }
 
     fn may_dispatch(&self) -> bool {
-        self.is_going_on() && !self.gates.contains_key(&Gate::Budget)
+        let asks = self.gates.contains_key(&Gate::Budget);
+        self.is_going_on() && !asks && self.account.overdraft().is_none()
     }
 
     fn join(&self, task: TaskIndex) -> Join {

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use data::KindData;
-pub use data::PublicEventKind;
+pub use data::{BudgetUse, PublicEventKind};
 pub use projection::{planned, project};
 
 /// The id of a public event: unique and ordered in its plan, and the same whenever it is told.

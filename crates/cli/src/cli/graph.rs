@@ -59,7 +59,7 @@ pub(crate) async fn graph(context: &CliContext, args: GraphArgs) -> Result<ExitS
         DrawingFormat::Dot => dot(&document, &structure),
     };
     let format = args.format.to_possible_value().map(|v| v.get_name().to_owned());
-    let analysis = analysis(context, &document, structure.graph())?;
+    let analysis = analysis(context, &document, &structure)?;
     let redundant = redundant_edges(&document, &structure);
     let document = serde_json::json!({
         "format": format, "graph": drawing, "tasks": analysis, "redundant": redundant,
@@ -83,10 +83,11 @@ struct TaskTimes<'p> {
 fn analysis<'p>(
     context: &CliContext,
     document: &'p PlanDocument,
-    graph: &DependencyGraph,
+    structure: &PlanStructure,
 ) -> Result<Vec<TaskTimes<'p>>, Error> {
+    let graph = structure.graph();
     let ground = compose::ground(&context.config)?;
-    let estimate = ground.knowledge().estimate(document, graph, &ground.catalog);
+    let estimate = ground.knowledge().estimate(document, structure, &ground.catalog);
     let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
     let timing = graph.timing(&seconds);
     let times = |task: TaskIndex| TaskTimes {

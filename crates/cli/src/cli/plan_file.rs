@@ -7,6 +7,7 @@ use l05::compose;
 use l05_core::document::{DocumentFormat, TextLimits, parse};
 use l05_core::finding::{Finding, findings_error};
 use l05_core::plan::PlanDocument;
+use l05_core::task::TaskType;
 use l05_core::validate::ValidationStats;
 use l05_core::{Error, ErrorCode};
 use serde::Serialize;
@@ -104,10 +105,14 @@ fn read_document(
     Ok(PlanDocument::read(&value))
 }
 
-pub(crate) fn validate(context: &CliContext, args: &ValidateArgs) -> Result<ExitStatus, Error> {
-    let ground = compose::ground(&context.config)?;
+pub(crate) async fn validate(
+    context: &CliContext,
+    args: ValidateArgs,
+) -> Result<ExitStatus, Error> {
+    let mut ground = compose::ground(&context.config)?;
     let strict = context.strict;
     let Some(file) = args.batch.single(&args.file, "a plan file")? else {
+        ground.find_model(&context.config).await?;
         return batch::run(context.config.text_limits.bytes_max, |line| {
             let read = PlanDocument::read(&batch::document(line, "plan"));
             let verdict = |verdict: &PlanVerdict<'_>| {
@@ -117,6 +122,12 @@ pub(crate) fn validate(context: &CliContext, args: &ValidateArgs) -> Result<Exit
         });
     };
     let read = read_document(file, context.config.text_limits)?;
+    let calls_model = |document: &PlanDocument| {
+        document.tasks.iter().any(|task| task.task_type == TaskType::LlmCall)
+    };
+    if read.as_ref().is_ok_and(calls_model) {
+        ground.find_model(&context.config).await?;
+    }
     let valid = check(read, &ground, strict, |verdict| {
         print(context, verdict);
         verdict.valid

@@ -11,7 +11,7 @@ use l05_core::id::{AgentDid, GoalId, PlanId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
-use l05_engine::service::{PlanRequest, PlannedGoal, PlanningStrategy};
+use l05_engine::service::{NewBudget, PlanRequest, PlannedGoal, PlanningStrategy};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -102,6 +102,12 @@ pub(crate) struct RetryArgs {
     /// Run this task and everything behind it, even if it completed
     #[arg(long, value_name = "TASK")]
     from: Option<String>,
+    /// Model tokens that the new run may use; without it, what earlier runs left of the plan's budget
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    token_budget: Option<u64>,
+    /// US dollars that the new run may cost; without it, what earlier runs left
+    #[arg(long, value_name = "USD")]
+    budget_usd: Option<f64>,
     /// The folder that tools see
     #[arg(long, value_name = "DIR")]
     workspace: Option<PathBuf>,
@@ -194,7 +200,11 @@ async fn leave(
 pub(crate) async fn retry(context: &CliContext, args: RetryArgs) -> Result<ExitStatus, Error> {
     let service = open(context, args.workspace).await?;
     let id = service.find(&args.id).await?;
-    service.retry(id, args.from.as_deref()).await?;
+    let budget = NewBudget {
+        tokens: args.token_budget,
+        cost_usd: args.budget_usd.map(budget_usd).transpose()?,
+    };
+    service.retry_with(id, args.from.as_deref(), budget).await?;
     follow(context, &service, id, false).await
 }
 
@@ -237,13 +247,7 @@ fn request(context: &CliContext, args: &PlanArgs) -> Result<PlanRequest, Error> 
     if let Some(text) = &args.deadline {
         goal.constraints.max_execution_time_sec = Some(seconds("--deadline", text)?);
     }
-    if let Some(budget) = args.budget_usd {
-        if !(1e-6..=1e15).contains(&budget) {
-            let message = format!("--budget-usd {budget}: write an amount above 0 such as 1.50");
-            return Err(Error::new(ErrorCode::ConfigError, message));
-        }
-        goal.constraints.cost_limit_usd = Some(budget);
-    }
+    goal.constraints.cost_limit_usd = args.budget_usd.map(budget_usd).transpose()?;
     goal.constraints.max_token_budget = args.token_budget;
     if let Some(parallelism) = args.max_parallelism {
         goal.constraints.max_parallelism = parallelism;
@@ -255,7 +259,16 @@ fn request(context: &CliContext, args: &PlanArgs) -> Result<PlanRequest, Error> 
         inputs: inputs(&args.inputs)?,
         template: args.template.clone(),
         within: args.plan_within.as_deref().map(planning_time).transpose()?,
+        strict: context.strict,
     })
+}
+
+fn budget_usd(amount: f64) -> Result<f64, Error> {
+    if !(1e-6..=1e15).contains(&amount) {
+        let message = format!("--budget-usd {amount}: write an amount above 0 such as 1.50");
+        return Err(Error::new(ErrorCode::ConfigError, message));
+    }
+    Ok(amount)
 }
 
 /// A day at most: nobody waits longer for a plan.

@@ -183,7 +183,7 @@ impl PlanSimulator {
     ) -> Result<SimulationReport, Error> {
         let structure = structure(document)?;
         let knowledge: &EstimateBasis = self.ground.knowledge();
-        let estimate = knowledge.estimate(document, structure.graph(), &self.ground.catalog);
+        let estimate = knowledge.estimate(document, &structure, &self.ground.catalog);
         let seconds: Vec<f64> = estimate.tasks.iter().map(|t| t.seconds.expected).collect();
         let own = WorkerPool::Equal(document.parallelism());
         let pool = pool.unwrap_or(&own);

@@ -51,7 +51,7 @@ const LAYERS: &[(&str, &str)] = &[
     (
         "core",
         "error finding suggest id time document goal resource task agent caller secrets reference json_schema flow \
-         catalog condition graph plan constraints context random schedule estimate template schema \
+         catalog condition graph plan bound_check constraints context random schedule estimate template schema \
          validate",
     ),
     ("run", "amounts event placement command record codec machine history public_event explain"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use l05_engine::port::{
     BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
-    ModelRequest,
+    ModelRequest, token_count,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ struct AnthropicReply {
     #[serde(default)]
     stop_reason: Option<String>,
     #[serde(default)]
-    usage: AnthropicUsage,
+    usage: Value,
 }
 
 #[derive(Deserialize)]
@@ -46,14 +46,6 @@ enum ContentBlock {
     },
     #[serde(other)]
     Other,
-}
-
-#[derive(Deserialize, Default)]
-struct AnthropicUsage {
-    #[serde(default)]
-    input_tokens: u64,
-    #[serde(default)]
-    output_tokens: u64,
 }
 
 impl AnthropicGateway {
@@ -75,7 +67,7 @@ impl AnthropicGateway {
         let turns =
             request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
         let mut body = json!({
-            "model": self.model,
+            "model": request.model.as_deref().unwrap_or(&self.model),
             "max_tokens": request.tokens_max,
             // Its temperatures end at 1.
             "temperature": request.temperature.min(1.0),
@@ -115,7 +107,8 @@ impl AnthropicGateway {
             return Err(self.endpoint.failed(ModelFailure::Malformed, "the answer is empty"));
         }
         let model = if reply.model.is_empty() { self.model.clone() } else { reply.model };
-        let AnthropicUsage { input_tokens, output_tokens } = reply.usage;
+        let input_tokens = token_count(&reply.usage["input_tokens"]);
+        let output_tokens = token_count(&reply.usage["output_tokens"]);
         Ok(ModelAnswer { text, model, input_tokens, output_tokens, finish })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use l05_engine::port::{
     BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
-    ModelRequest, ModelRole,
+    ModelRequest, ModelRole, token_count,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,15 +24,10 @@ pub struct L04Gateway {
 struct L04Answer {
     model_id: String,
     content: String,
-    token_usage: L04Usage,
+    #[serde(default)]
+    token_usage: Value,
     #[serde(default)]
     finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct L04Usage {
-    input_tokens: u64,
-    output_tokens: u64,
 }
 
 impl L04Gateway {
@@ -57,8 +52,9 @@ impl L04Gateway {
         if request.schema.is_some() {
             body["capabilities"] = json!(["tool_use"]);
         }
-        if !self.model.is_empty() {
-            body["model_id"] = json!(self.model);
+        let model = request.model.as_deref().unwrap_or(&self.model);
+        if !model.is_empty() {
+            body["model_id"] = json!(model);
         }
         if let Some(key) = &request.idempotency_key {
             body["metadata"] = json!({ "idempotency_key": key });
@@ -103,8 +99,8 @@ impl ModelGateway for L04Gateway {
             Ok(ModelAnswer {
                 text: answer.content,
                 model: answer.model_id,
-                input_tokens: answer.token_usage.input_tokens,
-                output_tokens: answer.token_usage.output_tokens,
+                input_tokens: token_count(&answer.token_usage["input_tokens"]),
+                output_tokens: token_count(&answer.token_usage["output_tokens"]),
                 finish,
             })
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use l05_engine::port::{
     BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
-    ModelRequest,
+    ModelRequest, token_count,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,9 +42,9 @@ struct AnswerPart {
     #[serde(default)]
     done_reason: Option<String>,
     #[serde(default)]
-    prompt_eval_count: u64,
+    prompt_eval_count: Value,
     #[serde(default)]
-    eval_count: u64,
+    eval_count: Value,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +106,7 @@ impl OllamaGateway {
             request.system.len() + request.turns.iter().map(|t| t.text.len()).sum::<usize>();
         let needed = chars / CHARS_PER_TOKEN + request.tokens_max as usize;
         let mut body = json!({
-            "model": self.model,
+            "model": request.model.as_deref().unwrap_or(&self.model),
             "messages": std::iter::once(system).chain(turns).collect::<Vec<_>>(),
             "stream": true,
             "options": {
@@ -125,8 +125,8 @@ impl OllamaGateway {
         let mut answer = ModelAnswer {
             text: String::new(),
             model: self.model.clone(),
-            input_tokens: 0,
-            output_tokens: 0,
+            input_tokens: None,
+            output_tokens: None,
             finish: FinishReason::Stop,
         };
         let mut lines = LineBuffer::default();
@@ -170,8 +170,8 @@ impl OllamaGateway {
         if !part.done {
             return Ok(false);
         }
-        answer.input_tokens = part.prompt_eval_count;
-        answer.output_tokens = part.eval_count;
+        answer.input_tokens = token_count(&part.prompt_eval_count);
+        answer.output_tokens = token_count(&part.eval_count);
         if !part.model.is_empty() {
             answer.model = part.model;
         }

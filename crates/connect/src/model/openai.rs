@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use l05_engine::port::{
     BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
-    ModelRequest,
+    ModelRequest, token_count,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ struct ChatCompletion {
     model: String,
     choices: Vec<CompletionChoice>,
     #[serde(default)]
-    usage: Option<CompletionUsage>,
+    usage: Value,
 }
 
 #[derive(Deserialize)]
@@ -67,14 +67,6 @@ struct CompletionMessage {
     refusal: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct CompletionUsage {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-}
-
 impl OpenAiGateway {
     /// A server and one of its models.
     pub fn new(endpoint: ModelEndpoint, model: impl Into<String>) -> OpenAiGateway {
@@ -89,7 +81,7 @@ impl OpenAiGateway {
             request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
         let first = json!({ "role": "system", "content": system });
         let mut body = json!({
-            "model": self.model,
+            "model": request.model.as_deref().unwrap_or(&self.model),
             "messages": std::iter::once(first).chain(turns).collect::<Vec<_>>(),
             "temperature": request.temperature,
             limit: request.tokens_max,
@@ -161,8 +153,9 @@ impl OpenAiGateway {
             .message
             .content
             .filter(|text| !text.is_empty() || finish == FinishReason::Length);
-        let (input_tokens, output_tokens) =
-            completion.usage.map_or((0, 0), |u| (u.prompt_tokens, u.completion_tokens));
+        // Servers report it in many forms, or not at all: that is no reason to lose the answer.
+        let input_tokens = token_count(&completion.usage["prompt_tokens"]);
+        let output_tokens = token_count(&completion.usage["completion_tokens"]);
         let model = if completion.model.is_empty() { self.model.clone() } else { completion.model };
         Ok(ModelAnswer {
             text: text.ok_or_else(empty)?,

@@ -16,7 +16,7 @@ use crate::workspace::final_error;
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitInput {
     /// The time to wait, in seconds.
-    #[schemars(range(min = 0.0, max = 604_800.0))]
+    #[schemars(range(min = 0.0, max = 604_800.0), extend("x-l05-seconds" = true))]
     seconds: f64,
 }
 

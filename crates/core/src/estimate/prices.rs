@@ -2,14 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A model's price, in US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ModelPrice {
-    /// Of what goes in.
-    pub input_usd_per_million: f64,
-    /// Of what comes out.
-    pub output_usd_per_million: f64,
-}
+use crate::resource::ModelPrice;
 
 /// The price table.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,8 +10,8 @@ fn figures(knowledge: &EstimateBasis, plan: &Value) -> (PlanEstimate, PlanBound)
     let document = PlanDocument::read(plan).expect("the plan reads");
     let structure = PlanStructure::build(&document, &mut Vec::new()).expect("acyclic");
     let catalog = ToolCatalog::new([ToolSpec::bare("t")]).expect("no schemas");
-    let estimate = knowledge.estimate(&document, structure.graph(), &catalog);
-    (estimate, knowledge.bound(&document, structure.graph()))
+    let estimate = knowledge.estimate(&document, &structure, &catalog);
+    (estimate, knowledge.bound(&document, &structure))
 }
 
 fn observe(knowledge: &mut EstimateBasis, key: &str, runs: usize, seconds: f64, tokens: f64) {
@@ -65,10 +65,10 @@ fn models_cost_tokens_and_tools_calls() {
     knowledge.prices.tools.insert("t".to_owned(), 0.25);
     let (estimate, bound) = figures(&knowledge, &plan);
     let [ask, call] = &estimate.tasks[..] else { panic!("two tasks") };
-    assert_eq!(ask.tokens.expected, 506.0, "6 of the prompt, 500 of the answer");
-    assert_eq!(ask.cost_usd.expected, 0.01006);
+    assert_eq!(ask.tokens.expected, 526.0, "6 of the prompt, 20 before it, 500 of the answer");
+    assert_eq!(ask.cost_usd.expected, 0.01026);
     assert_eq!(call.cost_usd.expected, 0.25);
-    assert_eq!(estimate.cost_usd.expected, 0.26006);
+    assert_eq!(estimate.cost_usd.expected, 0.26026);
     // Four attempts of 10,000 tokens at the dearer price, two calls of the tool.
     assert_eq!((bound.tokens, bound.cost_usd), (40_000, 0.8 + 0.5));
     // Four attempts of 300 s with waits of 1, 2 and 4 s, each half longer; then two with one.

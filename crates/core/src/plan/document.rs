@@ -16,6 +16,7 @@ use crate::goal::{
     CONSTRAINT_FIELDS, GoalConstraints, INTEGER_MAX, PRIORITY_DEFAULT, read_constraints,
 };
 use crate::id::{AgentDid, GoalId, PlanId};
+use crate::reference::{PathStep, Reference, ReferencePath, ReferenceSource};
 use crate::resource::ResourceConstraints;
 use crate::task::{Task, read_task};
 use crate::time::Timestamp;
@@ -116,6 +117,9 @@ pub struct PlanMetadata {
     /// Model tokens that making it took, in and out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decomposition_tokens: Option<u64>,
+    /// US dollars that making it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decomposition_cost_usd: Option<f64>,
     /// The template's fit to the goal, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
@@ -266,6 +270,46 @@ impl PlanDocument {
         self.constraints.max_parallelism.min(budget.unwrap_or(u32::MAX)).max(1)
     }
 
+    /// The list that a reference names, where it stands in the plan's own inputs.
+    pub fn known_list(&self, reference: &Reference) -> Option<&Vec<Value>> {
+        let (ReferenceSource::Inputs, ReferencePath::Singular(steps)) =
+            (&reference.source, &reference.path)
+        else {
+            return None;
+        };
+        let (first, rest) = steps.split_first()?;
+        let PathStep::Name(name) = first else { return None };
+        let mut value = self.inputs.get(name)?;
+        for step in rest {
+            value = match step {
+                PathStep::Name(name) => value.get(name)?,
+                PathStep::Index(at) => value.get(usize::try_from(*at).ok()?)?,
+            };
+        }
+        value.as_array()
+    }
+
+    /// True if it has a budget of tokens or money.
+    pub fn limits_spending(&self) -> bool {
+        let budget = self.resource_budget.as_ref();
+        let budgeted = |b: &ResourceConstraints| {
+            b.tokens_in.is_some() || b.tokens_out.is_some() || b.cost_usd.is_some()
+        };
+        self.constraints.max_token_budget.is_some()
+            || self.constraints.cost_limit_usd.is_some()
+            || budget.is_some_and(budgeted)
+    }
+
+    /// Tokens and US dollars that making the plan took; nothing for a copy from a cache.
+    pub fn planning_spent(&self) -> (u64, f64) {
+        if self.cached.is_some() {
+            return (0, 0.0);
+        }
+        let metadata = &self.metadata;
+        let tokens = metadata.decomposition_tokens.unwrap_or(0);
+        (tokens, metadata.decomposition_cost_usd.unwrap_or(0.0))
+    }
+
     /// Reads a parsed document; all problems at once.
     pub fn read(value: &Value) -> Result<PlanDocument, Vec<Finding>> {
         let reader = DocumentReader::default();
@@ -318,6 +362,7 @@ pub(crate) static METADATA_FIELDS: &[FieldName] = &[
     plain("model"),
     plain("prompt_version"),
     plain("decomposition_tokens"),
+    plain("decomposition_cost_usd"),
     plain("confidence"),
     plain("requires_approval"),
     plain("approval_reasons"),
@@ -411,6 +456,7 @@ fn read_metadata(reader: &DocumentReader, plan: &ObjectReader<'_>) -> PlanMetada
             .integer("prompt_version", 1..=u64::from(u32::MAX))
             .and_then(|version| u32::try_from(version).ok()),
         decomposition_tokens: object.integer("decomposition_tokens", 0..=INTEGER_MAX),
+        decomposition_cost_usd: object.number("decomposition_cost_usd", 0.0..=1e9),
         confidence: object.number("confidence", 0.0..=1.0),
         requires_approval: object.boolean("requires_approval").unwrap_or(false),
         approval_reasons: object.texts("approval_reasons"),

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{EstimateMethod, EstimateRange};
+use crate::resource::{EstimateMethod, EstimateRange, ModelPrice};
 
 /// One task's figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +25,12 @@ pub struct TaskEstimate {
     /// US dollars.
     #[serde(default, skip_serializing_if = "EstimateRange::is_zero")]
     pub cost_usd: EstimateRange,
+    /// Processor cores: what the author says, else a first guess by type.
+    #[serde(default, skip_serializing_if = "EstimateRange::is_zero")]
+    pub cpu_cores: EstimateRange,
+    /// Memory, in MB: what the author says, else a first guess by type.
+    #[serde(default, skip_serializing_if = "EstimateRange::is_zero")]
+    pub memory_mb: EstimateRange,
     /// The method of the estimate.
     pub method: EstimateMethod,
     /// Earlier runs behind it.
@@ -58,7 +64,10 @@ pub struct PlanEstimate {
 }
 
 /// The certificate: what the plan can take when every executor keeps to its quota and no attempt
-/// has to be repeated because its process died (such repetitions are not retries, and not counted).
+/// has to be repeated because its process died (such repetitions are not retries, and not counted;
+/// where the plan has a budget, each of them reserves its share of that again, or is not made).
+///
+/// `core::bound_check` verifies it from the document alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanBound {
@@ -71,6 +80,9 @@ pub struct PlanBound {
     /// From start to end in seconds, when the plan gets the workers that its parallelism allows:
     /// work / workers + (1 - 1 / workers) x chain (Graham, 1969).
     pub seconds: f64,
+    /// Tokens that one call of a model may take, in and out, where its task says nothing.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub call_tokens_max: u64,
     /// The arithmetic.
     pub tasks: Vec<TaskBound>,
 }
@@ -97,6 +109,12 @@ pub struct TaskBound {
     /// US dollars an attempt.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub attempt_cost_usd: f64,
+    /// The price of its tokens, where a model does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<ModelPrice>,
+    /// The price of one call of its tool, in US dollars.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub call_usd: f64,
 }
 
 fn one() -> u64 {
@@ -133,4 +151,31 @@ impl TaskBound {
     pub fn seconds(&self) -> f64 {
         (self.attempt_seconds * f64::from(self.attempts) + self.wait_seconds) * self.items as f64
     }
+}
+
+/// The most that one attempt may use, by the plan's bound and the task's own quota.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttemptAllowance {
+    /// Model tokens in and out together.
+    pub tokens: u64,
+    /// Of those the most that may go in.
+    pub tokens_in: u64,
+    /// Of those the most that may come out.
+    pub tokens_out: u64,
+    /// US dollars.
+    pub cost_usd: f64,
+    /// True if somebody set a limit: a budget of the plan or a quota of the task. Then what cannot be
+    /// shown to fit is not tried; else the figures are those of the configuration, and an estimate will do.
+    pub is_firm: bool,
+}
+
+impl AttemptAllowance {
+    /// No limit at all: work outside a plan, or of one that an earlier version signed without a bound.
+    pub const UNLIMITED: AttemptAllowance = AttemptAllowance {
+        tokens: u64::MAX,
+        tokens_in: u64::MAX,
+        tokens_out: u64::MAX,
+        cost_usd: f64::INFINITY,
+        is_firm: false,
+    };
 }

@@ -6,6 +6,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
+use serde_json::Value;
+
 use crate::condition::Condition;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, ValidationLevel};
@@ -114,6 +116,15 @@ impl PlanStructure {
         self.conditions.iter().map(|(edge, conditions)| (*edge, conditions.as_slice()))
     }
 
+    /// The most items of a fan-out: those of the list where it stands in the plan, else what the task
+    /// allows; 1 for a task that is none.
+    pub fn items_max(&self, document: &PlanDocument, task: TaskIndex) -> u64 {
+        let Some(each) = &document.tasks[task.at()].for_each else { return 1 };
+        let list = self.bindings(task).list.as_ref();
+        let known = list.and_then(|list| document.known_list(list));
+        known.map_or(each.max_items, |items| each.max_items.min(items.len() as u64))
+    }
+
     /// True if an edge has a condition.
     pub fn is_conditional(&self, edge: EdgeIndex) -> bool {
         !self.conditions.is_empty() && self.conditions.contains_key(&edge)
@@ -182,7 +193,7 @@ impl StructureResolver<'_> {
             })
             .collect();
         let prompt = task.prompt.as_ref().map(|prompt| {
-            let text = serde_json::Value::String(prompt.clone());
+            let text = Value::String(prompt.clone());
             InputBinding::parse(&text, &ReferencePlace::Field("prompt"), &mut errors)
         });
         for (path, error) in errors {

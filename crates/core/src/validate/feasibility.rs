@@ -28,6 +28,7 @@ pub(super) fn check(
                 KnownAgents::Registered(agents) => check_agents(document, task, agents),
             };
             let finding = problem.or_else(|| check_size(task, around));
+            let finding = finding.or_else(|| check_model(task, around, i, &mut findings.warnings));
             findings.errors.extend(
                 finding.map(|finding| finding.task(&task.task_id).field(format!("tasks[{i}]"))),
             );
@@ -198,6 +199,49 @@ fn check_capacity(task: &Task, able: &[&Agent]) -> Option<Finding> {
         format!("the largest agent has {} cores and {} MB", most.cpu_cores, most.memory_mb)
     });
     Some(too_large(task, cores, memory, &most))
+}
+
+/// A model that a task asks for must be one that the gateway has.
+fn check_model(
+    task: &Task,
+    around: &ValidationContext<'_>,
+    i: usize,
+    warnings: &mut Vec<Finding>,
+) -> Option<Finding> {
+    let wanted = task.model().filter(|_| task.task_type == TaskType::LlmCall)?;
+    if around.knowledge.default_model.as_deref() == Some(wanted) {
+        return None;
+    }
+    let Some(models) = around.models else {
+        if matches!(around.agents, KnownAgents::Registered(_)) {
+            let message = format!(
+                "task `{}` asks for the model `{wanted}`; the gateway does not tell which it has",
+                task.task_id
+            );
+            warnings.push(
+                finding(ErrorCode::CapabilityMismatch, message)
+                    .task(&task.task_id)
+                    .field(format!("tasks[{i}].metadata.model")),
+            );
+        }
+        return None;
+    };
+    // Ollama names the newest of a kind by the kind alone.
+    let is_it = |model: &String| model == wanted || model.strip_suffix(":latest") == Some(wanted);
+    if models.iter().any(is_it) {
+        return None;
+    }
+    let near = nearest(wanted, models.iter().map(String::as_str));
+    let message = format!(
+        "task `{}` asks for the model `{wanted}`, which the gateway does not have{}",
+        task.task_id,
+        did_you_mean(&near)
+    );
+    Some(
+        finding(ErrorCode::CapabilityMismatch, message)
+            .suggest("name one of its models (`l05 doctor` lists them), or leave it to the gateway")
+            .detail("missing", vec![wanted]),
+    )
 }
 
 /// Checks the most that one task may take anywhere.

@@ -9,6 +9,7 @@ use crate::goal::INTEGER_MAX;
 use crate::json_schema::compile_schema;
 use crate::plan::{GOAL_MAX_CHARS, PlanDocument};
 use crate::reference::RESERVED_IDS;
+use crate::reference::Reference;
 use crate::task::{Task, TaskType};
 
 /// The longest task id and tool name, in characters.
@@ -36,8 +37,14 @@ pub(super) fn check(
 
 fn check_size(document: &PlanDocument, limits: PlanLimits, errors: &mut Vec<Finding>) {
     let written = document.tasks.len();
+    // A list that stands in the plan counts as it is.
+    let known = |list: &str| {
+        let list = Reference::parse(list).ok()?;
+        Some(document.known_list(&list)?.len() as u64)
+    };
     let items = document.tasks.iter().filter_map(|task| task.for_each.as_ref());
-    let items: u64 = items.map(|each| each.max_items).sum();
+    let items = items.map(|each| known(&each.list).unwrap_or(u64::MAX).min(each.max_items));
+    let items: u64 = items.sum();
     let tasks = written.saturating_add(usize::try_from(items).unwrap_or(usize::MAX));
     if tasks == 0 || tasks > limits.tasks_max {
         let counted = match items {

@@ -26,6 +26,8 @@ pub(crate) struct RequestShape<'r> {
     pub(crate) inputs: &'r serde_json::Map<String, serde_json::Value>,
     /// The digests of the tools, and of limits and prices.
     pub(crate) place: (&'r str, &'r str),
+    /// What is a warning to others is an error to this caller.
+    pub(crate) strict: bool,
     /// Defaults of templates speak of the day.
     pub(crate) today: &'r str,
 }
@@ -83,6 +85,7 @@ mod tests {
             prompt_version: 1,
             constraints: &constraints,
             inputs: &inputs,
+            strict: false,
             place: ("t", "r"),
             today: "2026-01-01",
         };
@@ -119,6 +122,7 @@ mod tests {
         ];
         let with = |constraints: &GoalConstraints, inputs: &Map<String, serde_json::Value>| {
             let shape = RequestShape {
+                strict: false,
                 strategy: "hybrid",
                 goal_type: "COMPOUND",
                 template: None,

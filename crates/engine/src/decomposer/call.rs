@@ -86,7 +86,7 @@ impl ModelDecomposer {
     pub(crate) async fn call(
         &self,
         clock: &dyn Clock,
-        mut request: ModelRequest,
+        request: &ModelRequest,
         left: Option<Duration>,
         purpose: CallPurpose,
     ) -> Result<ModelAnswer, CallFailure> {
@@ -97,7 +97,7 @@ impl ModelDecomposer {
                 .detail("out_of_time", true);
             return Err(CallFailure { kind: CallFailureKind::OutOfTime, error });
         }
-        request.within = left.map_or(request.within, |left| left.min(request.within));
+        let within = left.map_or(request.within, |left| left.min(request.within));
         let permit = self.breaker.admit(clock.now()).map_err(|until| {
             let message = format!("{} failed too often and is left alone", self.identity.shown());
             let error = self
@@ -105,7 +105,7 @@ impl ModelDecomposer {
                 .detail("tried_again_at", until.to_string());
             CallFailure { kind: CallFailureKind::CircuitOpen, error }
         })?;
-        let within = request.within;
+        let request = ModelRequest { within, ..request.clone() };
         let start = Instant::now();
         // The adapter keeps its own time; one that does not is given up here.
         let called = match tokio::time::timeout(within, self.gateway.infer(request)).await {

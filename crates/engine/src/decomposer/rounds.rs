@@ -1,6 +1,6 @@
 //! Rounds: ask, read, check, and ask again with everything that is wrong.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
@@ -19,8 +19,10 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::ModelDecomposer;
+use super::account::PlanningAccount;
 use super::call::CallPurpose;
 use super::failure::PlanningFailure;
+use super::metering::CallUsage;
 use crate::port::{Clock, FinishReason, ModelRequest, ModelRole, ModelTurn};
 use crate::request::PlanRequest;
 
@@ -54,8 +56,8 @@ struct PlanningRounds<'r, 's> {
     decomposer: &'r ModelDecomposer,
     request: &'r PlanRequest,
     until: Option<Timestamp>,
-    /// Tokens of all answers, and parts that were begun: what the goal's limits bound is the whole.
-    spent: AtomicU64,
+    /// The use of all calls, and parts that were begun: what the goal's limits bound is the whole.
+    account: PlanningAccount,
     parts: AtomicUsize,
     /// Calls at once, over all parts.
     turns: Semaphore,
@@ -100,23 +102,26 @@ impl ModelDecomposer {
             decomposer,
             request,
             until,
-            spent: AtomicU64::new(0),
+            account: PlanningAccount::new(&request.goal.constraints),
             parts: AtomicUsize::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
         };
         let goal = request.goal.goal_text.as_str();
-        let (draft, counted) = planning.part(GoalPart { goal, depth: 0 }).await?;
+        let planned = planning.part(GoalPart { goal, depth: 0 }).await;
+        let spent = planning.account.spent();
+        let planned = planned.map_err(|failure| PlanningFailure { spent, ..failure });
+        let (draft, counted) = planned?;
         let mut document = planning
             .document(&draft)
-            .map_err(|findings| planning.unusable(&findings, counted.rounds.len()))?;
-        let tokens: u64 = counted.rounds.iter().map(|r| r.input_tokens + r.output_tokens).sum();
+            .map_err(|findings| planning.unusable(&findings, counted.rounds.len()))
+            .map_err(|failure| PlanningFailure { spent, ..failure })?;
         let model = counted.model.unwrap_or_else(|| decomposer.identity.model.clone());
         let metadata = &mut document.metadata;
         metadata.strategy = Some(l05_core::plan::Strategy::Llm);
         metadata.provider = Some(decomposer.identity.provider.to_owned());
         metadata.model = Some(model.clone());
         metadata.prompt_version = Some(prompt_version());
-        metadata.decomposition_tokens = Some(tokens);
+        spent.note_in(metadata);
         metadata.warnings.extend(draft.repairs.iter().chain(&draft.warnings).cloned());
         let decision = PlanDecision::Model {
             asked: request.strategy.as_str().to_owned(),
@@ -187,20 +192,13 @@ impl PlanningRounds<'_, '_> {
     ) -> Result<AnswerText, PlanningFailure> {
         let rules = &self.decomposer.rules;
         let _turn = self.turns.acquire().await.expect("nobody closes it");
-        let spent = self.spent.load(Ordering::Relaxed);
-        let budget = self.request.goal.constraints.max_token_budget;
-        if budget.is_some_and(|budget| spent >= budget) {
-            let message =
-                format!("planning took {spent} tokens, which is all that the goal allows");
-            let error = self.decomposer.error(ErrorCode::ModelDecompositionFailed, message);
-            return Err(PlanningFailure::of_model(error));
-        }
         let clock = self.basis.clock;
         let left = self.until.map(|until| {
             Duration::from_millis(u64::try_from(until.0 - clock.now().0).unwrap_or(0))
         });
         let (system, schema) = self.system(turns);
-        let request = ModelRequest {
+        let mut request = ModelRequest {
+            model: None,
             system,
             turns: turns.to_vec(),
             schema: Some((SCHEMA_NAME, schema)),
@@ -210,13 +208,18 @@ impl PlanningRounds<'_, '_> {
             agent_did: self.request.goal.agent_did.as_str().to_owned(),
             idempotency_key: None,
         };
-        let answer = self.decomposer.call(clock, request, left, CallPurpose::Plan).await?;
-        self.spent.fetch_add(answer.input_tokens + answer.output_tokens, Ordering::Relaxed);
-        counted.rounds.push(ModelRound {
-            input_tokens: answer.input_tokens,
-            output_tokens: answer.output_tokens,
-            problems: Vec::new(),
-        });
+        let meter = &self.decomposer.meter;
+        let reserved = self.account.reserve(meter, &mut request).map_err(|message| {
+            let error = self.decomposer.error(ErrorCode::BudgetExceeded, message);
+            PlanningFailure::of_model(error)
+        })?;
+        let answer = self.decomposer.call(clock, &request, left, CallPurpose::Plan).await;
+        let used = answer.as_ref().ok().map(|answer| meter.usage(&request, answer));
+        let is_free = answer.as_ref().is_err_and(|failure| failure.kind.is_free());
+        self.account.settle(reserved, used, is_free);
+        let answer = answer?;
+        let CallUsage { input_tokens, output_tokens, .. } = meter.usage(&request, &answer);
+        counted.rounds.push(ModelRound { input_tokens, output_tokens, problems: Vec::new() });
         counted.model.get_or_insert(answer.model);
         Ok(AnswerText { text: answer.text, finish: answer.finish })
     }

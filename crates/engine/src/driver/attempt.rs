@@ -114,6 +114,8 @@ impl ExecutorSet {
             attempt: assignment.attempt,
             launch: assignment.launch,
             not_after: assignment.not_after,
+            model: task.model().map(Arc::from),
+            allowance: assignment.plan.allowance(assignment.origin),
             answer: assignment.answer,
             workspace: self.workspace.clone(),
             cancel,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::estimate::PriceTable;
 use l05_core::id::AgentDid;
 use l05_draft::decomposition::{read_value, task_prompt};
 use l05_run::amounts::Usage;
@@ -13,7 +12,7 @@ use l05_run::event::TaskError;
 use serde_json::{Value, json};
 
 use super::attempt::failed;
-use crate::decomposer::{CallFailure, CallPurpose, ModelDecomposer};
+use crate::decomposer::{AllowanceExceeded, CallFailure, CallPurpose, ModelDecomposer};
 use crate::port::{
     BoxFuture, Clock, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelRequest,
     ModelRole, ModelTurn, ToolCall,
@@ -26,22 +25,18 @@ const SCHEMA_NAME: &str = "result";
 pub(crate) struct ModelTasks {
     decomposer: Arc<ModelDecomposer>,
     clock: Arc<dyn Clock>,
-    prices: PriceTable,
 }
 
 impl ModelTasks {
-    pub(crate) fn new(
-        decomposer: Arc<ModelDecomposer>,
-        clock: Arc<dyn Clock>,
-        prices: PriceTable,
-    ) -> ModelTasks {
-        ModelTasks { decomposer, clock, prices }
+    pub(crate) fn new(decomposer: Arc<ModelDecomposer>, clock: Arc<dyn Clock>) -> ModelTasks {
+        ModelTasks { decomposer, clock }
     }
 
     fn request(&self, call: &ToolCall) -> ModelRequest {
         let prompt = call.instructions.as_deref().unwrap_or_default();
         let (system, text) = task_prompt(prompt, &call.inputs);
         ModelRequest {
+            model: call.model.as_deref().map(str::to_owned),
             system: system.to_owned(),
             turns: vec![ModelTurn { role: ModelRole::User, text }],
             schema: call.output_schema.clone().map(|schema| (SCHEMA_NAME, schema)),
@@ -52,14 +47,6 @@ impl ModelTasks {
             idempotency_key: Some(call.idempotency_key()),
         }
     }
-}
-
-fn usage(prices: &PriceTable, answer: &ModelAnswer) -> Usage {
-    let price = prices.model(Some(&answer.model));
-    let (input, output) = (answer.input_tokens as f64, answer.output_tokens as f64);
-    let cost_usd =
-        (input * price.input_usd_per_million + output * price.output_usd_per_million) / 1e6;
-    Usage { tokens: answer.input_tokens + answer.output_tokens, cost_usd }
 }
 
 /// The answer as the task's output: by its schema, else `{"response": text}`.
@@ -81,13 +68,15 @@ impl Executor for ModelTasks {
 
     fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         let (decomposer, clock) = (self.decomposer.clone(), self.clock.clone());
-        let request = self.request(&call);
-        let prices = self.prices.clone();
+        let mut request = self.request(&call);
         Box::pin(async move {
+            // A call that does not fit into what the task may use is not made.
+            let limit = decomposer.meter.answer_limit(&request, &call.allowance);
+            request.tokens_max = limit.map_err(over_allowance)?;
             let left = u64::try_from(call.not_after.0 - clock.now().0).unwrap_or(0);
             let left = Some(Duration::from_millis(left));
             let answer = tokio::select! {
-                answer = decomposer.call(&*clock, request, left, CallPurpose::Task) => answer.map_err(failure)?,
+                answer = decomposer.call(&*clock, &request, left, CallPurpose::Task) => answer.map_err(failure)?,
                 // Whatever comes back no longer counts; the call is dropped with this.
                 () = call.cancel.cancelled() => {
                     let message = "the call was stopped".to_owned();
@@ -95,13 +84,26 @@ impl Executor for ModelTasks {
                     return Err(Failure { error, usage: None });
                 }
             };
-            let usage = usage(&prices, &answer);
+            let used = decomposer.meter.usage(&request, &answer);
+            if used.is_counted {
+                tracing::warn!(
+                    task = &*call.task_id,
+                    tokens = used.tokens(),
+                    "the gateway reported no tokens that can be right; they were counted here"
+                );
+            }
+            let usage = used.into();
             match output(&answer, call.output_schema.is_some()) {
                 Ok(output) => Ok(ExecutorOutput { output, usage }),
                 Err(error) => Err(Failure { error, usage: Some(usage) }),
             }
         })
     }
+}
+
+fn over_allowance(exceeded: AllowanceExceeded) -> Failure {
+    let AllowanceExceeded(message) = exceeded;
+    Failure::from(TaskError { code: ErrorCode::BudgetExceeded, message, is_final: true })
 }
 
 /// The use of a failed call is known only where the model never began.

@@ -50,8 +50,7 @@ impl Driver {
         let (command, caller) = command;
         let starts =
             matches!(command, RunCommand::AnswerGate { gate: Gate::Plan, approve: true, .. });
-        let start =
-            starts.then(|| RunCommand::Start { from: RerunScope::Fresh, by: caller.clone() });
+        let start = starts.then(|| RunCommand::start(RerunScope::Fresh, caller.clone()));
         let ticket = self.next_ticket();
         self.posted.insert(ticket, (plan, position));
         for (command, ticket) in

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use l05_core::catalog::ToolSpec;
 use l05_core::id::{Attempt, Epoch, PlanId};
+use l05_core::plan::AttemptAllowance;
 use l05_core::time::Timestamp;
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
@@ -79,6 +80,10 @@ pub struct ToolCall {
     pub launch: Launch,
     /// The time at which the attempt times out.
     pub not_after: Timestamp,
+    /// The model that the task asks for.
+    pub model: Option<Arc<str>>,
+    /// The most that the attempt may use.
+    pub allowance: AttemptAllowance,
     /// The person's answer, where one was asked before the start.
     pub answer: Option<GateApproval>,
     /// The folder to work in; none: tools that need one fail.

@@ -62,6 +62,8 @@ pub struct ModelTurn {
 /// A request to a model.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
+    /// The model; none: the gateway's own.
+    pub model: Option<String>,
     /// The model's role and rules; never holds a user's words.
     pub system: String,
     /// The conversation so far, the user's turn last.
@@ -96,12 +98,18 @@ pub struct ModelAnswer {
     pub text: String,
     /// The model that answered, by its own account.
     pub model: String,
-    /// Tokens read.
-    pub input_tokens: u64,
-    /// Tokens written.
-    pub output_tokens: u64,
+    /// Tokens read; none where the gateway reported nothing that is a count ([`token_count`]).
+    pub input_tokens: Option<u64>,
+    /// Tokens written; none as before.
+    pub output_tokens: Option<u64>,
     /// The reason for its end.
     pub finish: FinishReason,
+}
+
+/// A reported number of tokens. Texts, fractions, negative numbers and nothing are none.
+pub fn token_count(reported: &Value) -> Option<u64> {
+    let whole = |number: f64| (number.fract() == 0.0 && number >= 0.0).then_some(number as u64);
+    reported.as_u64().or_else(|| whole(reported.as_f64()?))
 }
 
 /// The reason for which there is no answer.

@@ -153,7 +153,12 @@ impl ServiceBuilder {
 
     /// Starts the service on the current tokio runtime (the platform's `initialize`).
     pub fn build(self) -> Result<PlanningService, Error> {
-        let rules = Arc::new(self.rules);
+        let mut rules = self.rules;
+        if let Some(gateway) = &self.gateway {
+            let model = gateway.identity().model;
+            rules.estimates.default_model = Some(model).filter(|model| !model.is_empty());
+        }
+        let rules = Arc::new(rules);
         let catalog = Arc::new(CatalogHandle::new(self.executors, self.catalog)?);
         let master = match self.master_key {
             Some(key) => key,
@@ -161,11 +166,10 @@ impl ServiceBuilder {
         };
         let decomposer = self.gateway.map(|gateway| {
             let size = rules.bulkheads.decomposer;
-            Arc::new(ModelDecomposer::new(gateway, rules.model, size))
+            Arc::new(ModelDecomposer::new(gateway, rules.model, size, &rules.estimates))
         });
         let model_tasks = decomposer.as_ref().map(|decomposer| {
-            let prices = rules.estimates.prices.clone();
-            let tasks = ModelTasks::new(decomposer.clone(), self.clock.clone(), prices);
+            let tasks = ModelTasks::new(decomposer.clone(), self.clock.clone());
             Arc::new(tasks) as Arc<dyn Executor>
         });
         let local_agent = LocalAgentRules {
@@ -183,7 +187,7 @@ impl ServiceBuilder {
             self.worker,
             ShardRules {
                 in_flight_max: rules.in_flight_max.max(1),
-                local_agent: Some(local_agent.agent(&tools.tools, self.clock.now())),
+                local_agent: Some(local_agent.agent(&tools, self.clock.now())),
                 routing: rules.routing,
                 observe_millis: OBSERVE_MILLIS,
                 heartbeat_millis: (rules.heartbeat.as_millis() as u64).max(1),

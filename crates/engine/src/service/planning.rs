@@ -11,6 +11,7 @@ use l05_core::finding::{Finding, findings_error};
 use l05_core::goal::input;
 use l05_core::id::{GoalId, PlanId};
 use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity};
+use l05_core::task::{Task, TaskType};
 use l05_core::template::TemplateLibrary;
 use l05_core::time::Timestamp;
 use l05_core::validate::{KnownAgents, Validation, ValidationContext, validate};
@@ -111,10 +112,12 @@ impl Planning {
         let knowledge = self.knowledge().await;
         let (agents, catalog) = (self.agents(), self.catalog.snapshot());
         let (planning, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
+        let models = self.models_for(&document).await;
         let check = move || {
             let around = ValidationContext {
                 catalog: &catalog.tools,
                 agents: KnownAgents::Registered(&agents),
+                models: models.as_deref(),
                 knowledge: &knowledge,
                 limits: planning.rules.limits,
                 now: planning.now(),
@@ -123,6 +126,16 @@ impl Planning {
             validate(document, &around)
         };
         Ok(blocking_if_large(is_large, check).await)
+    }
+
+    /// The gateway's models, where a task asks for one beside its own; nobody else has to wait for them.
+    async fn models_for(&self, document: &PlanDocument) -> Option<Arc<[String]>> {
+        let decomposer = self.decomposer.as_ref()?;
+        let own = decomposer.identity.model.as_str();
+        let names = |task: &Task| {
+            task.task_type == TaskType::LlmCall && task.model().is_some_and(|model| model != own)
+        };
+        if document.tasks.iter().any(names) { decomposer.models(self.now()).await } else { None }
     }
 
     pub(super) async fn estimate_cost(
@@ -185,7 +198,8 @@ impl Planning {
         request.put_into(&mut document);
         let agents = self.agents();
         let identity = identity(request, now);
-        let (planned, content) = self.prove_and_store(document, identity, false, decisions).await?;
+        let (planned, content) =
+            self.prove_and_store(document, identity, request.strict, decisions).await?;
         let PlannedGoal { plan, warnings } = planned;
         let (made_at, is_shared) = (now, false);
         Ok(Arc::new(CacheEntry { plan, content, warnings, made_at, agents, is_shared, keep }))

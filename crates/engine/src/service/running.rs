@@ -13,13 +13,12 @@ use std::sync::Arc;
 
 use l05_core::agent::{Agent, AgentCapacity, MODEL_CAPABILITY};
 use l05_core::caller::Caller;
-use l05_core::catalog::ToolCatalog;
 use l05_core::error::ErrorKind;
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
-use l05_run::command::{RerunScope, RunCommand};
+use l05_run::command::{NewBudget, RerunScope, RunCommand};
 use l05_run::event::{Actor, CancelScope};
 
 use super::builder::local_agent;
@@ -30,6 +29,7 @@ use crate::port::{ClaimResult, Journal, RemoteCommand};
 use crate::records::fold;
 use crate::records::{NotedCommand, RecordWriter};
 use crate::report::PlanResult;
+use crate::tool_catalog::CatalogSnapshot;
 
 pub use answers::{AnswerOutcome, GateAnswer, PendingApproval};
 pub(super) use starts::RunStarts;
@@ -42,7 +42,7 @@ enum DriveReason {
     /// Nobody drives it and it is to go on.
     Adopt,
     /// A new run of a plan that ended.
-    Rerun(RerunScope),
+    Rerun(RerunScope, NewBudget),
 }
 
 /// The plans that [`PlanningService::adopt`](super::PlanningService::adopt) took up.
@@ -62,8 +62,12 @@ pub(super) struct LocalAgentRules {
 }
 
 impl LocalAgentRules {
-    pub(super) fn agent(&self, tools: &ToolCatalog, now: Timestamp) -> Agent {
-        let mut local = local_agent(tools, self.capacity, now);
+    pub(super) fn agent(&self, tools: &CatalogSnapshot, now: Timestamp) -> Agent {
+        let mut local = local_agent(&tools.tools, self.capacity, now);
+        // A catalogue from a file may name tools that nothing here runs.
+        local.capabilities.retain(|capability| {
+            capability.strip_prefix("tool:").is_none_or(|tool| tools.executor(tool).is_some())
+        });
         local.max_concurrent_tasks = self.in_flight_max;
         if self.has_model {
             local.capabilities.push(MODEL_CAPABILITY.to_owned());
@@ -90,7 +94,7 @@ impl Running {
     }
 
     /// Makes this process an agent with these tools.
-    pub(super) fn local_agent(&self, tools: &ToolCatalog) -> Agent {
+    pub(super) fn local_agent(&self, tools: &CatalogSnapshot) -> Agent {
         self.local_agent.agent(tools, self.reading.now())
     }
 
@@ -103,6 +107,7 @@ impl Running {
         self: &Arc<Self>,
         id: PlanId,
         from_task: Option<&str>,
+        budget: NewBudget,
         by: &Caller,
     ) -> Result<(), Error> {
         let plan = self.reading.load(id).await?;
@@ -113,7 +118,7 @@ impl Running {
                 RerunScope::From(task.ok_or_else(|| no_task(&plan, name))?)
             }
         };
-        self.drive(id, DriveReason::Rerun(from), by).await
+        self.drive(id, DriveReason::Rerun(from, budget), by).await
     }
 
     pub(super) async fn adopt(
@@ -160,7 +165,7 @@ impl Running {
                 return Ok(status);
             }
             let epoch = running.claim(id).await?;
-            let start = RunCommand::Start { from: RerunScope::Fresh, by: caller.clone() };
+            let start = RunCommand::start(RerunScope::Fresh, caller.clone());
             let noted = running.note(plan.clone(), epoch, start, caller).await;
             running.give_back(id, epoch).await;
             noted?;
@@ -340,19 +345,21 @@ fn begin(
         // It waits in the journal; somebody here may want to see the answer come.
         (PlanStatus::Executing | PlanStatus::PendingApproval, DriveReason::Execute)
         | (PlanStatus::Executing, DriveReason::Adopt) => RunCommand::Adopt { epoch },
-        (PlanStatus::Executing, DriveReason::Rerun(_)) => {
+        (PlanStatus::Executing, DriveReason::Rerun(..)) => {
             let message = format!("plan {id} was interrupted, it has not ended");
             return Err(Error::new(ErrorCode::PlanNotExecutable, message)
                 .suggest(format!("`l05 execute {id}` goes on")));
         }
         (PlanStatus::Approved, DriveReason::Adopt) | (_, DriveReason::Execute) => {
-            RunCommand::Start { from: RerunScope::Fresh, by: caller.clone() }
+            RunCommand::start(RerunScope::Fresh, caller.clone())
         }
         (status, DriveReason::Adopt) => {
             let message = format!("plan {id} is {status} by now");
             return Err(Error::new(ErrorCode::VersionConflict, message));
         }
-        (_, DriveReason::Rerun(from)) => RunCommand::Start { from, by: caller.clone() },
+        (_, DriveReason::Rerun(from, budget)) => {
+            RunCommand::Start { from, budget, by: caller.clone() }
+        }
     })
 }
 

@@ -27,7 +27,7 @@ impl Executor for SlowTool {
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
         let spread = i64::from(call.plan.0.as_bytes()[15]) % 50;
         self.0.advance_millis(225 + spread);
-        let usage = Usage { tokens: 1_175 + spread as u64, cost_usd: 0.012 };
+        let usage = Usage { tokens: 1_175 + spread as u64, cost_usd: 0.012, ..Usage::default() };
         Box::pin(async move { Ok(ExecutorOutput { output: json!({ "ok": true }), usage }) })
     }
 }

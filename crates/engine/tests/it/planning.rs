@@ -64,8 +64,8 @@ impl ModelGateway for Counted {
             Ok(ModelAnswer {
                 text: plan.to_string(),
                 model: self.name.to_owned(),
-                input_tokens: 10,
-                output_tokens: 5,
+                input_tokens: Some(10),
+                output_tokens: Some(5),
                 finish: FinishReason::Stop,
             })
         })

@@ -78,7 +78,7 @@ fn command(plan: &Plan, command: RunCommand, ticket: Option<u64>) -> ShardInput 
 }
 
 fn start(plan: &Plan, ticket: u64) -> ShardInput {
-    command(plan, RunCommand::Start { from: RerunScope::Fresh, by: "test".into() }, Some(ticket))
+    command(plan, RunCommand::start(RerunScope::Fresh, "test".into()), Some(ticket))
 }
 
 fn completed(plan: &Plan, task: u32) -> ShardInput {

@@ -60,7 +60,7 @@ impl Executor for ScriptedTools {
                 Err(Failure::from(TaskError { code: ErrorCode::TaskFailed, message, is_final }))
             };
             if &*call.tool == "costly" {
-                let usage = Usage { tokens: 100, cost_usd: 0.5 };
+                let usage = Usage { tokens: 100, cost_usd: 0.5, ..Usage::default() };
                 return Ok(ExecutorOutput { output: json!({ "wrong": count }), usage });
             }
             let result = match &*call.tool {

@@ -132,6 +132,7 @@ impl Oracle {
             }
             RunEvent::MapCompleted { task } => self.end(*task, End::Completed),
             RunEvent::BudgetWarned { .. }
+            | RunEvent::BudgetBreached { .. }
             | RunEvent::ReportIgnored { .. }
             | RunEvent::Noticed { .. } => {}
             RunEvent::AttemptReturned { task, attempt } => {

@@ -297,11 +297,8 @@ impl World {
             }
             ShardAction::Stop { plan, task, attempt } => {
                 let works = &mut self.processes[who].works;
-                let it =
-                    works.iter_mut().find(|w| (w.plan, w.task, w.attempt) == (plan, task, attempt));
-                if let Some(work) = it {
-                    work.told_to_stop = true;
-                }
+                let is_it = |w: &&mut Work| (w.plan, w.task, w.attempt) == (plan, task, attempt);
+                works.iter_mut().filter(is_it).for_each(|work| work.told_to_stop = true);
             }
             ShardAction::StopAll(plan) => {
                 self.processes[who].works.retain(|work| work.plan != plan);
@@ -343,7 +340,8 @@ impl World {
         let others = self.processes.iter().flat_map(|process| &process.works);
         for other in others.filter(|work| (work.plan, work.task) == (plan, task)) {
             assert!(other.told_to_stop, "{task:?} runs twice at the same time");
-            assert!(other.attempt != attempt, "attempt {attempt:?} of {task:?} was begun twice");
+            // Only a person has an attempt that took too long made again under its number.
+            assert!(other.launch != launch, "{launch:?} of {task:?} was begun twice");
         }
         self.story.push((plan, task.0, attempt.0, who));
         let hangs = self.chance.one_in(10);
@@ -370,8 +368,11 @@ impl World {
             return;
         }
         let reserved = self.journal[&plan].oracle.in_flight.get(&task).map_or(0, |f| f.reserved);
-        let usage =
-            Usage { tokens: self.chance.below(reserved as usize + 1) as u64, cost_usd: 0.0 };
+        let usage = Usage {
+            tokens: self.chance.below(reserved as usize + 1) as u64,
+            cost_usd: 0.0,
+            ..Usage::default()
+        };
         let outcome = match self.chance.below(8) {
             _ if told_to_stop => AttemptOutcome::Stopped,
             0 | 1 => AttemptOutcome::Failed(failure(ErrorCode::TaskFailed)),
@@ -400,7 +401,7 @@ impl World {
         // One that came before the last, or one that never was.
         let attempt = Attempt(if last > 1 { last - 1 } else { 40 });
         let outcome = AttemptOutcome::Completed(TaskOutput::Inline(Arc::new(json!("stray"))));
-        let usage = Usage { tokens: 1_000_000, cost_usd: 0.0 };
+        let usage = Usage { tokens: 1_000_000, cost_usd: 0.0, ..Usage::default() };
         self.send(
             who,
             plan,
@@ -452,10 +453,8 @@ impl World {
         let epoch = Epoch(stored.epoch);
         let promise = start.map(|_| Promise::Started(run.number() + 1));
         self.open(who, run, epoch);
-        let command = start.map_or(RunCommand::Adopt { epoch }, |from| RunCommand::Start {
-            from,
-            by: "test".into(),
-        });
+        let command = start
+            .map_or(RunCommand::Adopt { epoch }, |from| RunCommand::start(from, "test".into()));
         self.send(who, plan, command, promise);
     }
 

@@ -10,7 +10,7 @@ use super::value::{
     boolean, choice, cost_model, count, hours, integer, list, millis, number, path, seconds,
     secret, set_model_prices, text, tool_prices,
 };
-use super::{CacheLevels, GatewayKind};
+use super::{CacheLevels, GatewayKind, TokenizerKind};
 
 /// All keys, in the order of `config keys`.
 pub static KEYS: &[ConfigKey] = &[
@@ -197,6 +197,14 @@ pub static KEYS: &[ConfigKey] = &[
         meaning: "tokens of one answer at most",
         aliases: &[],
         set: |c, v| c.rules.model.answer_tokens_max = integer(v),
+    },
+    ConfigKey {
+        name: "model.tokenizer",
+        kind: KeyKind::Choice(TokenizerKind::WORDS),
+        default: "auto",
+        meaning: "how prompts are counted where a budget or quota is to be kept; auto: o200k_base for OpenAI's models since GPT-4o, else a byte is a token",
+        aliases: &[],
+        set: |c, v| c.model.tokenizer = choice(v, TokenizerKind::parse),
     },
     ConfigKey {
         name: "model.allow_cleartext",

@@ -56,11 +56,11 @@ impl Run {
 
     /// Decides on an attempt whose owner died (spec 03, 3.9).
     fn recover(&self, task: TaskIndex, now: Timestamp, terms: RunLimits<'_>) -> RunEvent {
-        let spec = self.spec(task);
-        let harmless = spec.tool.as_ref().is_some_and(|t| terms.idempotent_tools.contains(t));
-        match spec.on_recovery {
+        match self.spec(task).on_recovery {
             OnRecovery::Rerun => self.again(task, now, terms),
-            OnRecovery::Ask | OnRecovery::Fail if harmless => self.again(task, now, terms),
+            OnRecovery::Ask | OnRecovery::Fail if self.is_harmless(task, terms) => {
+                self.again(task, now, terms)
+            }
             OnRecovery::Ask => {
                 let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
                 RunEvent::GateOpened { gate: Gate::Recovery(task), expires_at }
@@ -70,6 +70,11 @@ impl Run {
                 self.lost_attempt(task, ErrorCode::AgentCrashed, message)
             }
         }
+    }
+
+    /// True if a second start of an attempt changes nothing that the first has not.
+    pub(super) fn is_harmless(&self, task: TaskIndex, terms: RunLimits<'_>) -> bool {
+        self.spec(task).tool.as_ref().is_some_and(|tool| terms.idempotent_tools.contains(tool))
     }
 
     /// Gives out an attempt once more: at once by this process, or as soon as an agent is free.

@@ -2,17 +2,14 @@
 
 use std::cmp::Reverse;
 
-use super::budget::BudgetAccount;
+use super::budget::{BudgetAccount, TaskSize};
 use super::map::MapProgress;
 use super::transition::{StatusChange, next_status};
 use super::{DependencyFate, ReadyTask, Run, RunTimer, TaskPhase, TaskState, TimerKind};
 use crate::amounts::Usage;
 use crate::amounts::{Amounts, BudgetKind};
-use crate::event::{
-    AfterFailure, CancelCause, CancelScope, ConditionVerdict, RunEvent, TaskError, TaskOutput,
-};
+use crate::event::{AfterFailure, ConditionVerdict, RunEvent, TaskOutput};
 use crate::record::Record;
-use l05_core::error::ErrorCode;
 use l05_core::graph::EdgeIndex;
 use l05_core::id::{Attempt, Sequence, TaskIndex};
 use l05_core::plan::PlanStatus;
@@ -63,8 +60,11 @@ impl Run {
             return;
         }
         match event {
-            RunEvent::RunStarted { run, keep, kept_maps, deadline, began, .. } => {
+            RunEvent::RunStarted { run, keep, kept_maps, deadline, began, account, .. } => {
                 self.begin(*run, keep, kept_maps, (*began, *deadline));
+                if let Some(opening) = account {
+                    self.account = BudgetAccount::opened(self.plan.document(), opening);
+                }
             }
             RunEvent::RunAdopted { epoch } => self.epoch = *epoch,
             RunEvent::EdgeDecided { edge, verdict } => self.decide_edge(*edge, *verdict),
@@ -85,6 +85,11 @@ impl Run {
                 }
             }
             RunEvent::BudgetWarned { kind, .. } => self.account.warned.push(*kind),
+            RunEvent::BudgetBreached { task, allowed, used, stops, .. } => {
+                if *stops {
+                    self.account.breach = Some(self.tell_breach(*task, *allowed, *used));
+                }
+            }
             RunEvent::TaskDispatched { task, attempt, not_after, reserved, placed } => {
                 self.launch(*task, *attempt, *not_after, *reserved, StatusChange::Dispatched);
                 self.hand_to(*task, placed.as_deref());
@@ -218,10 +223,11 @@ impl Run {
         self.declined.clear();
         self.why = None;
         self.gates.clear();
-        // A new run is somebody's wish: it has the plan's budget again.
+        // Records of older versions have no opening account: a retry had the whole budget again.
         self.account = BudgetAccount::of(self.plan.document());
         self.reservations.clear();
         self.running = 0;
+        self.size_in_flight = TaskSize::default();
         self.mapping = 0;
         self.cancelling = 0;
         self.failed_for_good = 0;
@@ -299,6 +305,15 @@ impl Run {
         }
         self.running += u32::from(phase == TaskPhase::InFlight);
         self.running -= u32::from(before == TaskPhase::InFlight);
+        if self.size_limit.is_some() {
+            let size = self.size(task);
+            if phase == TaskPhase::InFlight {
+                self.size_in_flight = self.size_in_flight.plus(size);
+            }
+            if before == TaskPhase::InFlight {
+                self.size_in_flight = self.size_in_flight.minus(size);
+            }
+        }
         let load = &mut self.agent_loads[usize::from(self.tasks[task.at()].agent)];
         *load += u32::from(phase == TaskPhase::InFlight);
         *load -= u32::from(before == TaskPhase::InFlight);
@@ -440,51 +455,6 @@ impl Run {
         self.lacks_budget = false;
     }
 
-    fn begin_cancel(
-        &mut self,
-        scope: CancelScope,
-        cause: CancelCause,
-        reason: &str,
-        grace_until: Timestamp,
-    ) {
-        match scope {
-            CancelScope::Plan => {
-                self.cancel = Some(cause);
-                self.note_cause(cause, reason);
-                self.drop_gates();
-                for task in self.all_tasks().collect::<Vec<_>>() {
-                    self.mark_cancelling(task);
-                }
-            }
-            CancelScope::Task(task) => {
-                self.mark_cancelling(task);
-                for item in self.live_items(task) {
-                    self.mark_cancelling(item);
-                }
-            }
-        }
-        self.push_timer(grace_until, TimerKind::Grace, TaskIndex(0), Attempt(0));
-    }
-
-    fn note_cause(&mut self, cause: CancelCause, reason: &str) {
-        let code = match cause {
-            CancelCause::Deadline => ErrorCode::DeadlineMissed,
-            CancelCause::Budget => ErrorCode::BudgetExceeded,
-            // A failed task says more, or it was somebody's wish.
-            CancelCause::FailFast | CancelCause::Request => return,
-        };
-        let error = TaskError { code, message: reason.to_owned(), is_final: true };
-        self.why = Some(Box::new(error));
-    }
-
-    fn mark_cancelling(&mut self, task: TaskIndex) {
-        let Some(state) = self.tasks.get_mut(task.at()) else { return };
-        if state.phase == TaskPhase::InFlight && !state.cancelling {
-            state.cancelling = true;
-            self.cancelling += 1;
-        }
-    }
-
     pub(super) fn push_timer(
         &mut self,
         at: Timestamp,
@@ -535,6 +505,8 @@ impl Run {
         if let Some(usage) = usage {
             self.used.tokens = self.used.tokens.saturating_add(usage.tokens);
             self.used.cost_usd += usage.cost_usd;
+            self.used.tokens_out = self.used.tokens_out.saturating_add(usage.tokens_out);
+            self.counted_attempts += u32::from(usage.is_counted);
         }
     }
 }
@@ -577,6 +549,7 @@ fn named_task(event: &RunEvent) -> Option<TaskIndex> {
         | RunEvent::TaskDeferred { task, .. }
         | RunEvent::TaskCompleted { task, .. }
         | RunEvent::AttemptFailed { task, .. }
+        | RunEvent::BudgetBreached { task, .. }
         | RunEvent::MapExpanded { task, .. }
         | RunEvent::MapCompleted { task }
         | RunEvent::TaskFailed { task, .. } => Some(*task),

@@ -5,7 +5,8 @@ use super::retry::{backoff_millis, may_retry};
 use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Run, TaskPhase};
 use crate::amounts::Usage;
 use crate::command::{
-    AttemptOutcome, CommandRejected, RerunScope, RunCommand, RunDecision, RunEffect, RunLimits,
+    AttemptOutcome, CommandRejected, NewBudget, RerunScope, RunCommand, RunDecision, RunEffect,
+    RunLimits,
 };
 use crate::event::{
     Actor, AfterFailure, CancelCause, CancelScope, ConditionVerdict, Gate, IgnoredReport, RunEvent,
@@ -116,7 +117,9 @@ impl Run {
         terms: RunLimits<'_>,
     ) -> Result<Vec<RunEvent>, CommandRejected> {
         match command {
-            RunCommand::Start { from, by } => self.decide_start(from, by, now, terms),
+            RunCommand::Start { from, budget, by } => {
+                self.decide_start(from, budget, by, now, terms)
+            }
             RunCommand::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
             RunCommand::AgentLost { agent } => Ok(self.decide_lost(&agent, now, terms)),
             RunCommand::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
@@ -137,6 +140,7 @@ impl Run {
     fn decide_start(
         &self,
         from: RerunScope,
+        budget: NewBudget,
         by: Actor,
         now: Timestamp,
         terms: RunLimits<'_>,
@@ -173,8 +177,8 @@ impl Run {
         let deadline = self.deadline_from(now);
         let (keep, kept_maps) = self.with_lists(keep, from);
         let (run, began) = (self.run.saturating_add(1), deadline.map(|_| now));
-        let by = Some(by);
-        Ok(vec![RunEvent::RunStarted { run, keep, kept_maps, deadline, began, by }])
+        let (by, account) = (Some(by), self.opening_account(budget)?);
+        Ok(vec![RunEvent::RunStarted { run, keep, kept_maps, deadline, began, by, account }])
     }
 
     fn deadline_from(&self, now: Timestamp) -> Option<Timestamp> {
@@ -319,8 +323,9 @@ impl Run {
         if state.phase != TaskPhase::InFlight || state.attempt != attempt {
             return Ok(self.ignored(task, attempt, &outcome));
         }
+        let breach = self.breach(task, attempt, used.as_ref());
         let outcome = self.within_limits(outcome);
-        Ok(match outcome {
+        let mut events = match outcome {
             AttemptOutcome::Completed(output) => {
                 let usage = used.unwrap_or_default();
                 vec![RunEvent::TaskCompleted { task, attempt, output, usage }]
@@ -339,7 +344,9 @@ impl Run {
                 };
                 vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
             }
-        })
+        };
+        events.extend(breach);
+        Ok(events)
     }
 
     /// An output that does not fit in with the others is a failure.
@@ -419,7 +426,7 @@ impl Run {
     /// The time at which an attempt that starts now times out: after its own limit, never past the
     /// deadline.
     pub(super) fn attempt_deadline(&self, task: TaskIndex, now: Timestamp) -> Timestamp {
-        let own = now.plus_millis((self.spec(task).timeout_seconds * 1000.0).ceil() as u64);
+        let own = now.plus_millis((self.spec(task).attempt_seconds() * 1000.0).ceil() as u64);
         self.deadline.map_or(own, |deadline| own.min(deadline))
     }
 
@@ -494,6 +501,7 @@ impl Run {
             | RunEvent::MapExpanded { .. }
             | RunEvent::MapCompleted { .. }
             | RunEvent::BudgetWarned { .. }
+            | RunEvent::BudgetBreached { .. }
             | RunEvent::TaskCompleted { .. }
             | RunEvent::AttemptFailed { .. }
             | RunEvent::TaskFailed { .. }
@@ -534,6 +542,7 @@ impl Run {
             | RunEvent::GateOpened { .. }
             | RunEvent::MapExpanded { .. }
             | RunEvent::BudgetWarned { .. }
+            | RunEvent::BudgetBreached { .. }
             | RunEvent::RunAdopted { .. }
             | RunEvent::EdgeDecided { .. }
             | RunEvent::TaskDispatched { .. }

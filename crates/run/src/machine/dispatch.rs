@@ -112,6 +112,11 @@ impl Run {
         terms: RunLimits<'_>,
     ) -> Option<RunEvent> {
         let task = next.task.0;
+        if !self.has_room_beside_others(task) {
+            self.ready.push(next);
+            self.lacks_budget = true;
+            return None;
+        }
         let reserved = self.share(task);
         if !reserved.is_none()
             && let Some(shortage) = self.account.shortage(reserved)

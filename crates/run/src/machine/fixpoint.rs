@@ -8,7 +8,7 @@ use crate::amounts::BudgetKind;
 use crate::command::{RunDecision, RunEffect, RunLimits};
 use crate::event::{CancelCause, CancelScope, Gate, RunEvent, TaskError};
 use l05_core::error::ErrorCode;
-use l05_core::id::TaskIndex;
+use l05_core::id::{Attempt, TaskIndex};
 use l05_core::plan::{OnFailure, PlanStatus};
 use l05_core::task::{OnRecovery, TaskStatus};
 use l05_core::time::Timestamp;
@@ -22,13 +22,15 @@ impl Run {
         decision: &mut RunDecision,
     ) {
         loop {
-            let events = if let Some(events) = self.due(now, decision) {
+            let events = if let Some(events) = self.due(now, terms, decision) {
                 events
             } else if let Some(events) = self.doom() {
                 events
             } else if let Some(event) = self.gather() {
                 vec![event]
             } else if let Some(event) = self.account.warning() {
+                vec![event]
+            } else if let Some(event) = self.overdrawn(now, terms) {
                 vec![event]
             } else if let Some(event) = self.ask_or_expand(now, terms) {
                 vec![event]
@@ -75,7 +77,12 @@ impl Run {
     }
 
     /// The event of a timer that is due. Retries only come back to the ready tasks.
-    fn due(&mut self, now: Timestamp, decision: &mut RunDecision) -> Option<Vec<RunEvent>> {
+    fn due(
+        &mut self,
+        now: Timestamp,
+        terms: RunLimits<'_>,
+        decision: &mut RunDecision,
+    ) -> Option<Vec<RunEvent>> {
         while let Some(Reverse(timer)) = self.timers.peek().copied() {
             if timer.at > now && self.is_live(&timer) {
                 return None;
@@ -89,8 +96,7 @@ impl Run {
                 TimerKind::Timeout => {
                     let (task, attempt) = (timer.task, timer.attempt);
                     decision.effects.push(RunEffect::Stop { task, attempt });
-                    let (error, last) = (self.timeout_error(task), TaskStatus::TimedOut);
-                    return Some(vec![self.attempt_failed(task, attempt, error, None, last, now)]);
+                    return Some(vec![self.timed_out(task, attempt, now, terms)]);
                 }
                 TimerKind::Grace => {
                     let given_up = |task: &TaskIndex| self.tasks[task.at()].cancelling;
@@ -124,18 +130,37 @@ impl Run {
         })
     }
 
-    fn timeout_error(&self, task: TaskIndex) -> TaskError {
-        let state = &self.tasks[task.at()];
-        if self.deadline == Some(state.not_after) {
+    /// An attempt is given up. Nobody knows what became of it: as after a crash, the policy decides whether
+    /// it is repeated.
+    fn timed_out(
+        &self,
+        task: TaskIndex,
+        attempt: Attempt,
+        now: Timestamp,
+        terms: RunLimits<'_>,
+    ) -> RunEvent {
+        let last = TaskStatus::TimedOut;
+        let failed = |error: TaskError| self.attempt_failed(task, attempt, error, None, last, now);
+        if self.deadline == Some(self.tasks[task.at()].not_after) {
             let message = "it was still running when the plan's deadline came".to_owned();
-            return TaskError { code: ErrorCode::DeadlineMissed, message, is_final: true };
+            return failed(TaskError { code: ErrorCode::DeadlineMissed, message, is_final: true });
         }
         let spec = self.spec(task);
-        let message = format!("it took longer than its timeout of {} s", spec.timeout_seconds);
-        // Nobody knows what became of the attempt: as after a crash, the policy decides whether it
-        // is repeated.
-        let is_final = spec.on_recovery != OnRecovery::Rerun;
-        TaskError { code: ErrorCode::TaskTimeout, message, is_final }
+        let limit = spec.attempt_seconds();
+        let named = if limit < spec.timeout_seconds { "quota" } else { "timeout" };
+        let message = format!("it took longer than its {named} of {limit} s");
+        let error = |is_final| TaskError { code: ErrorCode::TaskTimeout, message, is_final };
+        match spec.on_recovery {
+            OnRecovery::Ask | OnRecovery::Fail if self.is_harmless(task, terms) => {
+                failed(error(false))
+            }
+            OnRecovery::Rerun => failed(error(false)),
+            OnRecovery::Ask => {
+                let expires_at = terms.answer_within_millis.map(|millis| now.plus_millis(millis));
+                RunEvent::GateOpened { gate: Gate::Recovery(task), expires_at }
+            }
+            OnRecovery::Fail => failed(error(true)),
+        }
     }
 
     /// The next cascade, whole.
@@ -207,7 +232,7 @@ impl Run {
             | PlanStatus::Failed
             | PlanStatus::Cancelled => false,
         };
-        if !running || self.left > 0 {
+        if !running || self.left > 0 || self.gates.contains_key(&Gate::Budget) {
             return None;
         }
         let was_cancelled =
@@ -218,6 +243,8 @@ impl Run {
                 PlanStatus::Failed
             }
             Some(_) | None if self.failed_for_good > 0 => PlanStatus::Failed,
+            // The outputs are there, and they cost more than they were to.
+            Some(_) | None if self.account.overdraft().is_some() => PlanStatus::Failed,
             Some(_) | None => PlanStatus::Completed,
         };
         let leaf_completed =

@@ -220,7 +220,7 @@ impl Run {
         }
     }
 
-    fn budget_is_over(&self, reason: String, now: Timestamp) -> RunEvent {
+    pub(super) fn budget_is_over(&self, reason: String, now: Timestamp) -> RunEvent {
         RunEvent::CancelRequested {
             scope: CancelScope::Plan,
             cause: CancelCause::Budget,

@@ -171,7 +171,7 @@ impl Bench {
         let (by, reason) = ("eve".to_owned(), "because".to_owned());
         self.send(RunCommand::AnswerGate { gate, approve, by, reason });
         if self.run.status == PlanStatus::Approved {
-            self.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+            self.send(RunCommand::start(RerunScope::Fresh, "test".into()));
         }
     }
 
@@ -199,7 +199,7 @@ impl Bench {
     }
 
     fn run_to_end(mut self) -> Bench {
-        self.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+        self.send(RunCommand::start(RerunScope::Fresh, "test".into()));
         self.drive();
         self
     }
@@ -348,14 +348,14 @@ fn cancel_ends_what_runs_with_its_executors_or_with_the_grace() {
     };
     // The executor obeys.
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench.send(cancel());
     assert_eq!(bench.statuses(), "EXECUTING a:EXECUTING b:CANCELLED");
     bench.report(TaskIndex(0), Attempt(1), AttemptOutcome::Stopped);
     assert_eq!(bench.statuses(), "CANCELLED a:CANCELLED b:CANCELLED");
     // The executor does not; what it says later is recorded and ignored.
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench.send(cancel());
     bench.drive();
     assert_eq!(
@@ -398,23 +398,19 @@ fn retry_keeps_what_completed_and_from_runs_a_part_again() {
     let mut bench =
         Bench::new(&document).script("b", [fails(ErrorCode::InputMissing)]).run_to_end();
     assert_eq!(bench.statuses(), "FAILED a:COMPLETED b:FAILED c:BLOCKED");
-    bench.send(RunCommand::Start { from: RerunScope::Failed, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Failed, "test".into()));
     bench.drive();
     assert_eq!(bench.statuses(), "COMPLETED a:COMPLETED b:COMPLETED c:COMPLETED");
     let names =
         |bench: &Bench| bench.dispatched.iter().map(|(t, a)| format!("{t}{a}")).collect::<Vec<_>>();
     assert_eq!(names(&bench), ["a1", "b1", "b2", "c1"]);
-    bench.send(RunCommand::Start { from: RerunScope::From(TaskIndex(2)), by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::From(TaskIndex(2)), "test".into()));
     bench.drive();
     assert_eq!(names(&bench)[4..], ["c2"]);
     for refused in [RerunScope::Fresh, RerunScope::Failed] {
         let rejected = bench
             .run
-            .handle(
-                RunCommand::Start { from: refused, by: "test".into() },
-                bench.now,
-                RunLimits::room(1),
-            )
+            .handle(RunCommand::start(refused, "test".into()), bench.now, RunLimits::room(1))
             .unwrap_err();
         assert_eq!(rejected.code, ErrorCode::PlanNotExecutable);
     }
@@ -424,7 +420,7 @@ fn retry_keeps_what_completed_and_from_runs_a_part_again() {
 fn a_new_owner_gives_out_again_what_was_in_flight() {
     let document = json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"]), with(task("c", &[]), &json!({"on_recovery": "fail"}))]});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench.run = bench.refold();
     bench.in_flight.clear();
     bench.send(RunCommand::Adopt { epoch: Epoch(2) });
@@ -440,7 +436,7 @@ fn a_new_owner_gives_out_again_what_was_in_flight() {
 #[test]
 fn reports_count_once() {
     let mut bench = Bench::new(&json!({"goal": "x", "tasks": [task("a", &[]), task("b", &["a"])]}));
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     let report = |value: Value| RunCommand::Report {
         task: TaskIndex(0),
         attempt: Attempt(1),
@@ -481,7 +477,7 @@ fn a_retry_asks_for_every_condition_again() {
     let mut bench =
         Bench::new(&document).script("r", [fails(ErrorCode::InputMissing)]).run_to_end();
     assert!(bench.statuses().ends_with("u:BLOCKED"), "{}", bench.statuses());
-    bench.send(RunCommand::Start { from: RerunScope::Failed, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Failed, "test".into()));
     bench.drive();
     assert!(bench.statuses().starts_with("COMPLETED"), "{}", bench.statuses());
 }
@@ -518,11 +514,7 @@ fn room_is_kept_and_asked_for() {
         decision.effects.iter().filter(|e| matches!(e, RunEffect::Dispatch { .. })).count()
     };
     let started = run
-        .handle(
-            RunCommand::Start { from: RerunScope::Fresh, by: "test".into() },
-            now,
-            RunLimits::room(2),
-        )
+        .handle(RunCommand::start(RerunScope::Fresh, "test".into()), now, RunLimits::room(2))
         .unwrap();
     assert_eq!((count(&started), run.wants_room()), (2, true));
     assert_eq!(count(&run.handle(RunCommand::Wake, now, RunLimits::room(9)).unwrap()), 3);

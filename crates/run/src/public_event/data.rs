@@ -123,6 +123,8 @@ kinds! {
     "plan.stuck" PlanStuck(RunStandstill),
     /// Most of a budget is used.
     "budget.warning" BudgetWarning(BudgetUse),
+    /// An attempt used more than it was told it may.
+    "budget.breached" BudgetBreached(AllowanceBreach),
     /// The run ended well.
     "plan.completed" PlanCompleted(RunEnding),
     /// The run failed.
@@ -331,6 +333,10 @@ pub struct TaskCompletion {
     /// Model tokens, in and out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actual_tokens_used: Option<u64>,
+    /// The executor reported no tokens that can be right: they were counted here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub tokens_counted_here: bool,
     /// The plan.
     pub plan_id: PlanId,
     /// The task.
@@ -464,6 +470,17 @@ pub struct BudgetUse {
     pub used: f64,
     /// The whole, in the same unit.
     pub limit: f64,
+}
+
+/// Data of `budget.breached`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct AllowanceBreach {
+    /// The number of the attempt.
+    pub attempt: u16,
+    /// Each quantity of which it used more than it was told, with what it was told.
+    pub over: Vec<BudgetUse>,
+    /// True if nothing further starts: the plan has a budget, or the task a quota.
+    pub stops: bool,
 }
 
 choices! {

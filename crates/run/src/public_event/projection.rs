@@ -11,14 +11,14 @@ use l05_core::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::data::{
-    AgentDeferral, AgentReturn, AnsweredGate, AttemptFailure, AttemptRetry, AttemptStart,
-    AwaitedThing, BudgetUse, CancelRequest, CascadeFailure, ConditionOutcome, ConsideredAgent,
-    DeadlineRisk, GateQuestion, IgnoredAttempt, ListExpansion, OpenedGate, PlanCreation,
-    PlanValidation, RunAdoption, RunEnding, RunOutcome, RunStandstill, RunStart, SlowAttempt,
-    TaskAssignment, TaskCancellation, TaskCompletion, TaskWithoutRun,
+    AgentDeferral, AgentReturn, AllowanceBreach, AnsweredGate, AttemptFailure, AttemptRetry,
+    AttemptStart, AwaitedThing, BudgetUse, CancelRequest, CascadeFailure, ConditionOutcome,
+    ConsideredAgent, DeadlineRisk, GateQuestion, IgnoredAttempt, ListExpansion, OpenedGate,
+    PlanCreation, PlanValidation, RunAdoption, RunEnding, RunOutcome, RunStandstill, RunStart,
+    SlowAttempt, TaskAssignment, TaskCancellation, TaskCompletion, TaskWithoutRun,
 };
 use super::{EventId, PublicEvent, PublicEventKind as Kind};
-use crate::amounts::BudgetKind;
+use crate::amounts::{BudgetKind, Usage};
 use crate::event::{
     AfterFailure, AgentPlacement, CancelScope, Gate, RunEvent, RunNotice, TaskError, TaskOutput,
 };
@@ -132,6 +132,14 @@ impl EventProjection<'_> {
             RunEvent::BudgetWarned { kind, used, limit } => {
                 self.push(None, Kind::BudgetWarning(budget_use(*kind, *used, *limit)));
             }
+            RunEvent::BudgetBreached { task, attempt, allowed, used, stops } => {
+                let kinds = used.kinds().into_iter().zip(allowed.kinds());
+                let over = kinds.filter(|((_, used), (_, allowed))| used > allowed);
+                let over = over.map(|((kind, used), (_, limit))| budget_use(kind, used, limit));
+                let breach =
+                    AllowanceBreach { attempt: attempt.0, over: over.collect(), stops: *stops };
+                self.push(Some(*task), Kind::BudgetBreached(breach));
+            }
             RunEvent::TaskDispatched { task, attempt, not_after, placed, .. } => {
                 let assignment = self.assignment(*task, *attempt, *not_after, placed.as_deref());
                 self.push(Some(*task), Kind::TaskAssigned(assignment));
@@ -153,7 +161,7 @@ impl EventProjection<'_> {
                 self.push(Some(*task), Kind::TaskStarted(start));
             }
             RunEvent::TaskCompleted { task, attempt, output, usage } => {
-                let completion = self.completion(*task, *attempt, output, usage.tokens);
+                let completion = self.completion(*task, *attempt, output, *usage);
                 self.push(Some(*task), Kind::TaskCompleted(completion));
             }
             RunEvent::AttemptFailed { task, attempt, error, next, .. } => {
@@ -241,7 +249,7 @@ impl EventProjection<'_> {
         task: TaskIndex,
         attempt: Attempt,
         output: &TaskOutput,
-        tokens: u64,
+        usage: Usage,
     ) -> TaskCompletion {
         let logged = self.history.attempts(task).iter().find(|a| a.number == attempt.0);
         TaskCompletion {
@@ -249,7 +257,8 @@ impl EventProjection<'_> {
             attempt: Some(attempt.0),
             status: TaskStatus::Completed,
             outputs: Some(masked(&shown(output))),
-            actual_tokens_used: Some(tokens),
+            actual_tokens_used: Some(usage.tokens),
+            tokens_counted_here: usage.is_counted,
             plan_id: self.run().plan().id(),
             task_id: self.name(task),
             error_message: None,
@@ -265,6 +274,7 @@ impl EventProjection<'_> {
             status: TaskStatus::Completed,
             outputs: None,
             actual_tokens_used: None,
+            tokens_counted_here: false,
             plan_id: self.run().plan().id(),
             task_id: self.name(task),
             error_message: None,
@@ -367,12 +377,7 @@ fn attempt_failed(attempt: Attempt, error: &TaskError, next: AfterFailure) -> Ki
 }
 
 fn budget_use(kind: BudgetKind, used: u64, limit: u64) -> BudgetUse {
-    let unit = match kind {
-        BudgetKind::Tokens => 1.0,
-        BudgetKind::Cost => 1e9,
-        BudgetKind::Time => 1e3,
-    };
-    BudgetUse { kind, used: used as f64 / unit, limit: limit as f64 / unit }
+    BudgetUse { kind, used: kind.shown(used), limit: kind.shown(limit) }
 }
 
 /// The others who could have done it.

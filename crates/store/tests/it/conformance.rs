@@ -124,6 +124,7 @@ pub(crate) fn started() -> RunEvent {
         deadline: None,
         began: None,
         by: None,
+        account: None,
     }
 }
 

@@ -17,9 +17,12 @@ use l05_core::id::PlanId;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
-use l05_engine::port::{BoxFuture, Executor, ExecutorOutput, Failure, ToolCall};
+use l05_engine::port::{
+    BoxFuture, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelError,
+    ModelGateway, ModelIdentity, ModelRequest, ToolCall,
+};
 use l05_engine::rules::ServiceRules;
-use l05_engine::service::GateAnswer;
+use l05_engine::service::{GateAnswer, NewBudget};
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use l05_run::explain::Topic;
@@ -58,7 +61,7 @@ struct Row {
 
 /// All features, each with what it does to a service. The service may be replaced by another on the
 /// same store, as after a crash.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "adoption",
     "agents",
     "approval",
@@ -70,6 +73,7 @@ const FEATURES: [&str; 13] = [
     "failure",
     "fan_out",
     "large_output",
+    "overdraft",
     "rerun",
     "straggler",
 ];
@@ -108,12 +112,38 @@ impl Executor for Tools {
                 }
                 "large" => Ok(json!({"text": "x".repeat(70_000)}).into()),
                 "costly" => {
-                    let usage = Usage { tokens: 80, cost_usd: 0.001 };
+                    let usage = Usage { tokens: 80, cost_usd: 0.001, ..Usage::default() };
                     Ok(ExecutorOutput { output: json!({"ok": true}), usage })
                 }
                 _ => Ok(json!({"by": call.task_id, "inputs": call.inputs}).into()),
             }
         })
+    }
+}
+
+/// A model that reports more tokens than it may use.
+struct Spender;
+
+impl ModelGateway for Spender {
+    fn identity(&self) -> ModelIdentity {
+        let (address, model) = ("test".to_owned(), "spender".to_owned());
+        ModelIdentity { provider: "openai", address, model, is_local: true }
+    }
+
+    fn infer(&self, _: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
+        Box::pin(async {
+            Ok(ModelAnswer {
+                text: "hello".to_owned(),
+                model: "spender".to_owned(),
+                input_tokens: Some(11_500),
+                output_tokens: None,
+                finish: FinishReason::Stop,
+            })
+        })
+    }
+
+    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, ModelError>> {
+        Box::pin(async { Ok(vec!["spender".to_owned()]) })
     }
 }
 
@@ -123,6 +153,7 @@ fn service(folder: &Path) -> PlanningService {
         .worker(store.worker())
         .store(store)
         .executor(Arc::new(Tools))
+        .model(Arc::new(Spender))
         .master_key(MasterKey::new([7; 32]))
         .rules(ServiceRules { heartbeat: Duration::from_millis(100), ..ServiceRules::default() })
         .build()
@@ -229,6 +260,29 @@ async fn play(feature: &str, folder: &Path) -> PlanId {
             )
             .await;
             first.execute(id).await.unwrap();
+            assert_eq!(ended(&first, id).await, PlanStatus::Failed);
+            id
+        }
+        "overdraft" => {
+            let ask = |id: &str, after: &[&str]| json!({"id": id, "prompt": "Say hello.", "depends_on": after, "retry": {"max_retries": 0}});
+            let id = accept(
+                &first,
+                json!({"goal": "overdraft", "constraints": {"token_budget": 11_000}, "on_budget": "ask",
+                    "tasks": [ask("a", &[]), ask("b", &["a"])]}),
+            )
+            .await;
+            first.execute(id).await.unwrap();
+            // The model takes more than it was told: somebody is asked, and agrees once.
+            ended(&first, id).await;
+            answer(&first, id, true, None).await;
+            ended(&first, id).await;
+            answer(&first, id, false, None).await;
+            assert_eq!(ended(&first, id).await, PlanStatus::Failed);
+            // A budget of its own for the next run, which is broken again.
+            let budget = NewBudget { tokens: Some(50_000), cost_usd: None };
+            first.retry_with(id, Some("a"), budget).await.unwrap();
+            ended(&first, id).await;
+            answer(&first, id, false, None).await;
             assert_eq!(ended(&first, id).await, PlanStatus::Failed);
             id
         }

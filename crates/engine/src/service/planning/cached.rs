@@ -129,7 +129,7 @@ impl Planning {
         matches: &GoalMatches<'_>,
         after_model: AfterModel,
     ) -> Result<Arc<CacheEntry>, PlanningFailure> {
-        if let Some(entry) = self.shared(&key).await? {
+        if let Some(entry) = self.shared(&key, request.strict).await? {
             return Ok(Arc::new(entry));
         }
         let entry = self.make_entry(request, now, matches, after_model).await?;
@@ -170,7 +170,7 @@ impl Planning {
     ) -> Result<PlannedGoal, PlanningFailure> {
         match request.strategy {
             PlanningStrategy::Hybrid => {
-                let decomposed = self.by_fallback(request, matches, &failure.error)?;
+                let decomposed = self.by_fallback(request, matches, &failure)?;
                 Ok(planned(&*self.finish(request, now, decomposed).await?))
             }
             PlanningStrategy::Llm | PlanningStrategy::Template => Err(failure),
@@ -179,7 +179,11 @@ impl Planning {
 
     /// The shared level's entry: its tag, its plan's signature, and today's tools, agents and limits
     /// are checked before anybody sees it.
-    async fn shared(self: &Arc<Self>, key: &CacheKey) -> Result<Option<CacheEntry>, Error> {
+    async fn shared(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        strict: bool,
+    ) -> Result<Option<CacheEntry>, Error> {
         let cache = &self.cache;
         let Some(shared) = cache.shared_entry(key).await else { return Ok(None) };
         let opened = PlanDocument::read(&shared.plan).ok().map(|d| self.reading.keys.open(d));
@@ -188,7 +192,7 @@ impl Planning {
             return Ok(None);
         };
         let agents = self.agents();
-        let validation = self.validate(plan.document().clone(), false).await?;
+        let validation = self.validate(plan.document().clone(), strict).await?;
         if !validation.is_valid() {
             cache.drop_outdated(key).await;
             return Ok(None);
@@ -219,7 +223,7 @@ impl Planning {
         let is_checked = Arc::ptr_eq(&agents, &entry.agents)
             && request.goal.constraints.deadline_unix_ms.is_none();
         if !is_checked {
-            let validation = self.validate(entry.plan.document().clone(), false).await?;
+            let validation = self.validate(entry.plan.document().clone(), request.strict).await?;
             if !validation.is_valid() {
                 self.cache.drop_outdated(key).await;
                 return Ok(None);
@@ -277,6 +281,7 @@ impl Planning {
             prompt_version: prompt_version(),
             constraints: &request.goal.constraints,
             inputs: &request.inputs,
+            strict: request.strict,
             place: (&tools.digest, &self.rules_digest),
             today: &today,
         };

@@ -97,9 +97,7 @@ impl Planning {
         match (self.by_model(request, until, why).await, after_model) {
             (Ok(planned), _) => Ok(planned.into()),
             (Err(failure), AfterModel::Nothing) => Err(failure),
-            (Err(failure), AfterModel::Template) => {
-                self.by_fallback(request, matches, &failure.error)
-            }
+            (Err(failure), AfterModel::Template) => self.by_fallback(request, matches, &failure),
         }
     }
 
@@ -108,9 +106,10 @@ impl Planning {
         &self,
         request: &PlanRequest,
         matches: &GoalMatches<'_>,
-        failed: &Error,
+        failure: &PlanningFailure,
     ) -> Result<DecomposedGoal, PlanningFailure> {
         let lower = self.rules.fallback_threshold;
+        let failed = &failure.error;
         let usable = |choice: &TemplateChoice<'_>| {
             let known =
                 |name: &str| request.inputs.contains_key(name) || choice.said.contains_key(name);
@@ -127,6 +126,8 @@ impl Planning {
             choice.template.id, choice.confidence
         );
         planned.keep = false;
+        // What the model took in vain was paid for all the same.
+        failure.spent.note_in(&mut planned.document.metadata);
         planned.document.metadata.warnings.push(format!("{failed}; {taken}"));
         planned.decisions.push(PlanDecision::Fallback { failed: failed.to_string(), taken });
         Ok(planned)

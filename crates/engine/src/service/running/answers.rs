@@ -89,7 +89,7 @@ impl Running {
         if self.driver.is_driven(id).await? {
             self.driver.command(id, command, caller.clone()).await?;
             if gate == Gate::Plan && approve {
-                let start = RunCommand::Start { from: RerunScope::Fresh, by: caller.clone() };
+                let start = RunCommand::start(RerunScope::Fresh, caller.clone());
                 self.driver.command(id, start, caller).await?;
             }
             let status = self.reading.read_history(id).await?.run().status();

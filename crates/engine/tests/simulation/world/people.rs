@@ -22,7 +22,7 @@ impl World {
                     self.send(
                         owner,
                         plan,
-                        RunCommand::Start { from: RerunScope::Fresh, by: "test".into() },
+                        RunCommand::start(RerunScope::Fresh, "test".into()),
                         None,
                     );
                 }

@@ -22,7 +22,7 @@ fn crew(routing: RoutingStrategy, agents: &[(&str, &str, u32)]) -> Crew {
 fn start(document: &Value, crew: Crew) -> Bench {
     let mut bench = Bench::new(document);
     bench.crew = Some(crew);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench
 }
 

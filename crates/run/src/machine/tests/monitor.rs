@@ -8,7 +8,7 @@ fn begun(constraints: &Value) -> Bench {
     let slow = |id: &str, needs: &[&str]| with(task(id, needs), &json!({"expected_seconds": 10}));
     let tasks = [slow("a", &[]), slow("b", &["a"])];
     let mut bench = Bench::new(&json!({"goal": "x", "constraints": constraints, "tasks": tasks}));
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench
 }
 

@@ -34,6 +34,11 @@ fn every_event() -> Vec<Value> {
     let finished = |status: &str, partial: bool| json!({"run_finished": {"status": status, "partial": partial}});
     let mut events = vec![
         json!({"run_started": {"run": 2, "keep": [0], "kept_maps": [2], "deadline": 9_000}}),
+        json!({"run_started": {"run": 3, "keep": [], "account": {"spent": {"tokens": 9, "nanousd": 0}}}}),
+        json!({"budget_breached": {"task": 0, "attempt": 1, "allowed": {"tokens": 10, "nanousd": 5},
+            "used": {"tokens": 30, "nanousd": 5}, "stops": true}}),
+        json!({"task_completed": {"task": 1, "attempt": 1, "output": {"inline": 1},
+            "usage": {"tokens": 7, "cost_usd": 0.0, "is_counted": true}}}),
         json!({"run_adopted": {"epoch": 3}}),
         json!({"edge_decided": {"edge": 0, "verdict": "satisfied"}}),
         json!({"edge_decided": {"edge": 0, "verdict": "unsatisfied"}}),

@@ -97,7 +97,7 @@ pub(super) fn check_counters(run: &Run) {
 
 fn play(document: &Value, moves: &[Move]) -> Bench {
     let mut bench = Bench::new(document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     let tasks = bench.run.plan.graph().len();
     for (step, one) in moves.iter().enumerate() {
         let verdict = match step % 3 {
@@ -127,7 +127,8 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
             Move::Answer(n, outcome) if !bench.in_flight.is_empty() => {
                 let at = n % bench.in_flight.len();
                 let (task, attempt) = bench.in_flight.remove(at).unwrap();
-                bench.usage = Usage { tokens: u64::from(outcome % 11), cost_usd: 0.0 };
+                bench.usage =
+                    Usage { tokens: u64::from(outcome % 11), cost_usd: 0.0, ..Usage::default() };
                 let outcome = match outcome % 5 {
                     0 => fails(ErrorCode::TaskFailed),
                     1 => fails(ErrorCode::InputMissing),
@@ -165,7 +166,7 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
             }
             Move::Retry => {
                 if matches!(bench.run.status, PlanStatus::Failed | PlanStatus::Cancelled) {
-                    bench.send(RunCommand::Start { from: RerunScope::Failed, by: "test".into() });
+                    bench.send(RunCommand::start(RerunScope::Failed, "test".into()));
                 }
             }
         }

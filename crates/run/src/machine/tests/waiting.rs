@@ -84,7 +84,7 @@ fn a_retry_keeps_the_list_and_the_items_that_completed() {
         bench.script("map[1]", [fails(ErrorCode::InputMissing)])
     });
     bench.dispatched.clear();
-    bench.send(RunCommand::Start { from: RerunScope::Failed, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Failed, "test".into()));
     bench.drive();
     assert_eq!(
         bench.statuses(),
@@ -95,7 +95,7 @@ fn a_retry_keeps_the_list_and_the_items_that_completed() {
     // From the list on: three items now, and the first two go on counting.
     bench.lists.insert("map".to_owned(), Ok(json!([7, 8, 9])));
     bench.dispatched.clear();
-    bench.send(RunCommand::Start { from: RerunScope::From(TaskIndex(0)), by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::From(TaskIndex(0)), "test".into()));
     bench.drive();
     let again: Vec<_> = bench.dispatched.iter().map(|(name, n)| format!("{name}/{n}")).collect();
     assert_eq!(again, ["list/2", "map[0]/2", "map[1]/3", "map[2]/1", "after/2"]);
@@ -107,10 +107,10 @@ fn a_plan_waits_for_approval_and_a_refusal_ends_it() {
     let document =
         json!({"goal": "x", "tasks": [task("a", &[])], "constraints": {"require_approval": true}});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     assert_eq!(bench.statuses(), "PENDING_APPROVAL a:PENDING");
     assert!(bench.run.waits_for_people());
-    let again = RunCommand::Start { from: RerunScope::Fresh, by: "test".into() };
+    let again = RunCommand::start(RerunScope::Fresh, "test".into());
     let refused = bench.run.handle(again, bench.now, RunLimits::room(1)).unwrap_err();
     assert!(refused.message.contains("waits for approval"), "{refused}");
     bench.answer(0, false);
@@ -119,7 +119,7 @@ fn a_plan_waits_for_approval_and_a_refusal_ends_it() {
     assert_eq!(why.message, "eve refused the plan: because");
     assert_eq!(why.code, ErrorCode::ApprovalRefused);
     // Asked again, by somebody's wish.
-    bench.send(RunCommand::Start { from: RerunScope::Failed, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Failed, "test".into()));
     assert_eq!(bench.statuses(), "PENDING_APPROVAL a:PENDING");
     bench.answer(0, true);
     bench.drive();
@@ -131,7 +131,7 @@ fn a_task_waits_for_a_person_and_holds_nothing_up() {
     let tasks = [with(task("a", &[]), &json!({"gate": true})), task("b", &[]), task("c", &["a"])];
     let document = json!({"goal": "x", "tasks": tasks, "constraints": {"max_parallelism": 1}});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     // No slot is held: b runs although one task at once is allowed.
     assert_eq!(bench.statuses(), "EXECUTING a:EXECUTING b:EXECUTING c:PENDING");
     assert!(bench.run.is_at_gate(TaskIndex(0)) && !bench.run.waits_for_people());
@@ -156,19 +156,14 @@ fn a_refused_task_blocks_what_needs_it_and_time_refuses_too() {
     let tasks = [with(task("a", &[]), &json!({"gate": true})), task("b", &["a"]), task("c", &[])];
     let document = json!({"goal": "x", "tasks": tasks});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench.answer(0, false);
     bench.drive();
     assert_eq!(bench.statuses(), "FAILED (partial) a:FAILED b:BLOCKED c:COMPLETED");
 
     let mut run = Run::new(plan(&document));
     let terms = RunLimits { answer_within_millis: Some(60_000), ..RunLimits::room(9) };
-    run.handle(
-        RunCommand::Start { from: RerunScope::Fresh, by: "test".into() },
-        Timestamp(0),
-        terms,
-    )
-    .unwrap();
+    run.handle(RunCommand::start(RerunScope::Fresh, "test".into()), Timestamp(0), terms).unwrap();
     assert_eq!(run.open_gates().next().unwrap().expires_at, Some(Timestamp(60_000)));
     let late = RunCommand::AnswerGate {
         gate: Gate::Task(TaskIndex(0)),
@@ -186,7 +181,7 @@ fn a_refused_task_blocks_what_needs_it_and_time_refuses_too() {
 fn an_answer_can_be_noted_by_a_process_that_does_not_drive_the_run() {
     let tasks = [with(task("a", &[]), &json!({"gate": true})), task("b", &["a"])];
     let mut bench = Bench::new(&json!({"goal": "x", "tasks": tasks}));
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     let answer = |approve| RunCommand::AnswerGate {
         gate: Gate::Task(TaskIndex(0)),
         approve,
@@ -214,15 +209,15 @@ fn what_would_break_the_budget_is_not_started() {
     let tasks = [costly("a", &[]), costly("b", &[]), costly("c", &[]), task("free", &[])];
     let document = json!({"goal": "x", "tasks": tasks, "constraints": {"token_budget": 220}});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     // Two reserve 100 each; the third waits for what they give back.
     assert_eq!((bench.run.running(), bench.run.reserved().tokens), (2, 200));
     assert!(!bench.run.wants_room(), "the process has room; nobody else is to give way for it");
-    bench.usage = Usage { tokens: 90, cost_usd: 0.0 };
+    bench.usage = Usage { tokens: 90, cost_usd: 0.0, ..Usage::default() };
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
     assert_eq!(bench.run.reserved().tokens, 100);
-    bench.usage = Usage { tokens: 90, cost_usd: 0.0 };
+    bench.usage = Usage { tokens: 90, cost_usd: 0.0, ..Usage::default() };
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
     // 180 are spent, which is worth a warning; 40 are left, and the third may take 100.
@@ -243,7 +238,7 @@ fn a_failure_without_a_usage_keeps_what_it_had_reserved() {
     let document =
         json!({"goal": "x", "tasks": [costly("a", &[])], "constraints": {"token_budget": 350}});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     let outcome = fails(ErrorCode::ModelAnswerMalformed);
     bench.send(RunCommand::Report { task, attempt, outcome, usage: None });
@@ -256,8 +251,8 @@ fn a_person_may_grant_the_budget_again() {
     let tasks = [costly("a", &[]), costly("b", &["a"])];
     let document = json!({"goal": "x", "tasks": tasks, "on_budget": "ask", "constraints": {"token_budget": 110}});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
-    bench.usage = Usage { tokens: 100, cost_usd: 0.0 };
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
+    bench.usage = Usage { tokens: 100, cost_usd: 0.0, ..Usage::default() };
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
     assert!(bench.run.waits_for_people());
@@ -272,7 +267,7 @@ fn what_a_lost_attempt_used_counts_as_all_it_had_reserved() {
     let document =
         json!({"goal": "x", "tasks": [costly("a", &[])], "constraints": {"token_budget": 350}});
     let mut bench = Bench::new(&document);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     for (crash, charged) in [(1, 100), (2, 200)] {
         bench.run = bench.refold();
         bench.send(RunCommand::Adopt { epoch: Epoch(crash) });
@@ -290,7 +285,7 @@ fn a_person_decides_about_an_interrupted_attempt() {
         json!({"goal": "x", "tasks": [with(task("a", &[]), &json!({"on_recovery": "ask"}))]});
     let crashed = |tools: &BTreeSet<String>| {
         let mut bench = Bench::new(&document);
-        bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+        bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
         bench.run = bench.refold();
         bench.in_flight.clear();
         let terms = RunLimits { idempotent_tools: tools, ..RunLimits::room(9) };
@@ -312,7 +307,7 @@ fn a_person_decides_about_an_interrupted_attempt() {
 #[test]
 fn a_cancelled_fan_out_leaves_nothing_running() {
     let mut bench = Bench::new(&fan_out(&json!({})));
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     let (task, attempt) = bench.in_flight.pop_front().unwrap();
     bench.report(task, attempt, done(&json!(1)));
     let map = bench.run.find("map").unwrap();
@@ -333,7 +328,7 @@ fn four_fifths_of_the_time_are_told() {
     let document =
         json!({"goal": "x", "tasks": [task("a", &[])], "constraints": {"deadline_seconds": 10}});
     let mut bench = Bench::new(&document).script("a", [AttemptOutcome::Stopped]);
-    bench.send(RunCommand::Start { from: RerunScope::Fresh, by: "test".into() });
+    bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench.drive();
     assert_eq!(
         events_of(&bench, |e| matches!(
