@@ -34,7 +34,7 @@ pub fn of_model(model: &str) -> Option<TokenCounter> {
         name.strip_prefix(*family)
             .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
     };
-    let known = FAMILIES.iter().any(|family| is_family(&family)) || is_family(&"o4");
+    let known = FAMILIES.iter().any(is_family) || is_family(&"o4");
     known.then_some(count_all as TokenCounter)
 }
 

@@ -266,3 +266,142 @@ fn named_in_text(text: &str, ids: &mut Vec<String>) {
 fn same(told: f64, right: f64) -> bool {
     (told - right).abs() <= TOLERANCE * right.abs().max(told.abs()).max(1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::{ToolCatalog, ToolSpec};
+    use crate::estimate::{EstimateBasis, ModelPrice};
+    use crate::plan::PlanStructure;
+
+    /// Tasks of all kinds: calls with and without quotas, tools with and without prices, fan-outs over
+    /// lists that are known and lists that are not, references of every form.
+    fn any_plan() -> impl Strategy<Value = Value> {
+        let one = (any::<u64>(), 0u64..6, 1u64..1_000, 1u64..1_000);
+        proptest::collection::vec(one, 1..8).prop_map(|shape| {
+            let tasks: Vec<Value> = shape.iter().enumerate().map(task).collect();
+            let list: Vec<u64> = (0..shape.len() as u64).collect();
+            json!({"goal": "x", "tasks": tasks, "inputs": {"list": list, "deep": {"er": [1, 2]}},
+                "constraints": {"max_parallelism": 1 + shape[0].1}})
+        })
+    }
+
+    fn task((i, (flags, retries, input, output)): (usize, &(u64, u64, u64, u64))) -> Value {
+        let bit = |n: u64| flags >> n & 1 == 1;
+        let mut task = json!({"id": format!("t{i}"), "timeout_seconds": 1 + input % 50,
+            "retry": {"max_retries": (*retries).min(5), "base_seconds": output % 40, "multiplier": 1.5,
+                "jitter": 0.25, "cap_seconds": 20}});
+        let before = |n: u64| format!("t{}", (flags >> n) % i as u64);
+        let text = match i > 0 && bit(0) {
+            true if bit(1) => format!("$[{}].output.x", before(20)),
+            true => format!("so ${{[{}].output.x}} it is, and $${{[t0].output}} not", before(20)),
+            false => "text".to_owned(),
+        };
+        if bit(2) {
+            task["prompt"] = json!(text);
+        } else {
+            task["tool"] = json!(if bit(3) { "free" } else { "paid" });
+            task["inputs"] = json!({"a": {"b": [text]}});
+        }
+        if i > 0 && bit(4) {
+            task["depends_on"] = json!([before(30)]);
+        }
+        match flags >> 5 & 7 {
+            0 => task["resource_quota"] = json!({"tokens_in": input}),
+            1 => task["resource_quota"] = json!({"tokens_out": output}),
+            2 => task["resource_quota"] = json!({"tokens_in": input, "tokens_out": output}),
+            3 => task["resource_quota"] = json!({"cost_usd": *input as f64 / 1e4}),
+            4 => task["resource_quota"] = json!({"execution_seconds": *output as f64 / 100.0}),
+            5 => {
+                let range = json!({"low": 0, "expected": 1, "high": output});
+                task["resource_estimate"] = json!({"tokens_in": range, "cost_usd": range});
+            }
+            _ => {}
+        }
+        match flags >> 8 & 7 {
+            0 => task["for_each"] = json!({"in": "$[inputs].list", "max_items": 1 + input % 9}),
+            1 => task["for_each"] = json!({"in": "$[inputs]['deep'].er", "max_items": 9}),
+            2 => task["for_each"] = json!({"in": "$[inputs].deep.er[0:1]", "max_items": 9}),
+            3 if i > 0 => {
+                task["for_each"] =
+                    json!({"in": format!("$[{}].output.l", before(40)), "max_items": 7});
+            }
+            _ => {}
+        }
+        task
+    }
+
+    fn bounded(plan: &Value) -> PlanDocument {
+        let mut basis = EstimateBasis { tokens_per_task_max: 900, ..EstimateBasis::default() };
+        let price = ModelPrice { input_usd_per_million: 7.0, output_usd_per_million: 3.0 };
+        basis.prices.other_models = price;
+        basis.prices.tools.insert("paid".to_owned(), 0.125);
+        let mut document = PlanDocument::read(plan).expect("the plan reads");
+        let structure = PlanStructure::build(&document, &mut Vec::new()).expect("acyclic");
+        let catalog = ToolCatalog::new(["free", "paid"].map(ToolSpec::bare)).expect("no schemas");
+        assert!(basis.estimate(&document, &structure, &catalog).tokens.high >= 0.0);
+        document.metadata.bound = Some(basis.bound(&document, &structure));
+        document
+    }
+
+    /// The figures of a bound, each changed by itself; what they are made from (prices, and what a call may
+    /// take) is not among them.
+    fn mutations(bound: &PlanBound) -> Vec<(String, PlanBound)> {
+        let mut all = Vec::new();
+        let whole = serde_json::to_value(bound).expect("plain data");
+        let mut change = |place: String, factor: f64| {
+            let mut mutated = whole.clone();
+            let value = mutated.pointer_mut(&place).expect("the place is there");
+            let changed = value.as_f64().expect("a number") * factor + (factor - 1.0).signum();
+            *value = if value.is_u64() { json!(changed.max(0.0) as u64) } else { json!(changed) };
+            let same = whole.pointer(&place) == mutated.pointer(&place);
+            if let (false, Ok(bound)) = (same, serde_json::from_value(mutated)) {
+                all.push((format!("{place} x {factor}"), bound));
+            }
+        };
+        for factor in [0.5, 2.0] {
+            for name in ["tokens", "cost_usd", "chain_seconds", "seconds"] {
+                change(format!("/{name}"), factor);
+            }
+            for (i, task) in whole["tasks"].as_array().expect("a list").iter().enumerate() {
+                let figures =
+                    ["attempts", "items", "attempt_seconds", "wait_seconds", "attempt_tokens"];
+                for name in figures.into_iter().chain(["attempt_cost_usd"]) {
+                    // A figure of nothing is not written.
+                    if task.get(name).is_some_and(Value::is_number) {
+                        change(format!("/tasks/{i}/{name}"), factor);
+                    }
+                }
+            }
+        }
+        if bound.tasks.len() > 1 {
+            let mut swapped = bound.clone();
+            swapped.tasks.swap(0, 1);
+            all.push(("two tasks swapped".to_owned(), swapped));
+        }
+        let mut shorter = bound.clone();
+        shorter.tasks.pop();
+        all.push(("a task less".to_owned(), shorter));
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn every_bound_holds_and_no_mutated_one_does(plan in any_plan()) {
+            let mut document = bounded(&plan);
+            prop_assert_eq!(bound_problems(&document), Vec::<String>::new());
+            let bound = document.metadata.bound.clone().expect("just made");
+            for (what, mutated) in mutations(&bound) {
+                document.metadata.bound = Some(mutated);
+                prop_assert!(!bound_problems(&document).is_empty(), "{} passes: {:?}", what, bound);
+            }
+            document.metadata.bound = None;
+            prop_assert!(!bound_problems(&document).is_empty());
+        }
+    }
+}

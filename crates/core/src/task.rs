@@ -66,9 +66,10 @@ impl TaskStatus {
         }
     }
 
-    /// True if the task itself ended badly; a blocked one is another's failure.
+    /// True if the task itself ended badly: a blocked one is another's failure, a cancelled one somebody's
+    /// wish.
     pub fn is_failure(self) -> bool {
-        matches!(self, TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled)
+        matches!(self, TaskStatus::Failed | TaskStatus::TimedOut)
     }
 }
 

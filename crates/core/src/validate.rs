@@ -114,16 +114,20 @@ pub struct ValidationStats {
     pub edges: usize,
     /// The depth to which compound tasks nest.
     pub nesting: usize,
-    /// Tasks on a longest path.
-    pub longest_path: usize,
+    /// Tasks on a longest path; none where the tasks form no graph, as what follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_path: Option<usize>,
     /// The most tasks that could run at once.
-    pub width: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
     /// tasks + edges / 2 + 10 x nesting + 5 x compound tasks.
     pub complexity: f64,
     /// Task ids along the longest path by time.
-    pub critical_path: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical_path: Option<Vec<String>>,
     /// The expected duration.
-    pub critical_path_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical_path_seconds: Option<f64>,
 }
 
 /// Findings of the levels, on their way to a [`Validation`].
@@ -141,8 +145,8 @@ pub struct Validation {
     pub errors: Vec<Finding>,
     /// Findings that should be looked at.
     pub warnings: Vec<Finding>,
-    /// Figures; absent when there is no graph to measure.
-    pub stats: Option<ValidationStats>,
+    /// Figures, as far as there is something to measure.
+    pub stats: ValidationStats,
     /// The number of references that could neither be shown to fit nor not to; each is a warning.
     pub undecided: usize,
     /// The plan's probable use, and the most; absent without a graph.
@@ -172,19 +176,16 @@ pub fn validate(document: PlanDocument, around: &ValidationContext<'_>) -> Valid
     feasibility::check(&document, structure.as_ref(), around, &mut findings);
     let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));
     let FindingList { mut errors, mut warnings, undecided } = findings;
-    security::check(&document, structure.as_ref(), around, &mut errors, &mut warnings);
-    let stats = structure
-        .as_ref()
-        .zip(figures.as_ref())
-        .map(|(structure, figures)| measure(&document, structure.graph(), &figures.estimate));
-    if let Some(stats) = &stats {
-        syntax::check_complexity(stats, around.limits, &mut errors);
+    security::check(&document, around, &mut errors, &mut warnings);
+    let mut stats = count(&document);
+    if let (Some(structure), Some(figures)) = (&structure, &figures) {
+        measure(&mut stats, &document, structure.graph(), &figures.estimate);
     }
+    syntax::check_complexity(&stats, around.limits, &mut errors);
     if around.strict {
         errors.append(&mut warnings);
     }
-    let complexity = stats.as_ref().map_or(0.0, |stats| stats.complexity);
-    let approval_reasons = approval::reasons(&document, around, figures.as_ref(), complexity);
+    let approval_reasons = approval::reasons(&document, around, figures.as_ref(), stats.complexity);
     errors.sort_by_key(|finding| finding.level);
     let proof = structure.filter(|_| errors.is_empty()).map(|structure| (document, structure));
     Validation { errors, warnings, stats, undecided, figures, approval_reasons, proof }
@@ -259,25 +260,50 @@ impl Validation {
     }
 }
 
-/// Figures about a graph, as `validate` prints them.
-fn measure(
-    document: &PlanDocument,
-    graph: &DependencyGraph,
-    estimate: &PlanEstimate,
-) -> ValidationStats {
-    let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
-    let path = graph.critical_path(&seconds);
+/// Figures that need no graph: stated dependencies are counted.
+fn count(document: &PlanDocument) -> ValidationStats {
     let compounds = document.tasks.iter().filter(|t| t.task_type == TaskType::Compound).count();
-    let (tasks, edges) = (graph.len(), graph.edges().len());
+    let (tasks, nesting) = (document.tasks.len(), nesting(document));
+    let edges = document.tasks.iter().map(|task| task.dependencies.len()).sum();
+    let complexity = complexity(tasks, edges, nesting, compounds);
     ValidationStats {
         tasks,
         edges,
-        // Compound tasks are expanded when a plan is built; none is nested in a finished one.
-        nesting: 0,
-        longest_path: graph.depth(),
-        width: graph.width(),
-        complexity: tasks as f64 + edges as f64 / 2.0 + 5.0 * compounds as f64,
-        critical_path_seconds: estimate.critical_path_seconds,
-        critical_path: path.iter().map(|t| document.tasks[t.at()].task_id.clone()).collect(),
+        nesting,
+        longest_path: None,
+        width: None,
+        complexity,
+        critical_path: None,
+        critical_path_seconds: None,
     }
+}
+
+/// Figures about the graph, implied dependencies included.
+fn measure(
+    stats: &mut ValidationStats,
+    document: &PlanDocument,
+    graph: &DependencyGraph,
+    estimate: &PlanEstimate,
+) {
+    let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
+    let path = graph.critical_path(&seconds);
+    let compounds = document.tasks.iter().filter(|t| t.task_type == TaskType::Compound).count();
+    stats.edges = graph.edges().len();
+    stats.complexity = complexity(stats.tasks, stats.edges, stats.nesting, compounds);
+    stats.longest_path = Some(graph.depth());
+    stats.width = Some(graph.width());
+    stats.critical_path_seconds = Some(estimate.critical_path_seconds);
+    stats.critical_path =
+        Some(path.iter().map(|t| document.tasks[t.at()].task_id.clone()).collect());
+}
+
+/// The score of spec 01.
+fn complexity(tasks: usize, edges: usize, nesting: usize, compounds: usize) -> f64 {
+    tasks as f64 + edges as f64 / 2.0 + 10.0 * nesting as f64 + 5.0 * compounds as f64
+}
+
+/// How deep compound tasks nest, or nested before planning put sub-plans in their places.
+fn nesting(document: &PlanDocument) -> usize {
+    let left = document.tasks.iter().any(|task| task.task_type == TaskType::Compound);
+    document.metadata.nesting.unwrap_or(0) as usize + usize::from(left)
 }

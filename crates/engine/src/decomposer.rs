@@ -17,12 +17,11 @@ use l05_core::estimate::EstimateBasis;
 
 use breaker::{BreakerRules, CircuitBreaker};
 use bulkhead::{Bulkhead, BulkheadSize};
-use metering::ModelMeter;
 use models::KnownModels;
 
 pub(crate) use call::{CallFailure, CallPurpose};
 pub(crate) use failure::{FailureCause, PlanningFailure};
-pub(crate) use metering::AllowanceExceeded;
+pub(crate) use metering::{AllowanceExceeded, ModelMeter};
 pub(crate) use rounds::{ModelPlan, PlanningBasis};
 
 use crate::port::{ModelGateway, ModelIdentity};

@@ -5,6 +5,8 @@
 //! together and committed as one group.
 
 mod attempt;
+#[cfg(test)]
+mod budget_tests;
 mod handle;
 mod journal;
 mod lease;

@@ -66,8 +66,10 @@ pub struct PlanResult {
     pub outputs: Map<String, Value>,
     /// Ids of completed tasks.
     pub completed: Vec<String>,
-    /// Ids of failed, timed out and cancelled tasks.
+    /// Ids of failed and timed out tasks.
     pub failed: Vec<String>,
+    /// Ids of cancelled tasks.
+    pub cancelled: Vec<String>,
     /// Ids of tasks that something else's failure kept from running.
     pub blocked: Vec<String>,
     /// Ids of tasks that were not needed.
@@ -171,8 +173,14 @@ pub(crate) async fn result(
         tasks.push(line);
     }
     let mut outputs = Map::new();
-    for leaf in plan.graph().leaves() {
-        let name = &plan.task(leaf).task_id;
+    // The leaves; where the run did not get so far, whatever it got to.
+    let completed = |task: &TaskIndex| run.task_status(*task) == TaskStatus::Completed;
+    let is_last = |task: &TaskIndex| {
+        let mut dependents = plan.graph().edges_out(*task).iter();
+        !dependents.any(|edge| completed(&plan.graph().edge(*edge).to))
+    };
+    for last in plan.graph().indices().filter(completed).filter(is_last) {
+        let name = &plan.task(last).task_id;
         let line = tasks.iter().find(|line| line.task_id == *name);
         let output = line.and_then(|line| line.outputs.clone());
         outputs.extend(output.map(|value| (name.clone(), value)));
@@ -188,6 +196,7 @@ pub(crate) async fn result(
         outputs,
         completed: ids(|s| s == TaskStatus::Completed),
         failed: ids(TaskStatus::is_failure),
+        cancelled: ids(|s| s == TaskStatus::Cancelled),
         blocked: ids(|s| s == TaskStatus::Blocked),
         skipped: ids(|s| s == TaskStatus::Skipped),
         partial: run.is_partial(),

@@ -40,6 +40,8 @@ pub struct PlacementRequest<'a> {
     pub index: TaskIndex,
     /// Types that the goal allows; empty: all.
     pub allowed_types: &'a [String],
+    /// Agents that the plan would have rather than others.
+    pub preferred: &'a [String],
     /// Attempts of this run at an agent.
     pub own: &'a dyn Fn(&str) -> u32,
     /// The share of what the task needs that an agent did, 0 to 1.
@@ -135,6 +137,12 @@ impl Crew {
                 return Placement::Busy;
             }
             left = free;
+        }
+        // A preference is kept as far as anybody of those is free.
+        let is_preferred =
+            |member: &&CrewMember| wish.preferred.iter().any(|id| **id == *member.id);
+        if left.iter().any(is_preferred) {
+            left.retain(is_preferred);
         }
         if self.routing.takes_turns() {
             let turn = wish.index.at() % left.len();

@@ -148,7 +148,8 @@ async fn go_on(
     }
 }
 
-async fn result(
+/// The result of a run that has ended, and the exit status that goes with it.
+pub(super) async fn result(
     context: &CliContext,
     service: &PlanningService,
     id: PlanId,

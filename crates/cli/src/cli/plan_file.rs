@@ -152,7 +152,7 @@ fn check<T>(
                 valid: checked.is_valid(),
                 errors: &checked.errors,
                 warnings: &checked.warnings,
-                stats: checked.stats.as_ref(),
+                stats: Some(&checked.stats),
             })
         }
     }
@@ -169,10 +169,11 @@ fn print(context: &CliContext, verdict: &PlanVerdict<'_>) {
         lines.extend(verdict.errors.iter().map(|f| format!("error  {}", finding_line(f))));
         lines.extend(verdict.warnings.iter().map(|f| format!("warning {}", finding_line(f))));
         let shape = verdict.stats.map_or_else(String::new, |stats| {
-            format!(
-                " ({} tasks, {} dependencies, longest path {}, width {})",
-                stats.tasks, stats.edges, stats.longest_path, stats.width
-            )
+            let shape = stats.longest_path.zip(stats.width);
+            let shape = shape.map_or_else(String::new, |(longest_path, width)| {
+                format!(", longest path {longest_path}, width {width}")
+            });
+            format!(" ({} tasks, {} dependencies{shape})", stats.tasks, stats.edges)
         });
         lines.push(if verdict.valid {
             format!("valid{shape}")

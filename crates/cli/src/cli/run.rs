@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::CliContext;
 use super::exit::ExitStatus;
-use super::follow::follow;
+use super::follow::{follow, result};
 use super::output::{finding_line, table};
 use super::plan_file::read_plan;
 
@@ -172,6 +172,11 @@ pub(crate) async fn execute(context: &CliContext, args: ExecuteArgs) -> Result<E
             error.suggest("name a plan file that exists, or an id of `l05 history`")
         })?
     };
+    // Whoever was interrupted between the end of a plan and its result gets the result now.
+    if service.status(id).await?.status == PlanStatus::Completed {
+        context.output.note("the plan has completed; this is its result");
+        return result(context, &service, id).await;
+    }
     if args.detach {
         return leave(context, &service, id).await;
     }

@@ -4,6 +4,7 @@
 
 mod approvals;
 mod bad_input;
+mod budgets;
 mod crash;
 mod defects;
 mod documents;

@@ -1,4 +1,5 @@
-//! A scripted model server, a test double: it speaks Ollama's wire and says what it is told to say.
+//! Scripted model servers, test doubles: one speaks Ollama's wire and says what it is told to say, one speaks
+//! OpenAI's and reports the usage that it is told to report.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -54,29 +55,100 @@ impl ScriptedModel {
     }
 }
 
+/// A server of OpenAI's wire: it has one model, answers `hello` and reports a usage, whatever it was asked.
+pub(crate) struct OpenAiDouble {
+    pub(crate) url: String,
+    asked: Arc<Mutex<Vec<Value>>>,
+}
+
+impl OpenAiDouble {
+    /// `usage`: what stands in the answer, or null for nothing.
+    pub(crate) fn reporting(usage: Value) -> OpenAiDouble {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let seen = asked.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (usage, seen) = (usage.clone(), seen.clone());
+                std::thread::spawn(move || {
+                    let _ = answer_chats(stream, &usage, &seen);
+                });
+            }
+        });
+        OpenAiDouble { url, asked }
+    }
+
+    /// The requests so far.
+    pub(crate) fn asked(&self) -> Vec<Value> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Options that make the program use it.
+    pub(crate) fn options(&self) -> Vec<String> {
+        let url = format!("model.url={}", self.url);
+        let set = ["model.gateway=openai", url.as_str(), "model.name=fake"];
+        set.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]).collect()
+    }
+}
+
+fn answer_chats(
+    mut stream: TcpStream,
+    usage: &Value,
+    asked: &Mutex<Vec<Value>>,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    while let Some((first, body)) = request(&mut reader)? {
+        let answer = if first.starts_with("GET") {
+            json!({"data": [{"id": "fake"}]})
+        } else {
+            let request: Value = serde_json::from_slice(&body).unwrap();
+            let model = request["model"].clone();
+            asked.lock().unwrap().push(request);
+            let message = json!({"role": "assistant", "content": "hello"});
+            let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+            let mut answer = json!({"id": "x", "model": model, "choices": [choice]});
+            if !usage.is_null() {
+                answer["usage"] = usage.clone();
+            }
+            answer
+        };
+        let answer = answer.to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
+        write!(stream, "{head} {}\r\n\r\n{answer}", answer.len())?;
+        stream.flush()?;
+    }
+    Ok(())
+}
+
+/// The first line and the body of the next request; none at the end.
+fn request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let (mut first, mut length) = (String::new(), 0);
+    if reader.read_line(&mut first)? == 0 {
+        return Ok(None);
+    }
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(Some((first, body)))
+}
+
 fn serve(
     mut stream: TcpStream,
     says: &(dyn Fn(usize, &Value) -> String + Send + Sync),
     asked: &Mutex<Vec<Value>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let (mut first, mut length) = (String::new(), 0);
-        if reader.read_line(&mut first)? == 0 {
-            return Ok(());
-        }
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
+    while let Some((first, body)) = request(&mut reader)? {
         let answer = if first.contains("/api/tags") {
             json!({"models": [{"name": "scripted:1b", "model": "scripted:1b"}]}).to_string()
         } else {
@@ -103,4 +175,5 @@ fn serve(
         )?;
         stream.flush()?;
     }
+    Ok(())
 }

@@ -120,6 +120,9 @@ pub struct PlanMetadata {
     /// US dollars that making it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decomposition_cost_usd: Option<f64>,
+    /// The depth to which parts of the goal were decomposed by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nesting: Option<u32>,
     /// The template's fit to the goal, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
@@ -363,6 +366,7 @@ pub(crate) static METADATA_FIELDS: &[FieldName] = &[
     plain("prompt_version"),
     plain("decomposition_tokens"),
     plain("decomposition_cost_usd"),
+    plain("nesting"),
     plain("confidence"),
     plain("requires_approval"),
     plain("approval_reasons"),
@@ -457,6 +461,7 @@ fn read_metadata(reader: &DocumentReader, plan: &ObjectReader<'_>) -> PlanMetada
             .and_then(|version| u32::try_from(version).ok()),
         decomposition_tokens: object.integer("decomposition_tokens", 0..=INTEGER_MAX),
         decomposition_cost_usd: object.number("decomposition_cost_usd", 0.0..=1e9),
+        nesting: object.integer("nesting", 0..=20).and_then(|n| u32::try_from(n).ok()),
         confidence: object.number("confidence", 0.0..=1.0),
         requires_approval: object.boolean("requires_approval").unwrap_or(false),
         approval_reasons: object.texts("approval_reasons"),

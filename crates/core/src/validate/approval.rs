@@ -29,7 +29,10 @@ pub(super) fn reasons(
 ) -> Vec<ApprovalReason> {
     let policy = around.limits.approval;
     let mut reasons = Vec::new();
-    if document.constraints.require_approval == Some(true) {
+    // Who writes a plan may ask in its metadata, too; what stands there is never taken back.
+    let asked =
+        document.metadata.requires_approval && document.metadata.approval_needed_for.is_empty();
+    if document.constraints.require_approval == Some(true) || asked {
         reasons.push(ApprovalReason::Goal);
     }
     let cost = figures.map_or(0.0, |figures| figures.estimate.cost_usd.high);

@@ -19,6 +19,26 @@ pub(super) fn check(
     around: &ValidationContext<'_>,
     findings: &mut FindingList,
 ) {
+    if let KnownAgents::Registered(agents) = around.agents {
+        let known = |id: &&String| agents.iter().any(|agent| agent.agent_id == **id);
+        let unknown = document.preferred_agents.iter().filter(|id| !known(id));
+        findings.warnings.extend(unknown.map(|id| {
+            let near = nearest(id, agents.iter().map(|agent| agent.agent_id.as_str()));
+            let message = format!("no agent `{id}` is registered{}", did_you_mean(&near));
+            finding(ErrorCode::AgentUnavailable, message)
+                .field("preferred_agents")
+                .suggest("others do its work; `l05 agents` lists those that are there")
+        }));
+    }
+    for name in document.constraints.additional_constraints.keys() {
+        let message =
+            format!("nothing here knows the constraint `{name}`: it is kept, not applied");
+        findings.warnings.push(
+            finding(ErrorCode::ConstraintViolated, message)
+                .field(format!("constraints.additional_constraints.{name}"))
+                .suggest("write it as one of the named constraints, or into metadata.custom"),
+        );
+    }
     for (i, task) in document.tasks.iter().enumerate() {
         let known_tool = task.tool.as_deref().is_none_or(|tool| around.catalog.get(tool).is_some());
         // An unknown tool is one finding: nothing else can be said of the call.
@@ -128,6 +148,16 @@ fn check_agents(document: &PlanDocument, task: &Task, agents: &[Agent]) -> Optio
         let known: Vec<&str> =
             agents.iter().flat_map(|a| &a.capabilities).map(String::as_str).collect();
         let missing = if missing.is_empty() { needs(task).into_iter().collect() } else { missing };
+        if let Some(tool) = task.tool.as_deref().filter(|_| missing.is_empty()) {
+            let message = format!(
+                "the catalogue has the tool `{tool}` of task `{id}`, and nothing here runs it"
+            );
+            return Some(
+                finding(ErrorCode::CapabilityMismatch, message)
+                    .suggest("register an agent or an executor that has the tool")
+                    .detail("missing", vec![format!("tool:{tool}")]),
+            );
+        }
         return Some(nothing_can(task, &missing, &known));
     }
     let allowed = &document.constraints.allowed_agent_types;

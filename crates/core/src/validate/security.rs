@@ -4,13 +4,12 @@
 use super::ValidationContext;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, ValidationLevel};
-use crate::plan::{PlanDocument, PlanStructure};
+use crate::plan::PlanDocument;
 use crate::secrets::{is_secret_name, looks_like_a_key};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: Option<&PlanStructure>,
     around: &ValidationContext<'_>,
     errors: &mut Vec<Finding>,
     warnings: &mut Vec<Finding>,
@@ -44,29 +43,56 @@ pub(super) fn check(
                     .suggest("give the task `gate: true`, or turn approvals.destructive on"),
             );
         }
-        if structure.is_none() {
-            continue;
-        }
         for (name, value) in &task.inputs {
-            let Some(text) = value.as_str().filter(|s| !s.is_empty()) else { continue };
-            let named = is_secret_name(name);
+            let whose = format!("task `{}`", task.task_id);
+            let place = format!("tasks[{i}].inputs.{name}");
+            find_secrets(name, value, &place, &whose, &mut |warning| {
+                warnings.push(warning.task(&task.task_id));
+            });
+        }
+    }
+    for (name, value) in &document.inputs {
+        let place = format!("inputs.{name}");
+        find_secrets(name, value, &place, "the plan", &mut |warning| warnings.push(warning));
+    }
+}
+
+/// Tells each text that its name or its look gives away as a secret, at any depth. `name` is that of the
+/// value, or of the list that it stands in.
+fn find_secrets(
+    name: &str,
+    value: &Value,
+    place: &str,
+    whose: &str,
+    tell: &mut dyn FnMut(Finding),
+) {
+    match value {
+        Value::String(text) if !text.is_empty() => {
             let bound = text.starts_with("secret://") || text.starts_with("$[");
-            if (named && !bound) || looks_like_a_key(text) {
-                let message = format!(
-                    "input `{name}` of task `{}` looks like a secret in plain text",
-                    task.task_id
-                );
-                warnings.push(
+            if (is_secret_name(name) && !bound) || looks_like_a_key(text) {
+                let message =
+                    format!("input `{name}` of {whose} looks like a secret in plain text");
+                tell(
                     Finding::new(
                         ErrorCode::SecurityCheckFailed,
                         ValidationLevel::Security,
                         message,
                     )
-                    .task(&task.task_id)
-                    .field(format!("tasks[{i}].inputs.{name}"))
+                    .field(place)
                     .suggest("keep it in a secret store and write `secret://name`"),
                 );
             }
         }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                find_secrets(name, item, &format!("{place}[{i}]"), whose, tell);
+            }
+        }
+        Value::Object(map) => {
+            for (name, value) in map {
+                find_secrets(name, value, &format!("{place}.{name}"), whose, tell);
+            }
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -118,7 +118,7 @@ impl ModelMeter {
         };
         let price = self.price(request.model.as_deref(), None);
         let cost = price.cost_usd(prompt as f64, 0.0);
-        if cost > allowance.cost_usd {
+        if prompt <= allowance.tokens_in.min(allowance.tokens) && cost > 0.0 {
             return format!(
                 "the prompt {counted} {prompt} tokens{how}, which cost ${cost:.6}; the task may cost ${}",
                 allowance.cost_usd

@@ -1,6 +1,6 @@
 //! Rounds: ask, read, check, and ask again with everything that is wrong.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
@@ -59,6 +59,8 @@ struct PlanningRounds<'r, 's> {
     /// The use of all calls, and parts that were begun: what the goal's limits bound is the whole.
     account: PlanningAccount,
     parts: AtomicUsize,
+    /// The depth of the deepest part.
+    deepest: AtomicU32,
     /// Calls at once, over all parts.
     turns: Semaphore,
 }
@@ -104,6 +106,7 @@ impl ModelDecomposer {
             until,
             account: PlanningAccount::new(&request.goal.constraints),
             parts: AtomicUsize::new(0),
+            deepest: AtomicU32::new(0),
             turns: Semaphore::new(CALLS_AT_ONCE),
         };
         let goal = request.goal.goal_text.as_str();
@@ -122,6 +125,7 @@ impl ModelDecomposer {
         metadata.model = Some(model.clone());
         metadata.prompt_version = Some(prompt_version());
         spent.note_in(metadata);
+        metadata.nesting = Some(planning.deepest.into_inner()).filter(|depth| *depth > 0);
         metadata.warnings.extend(draft.repairs.iter().chain(&draft.warnings).cloned());
         let decision = PlanDecision::Model {
             asked: request.strategy.as_str().to_owned(),
@@ -310,6 +314,7 @@ impl PlanningRounds<'_, '_> {
                 .detail("tasks_max", tasks_max)
                 .into());
         }
+        self.deepest.fetch_max(depth, Ordering::Relaxed);
         let referenced = draft.referenced();
         let planned = parts.iter().map(|(_, goal)| self.part(GoalPart { goal, depth }));
         for ((id, _), (sub, sub_counted)) in parts.iter().zip(try_join_all(planned).await?) {

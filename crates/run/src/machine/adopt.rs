@@ -31,7 +31,12 @@ impl Run {
             let reserved = self.reservations.get(&task).copied().unwrap_or_default();
             account.charge(reserved, reserved);
             let asks = self.plan.document().on_budget == OnBudget::Ask;
+            // After a breach nothing starts, a second time either.
+            let is_over = account.overdraft().is_some();
             let event = match account.shortage(share) {
+                _ if is_over => {
+                    RunEvent::AttemptReturned { task, attempt: self.tasks[task.at()].attempt }
+                }
                 // A person is asked when it comes up again.
                 Some(_) if !share.is_none() && asks => {
                     RunEvent::AttemptReturned { task, attempt: self.tasks[task.at()].attempt }

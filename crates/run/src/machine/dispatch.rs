@@ -97,6 +97,7 @@ impl Run {
             task: self.spec(task),
             index: task,
             allowed_types: &self.plan.document().constraints.allowed_agent_types,
+            preferred: &self.plan.document().preferred_agents,
             own: &loads,
             related: &related,
             avoid: (state.again || lost).then(|| &**self.agent(task)),

@@ -506,8 +506,10 @@ pub struct RunEnding {
     pub plan_id: PlanId,
     /// Ids of completed tasks, items of fan-outs included.
     pub completed_task_ids: Vec<String>,
-    /// Ids of failed, timed out and cancelled tasks.
+    /// Ids of failed and timed out tasks.
     pub failed_task_ids: Vec<String>,
+    /// Ids of cancelled tasks.
+    pub cancelled_task_ids: Vec<String>,
     /// From the start of the first run to the end of this one, in milliseconds.
     pub actual_duration_ms: u64,
     /// Model tokens of all runs, in and out.

@@ -295,6 +295,7 @@ impl EventProjection<'_> {
             plan_id: run.plan().id(),
             completed_task_ids: of(|s| s == TaskStatus::Completed),
             failed_task_ids: of(TaskStatus::is_failure),
+            cancelled_task_ids: of(|s| s == TaskStatus::Cancelled),
             actual_duration_ms: self.time.millis_since(began),
             total_tokens_used: run.spent().tokens,
             actual_cost_usd: run.spent().cost_usd,
