@@ -31,9 +31,9 @@ pub struct ToolSpec {
     /// Coarse types it takes, for tools without schemas.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accepts: Vec<String>,
-    /// Coarse types it gives.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub produces: Vec<String>,
+    /// Coarse types it gives. An empty list: it gives nothing; none: nobody says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub produces: Option<Vec<String>>,
     /// True if a second call changes nothing that the first has not.
     pub idempotent: bool,
     /// True if a call may destroy what was there.
@@ -58,7 +58,7 @@ impl ToolSpec {
             input_schema: None,
             output_schema: None,
             accepts: Vec::new(),
-            produces: Vec::new(),
+            produces: None,
             idempotent: false,
             destructive: false,
             capabilities: Vec::new(),
@@ -207,7 +207,7 @@ fn read_tool(reader: &DocumentReader, value: &Value, i: usize) -> Option<ToolSpe
         input_schema: object.value("input_schema").cloned(),
         output_schema: object.value("output_schema").cloned(),
         accepts: object.texts("accepts"),
-        produces: object.texts("produces"),
+        produces: object.value("produces").map(|_| object.texts("produces")),
         idempotent: object.boolean("idempotent").unwrap_or(false),
         destructive: object.boolean("destructive").unwrap_or(false),
         capabilities: object.texts("capabilities"),

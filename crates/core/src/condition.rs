@@ -3,6 +3,9 @@
 //! `outputs` and `status` are those of the dependency, `inputs` the plan's. A condition that does
 //! not evaluate is an error, never "false" (spec 03, 3.5).
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, ExecutionError, Program, Value as CelValue};
 use serde_json::Value;
@@ -82,9 +85,9 @@ impl Condition {
         &self.text
     }
 
-    /// True if the condition reads the plan's inputs.
-    pub fn reads_inputs(&self) -> bool {
-        self.program.references().variables().contains(&"inputs")
+    /// True if the condition reads a variable: `outputs`, `inputs` or `status`.
+    pub fn reads(&self, variable: &str) -> bool {
+        self.program.references().variables().contains(&variable)
     }
 
     /// The paths into `outputs` that it reads; not those it only asks for with `has`.
@@ -107,16 +110,57 @@ impl Condition {
             of_types,
         };
         let mut context = Context::default();
-        context.add_variable("outputs", outputs).map_err(|e| fail(e.to_string(), false))?;
-        context.add_variable("inputs", inputs).map_err(|e| fail(e.to_string(), false))?;
+        context.add_variable_from_value("outputs", cel_value(outputs));
+        context.add_variable_from_value("inputs", cel_value(inputs));
         context.add_variable_from_value("status", status.as_str());
         match self.program.execute(&context) {
             Ok(CelValue::Bool(verdict)) => Ok(verdict),
             Ok(other) => {
                 Err(fail(format!("it gives {}, not true or false", other.type_of()), true))
             }
-            Err(error) => Err(fail(error.to_string(), is_of_types(&error))),
+            Err(error) => Err(fail(in_plain_words(&error), is_of_types(&error))),
         }
+    }
+}
+
+/// JSON as CEL has it: whole numbers are `int`, the type of a literal, whatever their sign; those beyond it
+/// `uint`.
+fn cel_value(value: &Value) -> CelValue {
+    match value {
+        Value::Null => CelValue::Null,
+        Value::Bool(b) => CelValue::Bool(*b),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(n), _) => CelValue::Int(n),
+            (None, Some(n)) => CelValue::UInt(n),
+            (None, None) => CelValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => CelValue::String(Arc::new(text.clone())),
+        Value::Array(items) => CelValue::List(Arc::new(items.iter().map(cel_value).collect())),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| (key.clone(), cel_value(value)));
+            CelValue::from(entries.collect::<HashMap<String, CelValue>>())
+        }
+    }
+}
+
+/// What does not go together, where CEL names its own functions.
+fn in_plain_words(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
+            let sign = match *operator {
+                "add" => "+",
+                "sub" => "-",
+                "mul" => "*",
+                "div" => "/",
+                "rem" => "%",
+                other => other,
+            };
+            let (left, right) = (left.type_of(), right.type_of());
+            format!(
+                "`{sign}` does not take {left} and {right}: `double(x)`, `int(x)` and `string(x)` convert"
+            )
+        }
+        error => error.to_string(),
     }
 }
 
@@ -249,6 +293,40 @@ impl std::fmt::Debug for Condition {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn whole_numbers_count_as_literals_do() {
+        let outputs = json!({"count": 2, "matches": [0, 1]});
+        let inputs = json!({"x": 5, "neg": -5, "y": 8, "half": 0.5, "most": i64::MAX});
+        let check = |text: &str| {
+            let condition = Condition::compile(text).unwrap();
+            condition.evaluate(&outputs, &inputs, TaskStatus::Completed)
+        };
+        for text in [
+            "outputs.count % 2 == 0",
+            "inputs.x + 1 == 6",
+            "inputs.x - inputs.y < 0",
+            "inputs.neg + inputs.y == 3",
+            "inputs.x / 2 == 2",
+            "-inputs.x < 0",
+            "inputs.neg % 2 == -1",
+            "outputs.count - 1 == 1",
+            "outputs.matches[outputs.count - 1] == 1",
+            "inputs.x == 5 ? inputs.x + 1 == 6 : false",
+            "double(inputs.x) + inputs.half == 5.5",
+            "inputs.x > inputs.half",
+        ] {
+            assert_eq!(check(text), Ok(true), "{text}");
+        }
+        for (text, told) in [
+            ("inputs.most + 1 > 0", "overflow"),
+            ("inputs.x / 0 == 1", "zero"),
+            ("inputs.x + inputs.half > 1.0", "`+` does not take int and float"),
+        ] {
+            let error = check(text).unwrap_err().to_string();
+            assert!(error.to_lowercase().contains(told), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn verdicts_and_errors() {

@@ -97,7 +97,8 @@ struct SumLimit<'s> {
 
 impl LimitCheck<'_> {
     fn tokens(&mut self, quotas: QuotaLimits) {
-        let needs: Vec<f64> = self.estimate.tasks.iter().map(|t| t.tokens.expected).collect();
+        let needs: Vec<f64> =
+            self.estimate.tasks.iter().map(|t| t.tokens_of_all().expected).collect();
         let goal = self.document.constraints.max_token_budget;
         let (field, allowed) = match goal {
             Some(budget) => ("max_token_budget", budget),
@@ -135,8 +136,8 @@ impl LimitCheck<'_> {
         for (field, allowed) in sides {
             let Some(allowed) = allowed else { continue };
             let side = |task: &crate::plan::TaskEstimate| match field {
-                "resource_budget.tokens_in" => task.tokens_in,
-                _ => task.tokens.expected - task.tokens_in,
+                "resource_budget.tokens_in" => task.tokens_in * task.items as f64,
+                _ => (task.tokens.expected - task.tokens_in) * task.items as f64,
             };
             let needs = self.estimate.tasks.iter().map(side).collect();
             let remedy = |n: f64| format!("{:.0}", n.ceil());
@@ -175,7 +176,7 @@ impl LimitCheck<'_> {
                 } else {
                     |n| format!("resource_budget.cost_usd {}", (n * 1e4 - 1e-6).ceil() / 1e4)
                 },
-                needs: self.estimate.tasks.iter().map(|t| t.cost_usd.expected).collect(),
+                needs: self.estimate.tasks.iter().map(|t| t.cost_of_all().expected).collect(),
                 bound: self.bound.cost_usd,
                 planning: self.document.planning_spent().1,
             });
@@ -259,7 +260,9 @@ impl LimitCheck<'_> {
 
     /// Not even the longest chain fits, or not all the work at the plan's parallelism.
     fn deadline(&mut self, field: &'static str, allowed: f64) {
-        let seconds: Vec<f64> = self.estimate.tasks.iter().map(|t| t.seconds.expected).collect();
+        let parallelism = self.document.parallelism();
+        let tasks = self.estimate.tasks.iter();
+        let seconds: Vec<f64> = tasks.map(|t| t.seconds_of_all(parallelism).expected).collect();
         let expected = self.estimate.seconds.expected;
         let workers = f64::from(self.document.parallelism());
         let work: f64 = seconds.iter().sum();

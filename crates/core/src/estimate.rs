@@ -95,10 +95,12 @@ impl EstimateBasis {
         let tasks: Vec<TaskEstimate> = graph.indices().map(|task| self.task(plan, task)).collect();
         let parallelism = document.parallelism();
         let of = |pick: fn(&EstimateRange) -> f64| {
-            let seconds: Vec<f64> = tasks.iter().map(|task| pick(&task.seconds)).collect();
+            let seconds: Vec<f64> =
+                tasks.iter().map(|task| pick(&task.seconds_of_all(parallelism))).collect();
             rounded(makespan(graph, &seconds, parallelism))
         };
-        let expected: Vec<f64> = tasks.iter().map(|task| task.seconds.expected).collect();
+        let expected: Vec<f64> =
+            tasks.iter().map(|task| task.seconds_of_all(parallelism).expected).collect();
         let path = graph.critical_path(&expected);
         let sum = |pick: fn(&TaskEstimate) -> EstimateRange| {
             let sum =
@@ -117,8 +119,8 @@ impl EstimateBasis {
                 high: of(|r| r.high),
             },
             critical_path_seconds: rounded(path.iter().map(|task| expected[task.at()]).sum()),
-            tokens: sum(|task| task.tokens),
-            cost_usd: sum(|task| task.cost_usd),
+            tokens: sum(TaskEstimate::tokens_of_all),
+            cost_usd: sum(TaskEstimate::cost_of_all),
             method: overall_method(&tasks),
             confidence: confidence(document, &tasks, self.observations_min),
             tasks,
@@ -198,6 +200,7 @@ fn blended(guess: &TaskEstimate, known: &ObservedFigures, guess_weight: f64) -> 
             EstimateMethod::Historical
         },
         runs: known.runs,
+        items: guess.items,
     }
 }
 

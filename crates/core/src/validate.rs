@@ -8,6 +8,8 @@ mod conditions;
 mod dataflow;
 mod decisions;
 mod feasibility;
+mod names;
+mod near_references;
 mod quotas;
 mod security;
 mod semantic;
@@ -285,7 +287,9 @@ fn measure(
     graph: &DependencyGraph,
     estimate: &PlanEstimate,
 ) {
-    let seconds: Vec<f64> = estimate.tasks.iter().map(|task| task.seconds.expected).collect();
+    let parallelism = document.parallelism();
+    let tasks = estimate.tasks.iter();
+    let seconds: Vec<f64> = tasks.map(|t| t.seconds_of_all(parallelism).expected).collect();
     let path = graph.critical_path(&seconds);
     let compounds = document.tasks.iter().filter(|t| t.task_type == TaskType::Compound).count();
     stats.edges = graph.edges().len();

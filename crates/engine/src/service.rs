@@ -336,6 +336,11 @@ impl PlanningService {
         self.reading().status(id).await
     }
 
+    /// How many runs of a plan have begun.
+    pub async fn run_count(&self, id: PlanId) -> Result<u16, Error> {
+        self.reading().run_count(id).await
+    }
+
     /// The result of a run, as far as it went.
     pub async fn result(&self, id: PlanId) -> Result<PlanResult, Error> {
         self.reading().result(id).await

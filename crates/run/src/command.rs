@@ -228,6 +228,14 @@ impl CommandRejected {
 
 impl From<CommandRejected> for Error {
     fn from(rejected: CommandRejected) -> Error {
-        Error::new(rejected.code, rejected.message)
+        let error = Error::new(rejected.code, rejected.message);
+        // The message says what would do; the registry's hint is for plans that are not ready yet.
+        match rejected.code {
+            ErrorCode::PlanNotExecutable => error.suggest("`l05 status ID` shows how it stands"),
+            ErrorCode::BudgetExceeded => error.suggest(
+                "`l05 retry ID --token-budget N --budget-usd USD` gives the new run a budget of its own",
+            ),
+            _ => error,
+        }
     }
 }

@@ -6,7 +6,7 @@ use l05_core::id::PlanId;
 use l05_core::plan::PlanStatus;
 use l05_engine::PlanningService;
 use l05_engine::report::PlanResult;
-use l05_run::public_event::{EventId, PublicEvent};
+use l05_run::public_event::{EventId, PublicEvent, PublicEventKind};
 
 use super::approval::{NextQuestion, answer_questions};
 use super::exit::ExitStatus;
@@ -30,7 +30,18 @@ pub(super) async fn follow(
     id: PlanId,
     yes: bool,
 ) -> Result<ExitStatus, Error> {
-    let mut shown = ShownEvents { progress: None, up_to: None };
+    follow_run(context, service, id, yes, 1).await
+}
+
+/// The same from one of the plan's runs on: those before it have been shown.
+pub(super) async fn follow_run(
+    context: &CliContext,
+    service: &PlanningService,
+    id: PlanId,
+    yes: bool,
+    first_run: u16,
+) -> Result<ExitStatus, Error> {
+    let mut shown = ShownEvents { progress: None, up_to: None, run: 0, first_run };
     let mut driver = RunFollower::Here;
     loop {
         let stood = tokio::select! {
@@ -79,11 +90,18 @@ pub(super) async fn follow(
 struct ShownEvents {
     progress: Option<RunProgress>,
     up_to: Option<EventId>,
+    /// The run that the last event belongs to, and the first that is shown.
+    run: u16,
+    first_run: u16,
 }
 
 impl ShownEvents {
     fn show(&mut self, event: &PublicEvent) {
-        if self.up_to.is_none_or(|seen| event.id > seen) {
+        if let PublicEventKind::PlanDispatched(start) = &event.kind {
+            self.run = start.run;
+        }
+        let is_shown = self.run >= self.first_run || (self.run == 0 && self.first_run == 1);
+        if is_shown && self.up_to.is_none_or(|seen| event.id > seen) {
             self.progress.iter_mut().for_each(|progress| progress.show(event));
             self.up_to = Some(event.id);
         }

@@ -41,6 +41,16 @@ impl RunProgress {
     pub(crate) fn show(&mut self, event: &PublicEvent) {
         let task = event.task_id.as_deref().unwrap_or_default();
         match &event.kind {
+            // Tasks that completed in an earlier run are none of this one's.
+            PublicEventKind::PlanDispatched(start) => {
+                let kept = start.kept.iter().filter(|task| self.titles.contains_key(*task)).count();
+                self.total = self.titles.len() - kept;
+                self.ended = 0;
+                if let Some(bars) = &self.bars {
+                    bars.overall.set_length(self.total as u64);
+                    bars.overall.set_position(0);
+                }
+            }
             PublicEventKind::PlanAdopted(_) => self.line("going on with an interrupted run"),
             PublicEventKind::PlanDeadlineAtRisk(risk) => self.line(&format!(
                 "  late     the plan can end at {} at the earliest, its deadline is {}",

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::CliContext;
 use super::exit::ExitStatus;
-use super::follow::{follow, result};
+use super::follow::{follow, follow_run, result};
 use super::output::{finding_line, table};
 use super::plan_file::read_plan;
 
@@ -209,8 +209,9 @@ pub(crate) async fn retry(context: &CliContext, args: RetryArgs) -> Result<ExitS
         tokens: args.token_budget,
         cost_usd: args.budget_usd.map(budget_usd).transpose()?,
     };
+    let before = service.run_count(id).await?;
     service.retry_with(id, args.from.as_deref(), budget).await?;
-    follow(context, &service, id, false).await
+    follow_run(context, &service, id, false, before + 1).await
 }
 
 fn warn(context: &CliContext, planned: &PlannedGoal) {

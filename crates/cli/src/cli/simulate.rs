@@ -184,7 +184,9 @@ impl PlanSimulator {
         let structure = structure(document)?;
         let knowledge: &EstimateBasis = self.ground.knowledge();
         let estimate = knowledge.estimate(document, &structure, &self.ground.catalog);
-        let seconds: Vec<f64> = estimate.tasks.iter().map(|t| t.seconds.expected).collect();
+        let at_once = document.parallelism();
+        let tasks = estimate.tasks.iter();
+        let seconds: Vec<f64> = tasks.map(|t| t.seconds_of_all(at_once).expected).collect();
         let own = WorkerPool::Equal(document.parallelism());
         let pool = pool.unwrap_or(&own);
         let needs = needs(document, pool);

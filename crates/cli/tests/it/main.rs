@@ -17,6 +17,7 @@ mod library;
 mod models;
 mod mutation;
 mod pins;
+mod plan_files;
 mod planning;
 mod programs;
 mod sales;

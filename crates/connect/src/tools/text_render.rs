@@ -145,8 +145,29 @@ fn render(input: &RenderTextInput) -> Result<String, TaskError> {
     rendered.map_err(|error| {
         let line = error.line().map(|line| format!(" at line {line}")).unwrap_or_default();
         let why = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        final_error(ErrorCode::TaskFailed, format!("the template fails{line}: {why}"))
+        let missing = (error.kind() == minijinja::ErrorKind::UndefinedError)
+            .then(|| missing_names(&environment, input));
+        let missing = missing.unwrap_or_default();
+        final_error(ErrorCode::TaskFailed, format!("the template fails{line}: {why}{missing}"))
     })
+}
+
+/// Which names of a template its data lacks, and which there are.
+fn missing_names(environment: &Environment<'_>, input: &RenderTextInput) -> String {
+    let Ok(template) = environment.template_from_str(&input.template) else {
+        return String::new();
+    };
+    let has = |path: &str| {
+        let mut names = path.split('.');
+        let first = names.next().and_then(|name| input.data.get(name));
+        names.try_fold(first, |value, name| value.map(|value| value.get(name))).flatten().is_some()
+    };
+    let mut missing: Vec<String> =
+        template.undeclared_variables(true).into_iter().filter(|path| !has(path)).collect();
+    missing.sort_unstable();
+    let known: Vec<&str> = input.data.keys().map(String::as_str).collect();
+    let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+    format!(": `{}` is not in the data, which has {known}", missing.join("`, `"))
 }
 
 fn format_value(
@@ -156,11 +177,12 @@ fn format_value(
 ) -> Result<(), minijinja::Error> {
     let markdown =
         matches!(state.auto_escape(), AutoEscape::Custom(name) if name == ESCAPE_MARKDOWN);
-    if !markdown || value.is_safe() {
-        return minijinja::escape_formatter(out, state, value);
-    }
+    // Null is nothing, in every format; the engine would write its own language's word.
     if value.is_none() {
         return Ok(());
+    }
+    if !markdown || value.is_safe() {
+        return minijinja::escape_formatter(out, state, value);
     }
     let text = value.to_string();
     write_escaped(out, &text)
@@ -196,7 +218,7 @@ mod tests {
     use serde_json::json;
 
     fn rendered(template: &str, format: RenderFormat) -> String {
-        let data = json!({"name": "<b>*x*</b>", "n": 1234567, "f": -1234.5, "list": ["a", "b"]});
+        let data = json!({"name": "<b>*x*</b>", "n": 1234567, "f": -1234.5, "none": null, "list": ["a", "b"]});
         let data = data.as_object().unwrap().clone();
         let input = RenderTextInput { template: template.to_owned(), data, format, write_to: None };
         render(&input).unwrap_or_else(|error| error.message)
@@ -217,7 +239,11 @@ mod tests {
 
     #[test]
     fn templates_end_and_say_what_is_wrong() {
-        assert!(rendered("{{ missing.deep }}", RenderFormat::Text).contains("fails at line 1"));
+        let missing = rendered("{{ missing.deep }}", RenderFormat::Text);
+        assert!(missing.contains("fails at line 1") && missing.contains("`missing.deep` is not"));
+        assert!(rendered("{{ gone }}", RenderFormat::Text).contains("`gone` is not in the data"));
+        let null = rendered("[{{ none }}]", RenderFormat::Text);
+        assert_eq!(null, "[]", "null is nothing");
         assert!(rendered("{% for", RenderFormat::Text).contains("fails"));
         let endless =
             "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";

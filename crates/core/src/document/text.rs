@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{NonFiniteFloatPolicy, Spanned};
 
 use crate::error::{Error, ErrorCode};
 
@@ -117,6 +118,34 @@ pub fn parse(
     }
 }
 
+/// The most that aliases and merge keys may add to a document: nodes, and bytes of text.
+const ALIAS_NODES_MAX: usize = 200_000;
+const ALIAS_BYTES_MAX: usize = 4 << 20;
+
+/// Which bound a document breaks, where it is one of the parser's.
+fn broken_bound(error: &serde_saphyr::Error) -> Option<String> {
+    let breach = match error {
+        serde_saphyr::Error::Budget { breach, .. } => breach,
+        serde_saphyr::Error::WithSnippet { error, .. }
+        | serde_saphyr::Error::AliasError { error, .. } => return broken_bound(error),
+        _ => return None,
+    };
+    Some(match breach {
+        BudgetBreach::Depth { depth } => format!("it nests {depth} deep; 64 is the most"),
+        BudgetBreach::Events { .. }
+        | BudgetBreach::Nodes { .. }
+        | BudgetBreach::ScalarBytes { .. }
+        | BudgetBreach::Aliases { .. }
+        | BudgetBreach::Anchors { .. }
+        | BudgetBreach::MergeKeys { .. } => format!(
+            "aliases make the document larger than {} MiB beside its own length",
+            ALIAS_BYTES_MAX >> 20
+        ),
+        BudgetBreach::Documents { .. } => "there is more than one document (`---`)".to_owned(),
+        other => format!("it breaks a bound of the parser: {other:?}"),
+    })
+}
+
 /// The YAML library's hints are for its callers, not for authors of documents.
 fn plain_words(message: &str) -> String {
     match message {
@@ -197,20 +226,35 @@ fn json_message(error: &serde_json::Error) -> String {
 }
 
 fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
-    let mut options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
-    // The length is bounded already; counts are bounded by it. Depth and alias limits stay.
+    // What is no plain decimal stays a text: `.inf` and `1e400`, too.
+    let mut options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+    };
     if let Some(budget) = &mut options.budget {
-        budget.max_events = text.len().saturating_add(64);
-        budget.max_nodes = text.len().saturating_add(64);
-        budget.max_total_scalar_bytes = text.len().saturating_add(64);
+        // The length is bounded already: what is written out may be all of it, and what aliases repeat some
+        // more. Depth stays.
+        budget.max_events = text.len().saturating_add(ALIAS_NODES_MAX);
+        budget.max_nodes = text.len().saturating_add(ALIAS_NODES_MAX);
+        budget.max_total_scalar_bytes = text.len().saturating_add(ALIAS_BYTES_MAX);
+        budget.max_aliases = ALIAS_NODES_MAX;
+        budget.max_anchors = ALIAS_NODES_MAX;
+        budget.max_merge_keys = ALIAS_NODES_MAX;
+        budget.enforce_alias_anchor_ratio = false;
     }
     let root: Spanned<ValueNode> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            let message = error.to_string();
-            let first = message.lines().next().unwrap_or_default();
-            let prefix = format!("error: line {line} column {column}: ");
-            let message = plain_words(first.strip_prefix(&prefix).unwrap_or(first));
+            let message = match broken_bound(&error) {
+                Some(told) => told,
+                None => {
+                    let message = error.to_string();
+                    let first = message.lines().next().unwrap_or_default();
+                    let prefix = format!("error: line {line} column {column}: ");
+                    plain_words(first.strip_prefix(&prefix).unwrap_or(first))
+                }
+            };
             DocumentError::Syntax { line, column, message }
         })?;
     match root.value.into_value(text, raw(text, &root.defined)) {
@@ -342,8 +386,35 @@ mod tests {
             &json!({"a": "no", "b": "012", "c": "1e3", "d": "2026-11-22", "e": "1_000",
                     "f": "0x1f", "g": "yes"}),
         );
+        check("a: [.inf, -.inf, .nan, 1e400]", &json!({"a": [".inf", "-.inf", ".nan", "1e400"]}));
         check("a: [1, -2, 1.50, true, ~, '3']", &json!({"a": [1, -2, 1.5, true, null, "3"]}));
         check("a: &x {k: 7}\nb: *x", &json!({"a": {"k": 7}, "b": {"k": 7}}));
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_are_read_and_bombs_are_not() {
+        let long = "x".repeat(300);
+        let shared = format!("a: &x {{k: {long}}}\nb: {{<<: *x, l: 1}}\nc: {{<<: *x}}\nd: *x");
+        let k = json!(long);
+        check(
+            &shared,
+            &json!({"a": {"k": k}, "b": {"k": k, "l": 1}, "c": {"k": k}, "d": {"k": k}}),
+        );
+        let many: Vec<String> = (0..2_000).map(|i| format!("t{i}: {{<<: *x, n: {i}}}")).collect();
+        let many = format!("a: &x {{k: {long}}}\n{}", many.join("\n"));
+        let value = parse(&many, DocumentFormat::Yaml, TextLimits::default()).unwrap();
+        assert_eq!(value["t1999"], json!({"k": long, "n": 1_999}));
+
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..9 {
+            let before = vec![format!("*a{}", i - 1); 10].join(", ");
+            bomb.push_str(&format!("a{i}: &a{i} [{before}]\n"));
+        }
+        let error = parse(&bomb, DocumentFormat::Yaml, TextLimits::default()).unwrap_err();
+        assert!(error.to_string().contains("aliases make the document larger"), "{error}");
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        let error = parse(&format!("a: {deep}"), DocumentFormat::Yaml, TextLimits::default());
+        assert!(error.unwrap_err().to_string().contains("nests"), "depth is told");
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl EstimateBasis {
             memory_mb: said.memory_mb.unwrap_or(memory_mb),
             method: EstimateMethod::Deterministic,
             runs: 0,
+            items: plan.document.tasks[index.at()].for_each.as_ref().map_or(1, |_| {
+                let list = plan.structure.bindings(index).list.as_ref();
+                let known = list.and_then(|list| plan.document.known_list(list));
+                known.map_or(1, |items| items.len() as u64)
+            }),
         }
     }
 

@@ -36,6 +36,27 @@ pub struct TaskEstimate {
     /// Earlier runs behind it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub runs: usize,
+    /// How often it is done: the items of a fan-out whose list stands in the plan, else 1. The figures above are
+    /// those of one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub items: u64,
+}
+
+impl TaskEstimate {
+    /// Model tokens of all its items.
+    pub fn tokens_of_all(&self) -> EstimateRange {
+        self.tokens.times(self.items as f64)
+    }
+
+    /// US dollars of all its items.
+    pub fn cost_of_all(&self) -> EstimateRange {
+        self.cost_usd.times(self.items as f64)
+    }
+
+    /// Seconds until all its items are done, so many at once.
+    pub fn seconds_of_all(&self, parallelism: u32) -> EstimateRange {
+        self.seconds.times(self.items.div_ceil(u64::from(parallelism.max(1))) as f64)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]

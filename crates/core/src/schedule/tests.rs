@@ -54,6 +54,7 @@ fn unlike_workers_are_used_for_what_they_are() {
         speed,
         slots: 1,
         capabilities: capabilities.iter().map(|c| (*c).to_owned()).collect(),
+        is_able_to_all: false,
         cost_per_hour: 0.0,
     };
     let pool = vec![worker("slow", 1.0, &["a", "b"]), worker("fast", 4.0, &["a"])];
@@ -142,7 +143,7 @@ proptest! {
         let seconds: Vec<f64> = seconds.into_iter().map(f64::from).collect();
         let workers: Vec<ScheduleWorker> = speeds.iter().enumerate().map(|(i, (speed, slots))| ScheduleWorker {
             id: i.to_string(), speed: f64::from(*speed), slots: *slots,
-            capabilities: Vec::new(), cost_per_hour: 0.0,
+            capabilities: Vec::new(), is_able_to_all: true, cost_per_hour: 0.0,
         }).collect();
         for routing in [RoutingStrategy::Balanced, RoutingStrategy::RoundRobin, RoutingStrategy::Affinity] {
             let found = schedule(&job(&graph, &seconds), &WorkerPool::Unlike(workers.clone()), routing, 7)

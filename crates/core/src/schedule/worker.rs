@@ -26,8 +26,10 @@ pub struct ScheduleWorker {
     pub speed: f64,
     /// The most tasks at once.
     pub slots: u32,
-    /// Capabilities; empty: everything.
+    /// Capabilities.
     pub capabilities: Vec<String>,
+    /// No worker of the pool says what it can do: each is taken to be able to do everything.
+    pub is_able_to_all: bool,
     /// US dollars an hour.
     pub cost_per_hour: f64,
 }
@@ -73,9 +75,13 @@ pub fn read_workers(value: &Value) -> Result<Vec<ScheduleWorker>, Vec<Finding>> 
             speed: object.number("speed", 1e-6..=1e6).unwrap_or(1.0),
             slots: u32::try_from(slots).unwrap_or(1),
             capabilities: object.texts("capabilities"),
+            is_able_to_all: false,
             cost_per_hour: object.number("cost_per_hour", 0.0..=1e9).unwrap_or(0.0),
         });
     }
+    // One that says nothing beside others that do has no capability.
+    let none_says = workers.iter().all(|worker| worker.capabilities.is_empty());
+    workers.iter_mut().for_each(|worker| worker.is_able_to_all = none_says);
     let slots: u64 = workers.iter().map(|worker| u64::from(worker.slots)).sum();
     if slots > SLOTS_MAX {
         reader.malformed(
@@ -90,6 +96,6 @@ pub fn read_workers(value: &Value) -> Result<Vec<ScheduleWorker>, Vec<Finding>> 
 impl ScheduleWorker {
     /// True if the worker can do a task that needs these.
     pub fn can_do(&self, needs: &[String]) -> bool {
-        self.capabilities.is_empty() || needs.iter().all(|need| self.capabilities.contains(need))
+        self.is_able_to_all || needs.iter().all(|need| self.capabilities.contains(need))
     }
 }

@@ -29,6 +29,23 @@ pub(super) fn check(
     for (edge, conditions) in structure.all_conditions() {
         let edge = structure.graph().edge(edge);
         let (from, to) = (&document.tasks[edge.from.at()], &document.tasks[edge.to.at()]);
+        for condition in conditions.iter().filter(|c| never_holds(c, from.allow_failure, &inputs)) {
+            let why = if from.allow_failure {
+                "no status with which the task goes on makes it true"
+            } else {
+                "the condition is read only when that task has COMPLETED, unless it has allow_failure"
+            };
+            let message = format!("the condition `{}` can never hold: {why}", condition.text());
+            findings.warnings.push(
+                Finding::new(ErrorCode::DependencyInvalid, ValidationLevel::Semantic, message)
+                    .task(&to.task_id)
+                    .field(format!("tasks[{}].dependencies", edge.to.0))
+                    .suggest(format!(
+                        "give `{}` allow_failure, or ask for another status",
+                        from.task_id
+                    )),
+            );
+        }
         let Some((schema, identity)) = promises.schema(edge.from, from, catalog) else { continue };
         for condition in conditions {
             let flow = judge(condition, schema, identity, &inputs, catalog);
@@ -62,6 +79,21 @@ pub(super) fn check(
     }
 }
 
+/// True if no status with which the condition is read makes it true, and nothing that is known only while the
+/// plan runs has a say.
+fn never_holds(condition: &Condition, allow_failure: bool, inputs: &Value) -> bool {
+    if condition.reads("outputs") {
+        return false;
+    }
+    let ended: &[TaskStatus] = if allow_failure {
+        &[TaskStatus::Completed, TaskStatus::Failed, TaskStatus::TimedOut, TaskStatus::Cancelled]
+    } else {
+        &[TaskStatus::Completed]
+    };
+    let holds = |status: &TaskStatus| condition.evaluate(&Value::Null, inputs, *status);
+    ended.iter().all(|status| holds(status) == Ok(false))
+}
+
 fn judge(
     condition: &Condition,
     schema: &Value,
@@ -74,7 +106,7 @@ fn judge(
         branching: false,
         verdict: verdict(condition, schema, inputs),
     };
-    if condition.reads_inputs() {
+    if condition.reads("inputs") {
         return Arc::new(make());
     }
     let key = FlowKey {

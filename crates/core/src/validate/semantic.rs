@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::convert::Infallible;
 
 use super::dataflow::ProducerPromises;
-use super::{FindingList, conditions, dataflow};
+use super::{FindingList, conditions, dataflow, near_references};
 use crate::catalog::{Tool, ToolCatalog};
 use crate::document::reader::kind;
 use crate::error::ErrorCode;
@@ -51,6 +51,7 @@ pub(super) fn check(
         let promises = ProducerPromises::of(&document.tasks, catalog);
         dataflow::check(document, structure, catalog, &promises, findings);
         conditions::check(document, structure, catalog, &promises, findings);
+        near_references::check(document, structure, catalog, &mut findings.warnings);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{PlanLimits, ValidationContext, ValidationStats};
+use super::{PlanLimits, ValidationContext, ValidationStats, names};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, ValidationLevel};
 use crate::goal::INTEGER_MAX;
@@ -33,6 +33,7 @@ pub(super) fn check(
     for (i, task) in document.tasks.iter().enumerate() {
         check_task(task, i, errors);
     }
+    names::check(document, errors);
 }
 
 fn check_size(document: &PlanDocument, limits: PlanLimits, errors: &mut Vec<Finding>) {
@@ -145,6 +146,9 @@ fn id_problem(id: &str) -> Option<String> {
     let bad = id.chars().find(|c| c.is_control() || "[]{}$\"'`".contains(*c));
     if let Some(c) = bad {
         return Some(format!("has the character `{}`, which references use", c.escape_debug()));
+    }
+    if let Some(c) = names::invisible(id) {
+        return Some(format!("has the invisible character U+{:04X}", u32::from(c)));
     }
     (id.trim() != id).then(|| "begins or ends with white space".to_owned())
 }

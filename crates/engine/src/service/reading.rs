@@ -167,6 +167,10 @@ impl Reading {
         Ok(report::status(&history, owned, self.now()))
     }
 
+    pub(super) async fn run_count(self: &Arc<Self>, id: PlanId) -> Result<u16, Error> {
+        Ok(self.read_history(id).await?.run().number())
+    }
+
     pub(super) async fn details(self: &Arc<Self>, id: PlanId) -> Result<Value, Error> {
         report::details(&*self.journal, &self.read_history(id).await?).await
     }

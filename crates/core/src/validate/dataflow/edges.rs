@@ -42,14 +42,15 @@ impl CheckedCall<'_> {
             let Some(producer) = producer.and_then(|name| self.catalog.get(name)) else { continue };
             let typed =
                 producer.spec.output_schema.is_some() && consumer.spec.input_schema.is_some();
-            let (gives, takes) = (&producer.spec.produces, &consumer.spec.accepts);
-            if typed || gives.is_empty() || gives.iter().any(|kind| takes.contains(kind)) {
+            let Some(gives) = &producer.spec.produces else { continue };
+            let takes = &consumer.spec.accepts;
+            if typed || gives.iter().any(|kind| takes.contains(kind)) {
                 continue;
             }
             let message = format!(
                 "`{}` gives {}, and `{}` takes {} only",
                 producer.spec.name,
-                gives.join(", "),
+                if gives.is_empty() { "nothing".to_owned() } else { gives.join(", ") },
                 consumer.spec.name,
                 takes.join(", ")
             );
