@@ -218,24 +218,26 @@ pub struct CommandRejected {
     pub code: ErrorCode,
     /// Names the state and what it allows.
     pub message: String,
+    /// What to do, where that is not what the code's own row says.
+    pub instead: Option<&'static str>,
 }
 
 impl CommandRejected {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> CommandRejected {
-        CommandRejected { code, message: message.into() }
+        CommandRejected { code, message: message.into(), instead: None }
+    }
+
+    pub(super) fn suggest(self, instead: &'static str) -> CommandRejected {
+        CommandRejected { instead: Some(instead), ..self }
     }
 }
 
 impl From<CommandRejected> for Error {
     fn from(rejected: CommandRejected) -> Error {
         let error = Error::new(rejected.code, rejected.message);
-        // The message says what would do; the registry's hint is for plans that are not ready yet.
-        match rejected.code {
-            ErrorCode::PlanNotExecutable => error.suggest("`l05 status ID` shows how it stands"),
-            ErrorCode::BudgetExceeded => error.suggest(
-                "`l05 retry ID --token-budget N --budget-usd USD` gives the new run a budget of its own",
-            ),
-            _ => error,
+        match rejected.instead {
+            Some(suggestion) => error.suggest(suggestion),
+            None => error,
         }
     }
 }

@@ -263,6 +263,9 @@ fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
     }
 }
 
+/// How the parser writes numbers that are not finite.
+const NOT_FINITE: [&str; 3] = [".inf", "-.inf", ".nan"];
+
 /// A YAML node as the parser resolves it, its children with their places, so that a number can be
 /// taken back to the text that was written.
 enum ValueNode {
@@ -283,7 +286,13 @@ impl ValueNode {
                 Some(raw) if !is_plain_decimal(raw) => Value::String(raw.to_owned()),
                 _ => Value::Number(number),
             },
-            ValueNode::Text(s) => Value::String(s),
+            ValueNode::Text(s) => match raw {
+                // The parser's word for a number that is none stands for what was written: `1e400`.
+                Some(raw) if NOT_FINITE.contains(&s.as_str()) && !raw.starts_with(['"', '\'']) => {
+                    Value::String(raw.to_owned())
+                }
+                _ => Value::String(s),
+            },
             ValueNode::List(items) => items
                 .into_iter()
                 .map(|item| item.value.into_value(text, self::raw(text, &item.defined)))

@@ -222,8 +222,8 @@ impl Oracle {
         assert!(kept.is_subset(&completed), "kept what did not complete");
         self.items.retain(|_, map| kept.contains(map) || kept_maps.contains(map));
         self.ended = kept.into_iter().map(|task| (task, End::Completed)).collect();
-        (self.runs, self.finished, self.cancelled, self.spent) = (run, None, false, 0);
-        self.limit = self.plan.document().constraints.max_token_budget.unwrap_or(u64::MAX);
+        // A new run has what is left.
+        (self.runs, self.finished, self.cancelled) = (run, None, false);
         self.verdicts.clear();
         self.not_before.clear();
         self.again.clear();

@@ -287,7 +287,9 @@ impl Run {
         }
         let account = BudgetAccount::opened(document, &opening);
         if let Some(reason) = account.overdraft() {
-            return Err(CommandRejected::new(ErrorCode::BudgetExceeded, reason));
+            return Err(CommandRejected::new(ErrorCode::BudgetExceeded, reason).suggest(
+                "`l05 retry ID --token-budget N --budget-usd USD` gives the new run a budget of its own",
+            ));
         }
         let says_something = account.is_limited() && opening != OpeningAccount::default();
         Ok(says_something.then(|| Box::new(opening)))

@@ -241,6 +241,7 @@ impl Run {
             (_, _) => format!("the plan is {status}"),
         };
         CommandRejected::new(ErrorCode::PlanNotExecutable, message)
+            .suggest("`l05 status ID` shows how it stands")
     }
 
     fn completed(&self) -> Vec<TaskIndex> {
