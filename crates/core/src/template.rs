@@ -29,6 +29,8 @@ choices! {
     pub enum ParameterType {
         /// Text.
         String = "string",
+        /// A word of a closed set, in lower case however it was written.
+        Word = "word",
         /// A whole number.
         Integer = "integer",
         /// A number.
@@ -52,7 +54,8 @@ pub struct TemplateParameter {
     pub kind: ParameterType,
     /// True if the template is of no use without it.
     pub required: bool,
-    /// The value when nobody gives one. `{{ today }}` in it is the date of planning.
+    /// The value when nobody gives one. `{{ today }}` in it is the date of planning, `{{ name }}` the value of
+    /// a parameter before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
@@ -158,7 +161,8 @@ impl Template {
                 }
                 None => match &parameter.default {
                     Some(default) => {
-                        bound.insert(parameter.name.clone(), substitute::today(default, today));
+                        let filled = substitute::default(default, &bound, today);
+                        bound.insert(parameter.name.clone(), filled);
                     }
                     None if parameter.required => {
                         problems.push(format!(
@@ -202,6 +206,7 @@ fn coerce(value: &Value, kind: ParameterType) -> Option<Value> {
         (ParameterType::String, Value::String(_))
         | (ParameterType::Number, Value::Number(_))
         | (ParameterType::Boolean, Value::Bool(_)) => Some(value.clone()),
+        (ParameterType::Word, Value::String(s)) => Some(Value::from(s.trim().to_lowercase())),
         (ParameterType::String, Value::Number(n)) => Some(Value::String(n.to_string())),
         (ParameterType::Integer, Value::Number(n)) => {
             (n.is_i64() || n.is_u64()).then(|| value.clone())

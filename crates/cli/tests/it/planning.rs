@@ -1,5 +1,7 @@
 //! Execution through the real surface: failures, retries, conditions, data between tasks.
 
+use serde_json::json;
+
 use crate::sandbox::Sandbox;
 
 fn execute(plan: &str) -> (i32, serde_json::Value) {
@@ -213,4 +215,25 @@ fn eight_writers_of_one_name_write_eight_files() {
         let path = task["outputs"]["path"].as_str().unwrap();
         assert_eq!(sandbox.read(path), format!("{i}").repeat(120_000));
     }
+}
+
+/// The format's word may be written in any case, and the file is called by it.
+#[test]
+fn a_conversion_is_named_for_its_format() {
+    for (goal, name) in [
+        ("Convert rows.json to csv", "converted.csv"),
+        ("Convert rows.json to CSV", "converted.csv"),
+        ("Convert rows.json to ndjson", "converted.ndjson"),
+        ("convert rows.json into Out.json", "Out.json"),
+        ("convert rows.json into lines.jsonl", "lines.jsonl"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("rows.json", "[{\"a\": 1, \"b\": 2}]");
+        let (code, result) = sandbox.json(&["run", goal]);
+        assert_eq!((code, &result["files"]), (0, &json!([name])), "{goal}: {result}");
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.csv", "a,b\n1,2\n");
+    let (code, result) = sandbox.json(&["run", "Convert rows.csv to JSON"]);
+    assert_eq!((code, &result["files"]), (0, &json!(["converted.json"])), "{result}");
 }

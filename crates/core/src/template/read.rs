@@ -95,7 +95,7 @@ fn read_template(reader: &DocumentReader, value: &Value) -> Option<Template> {
 }
 
 fn read_parameters(reader: &DocumentReader, template: &ObjectReader<'_>) -> Vec<TemplateParameter> {
-    let mut parameters = Vec::new();
+    let mut parameters: Vec<TemplateParameter> = Vec::new();
     for (i, value) in template.list("parameters").iter().enumerate() {
         let Some(object) = reader.object(value, format!("parameters[{i}]"), PARAMETER_FIELDS)
         else {
@@ -108,12 +108,19 @@ fn read_parameters(reader: &DocumentReader, template: &ObjectReader<'_>) -> Vec<
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             object.problem("name", "may have letters, digits and `_` only");
         }
+        let default = object.value("default").cloned();
+        let text = default.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let known = |name: &str| name == "today" || parameters.iter().any(|p| p.name == name);
+        for unknown in substitute::names(text).into_iter().filter(|name| !known(name)) {
+            object
+                .problem("default", format!("`{{{{ {unknown} }}}}` names no parameter before it"));
+        }
         parameters.push(TemplateParameter {
             name,
             description: object.text("description").unwrap_or_default(),
             kind: object.choice("type").unwrap_or(ParameterType::String),
             required: object.boolean("required").unwrap_or(false),
-            default: object.value("default").cloned(),
+            default,
         });
     }
     parameters

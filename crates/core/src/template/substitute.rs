@@ -66,12 +66,19 @@ pub(super) fn names(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A default with `{{ today }}` filled in.
-pub(super) fn today(default: &Value, today: &str) -> Value {
-    match default {
-        Value::String(text) => Value::String(text.replace("{{ today }}", today)),
-        other => other.clone(),
-    }
+/// A default with `{{ today }}` and the parameters before it filled in. The value is data like any other.
+pub(super) fn default(default: &Value, bound: &Map<String, Value>, today: &str) -> Value {
+    let Value::String(text) = default else { return default.clone() };
+    let fill = |piece: &TemplatePiece<'_>| match piece {
+        TemplatePiece::Text(text) => (*text).to_owned(),
+        TemplatePiece::Name("today") => today.to_owned(),
+        TemplatePiece::Name(name) => match bound.get(*name) {
+            Some(Value::String(value)) => value.clone(),
+            Some(Value::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        },
+    };
+    Value::String(split(text).iter().map(fill).collect())
 }
 
 enum TemplatePiece<'t> {
