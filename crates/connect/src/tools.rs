@@ -3,9 +3,11 @@
 //! Each tool is a file: an input type, an output type (their JSON Schemas are generated, so what
 //! is validated is what is read), and a function. [`BuiltinTools`] is the executor over them.
 
+mod csv_form;
 mod data_query;
 mod data_read;
 mod data_write;
+mod encoding;
 mod format;
 mod fs_list;
 mod fs_read;

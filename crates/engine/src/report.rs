@@ -86,6 +86,9 @@ pub struct PlanResult {
     pub bound: Option<RunBound>,
     /// Files written, relative to the workspace.
     pub files: Vec<String>,
+    /// What the tools took for what, where their input left it open.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The reason for which it failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -162,13 +165,14 @@ pub(crate) async fn result(
     let run = history.run();
     let plan = run.plan();
     let mut tasks = Vec::with_capacity(plan.graph().len());
-    let mut files = Vec::new();
+    let (mut files, mut notes) = (Vec::new(), Vec::new());
     for index in run.in_order() {
         let mut line = task_line(history, index);
         if let Some(output) = run.output(index) {
-            let (shown, written) = show(journal, plan.id(), output).await?;
+            let (shown, mentions) = show(journal, plan.id(), output).await?;
             line.outputs = Some(shown);
-            files.extend(written);
+            files.extend(mentions.files);
+            notes.extend(mentions.notes);
         }
         tasks.push(line);
     }
@@ -213,6 +217,7 @@ pub(crate) async fn result(
             seconds: bound.seconds,
         }),
         files,
+        notes,
         error: failure(history),
         tasks,
     })
@@ -323,12 +328,21 @@ fn task_line(history: &RunHistory, index: TaskIndex) -> TaskResult {
     }
 }
 
-/// An output as it is printed, and the files it names as written.
+/// What tools say in fields that all of them share.
+#[derive(Default)]
+struct Mentions {
+    /// Files that were written (`files_written`).
+    files: Vec<String>,
+    /// What a person should know of how the work was done (`notes`).
+    notes: Vec<String>,
+}
+
+/// An output as it is printed, and what it mentions.
 async fn show(
     journal: &dyn Journal,
     plan: PlanId,
     output: &TaskOutput,
-) -> Result<(Value, Vec<String>), Error> {
+) -> Result<(Value, Mentions), Error> {
     match output {
         TaskOutput::List(parts) => {
             let mut values = Vec::with_capacity(parts.len());
@@ -340,9 +354,9 @@ async fn show(
                 // Which files were written, the items have said.
                 values.push(Box::pin(show(journal, plan, part)).await?.0);
             }
-            Ok((Value::Array(values), Vec::new()))
+            Ok((Value::Array(values), Mentions::default()))
         }
-        TaskOutput::Inline(value) => Ok(((**value).clone(), files_in(value))),
+        TaskOutput::Inline(value) => Ok(((**value).clone(), Mentions::of(value))),
         TaskOutput::Blob { sha256, bytes } => {
             let json = journal.blob(plan, sha256.clone()).await?;
             let intact = {
@@ -357,16 +371,19 @@ async fn show(
                 Error::new(ErrorCode::JournalCorrupt, format!("output {sha256}: {e}"))
             })?;
             let text = String::from_utf8_lossy(&json[..PREVIEW_BYTES.min(json.len())]).into_owned();
-            Ok((json!({ "ref": sha256, "bytes": bytes, "preview": text }), files_in(&value)))
+            Ok((json!({ "ref": sha256, "bytes": bytes, "preview": text }), Mentions::of(&value)))
         }
     }
 }
 
-/// Tools that write say where under `files_written`.
-fn files_in(output: &Value) -> Vec<String> {
-    let written = output.get("files_written").and_then(Value::as_array);
-    let paths = written.into_iter().flatten().filter_map(Value::as_str);
-    paths.map(str::to_owned).collect()
+impl Mentions {
+    fn of(output: &Value) -> Mentions {
+        let texts = |field: &str| -> Vec<String> {
+            let list = output.get(field).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        Mentions { files: texts("files_written"), notes: texts("notes") }
+    }
 }
 
 /// The cause of a failed run, with what to do about it.

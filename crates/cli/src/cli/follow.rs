@@ -229,6 +229,7 @@ fn summary(result: &PlanResult) -> String {
     )];
     lines.extend(result.error.iter().map(|error| format!("{error}\nhint: {}", error.suggestion())));
     lines.extend(result.files.iter().map(|file| format!("wrote {file}")));
+    lines.extend(result.notes.iter().map(|note| format!("note: {note}")));
     if result.files.is_empty() {
         for (task, output) in &result.outputs {
             lines.push(format!("{task}: {}", inspect::shorten(&output.to_string())));

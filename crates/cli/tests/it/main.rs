@@ -25,5 +25,6 @@ mod sandbox;
 mod scripted;
 mod second_terminal;
 mod summary;
+mod tables;
 mod tidy;
 mod validation;

@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::csv_form::{CheckedCsv, separator_line};
+use super::encoding::{DecodedFile, detect};
 use super::format::DataFormat;
 use super::table::{COLUMNS_MAX, TableHandle, TableWriter};
 use super::{BuiltinTool, ToolContext, in_thread};
@@ -30,6 +32,11 @@ pub(crate) struct ReadTableInput {
     #[serde(default)]
     #[schemars(length(min = 1, max = 1))]
     delimiter: Option<String>,
+    /// The encoding of the file (`utf-8`, `windows-1252`, `utf-16le`, …); without it UTF-8, what the file's mark says, or
+    /// windows-1252 where the bytes are no UTF-8, which is then told.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 40))]
+    encoding: Option<String>,
     /// Columns that must be there; an error names those that are.
     #[serde(default)]
     require_columns: Vec<String>,
@@ -44,6 +51,8 @@ pub(crate) struct ReadTableOutput {
     rows: u64,
     /// Names of the columns.
     columns: Vec<String>,
+    /// What was taken for what, where the file left it open.
+    notes: Vec<String>,
 }
 
 /// The tool.
@@ -66,14 +75,19 @@ const LINE_MAX_BYTES: u64 = 16 << 20;
 const ROWS_BETWEEN_LOOKS: u64 = 1_000;
 
 fn run(bench: &ToolContext, input: &ReadTableInput) -> Result<ReadTableOutput, TaskError> {
-    let file = bench.workspace()?.open_file(&input.path)?;
+    let mut file = bench.workspace()?.open_file(&input.path)?;
+    let encoding = detect(&mut file, &input.path, input.encoding.as_deref())?;
+    let mut notes: Vec<String> = encoding.note.iter().cloned().collect();
+    let file = DecodedFile::open(file, &encoding).map_err(|e| unreadable(input, &e))?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let beginning = reader.fill_buf().map_err(|e| unreadable(input, &e))?.to_vec();
     if beginning.trim_ascii().is_empty() {
         return Err(failed(format!("`{}` is empty", input.path)));
     }
     let mut writer = match format_of(input, &beginning) {
-        DataFormat::Csv | DataFormat::Auto => csv_table(bench, input, reader, &beginning)?,
+        DataFormat::Csv | DataFormat::Auto => {
+            csv_table(bench, input, reader, &beginning, &mut notes)?
+        }
         DataFormat::Json => json_table(bench, input, reader)?,
         DataFormat::Ndjson => ndjson_table(bench, input, reader)?,
     };
@@ -82,7 +96,7 @@ fn run(bench: &ToolContext, input: &ReadTableInput) -> Result<ReadTableOutput, T
     let table =
         writer.take().map_or_else(|| Err(failed("there are no rows")), TableWriter::finish)?;
     let columns: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    Ok(ReadTableOutput { rows: table.rows, columns, table })
+    Ok(ReadTableOutput { rows: table.rows, columns, table, notes })
 }
 
 fn format_of(input: &ReadTableInput, beginning: &[u8]) -> DataFormat {
@@ -96,39 +110,45 @@ fn format_of(input: &ReadTableInput, beginning: &[u8]) -> DataFormat {
     })
 }
 
-type File = BufReader<cap_std::fs::File>;
+type File = BufReader<DecodedFile>;
 
 fn csv_table(
     bench: &ToolContext,
     input: &ReadTableInput,
-    reader: File,
+    mut reader: File,
     beginning: &[u8],
+    notes: &mut Vec<String>,
 ) -> Result<Option<TableWriter>, TaskError> {
+    let (mut begin, mut told) = (0, None);
+    if let Some((separator, length)) = separator_line(beginning) {
+        reader.consume(length);
+        (begin, told) = (length, Some(separator));
+    }
+    let first_line = 1 + u64::from(begin > 0);
     let delimiter = input.delimiter.as_ref().and_then(|d| d.bytes().next());
-    let delimiter = delimiter.unwrap_or_else(|| likely_delimiter(beginning));
+    let delimiter = delimiter.or(told).unwrap_or_else(|| likely_delimiter(&beginning[begin..]));
     let since_record = Rc::new(Cell::new(0));
-    let mut rows = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .flexible(true)
-        .from_reader(BoundedReader { reader, since_record: since_record.clone() });
+    let checked =
+        CheckedCsv::new(reader, delimiter, first_line, since_record.clone(), LINE_MAX_BYTES);
+    let mut rows =
+        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(checked);
     let broken = |e: &csv::Error| failed(format!("`{}` is no CSV: {e}", input.path));
-    let header = rows.byte_headers().map_err(|e| broken(&e))?.clone();
-    let columns: Vec<String> = header
-        .iter()
-        .enumerate()
-        .map(|(i, name)| {
-            let name = String::from_utf8_lossy(name);
-            let name = name.trim_start_matches('\u{feff}').trim();
-            if name.is_empty() { format!("column_{}", i + 1) } else { name.to_owned() }
-        })
-        .collect();
+    let header = rows.headers().map_err(|e| broken(&e))?.clone();
+    let columns = column_names(&header, notes);
     require(input, &columns)?;
     let mut writer = bench.tables.create(bench, &columns)?;
-    let mut row = csv::ByteRecord::new();
+    let mut row = csv::StringRecord::new();
     let mut count = 0;
-    while rows.read_byte_record(&mut row).map_err(|e| broken(&e))? {
-        let cells: Vec<_> = row.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
-        writer.push_texts(cells.iter().map(AsRef::as_ref))?;
+    while rows.read_record(&mut row).map_err(|e| broken(&e))? {
+        if row.len() != columns.len() {
+            let line = row.position().map_or(0, csv::Position::line) + first_line - 1;
+            let (has, wanted) = (row.len(), columns.len());
+            return Err(failed(format!(
+                "`{}` line {line} has {has} values for {wanted} columns",
+                input.path
+            )));
+        }
+        writer.push_texts(row.iter())?;
         since_record.set(0);
         count += 1;
         if count % ROWS_BETWEEN_LOOKS == 0 {
@@ -138,24 +158,22 @@ fn csv_table(
     Ok(Some(writer))
 }
 
-/// Reads no further than a record may be long: a quote that is never closed, or a file that is no
-/// CSV at all, would otherwise be one record as large as the file.
-struct BoundedReader {
-    reader: File,
-    since_record: Rc<Cell<u64>>,
-}
-
-impl std::io::Read for BoundedReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        let since = self.since_record.get() + read as u64;
-        self.since_record.set(since);
-        if since > LINE_MAX_BYTES {
-            let limit = LINE_MAX_BYTES >> 20;
-            return Err(std::io::Error::other(format!("a record is longer than {limit} MiB")));
+/// The names of the header; what is changed about them is told.
+fn column_names(header: &csv::StringRecord, notes: &mut Vec<String>) -> Vec<String> {
+    let mut names = Vec::with_capacity(header.len());
+    for (i, written) in header.iter().enumerate() {
+        let name = written.trim();
+        if name.is_empty() {
+            notes.push(format!("column {} has no name: it is called `column_{0}`", i + 1));
+            names.push(format!("column_{}", i + 1));
+            continue;
         }
-        Ok(read)
+        if name != written {
+            notes.push(format!("the white space around the name of column `{name}` was dropped"));
+        }
+        names.push(name.to_owned());
     }
+    names
 }
 
 /// The separator that the header line has most of.
