@@ -9,7 +9,7 @@ use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
 use l05_run::event::{TaskError, TaskOutput};
-use l05_run::history::{AttemptLog, RunHistory};
+use l05_run::history::{AttemptLog, PlanApproval, RunHistory};
 use l05_run::public_event::asked_about;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -129,6 +129,9 @@ pub struct StatusReport {
     pub status: PlanStatus,
     /// The process that ran it is gone.
     pub interrupted: bool,
+    /// The run was left to workers, and none has begun it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_worker: bool,
     /// Questions that wait for a person's answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<OpenQuestion>,
@@ -229,15 +232,18 @@ pub(crate) fn status(history: &RunHistory, owned: bool, now: Timestamp) -> Statu
     let plan = run.plan();
     let id = plan.id();
     let waits = run.waits_for_people();
-    let interrupted = run.status() == PlanStatus::Executing && !owned && !waits;
+    let is_left = run.status() == PlanStatus::Executing && !owned && !waits;
+    let interrupted = is_left && history.is_begun;
+    let waits_for_worker = is_left && !history.is_begun;
     let tasks: Vec<TaskIndex> = run.in_order().collect();
     StatusReport {
         plan_id: id,
         goal: plan.document().goal.clone(),
         status: run.status(),
         interrupted,
+        waits_for_worker,
         waiting_for: waiting(run),
-        hint: hint(run, interrupted),
+        hint: hint(run, interrupted, waits_for_worker),
         done: tasks.iter().filter(|t| run.task_status(**t).has_ended()).count(),
         total: tasks.len(),
         started_at: history.started_at,
@@ -248,8 +254,13 @@ pub(crate) fn status(history: &RunHistory, owned: bool, now: Timestamp) -> Statu
     }
 }
 
-fn hint(run: &Run, interrupted: bool) -> Option<String> {
+fn hint(run: &Run, interrupted: bool, waits_for_worker: bool) -> Option<String> {
     let id = run.plan().id();
+    if waits_for_worker {
+        return Some(format!(
+            "nobody has begun it: `l05 worker` takes it up, `l05 execute {id}` runs it here"
+        ));
+    }
     if interrupted {
         return Some(format!(
             "the process that ran it is gone; `l05 execute {id}` goes on, `l05 cancel {id}` ends it"
@@ -278,6 +289,11 @@ pub(crate) async fn details(journal: &dyn Journal, history: &RunHistory) -> Resu
         serde_json::to_value(plan.document()).expect("a plan document is plain data");
     document["status"] = json!(run.status());
     document["partial"] = json!(run.is_partial());
+    let (approval, rationale) = approval(history);
+    document["approval_status"] = json!(approval);
+    if let Some(rationale) = rationale {
+        document["approval_rationale"] = json!(rationale);
+    }
     document["execution_started_at"] = json!(history.started_at);
     document["execution_completed_at"] = json!(history.completed_at);
     let mut graph = Map::new();
@@ -285,6 +301,10 @@ pub(crate) async fn details(journal: &dyn Journal, history: &RunHistory) -> Resu
         let line = task_line(history, index);
         let task = &mut document["tasks"][index.at()];
         task["status"] = json!(line.status);
+        task["created_at"] = json!(plan.identity().created_at);
+        if let Some(agent) = &line.agent {
+            task["assigned_agent"] = json!(agent);
+        }
         task["retry_count"] = json!(line.attempts.len().saturating_sub(1));
         task["attempts"] = json!(line.attempts);
         task["error"] = json!(line.error);
@@ -306,6 +326,19 @@ pub(crate) async fn details(journal: &dyn Journal, history: &RunHistory) -> Resu
     }
     document["dependency_graph"] = Value::Object(graph);
     Ok(document)
+}
+
+/// Whether a person had to agree to the plan, and what the answer was.
+fn approval(history: &RunHistory) -> (&'static str, Option<String>) {
+    let needed = history.run().plan().document().metadata.requires_approval;
+    match &history.approval {
+        Some(PlanApproval { approved, by, reason }) => {
+            let status = if *approved { "APPROVED" } else { "REJECTED" };
+            (status, Some(format!("{by}: {reason}")))
+        }
+        None if needed => ("PENDING", None),
+        None => ("NOT_REQUIRED", None),
+    }
 }
 
 fn task_line(history: &RunHistory, index: TaskIndex) -> TaskResult {

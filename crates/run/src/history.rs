@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::event::{AfterFailure, AgentPlacement, RunEvent, TaskError};
+use crate::event::{AfterFailure, AgentPlacement, Gate, RunEvent, TaskError};
 use crate::machine::JournalGap;
 use crate::machine::Run;
 use crate::record::Record;
@@ -75,6 +75,17 @@ pub struct RunFailure {
     pub task: Option<String>,
 }
 
+/// What became of the question whether a plan may run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanApproval {
+    /// The answer.
+    pub approved: bool,
+    /// The person, or `system` when the time for an answer was over.
+    pub by: String,
+    /// The person's reason.
+    pub reason: String,
+}
+
 /// A plan's state with all attempts.
 #[derive(Debug)]
 pub struct RunHistory {
@@ -86,6 +97,10 @@ pub struct RunHistory {
     pub completed_at: Option<Timestamp>,
     /// The number of times that another process took the run over.
     pub adoptions: u32,
+    /// Somebody has driven the present run.
+    pub is_begun: bool,
+    /// The last answer to the question whether it may run.
+    pub approval: Option<PlanApproval>,
 }
 
 impl RunHistory {
@@ -93,7 +108,9 @@ impl RunHistory {
     pub fn new(plan: Arc<Plan>) -> RunHistory {
         let attempts = vec![Vec::new(); plan.graph().len()];
         let run = Run::new(plan);
-        RunHistory { run, attempts, started_at: None, completed_at: None, adoptions: 0 }
+        let (started_at, completed_at, approval) = (None, None, None);
+        let (adoptions, is_begun) = (0, false);
+        RunHistory { run, attempts, started_at, completed_at, adoptions, is_begun, approval }
     }
 
     /// Adds the next record. Records that are known already change nothing.
@@ -172,9 +189,14 @@ impl RunHistory {
             RunEvent::RunStarted { .. } => {
                 self.started_at.get_or_insert(at);
                 self.completed_at = None;
+                self.is_begun = false;
             }
-            RunEvent::RunAdopted { .. } => self.adoptions += 1,
+            RunEvent::RunAdopted { .. } => {
+                self.adoptions += 1;
+                self.is_begun = true;
+            }
             RunEvent::TaskDispatched { task, attempt, placed, .. } => {
+                self.is_begun = true;
                 self.begin(*task, *attempt, agent_of(placed.as_deref()), at);
             }
             RunEvent::TaskRedispatched { task, placed, .. } => {
@@ -203,6 +225,12 @@ impl RunHistory {
                 }
             }
             RunEvent::RunFinished { .. } => self.completed_at = Some(at),
+            RunEvent::GateDecided { gate: Gate::Plan, approved, by, reason, .. } => {
+                let (by, reason) = (by.clone(), reason.clone());
+                self.approval = Some(PlanApproval { approved: *approved, by, reason });
+            }
+            // The question is open again.
+            RunEvent::GateOpened { gate: Gate::Plan, .. } => self.approval = None,
             // No attempt begins or ends with these.
             RunEvent::EdgeDecided { .. }
             | RunEvent::GateOpened { .. }

@@ -54,7 +54,11 @@ pub(crate) async fn status(context: &CliContext, args: IdArgs) -> Result<ExitSta
 }
 
 fn status_text(report: &StatusReport) -> String {
-    let state = if report.interrupted { "INTERRUPTED" } else { report.status.as_str() };
+    let state = match (report.interrupted, report.waits_for_worker) {
+        (true, _) => "INTERRUPTED",
+        (false, true) => "WAITING",
+        (false, false) => report.status.as_str(),
+    };
     let mut text = format!(
         "plan {}: {}\n{state}, {} of {} tasks done",
         report.plan_id, report.goal, report.done, report.total
@@ -111,7 +115,7 @@ pub(crate) async fn watch(context: &CliContext, args: IdArgs) -> Result<ExitStat
         PlanStatus::Failed | PlanStatus::Cancelled => Ok(ExitStatus::PlanFailed),
         PlanStatus::Executing => {
             let waits = watcher.standing().waits_for_people;
-            let why = if waits { "it waits for a person" } else { "interrupted" };
+            let why = if waits { "it waits for a person" } else { "nobody drives it" };
             context.output.note(&format!("{why}; `l05 status {id}` says how to go on"));
             Ok(ExitStatus::Done)
         }
@@ -259,7 +263,7 @@ pub(crate) async fn cancel(context: &CliContext, args: CancelArgs) -> Result<Exi
         while watcher.next().await?.is_some() {}
         let report = service.status(id).await?;
         // Its owner died before it read the command: then the run is ours to end.
-        if !report.interrupted {
+        if !report.interrupted && !report.waits_for_worker {
             break report;
         }
     };

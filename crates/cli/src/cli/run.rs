@@ -137,7 +137,8 @@ pub(crate) async fn plan(context: &CliContext, args: PlanArgs) -> Result<ExitSta
     let planned = service.create_plan(request).await?;
     warn(context, &planned);
     let id = planned.plan.id();
-    context.output.result(planned.plan.document(), |_| {
+    let document = service.details(id).await?;
+    context.output.result(&document, |_| {
         format!("{}\n\nexecute it with: l05 execute {id}", describe(&planned.plan))
     });
     Ok(ExitStatus::Done)

@@ -137,3 +137,47 @@ fn other_forms_of_output() {
     assert_eq!(shown["tasks"][1]["attempts"].as_array().unwrap().len(), 2, "attempt numbers go on");
     assert!(sandbox.run(&["completions", "bash"]).stdout.contains("l05"));
 }
+
+/// What spec 01 says of a plan and its tasks stands in what is printed of them.
+#[test]
+fn printed_plans_tell_graph_agents_times_and_approval() {
+    let sandbox = Sandbox::new();
+    let (_, plan) = sandbox.json(&["plan", "Create a summary of the project status"]);
+    let tasks = plan["tasks"].as_array().unwrap();
+    assert_eq!(plan["dependency_graph"].as_object().unwrap().len(), tasks.len(), "{plan}");
+    assert_eq!(plan["approval_status"], "NOT_REQUIRED");
+    let text = "goal: x\nconstraints: { require_approval: true }\ntasks:\n  - { id: a, tool: time.wait, inputs: { seconds: 0 } }\n";
+    sandbox.write("plan.yaml", text);
+    let (code, result) = sandbox.json(&["execute", "plan.yaml"]);
+    assert_eq!(code, 6);
+    let id = result["plan_id"].as_str().unwrap();
+    assert_eq!(sandbox.json(&["show", id]).1["approval_status"], "PENDING");
+    assert_eq!(sandbox.run(&["approve", id, "--reason", "looks right"]).code, 0);
+    assert_eq!(sandbox.run(&["execute", id]).code, 0);
+    let (_, shown) = sandbox.json(&["show", id]);
+    assert_eq!(shown["approval_status"], "APPROVED", "{shown}");
+    assert!(shown["approval_rationale"].as_str().unwrap().ends_with("looks right"), "{shown}");
+    let task = &shown["tasks"][0];
+    assert_eq!(
+        (&task["assigned_agent"], &task["created_at"]),
+        (&"local".into(), &shown["created_at"])
+    );
+}
+
+/// A run that was left to workers is not one whose process died.
+#[test]
+fn a_run_that_nobody_has_begun_waits() {
+    let sandbox = Sandbox::new();
+    let text = "goal: x\ntasks:\n  - { id: a, tool: time.wait, inputs: { seconds: 0 } }\n";
+    sandbox.write("plan.yaml", text);
+    let (code, submitted) = sandbox.json(&["execute", "plan.yaml", "--detach"]);
+    assert_eq!(code, 0);
+    let id = submitted["plan_id"].as_str().unwrap();
+    let (_, status) = sandbox.json(&["status", id]);
+    let told = (&status["interrupted"], &status["waits_for_worker"]);
+    assert_eq!(told, (&false.into(), &true.into()), "{status}");
+    let shown = sandbox.run(&["status", id]);
+    assert!(shown.stdout.contains("WAITING") && shown.stdout.contains("l05 worker"), "{shown:?}");
+    assert_eq!(sandbox.run(&["execute", id]).code, 0);
+    assert_eq!(sandbox.json(&["status", id]).1["status"], "COMPLETED");
+}
