@@ -60,6 +60,8 @@ pub(crate) struct EventBatch {
     pub(crate) standing: RunStanding,
     /// Nothing follows: the run has ended, or nobody drives it any more.
     pub(crate) is_last: bool,
+    /// The last journal event that the feed knows of: it may have found some there that it never told.
+    pub(crate) up_to: u64,
 }
 
 /// A watcher's end of a feed.
@@ -302,6 +304,8 @@ impl FeedTask {
     fn send(&self, span: Option<(u64, u64)>, events: Vec<PublicEvent>, is_last: bool) {
         let standing = RunStanding::of(self.history.run());
         // Nobody listening any more is found out by the loop.
-        let _ = self.batches.send(Arc::new(EventBatch { span, events, standing, is_last }));
+        let up_to = self.history.run().sequence().0;
+        let batch = EventBatch { span, events, standing, is_last, up_to };
+        let _ = self.batches.send(Arc::new(batch));
     }
 }

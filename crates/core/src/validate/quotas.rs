@@ -22,8 +22,8 @@ pub(super) fn check(
         check_size(document, budget, &mut findings.errors);
     }
     for (i, (task, estimate)) in document.tasks.iter().zip(estimates).enumerate() {
-        let place = format!("tasks[{i}].resource_quota");
         if let Some(quota) = &task.resource_quota {
+            let place = format!("tasks[{i}].resource_quota");
             check_values(quota, &place, Some(task), &mut findings.errors);
             check_enforced(task, quota, &place, around, &mut findings.errors);
             check_expected(task, estimate, quota, &place, findings);

@@ -25,6 +25,8 @@ pub struct PlanWatcher {
     /// The fold of what was read, on the way to the present.
     catching_up: Option<RunHistory>,
     feed: Option<FeedReceiver>,
+    /// The feed has ended: what the journal has by now is all.
+    is_ending: bool,
     is_over: bool,
 }
 
@@ -46,6 +48,7 @@ impl PlanWatcher {
             standing,
             catching_up: Some(history),
             feed: None,
+            is_ending: false,
             is_over: false,
         }
     }
@@ -137,7 +140,13 @@ impl PlanWatcher {
             }
             None => {}
         }
-        self.is_over |= batch.is_last;
+        if batch.is_last && batch.up_to > self.seen {
+            // The feed began behind events that this watcher had not read: the journal has them.
+            self.is_ending = true;
+            self.go_back();
+        } else {
+            self.is_over |= batch.is_last;
+        }
     }
 
     /// Back to the journal, for what the feed did not give. The fold that this needs is dropped again
@@ -165,7 +174,7 @@ impl PlanWatcher {
         if !records.is_empty() {
             return Ok(());
         }
-        if self.standing.status.has_ended() {
+        if self.standing.status.has_ended() || self.is_ending {
             self.is_over = true;
         } else if self.feed.is_none() {
             // First followed, then read once more: nothing that comes in between is missed.
