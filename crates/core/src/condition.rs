@@ -143,7 +143,7 @@ fn cel_value(value: &Value) -> CelValue {
     }
 }
 
-/// What does not go together, where CEL names its own functions.
+/// An error in words of the condition, where CEL names its own functions.
 fn in_plain_words(error: &ExecutionError) -> String {
     match error {
         ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {

@@ -306,7 +306,7 @@ fn complexity(tasks: usize, edges: usize, nesting: usize, compounds: usize) -> f
     tasks as f64 + edges as f64 / 2.0 + 10.0 * nesting as f64 + 5.0 * compounds as f64
 }
 
-/// How deep compound tasks nest, or nested before planning put sub-plans in their places.
+/// The depth to which compound tasks nest, or nested before planning put sub-plans in their places.
 fn nesting(document: &PlanDocument) -> usize {
     let left = document.tasks.iter().any(|task| task.task_type == TaskType::Compound);
     document.metadata.nesting.unwrap_or(0) as usize + usize::from(left)

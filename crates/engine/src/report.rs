@@ -86,7 +86,7 @@ pub struct PlanResult {
     pub bound: Option<RunBound>,
     /// Files written, relative to the workspace.
     pub files: Vec<String>,
-    /// What the tools took for what, where their input left it open.
+    /// Sentences of tools about what they took for what, where their input left it open.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The reason for which it failed, when it did.
@@ -328,7 +328,7 @@ pub(crate) async fn details(journal: &dyn Journal, history: &RunHistory) -> Resu
     Ok(document)
 }
 
-/// Whether a person had to agree to the plan, and what the answer was.
+/// The stand of the question whether the plan may run, with the answer in words.
 fn approval(history: &RunHistory) -> (&'static str, Option<String>) {
     let needed = history.run().plan().document().metadata.requires_approval;
     match &history.approval {
@@ -361,12 +361,12 @@ fn task_line(history: &RunHistory, index: TaskIndex) -> TaskResult {
     }
 }
 
-/// What tools say in fields that all of them share.
+/// Things that tools say in fields which all of them share.
 #[derive(Default)]
 struct Mentions {
     /// Files that were written (`files_written`).
     files: Vec<String>,
-    /// What a person should know of how the work was done (`notes`).
+    /// Sentences for people about how the work was done (`notes`).
     notes: Vec<String>,
 }
 

@@ -336,7 +336,7 @@ impl PlanningService {
         self.reading().status(id).await
     }
 
-    /// How many runs of a plan have begun.
+    /// The number of runs of a plan that have begun.
     pub async fn run_count(&self, id: PlanId) -> Result<u16, Error> {
         self.reading().run_count(id).await
     }

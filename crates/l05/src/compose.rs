@@ -188,14 +188,17 @@ impl ServiceGround {
         &self.knowledge
     }
 
-    /// Looks for the model gateway as a service would, for plans with model calls.
-    pub async fn find_model(&mut self, config: &Config) -> Result<(), Error> {
+    /// Looks for the model gateway as a service would, for plans with model calls. Its models are asked for where
+    /// a plan names one.
+    pub async fn find_model(&mut self, config: &Config, names_one: bool) -> Result<(), Error> {
         model::check(&config.model)?;
         let Some(gateway) = choose_model(config).await?.gateway else { return Ok(()) };
         let model = gateway.identity().model;
         self.knowledge.default_model = Some(model).filter(|model| !model.is_empty());
         // A gateway that does not answer now may when the plan runs: nothing is known of its models then.
-        self.models = gateway.models().await.ok().filter(|models| !models.is_empty());
+        if names_one {
+            self.models = gateway.models().await.ok().filter(|models| !models.is_empty());
+        }
         if let Some(agent) = &mut self.agent {
             agent.capabilities.push(MODEL_CAPABILITY.to_owned());
         }

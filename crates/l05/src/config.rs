@@ -89,7 +89,7 @@ pub struct ModelConfig {
 }
 
 choices! {
-    /// How the tokens of a prompt are counted where a budget or a quota has to be kept.
+    /// Ways in which the tokens of a prompt are counted where a budget or a quota has to be kept.
     pub enum TokenizerKind {
         /// By the model's name, where that tells; else by bytes.
         Auto = "auto",

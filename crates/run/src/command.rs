@@ -218,7 +218,7 @@ pub struct CommandRejected {
     pub code: ErrorCode,
     /// Names the state and what it allows.
     pub message: String,
-    /// What to do, where that is not what the code's own row says.
+    /// The thing to do, where that is not what the code's own row says.
     pub instead: Option<&'static str>,
 }
 

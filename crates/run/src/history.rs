@@ -75,7 +75,7 @@ pub struct RunFailure {
     pub task: Option<String>,
 }
 
-/// What became of the question whether a plan may run.
+/// The answer to the question whether a plan may run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanApproval {
     /// The answer.

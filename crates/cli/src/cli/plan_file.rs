@@ -112,7 +112,7 @@ pub(crate) async fn validate(
     let mut ground = compose::ground(&context.config)?;
     let strict = context.strict;
     let Some(file) = args.batch.single(&args.file, "a plan file")? else {
-        ground.find_model(&context.config).await?;
+        ground.find_model(&context.config, false).await?;
         return batch::run(context.config.text_limits.bytes_max, |line| {
             let read = PlanDocument::read(&batch::document(line, "plan"));
             let verdict = |verdict: &PlanVerdict<'_>| {
@@ -122,11 +122,11 @@ pub(crate) async fn validate(
         });
     };
     let read = read_document(file, context.config.text_limits)?;
-    let calls_model = |document: &PlanDocument| {
-        document.tasks.iter().any(|task| task.task_type == TaskType::LlmCall)
-    };
-    if read.as_ref().is_ok_and(calls_model) {
-        ground.find_model(&context.config).await?;
+    let tasks = read.as_ref().map_or(&[][..], |document| &document.tasks);
+    let mut calls = tasks.iter().filter(|task| task.task_type == TaskType::LlmCall).peekable();
+    if calls.peek().is_some() {
+        let names_one = calls.any(|task| task.model().is_some());
+        ground.find_model(&context.config, names_one).await?;
     }
     let valid = check(read, &ground, strict, |verdict| {
         print(context, verdict);

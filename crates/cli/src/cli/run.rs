@@ -163,8 +163,11 @@ pub(crate) async fn execute(context: &CliContext, args: ExecuteArgs) -> Result<E
     let path = PathBuf::from(&args.plan);
     let looks_like_file = path.exists() || args.plan.contains(['/', '.']);
     let service = open(context, args.workspace).await?;
+    // A file without a signature is a new plan each time.
+    let mut is_new = false;
     let id = if looks_like_file {
         let document = read_plan(&path, context.config.text_limits)?;
+        is_new = document.signature.is_none();
         let planned = service.accept(document, context.strict).await?;
         warn(context, &planned);
         planned.plan.id()
@@ -174,7 +177,7 @@ pub(crate) async fn execute(context: &CliContext, args: ExecuteArgs) -> Result<E
         })?
     };
     // Whoever was interrupted between the end of a plan and its result gets the result now.
-    if service.status(id).await?.status == PlanStatus::Completed {
+    if !is_new && service.status(id).await?.status == PlanStatus::Completed {
         context.output.note("the plan has completed; this is its result");
         return result(context, &service, id).await;
     }

@@ -188,6 +188,11 @@ fn limits_are_kept_or_refused() {
         json!({"resource_estimate": {"cpu_cores": range(2.0), "memory_mb": range(500.0)}});
     for (plan, code, field) in [
         (
+            json!({"tasks": [ask(&json!({"metadata": {"model": 5}}))]}),
+            "E5604",
+            "tasks[0].metadata.model",
+        ),
+        (
             json!({"tasks": [wait(&json!({"resource_quota": {"execution_seconds": 0.01}}))]}),
             "E5121",
             "tasks[0].inputs",

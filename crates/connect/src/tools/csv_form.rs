@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-/// Where the scanner stands in a record.
+/// The scanner's place in a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CsvPlace {
     FieldStart,

@@ -51,7 +51,7 @@ pub(crate) struct ReadTableOutput {
     rows: u64,
     /// Names of the columns.
     columns: Vec<String>,
-    /// What was taken for what, where the file left it open.
+    /// Sentences about what was taken for what, where the file left it open.
     notes: Vec<String>,
 }
 

@@ -12,12 +12,12 @@ use crate::workspace::failed;
 /// Bytes that are decoded at once.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// How a file is to be read.
+/// The encoding that a file is to be read in.
 pub(super) struct FileEncoding {
     encoding: &'static Encoding,
     /// Bytes of the mark at its beginning.
     mark: u64,
-    /// What a person should know of it.
+    /// A sentence for people, where it is not plain UTF-8.
     pub(super) note: Option<String>,
 }
 

@@ -152,7 +152,7 @@ fn render(input: &RenderTextInput) -> Result<String, TaskError> {
     })
 }
 
-/// Which names of a template its data lacks, and which there are.
+/// Names of a template that its data lacks, and those that there are.
 fn missing_names(environment: &Environment<'_>, input: &RenderTextInput) -> String {
     let Ok(template) = environment.template_from_str(&input.template) else {
         return String::new();

@@ -122,7 +122,7 @@ pub fn parse(
 const ALIAS_NODES_MAX: usize = 200_000;
 const ALIAS_BYTES_MAX: usize = 4 << 20;
 
-/// Which bound a document breaks, where it is one of the parser's.
+/// The bound that a document breaks, where it is one of the parser's.
 fn broken_bound(error: &serde_saphyr::Error) -> Option<String> {
     let breach = match error {
         serde_saphyr::Error::Budget { breach, .. } => breach,
@@ -263,7 +263,7 @@ fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
     }
 }
 
-/// How the parser writes numbers that are not finite.
+/// The parser's words for numbers that are not finite.
 const NOT_FINITE: [&str; 3] = [".inf", "-.inf", ".nan"];
 
 /// A YAML node as the parser resolves it, its children with their places, so that a number can be

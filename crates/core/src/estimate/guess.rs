@@ -168,7 +168,7 @@ impl PlanView<'_> {
         value.as_f64().filter(|seconds| *seconds >= 0.0)
     }
 
-    /// What a task gives: its own schema, else its tool's.
+    /// The schema of a task's output: its own, else its tool's.
     fn output_schema(&self, task_id: &str) -> Option<&Value> {
         let task = &self.document.tasks[self.structure.index_of(task_id)?.at()];
         let tool = || self.catalog.get(task.tool.as_deref()?)?.spec.output_schema.as_ref();

@@ -36,7 +36,7 @@ pub struct TaskEstimate {
     /// Earlier runs behind it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub runs: usize,
-    /// How often it is done: the items of a fan-out whose list stands in the plan, else 1. The figures above are
+    /// The number of times that it is done: the items of a fan-out whose list stands in the plan, else 1. The figures above are
     /// those of one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub items: u64,

@@ -245,7 +245,7 @@ fn check_model(
     let Some(models) = around.models else {
         if matches!(around.agents, KnownAgents::Registered(_)) {
             let message = format!(
-                "task `{}` asks for the model `{wanted}`; the gateway does not tell which it has",
+                "task `{}` asks for the model `{wanted}`; whether the gateway has it is not known",
                 task.task_id
             );
             warnings.push(

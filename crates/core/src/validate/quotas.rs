@@ -143,7 +143,7 @@ fn check_enforced(
     }
 }
 
-/// What a task is expected to take of its quota.
+/// Compares what a task is expected to take with its quota.
 fn check_expected(
     task: &Task,
     estimate: &TaskEstimate,

@@ -118,6 +118,10 @@ fn check_task(task: &Task, i: usize, errors: &mut Vec<Finding>) {
     if let Some(field) = required {
         report(field, format!("is missing; a {} task has one", task.task_type));
     }
+    let model = task.metadata.get("model").filter(|_| task.task_type == TaskType::LlmCall);
+    if model.is_some_and(|model| !model.is_string()) {
+        report("metadata.model", "must be the name of a model, in text".to_owned());
+    }
     if let Some(range) = &task.agent_version_constraint
         && let Err(error) = semver::VersionReq::parse(range)
     {

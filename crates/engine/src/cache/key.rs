@@ -26,7 +26,7 @@ pub(crate) struct RequestShape<'r> {
     pub(crate) inputs: &'r serde_json::Map<String, serde_json::Value>,
     /// The digests of the tools, and of limits and prices.
     pub(crate) place: (&'r str, &'r str),
-    /// What is a warning to others is an error to this caller.
+    /// True if warnings are errors to this caller.
     pub(crate) strict: bool,
     /// Defaults of templates speak of the day.
     pub(crate) today: &'r str,

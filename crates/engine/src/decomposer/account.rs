@@ -18,7 +18,7 @@ const ANSWER_TOKENS_MIN: u64 = 256;
 pub(super) struct PlanningAccount {
     tokens_max: Option<u64>,
     cost_max_usd: Option<f64>,
-    /// What is used, and what calls under way may use; parts are planned at once.
+    /// Amounts that are used, and that calls under way may use; parts are planned at once.
     spending: Mutex<PlanningSpent>,
 }
 

@@ -140,7 +140,7 @@ impl ModelMeter {
         self.prices.model(asked.or(self.model.as_deref()).or(answered))
     }
 
-    /// What a call used: never nothing, and never less than its texts show.
+    /// The use of a call: never nothing, and never less than its texts show.
     pub(crate) fn usage(&self, request: &ModelRequest, answer: &ModelAnswer) -> CallUsage {
         let exact = self.tokenizer(request.model.as_deref());
         let prompt = self.side(answer.input_tokens, prompt_bytes(request), exact, |count| {

@@ -118,7 +118,22 @@ struct Life<'b> {
     breached: bool,
 }
 
-impl Life<'_> {
+impl<'b> Life<'b> {
+    fn new(meter: &'b ModelMeter, plan: Plan, chance: &'b mut Chance) -> Life<'b> {
+        Life {
+            meter,
+            run: Run::new(Arc::new(plan)),
+            chance,
+            epoch: 1,
+            in_flight: Vec::new(),
+            took_tokens: 0,
+            took_usd: 0.0,
+            breaks_out: false,
+            started_after_breach: 0,
+            breached: false,
+        }
+    }
+
     fn send(&mut self, command: RunCommand) {
         let Ok(decision) = self.run.handle(command, NOW, RunLimits::room(8)) else { return };
         let stops =
@@ -283,18 +298,7 @@ fn no_plan_takes_more_than_its_signed_bound() {
         document["constraints"]["token_budget"] = json!(bound.tokens);
         document["constraints"]["cost_limit_usd"] = json!(bound.cost_usd);
         let bounded = plan(&document, &basis).expect("its bound is enough for a plan");
-        let mut life = Life {
-            meter: &meter,
-            run: Run::new(Arc::new(bounded)),
-            chance: &mut chance,
-            epoch: 1,
-            in_flight: Vec::new(),
-            took_tokens: 0,
-            took_usd: 0.0,
-            breaks_out: false,
-            started_after_breach: 0,
-            breached: false,
-        };
+        let mut life = Life::new(&meter, bounded, &mut chance);
         life.live();
         assert!(life.run.status().has_ended(), "seed {seed}: {:?}", life.run.status());
         let (took, usd) = (life.took_tokens, life.took_usd);
@@ -322,18 +326,8 @@ fn a_breach_is_the_last_thing_that_starts() {
         document["constraints"]["token_budget"] = json!(1_000_000);
         document["on_budget"] = json!("fail");
         let Some(bounded) = plan(&document, &basis) else { continue };
-        let mut life = Life {
-            meter: &meter,
-            run: Run::new(Arc::new(bounded)),
-            chance: &mut chance,
-            epoch: 1,
-            in_flight: Vec::new(),
-            took_tokens: 0,
-            took_usd: 0.0,
-            breaks_out: true,
-            started_after_breach: 0,
-            breached: false,
-        };
+        let mut life = Life::new(&meter, bounded, &mut chance);
+        life.breaks_out = true;
         life.live();
         if life.breached {
             breaches += 1;

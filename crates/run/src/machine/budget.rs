@@ -217,7 +217,7 @@ impl Run {
         self.running == 0 || self.size_in_flight.plus(self.size(task)).is_within(limit)
     }
 
-    /// What a report used, where that is more than its attempt was told it may. Only model calls and tasks
+    /// The event of a report that used more than its attempt was told it may. Only model calls and tasks
     /// with a quota are told anything.
     pub(super) fn breach(
         &self,
