@@ -3,7 +3,10 @@
 //! Each tool is a file: an input type, an output type (their JSON Schemas are generated, so what
 //! is validated is what is read), and a function. [`BuiltinTools`] is the executor over them.
 
+mod cell;
+mod column;
 mod csv_form;
+mod data_compare;
 mod data_query;
 mod data_read;
 mod data_write;
@@ -15,12 +18,19 @@ mod fs_search;
 mod fs_write;
 mod git;
 mod git_summary;
+mod grouping;
 mod human_approve;
+mod json_rows;
 mod json_select;
 mod language;
 mod markdown;
+mod number;
+mod number_style;
 mod process_run;
+mod sums;
 mod table;
+#[cfg(test)]
+mod table_tests;
 mod text_render;
 mod time_wait;
 mod walk;
@@ -143,6 +153,7 @@ type ToolFuture = BoxFuture<'static, Result<Value, TaskError>>;
 
 /// All built-in tools.
 static TOOLS: &[BuiltinTool] = &[
+    data_compare::TOOL,
     data_query::TOOL,
     data_read::TOOL,
     data_write::TOOL,

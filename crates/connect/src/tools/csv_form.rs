@@ -120,3 +120,25 @@ pub(super) fn separator_line(beginning: &[u8]) -> Option<(u8, usize)> {
         _ => None,
     }
 }
+
+/// The separator that the header has most of, outside quotes; `usual` where there is none.
+pub(super) fn likely_delimiter(beginning: &[u8], usual: u8) -> u8 {
+    let mut counts = [(b',', 0), (b';', 0), (b'\t', 0), (b'|', 0)];
+    let mut quoted = false;
+    for byte in beginning {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\n' if !quoted => break,
+            _ if quoted => {}
+            _ => counts.iter_mut().filter(|(d, _)| d == byte).for_each(|(_, count)| *count += 1),
+        }
+    }
+    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or_default();
+    // The usual one wins where nothing else is more frequent, then the first.
+    let best = |(d, count): &&(u8, u32)| *count == most && (*d == usual || most > 0);
+    counts
+        .iter()
+        .find(|c| c.0 == usual && c.1 == most)
+        .or_else(|| counts.iter().find(best))
+        .map_or(usual, |c| c.0)
+}

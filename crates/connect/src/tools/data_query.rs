@@ -12,13 +12,17 @@ use l05_run::event::TaskError;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
-use rusqlite::types::{Value as SqlValue, ValueRef};
-use rusqlite::{Batch, Connection, OpenFlags, Statement};
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Batch, Connection, OpenFlags, Row, Statement};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::table::{ColumnType, TABLE, TableHandle, quoted};
+use super::cell::answered;
+use super::column::{CellSource, ColumnType};
+use super::grouping::{grouping, unique};
+use super::sums::{add_collation, add_sums};
+use super::table::{NumberReading, TABLE, TableHandle, TableWriter, quoted};
 use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace::{failed, final_error};
 
@@ -41,9 +45,12 @@ pub(crate) struct QueryInput {
     /// Instead of SQL: one row per value of these columns of `table`.
     #[serde(default)]
     group_by: Vec<String>,
-    /// The columns to sum up; all that hold numbers when none is named.
+    /// The columns to sum up; without it all that hold numbers, but for ids, years and other codes.
     #[serde(default)]
     sum: Option<Vec<String>>,
+    /// Instead of SQL: the rows of `table`, each once, in their order. Rows are the same where every cell has the same text.
+    #[serde(default)]
+    unique: bool,
     /// At most so many rows in `rows`.
     #[serde(default = "rows_max")]
     #[schemars(range(min = 1, max = 100_000))]
@@ -70,6 +77,8 @@ pub(crate) struct QueryOutput {
     truncated: bool,
     /// The result as a table, when it was asked for.
     table: Option<TableHandle>,
+    /// Sentences about what was left out.
+    notes: Vec<String>,
 }
 
 /// The tool.
@@ -95,18 +104,10 @@ const ROWS_BYTES_MAX: usize = 16 << 20;
 /// The most tables of one question.
 const TABLES_MAX: usize = 8;
 
-fn run(bench: &ToolContext, input: &QueryInput) -> Result<QueryOutput, TaskError> {
+pub(super) fn run(bench: &ToolContext, input: &QueryInput) -> Result<QueryOutput, TaskError> {
     let tables = tables(input)?;
     let connection = connect(bench, &tables)?;
-    let sql = match (&input.sql, input.group_by.is_empty()) {
-        (Some(sql), true) => sql.clone(),
-        (None, false) => {
-            let Some(table) = &input.table else { return Err(wrong("group_by needs `table`")) };
-            grouping(table, &input.group_by, input.sum.as_deref())?
-        }
-        (Some(_), false) => return Err(wrong("give either `sql` or `group_by`, not both")),
-        (None, true) => return Err(wrong("give `sql` or `group_by`")),
-    };
+    let (sql, notes) = question(input)?;
     guard(bench, &connection)?;
     let mut batch = Batch::new(&connection, &sql);
     let explain = |e: &rusqlite::Error| explain(e, &tables, bench);
@@ -120,7 +121,30 @@ fn run(bench: &ToolContext, input: &QueryInput) -> Result<QueryOutput, TaskError
         return Err(wrong("`sql` must be a question (SELECT)"));
     }
     let parameters: Vec<SqlValue> = input.parameters.iter().map(parameter).collect();
-    answer(bench, input, &mut statement, parameters, &explain)
+    let mut output = answer(bench, input, &mut statement, parameters, &explain)?;
+    output.notes = notes;
+    Ok(output)
+}
+
+/// The SQL that is asked for, and what is to be told about it.
+fn question(input: &QueryInput) -> Result<(String, Vec<String>), TaskError> {
+    let ways = [input.sql.is_some(), !input.group_by.is_empty(), input.unique];
+    if ways.iter().filter(|way| **way).count() != 1 {
+        return Err(wrong("give one of `sql`, `group_by` and `unique`"));
+    }
+    if input.sum.is_some() && input.group_by.is_empty() {
+        return Err(wrong("`sum` belongs to `group_by`"));
+    }
+    if let Some(sql) = &input.sql {
+        return Ok((sql.clone(), Vec::new()));
+    }
+    let Some(table) = &input.table else {
+        return Err(wrong("`group_by` and `unique` need `table`"));
+    };
+    if input.unique {
+        return Ok((unique(table), Vec::new()));
+    }
+    grouping(table, &input.group_by, input.sum.as_deref())
 }
 
 fn answer(
@@ -131,34 +155,91 @@ fn answer(
     explain: &dyn Fn(&rusqlite::Error) -> TaskError,
 ) -> Result<QueryOutput, TaskError> {
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-    let mut kept = input.keep_as_table.then(|| bench.tables.create(bench, &columns)).transpose()?;
-    let mut output =
-        QueryOutput { columns, rows: Vec::new(), row_count: 0, truncated: false, table: None };
-    let mut bytes = 0;
+    let kinds: Vec<Option<ColumnType>> = statement
+        .columns()
+        .iter()
+        .map(|column| column.decl_type().and_then(ColumnType::of_declared))
+        .collect();
+    let mut kept = kept_table(bench, input, &columns, &kinds)?;
+    let mut answer = AnswerRows::new(&columns, kinds);
+    let mut row_count = 0;
     let mut rows =
         statement.query(rusqlite::params_from_iter(parameters)).map_err(|e| explain(&e))?;
     while let Some(row) = rows.next().map_err(|e| explain(&e))? {
-        output.row_count += 1;
-        if output.rows.len() < input.max_rows && bytes < ROWS_BYTES_MAX {
-            let mut object = Map::new();
-            for (i, name) in output.columns.iter().enumerate() {
-                let value = row.get_ref(i).map_err(|e| explain(&e))?;
-                bytes += name.len() + size(value);
-                object.insert(name.clone(), json(value));
-            }
-            output.rows.push(object);
-        } else if kept.is_none() {
-            output.truncated = true;
+        row_count += 1;
+        if answer.rows.len() < input.max_rows && answer.bytes < ROWS_BYTES_MAX {
+            answer.push(row).map_err(|e| explain(&e))?;
         }
         if let Some(writer) = &mut kept {
-            let count = output.columns.len();
-            let values = (0..count).map(|i| row.get::<_, SqlValue>(i)).collect::<Result<_, _>>();
-            writer.push(values.map_err(|e| explain(&e))?)?;
+            writer.push_values(row)?;
         }
     }
-    output.truncated = output.row_count > output.rows.len() as u64;
-    output.table = kept.map(super::table::TableWriter::finish).transpose()?;
-    Ok(output)
+    let table = kept.map(|writer| writer.finish(NumberReading::Plain)).transpose()?;
+    let rows = answer.finish();
+    Ok(QueryOutput {
+        columns,
+        row_count,
+        truncated: row_count > rows.len() as u64,
+        rows,
+        table: table.map(|table| table.handle),
+        notes: Vec::new(),
+    })
+}
+
+fn kept_table(
+    bench: &ToolContext,
+    input: &QueryInput,
+    columns: &[String],
+    kinds: &[Option<ColumnType>],
+) -> Result<Option<TableWriter>, TaskError> {
+    if !input.keep_as_table {
+        return Ok(None);
+    }
+    let mut writer = bench.tables.create(bench, columns, CellSource::Values)?;
+    writer.declare(kinds);
+    Ok(Some(writer))
+}
+
+/// The rows of an answer, held until it is known which columns are numbers to JSON.
+struct AnswerRows<'c> {
+    columns: &'c [String],
+    kinds: Vec<Option<ColumnType>>,
+    /// All values of the column so far are as they were written.
+    survive: Vec<bool>,
+    rows: Vec<Map<String, Value>>,
+    bytes: usize,
+}
+
+impl<'c> AnswerRows<'c> {
+    fn new(columns: &'c [String], kinds: Vec<Option<ColumnType>>) -> AnswerRows<'c> {
+        AnswerRows { columns, survive: vec![true; kinds.len()], kinds, rows: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let mut object = Map::new();
+        for (i, name) in self.columns.iter().enumerate() {
+            let value = row.get_ref(i)?;
+            let (value, survives) = answered(self.kinds[i], value);
+            self.survive[i] &= survives;
+            self.bytes += name.len() + value.as_str().map_or(8, str::len);
+            object.insert(name.clone(), value);
+        }
+        self.rows.push(object);
+        Ok(())
+    }
+
+    /// The rows. A column of which one number had to stay a text has texts for all.
+    fn finish(mut self) -> Vec<Map<String, Value>> {
+        let texts = self.columns.iter().zip(&self.survive).filter(|(_, survives)| !**survives);
+        for (name, _) in texts {
+            for value in self.rows.iter_mut().filter_map(|row| row.get_mut(name)) {
+                if let Value::Number(number) = value {
+                    *value = Value::from(number.to_string());
+                }
+            }
+        }
+        self.rows
+    }
 }
 
 struct NamedTable {
@@ -193,6 +274,8 @@ fn connect(bench: &ToolContext, tables: &[NamedTable]) -> Result<Connection, Tas
     let connection = Connection::open_in_memory_with_flags(flags).map_err(|e| sql(&e))?;
     // First of all: changing it drops whatever is temporary, the views below included.
     connection.pragma_update(None, "temp_store", "memory").map_err(|e| sql(&e))?;
+    add_collation(&connection).map_err(|e| sql(&e))?;
+    add_sums(&connection).map_err(|e| sql(&e))?;
     for (i, table) in tables.iter().enumerate() {
         let path: PathBuf = bench.tables.path(bench, &table.handle)?;
         let uri = format!("file:{}?mode=ro&immutable=1", uri_path(&path));
@@ -246,67 +329,6 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
     }
 }
 
-/// One row per value: how many rows, and the sums of number columns, largest first.
-fn grouping(
-    table: &TableHandle,
-    by: &[String],
-    sum: Option<&[String]>,
-) -> Result<String, TaskError> {
-    let find = |wanted: &String| {
-        let exact = table.columns.iter().find(|c| c.name == *wanted);
-        let found =
-            exact.or_else(|| table.columns.iter().find(|c| c.name.eq_ignore_ascii_case(wanted)));
-        found.ok_or_else(|| no_column(wanted, table))
-    };
-    let groups = by.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let summed = match sum {
-        Some(names) => names.iter().map(find).collect::<Result<Vec<_>, _>>()?,
-        None => table
-            .columns
-            .iter()
-            .filter(|c| c.kind != ColumnType::Text && !groups.iter().any(|g| g.name == c.name))
-            .collect(),
-    };
-    if let Some(text) = summed.iter().find(|c| c.kind == ColumnType::Text) {
-        let numbers: Vec<&str> = table
-            .columns
-            .iter()
-            .filter(|c| c.kind != ColumnType::Text)
-            .map(|c| c.name.as_str())
-            .collect();
-        let message = format!(
-            "column `{}` holds text and has no sum; columns with numbers: {}",
-            text.name,
-            if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") }
-        );
-        return Err(final_error(ErrorCode::TypeMismatch, message));
-    }
-    let keys: Vec<String> = groups.iter().map(|c| quoted(&c.name)).collect();
-    let mut select: Vec<String> = keys.clone();
-    select.push("count(*) AS \"rows\"".to_owned());
-    for column in &summed {
-        let total = quoted(&format!("total_{}", column.name));
-        select.push(format!("coalesce(sum({}), 0) AS {total}", quoted(&column.name)));
-    }
-    // By the first total, else by the number of rows; then by key, so that ties keep their order.
-    let order =
-        summed.first().map_or("\"rows\"".to_owned(), |c| quoted(&format!("total_{}", c.name)));
-    let keys = keys.join(", ");
-    Ok(format!(
-        "SELECT {} FROM {TABLE} GROUP BY {keys} ORDER BY {order} DESC, {keys}",
-        select.join(", ")
-    ))
-}
-
-fn no_column(wanted: &str, table: &TableHandle) -> TaskError {
-    let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-    let near = l05_core::suggest::nearest(wanted, known.iter().copied());
-    let hint = l05_core::suggest::did_you_mean(&near);
-    let message =
-        format!("there is no column `{wanted}`{hint}; the columns are: {}", known.join(", "));
-    final_error(ErrorCode::TypeMismatch, message)
-}
-
 fn explain(error: &rusqlite::Error, tables: &[NamedTable], bench: &ToolContext) -> TaskError {
     if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) {
         return match bench.go_on() {
@@ -330,7 +352,7 @@ fn explain(error: &rusqlite::Error, tables: &[NamedTable], bench: &ToolContext) 
     final_error(ErrorCode::TaskFailed, message)
 }
 
-fn wrong(message: &str) -> TaskError {
+pub(super) fn wrong(message: &str) -> TaskError {
     final_error(ErrorCode::TypeMismatch, message)
 }
 
@@ -338,30 +360,13 @@ fn parameter(value: &Value) -> SqlValue {
     match value {
         Value::Null => SqlValue::Null,
         Value::Bool(b) => SqlValue::Integer(i64::from(*b)),
-        Value::Number(n) => n
-            .as_i64()
-            .map_or_else(|| SqlValue::Real(n.as_f64().unwrap_or(f64::NAN)), SqlValue::Integer),
+        // Beyond 64 bits as a text, which a column of numbers compares by its value.
+        Value::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(integer), _) => SqlValue::Integer(integer),
+            (None, Some(_)) => SqlValue::Text(n.to_string()),
+            (None, None) => SqlValue::Real(n.as_f64().unwrap_or(f64::INFINITY)),
+        },
         Value::String(s) => SqlValue::Text(s.clone()),
         nested => SqlValue::Text(nested.to_string()),
-    }
-}
-
-/// About how much of an answer a value takes.
-fn size(value: ValueRef<'_>) -> usize {
-    match value {
-        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
-    }
-}
-
-fn json(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        // Beyond what JSON readers keep exactly, as text.
-        ValueRef::Integer(n) if n.unsigned_abs() > (1 << 53) - 1 => Value::from(n.to_string()),
-        ValueRef::Integer(n) => Value::from(n),
-        ValueRef::Real(f) => serde_json::Number::from_f64(f).map_or(Value::Null, Value::Number),
-        ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Blob(bytes) => Value::from(format!("<{} bytes>", bytes.len())),
     }
 }

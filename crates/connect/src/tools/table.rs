@@ -10,12 +10,18 @@ use std::path::PathBuf;
 
 use l05_core::ErrorCode;
 use l05_run::event::TaskError;
-use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::{Value as SqlValue, ValueRef};
+use rusqlite::{Connection, OpenFlags, Row, Statement};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ToolContext;
+use super::cell;
+use super::column::{CellSource, ColumnFacts, ColumnType, TableColumn};
+use super::number::double_text;
+use super::number_style::NumberStyle;
+use super::sums::{DECIMAL_COLLATION, add_collation};
 use crate::workspace::{failed, final_error};
 
 /// The name of the one table in a file.
@@ -38,26 +44,6 @@ pub(super) struct TableHandle {
     pub(super) columns: Vec<TableColumn>,
 }
 
-/// A column's name and type.
-#[derive(Serialize, Deserialize, JsonSchema, Clone)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TableColumn {
-    /// As the data has it.
-    pub(super) name: String,
-    /// `integer`, `real` or `text`.
-    #[serde(rename = "type")]
-    pub(super) kind: ColumnType,
-}
-
-/// The type that all values of a column have.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq, Debug)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ColumnType {
-    Integer,
-    Real,
-    Text,
-}
-
 /// The folder with the tables of all runs.
 pub(crate) struct TableStore {
     folder: PathBuf,
@@ -73,6 +59,7 @@ impl TableStore {
         &self,
         bench: &ToolContext,
         columns: &[String],
+        source: CellSource,
     ) -> Result<TableWriter, TaskError> {
         check_columns(columns)?;
         let mut hasher = DefaultHasher::new();
@@ -89,22 +76,25 @@ impl TableStore {
             _ => {}
         }
         let connection = Connection::open(&partial).map_err(|e| sql(&e))?;
+        add_collation(&connection).map_err(|e| sql(&e))?;
+        add_conversions(&connection).map_err(|e| sql(&e))?;
         // Written once, read when whole: no journal is needed, only the sync at the end.
         connection
             .execute_batch(&format!("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA max_page_count = {PAGES_MAX}; BEGIN"))
             .map_err(|e| sql(&e))?;
+        // Without a type, SQLite keeps what comes as it is.
         let list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
         connection
             .execute_batch(&format!("CREATE TABLE staging ({})", list.join(", ")))
             .map_err(|e| sql(&e))?;
-        let kinds = vec![None; columns.len()];
         Ok(TableWriter {
             connection: Some(connection),
             partial,
             path,
             id,
+            source,
+            facts: vec![ColumnFacts::default(); columns.len()],
             columns: columns.to_vec(),
-            kinds,
             rows: 0,
         })
     }
@@ -133,12 +123,29 @@ fn check_columns(columns: &[String]) -> Result<(), TaskError> {
     }
     let mut seen = std::collections::HashSet::new();
     for name in columns {
+        if name.contains('\0') {
+            return Err(failed(format!("the name of column {name:?} holds a NUL character")));
+        }
         // SQLite compares names without case.
-        if !seen.insert(name.to_lowercase()) {
-            return Err(failed(format!("two columns are called `{name}`")));
+        if !seen.insert(name.to_ascii_lowercase()) {
+            let message = format!("two columns are called `{name}` (upper and lower case are one)");
+            return Err(failed(message));
         }
     }
+    if row_number(columns.iter().map(String::as_str)).is_none() {
+        return Err(failed(
+            "columns called `rowid`, `oid` and `_rowid_` at once are too many".to_owned(),
+        ));
+    }
     Ok(())
+}
+
+/// A name by which SQLite gives rows their number, and that no column has.
+fn row_number<'c>(columns: impl Iterator<Item = &'c str>) -> Option<&'static str> {
+    let columns: Vec<&str> = columns.collect();
+    ["rowid", "_rowid_", "oid"]
+        .into_iter()
+        .find(|n| !columns.iter().any(|c| c.eq_ignore_ascii_case(n)))
 }
 
 /// An identifier in SQL, whatever characters it has.
@@ -152,8 +159,9 @@ pub(super) struct TableWriter {
     partial: PathBuf,
     path: PathBuf,
     id: String,
+    source: CellSource,
     columns: Vec<String>,
-    kinds: Vec<Option<ColumnType>>,
+    facts: Vec<ColumnFacts>,
     rows: u64,
 }
 
@@ -165,40 +173,83 @@ impl Drop for TableWriter {
     }
 }
 
+/// A table that was finished, with what its values left open.
+pub(super) struct FinishedTable {
+    pub(super) handle: TableHandle,
+    pub(super) notes: Vec<String>,
+}
+
+/// The styles of numbers that a reader may turn into plain ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NumberReading {
+    /// None: texts stay texts.
+    Plain,
+    /// Those that leave no doubt.
+    Unmistakable,
+    /// This one.
+    Style(NumberStyle),
+}
+
 impl TableWriter {
     fn connection(&self) -> &Connection {
         self.connection.as_ref().expect("only `finish` and `drop` take it")
     }
 
-    /// Adds a row of texts; an empty text is no value. What a column is, all its values decide.
+    /// Adds a row of texts; an empty text is no value.
     pub(super) fn push_texts<'t>(
         &mut self,
         cells: impl Iterator<Item = &'t str>,
     ) -> Result<(), TaskError> {
-        let values: Vec<SqlValue> = cells
-            .map(
-                |cell| {
-                    if cell.is_empty() { SqlValue::Null } else { SqlValue::Text(cell.to_owned()) }
-                },
-            )
-            .collect();
-        self.push(values)
+        let row = self.rows + 1;
+        let mut values: Vec<Option<&str>> = Vec::with_capacity(self.columns.len());
+        for (cell, facts) in cells.zip(&mut self.facts) {
+            if !cell.is_empty() {
+                facts.text(cell, row);
+            }
+            values.push((!cell.is_empty()).then_some(cell));
+        }
+        self.insert(values)
     }
 
-    /// Adds a row. Missing cells are no value.
-    pub(super) fn push(&mut self, mut values: Vec<SqlValue>) -> Result<(), TaskError> {
-        if values.len() > self.columns.len() {
-            return Err(failed(format!(
-                "row {} has {} values for {} columns",
-                self.rows + 1,
-                values.len(),
-                self.columns.len()
-            )));
+    /// Adds a row of JSON tokens, one for each column; none is no value.
+    pub(super) fn push_tokens(&mut self, tokens: &[Option<&str>]) -> Result<(), TaskError> {
+        let present = tokens.iter().map(|token| token.filter(|token| *token != "null"));
+        for (facts, token) in self.facts.iter_mut().zip(present.clone()) {
+            if let Some(token) = token {
+                facts.token(token);
+            }
         }
-        values.resize(self.columns.len(), SqlValue::Null);
-        for (kind, value) in self.kinds.iter_mut().zip(&values) {
-            *kind = widen(*kind, value);
+        self.insert(present.collect::<Vec<_>>())
+    }
+
+    /// Says which types the values of a question have, where they are columns of tables.
+    pub(super) fn declare(&mut self, kinds: &[Option<ColumnType>]) {
+        for (facts, kind) in self.facts.iter_mut().zip(kinds) {
+            facts.declared = *kind;
         }
+    }
+
+    /// Adds a row of a question's answer.
+    pub(super) fn push_values(&mut self, row: &Row<'_>) -> Result<(), TaskError> {
+        let mut values = Vec::with_capacity(self.columns.len());
+        for (i, facts) in self.facts.iter_mut().enumerate() {
+            let value = row.get_ref(i).map_err(|e| sql(&e))?;
+            if matches!(value, ValueRef::Blob(_)) && facts.declared != Some(ColumnType::Mixed) {
+                let name = &self.columns[i];
+                return Err(failed(format!(
+                    "column `{name}` holds bytes; hex() makes a text of them"
+                )));
+            }
+            facts.value(value);
+            values.push(
+                SqlValue::try_from(value)
+                    .map_err(|e| failed(format!("column `{}`: {e}", self.columns[i])))?,
+            );
+        }
+        self.insert(values)
+    }
+
+    fn insert<V: rusqlite::ToSql>(&mut self, values: Vec<V>) -> Result<(), TaskError> {
         let marks = vec!["?"; values.len()].join(", ");
         let mut insert = self
             .connection()
@@ -211,30 +262,28 @@ impl TableWriter {
     }
 
     /// Gives every column its type, makes the file durable and hands out the handle.
-    pub(super) fn finish(mut self) -> Result<TableHandle, TaskError> {
-        let columns: Vec<TableColumn> = self
-            .columns
-            .iter()
-            .zip(&self.kinds)
-            .map(|(name, kind)| TableColumn {
-                name: name.clone(),
-                kind: kind.unwrap_or(ColumnType::Text),
-            })
-            .collect();
-        let casts: Vec<String> = columns
-            .iter()
-            .map(|column| {
-                let name = quoted(&column.name);
-                match column.kind {
-                    ColumnType::Integer => format!("CAST({name} AS INTEGER) AS {name}"),
-                    ColumnType::Real => format!("CAST({name} AS REAL) AS {name}"),
-                    ColumnType::Text => format!("CAST({name} AS TEXT) AS {name}"),
-                }
-            })
-            .collect();
+    pub(super) fn finish(mut self, reading: NumberReading) -> Result<FinishedTable, TaskError> {
+        let mut notes = Vec::new();
+        let styles = self.styles(reading, &mut notes);
+        let mut columns = Vec::with_capacity(self.columns.len());
+        let (mut declared, mut converted) = (Vec::new(), Vec::new());
+        for ((name, facts), style) in self.columns.iter().zip(&self.facts).zip(&styles) {
+            let kind = match style {
+                Some(_) => ColumnType::Decimal,
+                None => facts.kind(self.source),
+            };
+            if style.is_none() && self.source == CellSource::Texts {
+                notes.extend(facts.told(name, kind));
+            }
+            declared.push(declaration(name, kind));
+            converted.push(conversion(name, self.source, kind, *style));
+            columns.push(TableColumn { name: name.clone(), kind });
+        }
         let create = format!(
-            "CREATE TABLE {TABLE} AS SELECT {} FROM staging; DROP TABLE staging; COMMIT",
-            casts.join(", ")
+            "CREATE TABLE {TABLE} ({}); INSERT INTO {TABLE} SELECT {} FROM staging ORDER BY {}; DROP TABLE staging; COMMIT",
+            declared.join(", "),
+            converted.join(", "),
+            row_number(self.columns.iter().map(String::as_str)).expect("checked at the beginning"),
         );
         self.connection().execute_batch(&create).map_err(|e| sql(&e))?;
         if let Some(connection) = self.connection.take() {
@@ -243,46 +292,125 @@ impl TableWriter {
         let file = fs::File::open(&self.partial).map_err(|e| cannot(&e))?;
         file.sync_all().map_err(|e| cannot(&e))?;
         fs::rename(&self.partial, &self.path).map_err(|e| cannot(&e))?;
-        Ok(TableHandle { table_id: self.id.clone(), rows: self.rows, columns })
+        let handle = TableHandle { table_id: self.id.clone(), rows: self.rows, columns };
+        Ok(FinishedTable { handle, notes })
+    }
+
+    /// The style in which each column's texts are turned into plain numbers; each is told.
+    fn styles(&self, reading: NumberReading, notes: &mut Vec<String>) -> Vec<Option<NumberStyle>> {
+        // The style of a file is that of the columns that leave no doubt, if they agree.
+        let mut sure: Vec<_> =
+            self.facts.iter().filter_map(ColumnFacts::unmistakable_style).collect();
+        sure.dedup();
+        let file = if let [one] = sure.as_slice() { Some(*one) } else { None };
+        let style = |facts: &ColumnFacts| match reading {
+            _ if self.source != CellSource::Texts => None,
+            NumberReading::Plain => None,
+            NumberReading::Unmistakable => facts.style(file),
+            NumberReading::Style(style) => facts.reads_in(style).then_some(style),
+        };
+        let styles: Vec<Option<NumberStyle>> = self.facts.iter().map(style).collect();
+        for ((name, facts), style) in self.columns.iter().zip(&self.facts).zip(&styles) {
+            if let Some(style) = style {
+                notes.push(facts.restyled(name, *style));
+            }
+        }
+        styles
     }
 }
 
-/// The narrowest type that holds what a column held so far and this value too.
-fn widen(kind: Option<ColumnType>, value: &SqlValue) -> Option<ColumnType> {
-    let own = match value {
-        SqlValue::Null => return kind,
-        SqlValue::Integer(_) => ColumnType::Integer,
-        SqlValue::Real(_) => ColumnType::Real,
-        SqlValue::Text(text) => text_kind(text),
-        SqlValue::Blob(_) => ColumnType::Text,
+fn declaration(name: &str, kind: ColumnType) -> String {
+    let collation = match kind {
+        ColumnType::Decimal | ColumnType::Number => format!(" COLLATE {DECIMAL_COLLATION}"),
+        _ => String::new(),
     };
-    Some(match (kind, own) {
-        (None, own) => own,
-        (Some(ColumnType::Text), _) | (_, ColumnType::Text) => ColumnType::Text,
-        (Some(ColumnType::Real), _) | (_, ColumnType::Real) => ColumnType::Real,
-        (Some(ColumnType::Integer), ColumnType::Integer) => ColumnType::Integer,
-    })
+    format!("{} {}{collation}", quoted(name), kind.declared())
 }
 
-/// `12` is a number and `012` is a text (a code that would lose its zero).
-fn text_kind(text: &str) -> ColumnType {
-    let text = text.trim();
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let padded = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
-    if padded || digits.is_empty() || !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-    {
-        return ColumnType::Text;
+/// The SQL that makes a column's value of what was staged.
+fn conversion(
+    name: &str,
+    source: CellSource,
+    kind: ColumnType,
+    style: Option<NumberStyle>,
+) -> String {
+    let name = quoted(name);
+    match (source, kind, style) {
+        (CellSource::Texts, _, Some(NumberStyle::Point)) => format!("plain_number({name}, 0)"),
+        (CellSource::Texts, _, Some(NumberStyle::Comma)) => format!("plain_number({name}, 1)"),
+        (CellSource::Texts | CellSource::Tokens, ColumnType::Integer, _) => {
+            format!("CAST({name} AS INTEGER)")
+        }
+        (CellSource::Tokens, ColumnType::Boolean, _) => format!("{name} = 'true'"),
+        (CellSource::Tokens, ColumnType::Text, _) => format!("token_text({name})"),
+        (CellSource::Tokens, ColumnType::Mixed, _) => format!("token_value({name})"),
+        (CellSource::Values, ColumnType::Decimal | ColumnType::Number | ColumnType::Text, _) => {
+            format!("value_text({name})")
+        }
+        (CellSource::Values, ColumnType::Mixed, _) => format!("mixed_value({name})"),
+        (_, _, _) => name,
     }
-    if digits.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_ok() {
-        return ColumnType::Integer;
-    }
-    if text.parse::<f64>().is_ok_and(f64::is_finite) { ColumnType::Real } else { ColumnType::Text }
+}
+
+/// The functions that [`conversion`] calls.
+fn add_conversions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("plain_number", 2, flags, |context| {
+        let Some(text) = context.get::<Option<String>>(0)? else { return Ok(None) };
+        let comma = context.get::<bool>(1)?;
+        let style = if comma { NumberStyle::Comma } else { NumberStyle::Point };
+        Ok(Some(style.read(&text).expect("all texts of the column were read").plain))
+    })?;
+    connection.create_scalar_function("token_text", 1, flags, |context| {
+        let token = context.get::<Option<String>>(0)?;
+        Ok(token.map(|token| cell::string_of(&token).expect("all tokens are strings")))
+    })?;
+    connection.create_scalar_function("token_value", 1, flags, |context| {
+        let token = context.get::<Option<String>>(0)?;
+        Ok(token.map_or(SqlValue::Null, |token| cell::mixed(&token)))
+    })?;
+    connection.create_scalar_function("value_text", 1, flags, |context| {
+        Ok(match context.get::<SqlValue>(0)? {
+            SqlValue::Integer(n) => SqlValue::Text(n.to_string()),
+            SqlValue::Real(double) => {
+                SqlValue::Text(double_text(double).unwrap_or_else(|| double.to_string()))
+            }
+            other => other,
+        })
+    })?;
+    connection.create_scalar_function("mixed_value", 1, flags, |context| {
+        Ok(match context.get::<SqlValue>(0)? {
+            SqlValue::Real(double) => match double_text(double) {
+                Some(token) => SqlValue::Blob(token.into_bytes()),
+                None => SqlValue::Text(double.to_string()),
+            },
+            other => other,
+        })
+    })
 }
 
 /// Opens a finished table for reading alone.
 pub(super) fn open(path: &std::path::Path) -> Result<Connection, TaskError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(|e| sql(&e))
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| sql(&e))?;
+    add_collation(&connection).map_err(|e| sql(&e))?;
+    Ok(connection)
+}
+
+/// All rows of an open table, in their order.
+pub(super) fn all_rows<'c>(
+    connection: &'c Connection,
+    table: &TableHandle,
+) -> Result<Statement<'c>, TaskError> {
+    let order = table.row_number();
+    connection.prepare(&format!("SELECT * FROM {TABLE} ORDER BY {order}")).map_err(|e| sql(&e))
+}
+
+impl TableHandle {
+    /// The name by which SQLite gives the rows their number.
+    pub(super) fn row_number(&self) -> &'static str {
+        row_number(self.columns.iter().map(|c| c.name.as_str())).unwrap_or("rowid")
+    }
 }
 
 pub(super) fn sql(error: &rusqlite::Error) -> TaskError {
@@ -291,23 +419,4 @@ pub(super) fn sql(error: &rusqlite::Error) -> TaskError {
 
 fn cannot(error: &std::io::Error) -> TaskError {
     failed(format!("the table cannot be kept: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_what_all_their_values_are() {
-        let kind = |cells: &[&str]| {
-            cells.iter().fold(None, |kind, cell| widen(kind, &SqlValue::Text((*cell).to_owned())))
-        };
-        assert_eq!(kind(&["1", "-2"]), Some(ColumnType::Integer));
-        assert_eq!(kind(&["1", "2.5", "1e3"]), Some(ColumnType::Real));
-        assert_eq!(kind(&["01234", "12345"]), Some(ColumnType::Text), "codes keep their zeros");
-        assert_eq!(kind(&["1", "n/a"]), Some(ColumnType::Text));
-        assert_eq!(kind(&["inf", "nan"]), Some(ColumnType::Text));
-        assert_eq!(kind(&["99999999999999999999"]), Some(ColumnType::Real));
-        assert_eq!(kind(&[]), None);
-    }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fs_write::WriteConflict;
 use super::markdown::{cell_code_span, code_span, write_escaped};
+use super::number::NumberText;
 use super::{BuiltinTool, ToolContext, in_thread};
 use crate::workspace::final_error;
 
@@ -189,15 +190,18 @@ fn format_value(
         .map_err(|_| minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "cannot write"))
 }
 
-/// `1234567` as `1,234,567`; numbers with a fraction keep two places.
+/// `1234567` as `1,234,567`; numbers with a fraction keep two places. A text that is a number keeps its digits.
 #[expect(clippy::needless_pass_by_value, reason = "a template filter takes its value")]
 fn thousands(value: Value) -> String {
     let shown = value.to_string();
-    let Ok(number) = shown.parse::<f64>() else { return shown };
-    let shown = if number.fract() == 0.0 && number.abs() < 1e15 {
-        format!("{number:.0}")
-    } else {
-        format!("{number:.2}")
+    if NumberText::new(&shown).is_none() || shown.contains(['e', 'E', '+', ' ']) {
+        return shown;
+    }
+    let shown = match shown.parse::<f64>() {
+        Ok(_) if value.as_str().is_some() => shown,
+        Ok(number) if number.fract() != 0.0 => format!("{number:.2}"),
+        Ok(number) if number.abs() < 1e15 => format!("{number:.0}"),
+        _ => shown,
     };
     let (sign, digits) = shown.strip_prefix('-').map_or(("", shown.as_str()), |rest| ("-", rest));
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(w, f)| (w, Some(f)));
