@@ -23,6 +23,7 @@ mod human_approve;
 mod json_rows;
 mod json_select;
 mod language;
+mod literals;
 mod markdown;
 mod number;
 mod number_style;
@@ -40,6 +41,7 @@ use std::sync::{Arc, OnceLock};
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
+use l05_core::validate::{InputProblem, LiteralCall};
 use l05_engine::port::{
     BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall, WorkspaceFolder,
 };
@@ -101,6 +103,16 @@ impl BuiltinTools {
 impl Executor for BuiltinTools {
     fn tools(&self) -> Vec<ToolSpec> {
         specs(&self.programs)
+    }
+
+    fn check(
+        &self,
+        call: &LiteralCall<'_>,
+        workspace: Option<&WorkspaceFolder>,
+    ) -> Vec<InputProblem> {
+        // One that cannot be opened is told when the run begins.
+        let workspace = workspace.and_then(|folder| Workspace::open(folder).ok());
+        literals::check(call, workspace.as_ref())
     }
 
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {

@@ -260,7 +260,7 @@ fn refused(path: &str, error: &io::Error) -> TaskError {
 }
 
 /// True if a path leads out by its words alone: said so even where a part of it does not exist.
-fn climbs_out(path: &str) -> bool {
+pub(crate) fn climbs_out(path: &str) -> bool {
     let mut depth = 0i32;
     path.starts_with('/')
         || path.split('/').any(|part| {

@@ -48,6 +48,33 @@ pub enum ConditionError {
     },
 }
 
+/// The parser's first error without its list of tokens. The words are for people alone; nothing is decided on them.
+fn plain_words(errors: &cel::ParseErrors) -> String {
+    let Some(error) = errors.errors.first() else { return "it does not parse".to_owned() };
+    let column = error.pos.1.max(1);
+    let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
+    let told = |prefix: &str| message.strip_prefix(prefix).and_then(|rest| rest.split('\'').next());
+    let input = told("mismatched input '").or_else(|| told("extraneous input '"));
+    match (input, told("token recognition error at: '")) {
+        (Some("<EOF>"), _) => format!("something is missing at its end (column {column})"),
+        (Some(token), _) => {
+            let hint = match token {
+                "and" | "AND" => "; write `&&`",
+                "or" | "OR" => "; write `||`",
+                "not" | "NOT" => "; write `!`",
+                _ => "",
+            };
+            format!("`{token}` cannot stand at column {column}{hint}")
+        }
+        (None, Some("=")) => format!("`=` at column {column} compares nothing: write `==`"),
+        (None, Some(token)) => format!("`{token}` at column {column} is no part of CEL"),
+        (None, None) => {
+            let first = message.split(" expecting ").next().unwrap_or(message);
+            format!("{first} (column {column})")
+        }
+    }
+}
+
 impl Condition {
     /// Compiles; variables other than `outputs`, `inputs` and `status` are refused here.
     pub fn compile(text: &str) -> Result<Condition, ConditionError> {
@@ -55,9 +82,7 @@ impl Condition {
         if text.len() > CONDITION_MAX_BYTES {
             return Err(fail(format!("it is longer than {CONDITION_MAX_BYTES} bytes")));
         }
-        let program = Program::compile(text).map_err(|e| {
-            fail(e.to_string().lines().next().unwrap_or("it does not parse").to_owned())
-        })?;
+        let program = Program::compile(text).map_err(|e| fail(plain_words(&e)))?;
         let mut bound = Vec::new();
         if loops(program.expression(), &mut bound) > LOOPS_NESTED_MAX {
             return Err(fail(

@@ -85,6 +85,8 @@ struct LimitCheck<'a> {
 /// One limit on a sum over tasks.
 struct SumLimit<'s> {
     field: &'s str,
+    /// The name under which its author gave it.
+    name: &'s str,
     allowed: f64,
     unit: fn(f64) -> String,
     /// Words for the change that makes it fit, given the smallest limit that would do.
@@ -112,7 +114,11 @@ impl LimitCheck<'_> {
         };
         let planning = self.document.planning_spent().0 as f64;
         let allowed = allowed as f64;
-        self.sum(&SumLimit { field, allowed, unit, remedy, needs, bound, planning });
+        let name = match goal {
+            Some(_) => self.document.constraints.names.tokens,
+            None => field,
+        };
+        self.sum(&SumLimit { field, name, allowed, unit, remedy, needs, bound, planning });
         let most = quotas.tokens_per_task as f64;
         for (i, task) in self.estimate.tasks.iter().enumerate() {
             if task.tokens.expected > most {
@@ -143,7 +149,16 @@ impl LimitCheck<'_> {
             let remedy = |n: f64| format!("{:.0}", n.ceil());
             let bound = self.side_bound(field == "resource_budget.tokens_in");
             let (allowed, planning) = (allowed as f64, 0.0);
-            self.sum(&SumLimit { field, allowed, unit, remedy, needs, bound, planning });
+            self.sum(&SumLimit {
+                field,
+                name: field,
+                allowed,
+                unit,
+                remedy,
+                needs,
+                bound,
+                planning,
+            });
         }
     }
 
@@ -168,6 +183,7 @@ impl LimitCheck<'_> {
             let Some(allowed) = allowed else { continue };
             self.sum(&SumLimit {
                 field,
+                name: field,
                 allowed,
                 unit: |n| format!("${}", rounded(n)),
                 // Up to a hundredth of a cent, so that the sum fits.
@@ -195,7 +211,7 @@ impl LimitCheck<'_> {
             let conflict = self.conflict(vec![limit.field], &tasks, &limit.needs, limit.allowed);
             let message = format!(
                 "{} allows {}, and the plan is expected to take {}{planning}: {}",
-                limit.field,
+                limit.name,
                 (limit.unit)(limit.allowed),
                 (limit.unit)(needed),
                 self.named(&tasks, &limit.needs, limit.unit)
@@ -214,7 +230,7 @@ impl LimitCheck<'_> {
         } else if exceeds(limit.bound + limit.planning, limit.allowed) {
             let message = format!(
                 "{} allows {}; the plan is expected to take {}, but at worst it takes {}{planning}",
-                limit.field,
+                limit.name,
                 (limit.unit)(limit.allowed),
                 (limit.unit)(needed),
                 (limit.unit)(limit.bound + limit.planning)
@@ -284,6 +300,10 @@ impl LimitCheck<'_> {
                 .detail("allowed", allowed)
         };
         let unit = |n: f64| format!("{} s", rounded(n));
+        let name = match field {
+            "max_execution_time_sec" => self.document.constraints.names.seconds,
+            other => other,
+        };
         if exceeds(chain, allowed) {
             let on_path: std::collections::HashSet<usize> =
                 self.graph.critical_path(&seconds).iter().map(|task| task.at()).collect();
@@ -292,7 +312,7 @@ impl LimitCheck<'_> {
             let tasks = heaviest(&needs, allowed);
             let conflict = self.conflict(vec![field], &tasks, &needs, allowed);
             let message = format!(
-                "{field} allows {}, and the longest chain of tasks takes {}: {}",
+                "{name} allows {}, and the longest chain of tasks takes {}: {}",
                 unit(allowed),
                 unit(chain),
                 self.named(&tasks, &needs, unit)
@@ -303,7 +323,7 @@ impl LimitCheck<'_> {
             let both = vec![field, "max_parallelism"];
             let conflict = self.conflict(both, &tasks, &seconds, allowed * workers);
             let message = format!(
-                "{field} allows {}, and at most {workers} tasks at once the work takes {}: {}",
+                "{name} allows {}, and at most {workers} tasks at once the work takes {}: {}",
                 unit(allowed),
                 unit(work / workers),
                 self.named(&tasks, &seconds, unit)
@@ -311,7 +331,7 @@ impl LimitCheck<'_> {
             self.out.errors.push(refuse(message, conflict));
         } else if exceeds(expected, allowed) {
             let message = format!(
-                "{field} allows {}; {} are expected, so it will hardly be kept",
+                "{name} allows {}; {} are expected, so it will hardly be kept",
                 unit(allowed),
                 unit(expected)
             );

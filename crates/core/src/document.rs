@@ -6,7 +6,9 @@
 //! (which the JSON Schemas also use, so that both accept the same spellings).
 
 pub mod choice;
+mod places;
 pub(crate) mod reader;
 mod text;
 
+pub use places::{DocumentPlaces, FieldPlace};
 pub use text::{DocumentError, DocumentFormat, TextLimits, parse};

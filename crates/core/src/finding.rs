@@ -32,6 +32,12 @@ pub struct Finding {
     /// The field's path: `tasks[2].inputs.path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// The line of the plan file, from 1, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The column in characters, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
     /// The problem, in words.
     pub message: String,
     /// Advice on how to mend it.
@@ -53,6 +59,8 @@ impl Finding {
             level,
             task: None,
             field: None,
+            line: None,
+            column: None,
             message: message.into().chars().take(MESSAGE_MAX_CHARS).collect(),
             suggestion: code.info().suggestion.to_owned(),
             details: Map::new(),

@@ -26,6 +26,15 @@ impl EdgeIndex {
     }
 }
 
+/// Edges that are no graph, because some of them form circles.
+#[derive(Debug)]
+pub struct CyclicEdges {
+    /// The circles.
+    pub cycles: Vec<DependencyCycle>,
+    /// All edges.
+    pub edges: Vec<Edge>,
+}
+
 /// One dependency: `to` needs `from`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Edge {
@@ -55,7 +64,7 @@ pub struct DependencyCycle(pub Vec<TaskIndex>);
 impl DependencyGraph {
     /// Builds the graph of `tasks` tasks. Edges must be distinct and their ends below `tasks`.
     /// Each circle that shares no task with another is one [`DependencyCycle`], a shortest of its kind.
-    pub fn build(tasks: usize, edges: Vec<Edge>) -> Result<DependencyGraph, Vec<DependencyCycle>> {
+    pub fn build(tasks: usize, edges: Vec<Edge>) -> Result<DependencyGraph, CyclicEdges> {
         let (out_start, out_edges) = compress(tasks, &edges, |edge| edge.from);
         let (in_start, in_edges) = compress(tasks, &edges, |edge| edge.to);
         let mut graph = DependencyGraph {
@@ -68,7 +77,10 @@ impl DependencyGraph {
             level: vec![0; tasks],
         };
         graph.sort();
-        if graph.order.len() == tasks { Ok(graph) } else { Err(cycle::cycles(&graph)) }
+        if graph.order.len() == tasks {
+            return Ok(graph);
+        }
+        Err(CyclicEdges { cycles: cycle::cycles(&graph), edges: graph.edges })
     }
 
     /// Kahn's algorithm level by level, which gives a deterministic order and the levels at once.

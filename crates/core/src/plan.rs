@@ -12,8 +12,8 @@ pub use decision::{
     TaskSlack,
 };
 pub use document::{
-    CacheHit, CachedCopy, GOAL_MAX_CHARS, OnBudget, OnFailure, PLAN_VERSION, PlanDocument,
-    PlanMetadata, PlanSignature, PlanStatus, Strategy,
+    CacheHit, CachedCopy, DocumentReading, GOAL_MAX_CHARS, OnBudget, OnFailure, PLAN_VERSION,
+    PlanDocument, PlanMetadata, PlanSignature, PlanStatus, Strategy,
 };
 pub(crate) use document::{METADATA_FIELDS, PLAN_FIELDS, SIGNATURE_FIELDS};
 pub use figures::{AttemptAllowance, PlanBound, PlanEstimate, TaskBound, TaskEstimate};

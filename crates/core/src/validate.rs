@@ -7,6 +7,7 @@ mod approval;
 mod conditions;
 mod dataflow;
 mod decisions;
+mod executors;
 mod feasibility;
 mod names;
 mod near_references;
@@ -17,6 +18,7 @@ mod syntax;
 
 pub use approval::ApprovalPolicy;
 pub use decisions::redundant_edges;
+pub use executors::{ExecutorFinding, InputProblem, LiteralCall, executor_findings};
 use serde::Serialize;
 
 use crate::agent::Agent;
@@ -28,7 +30,7 @@ use crate::estimate::EstimateBasis;
 use crate::finding::{Finding, ValidationLevel};
 use crate::graph::DependencyGraph;
 use crate::plan::{ApprovalReason, LimitUse, PlanDecision};
-use crate::plan::{Plan, PlanDocument, PlanIdentity, PlanStatus, PlanStructure};
+use crate::plan::{DocumentReading, Plan, PlanDocument, PlanIdentity, PlanStatus, PlanStructure};
 use crate::plan::{PlanBound, PlanEstimate};
 use crate::task::TaskType;
 use crate::time::Timestamp;
@@ -90,6 +92,8 @@ pub struct ValidationContext<'a> {
     pub limits: PlanLimits,
     /// The present time.
     pub now: Timestamp,
+    /// Findings of those who do the work about inputs that stand in the plan ([`executor_findings`]).
+    pub of_executors: &'a [ExecutorFinding],
     /// True if warnings are errors.
     pub strict: bool,
 }
@@ -103,7 +107,16 @@ impl<'a> ValidationContext<'a> {
     ) -> Self {
         let limits = PlanLimits::default();
         let agents = KnownAgents::Elsewhere;
-        ValidationContext { catalog, agents, models: None, knowledge, limits, now, strict: false }
+        ValidationContext {
+            catalog,
+            agents,
+            models: None,
+            knowledge,
+            limits,
+            now,
+            of_executors: &[],
+            strict: false,
+        }
     }
 }
 
@@ -171,14 +184,30 @@ pub struct PlanFigures {
 
 /// Checks a document on all levels.
 pub fn validate(document: PlanDocument, around: &ValidationContext<'_>) -> Validation {
+    validate_reading(DocumentReading { document, findings: Vec::new() }, around)
+}
+
+/// Checks a document of which some of the form is wrong, too: its readable part is looked at on all levels.
+pub fn validate_reading(reading: DocumentReading, around: &ValidationContext<'_>) -> Validation {
+    let DocumentReading { document, findings: form } = reading;
     let mut findings = FindingList::default();
     syntax::check(&document, around, &mut findings.errors);
-    let structure = PlanStructure::build(&document, &mut findings.errors);
-    semantic::check(&document, structure.as_ref(), around.catalog, &mut findings);
-    feasibility::check(&document, structure.as_ref(), around, &mut findings);
+    let partial = PlanStructure::partial(&document, &mut findings.errors);
+    semantic::check(&document, &partial, around.catalog, &mut findings);
+    feasibility::check(&document, &partial, around, &mut findings);
+    let structure = Some(partial).filter(PlanStructure::is_whole);
     let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));
     let FindingList { mut errors, mut warnings, undecided } = findings;
     security::check(&document, around, &mut errors, &mut warnings);
+    for finding in around.of_executors {
+        let is_error = finding.is_error && !form_explains(&errors, &finding.finding);
+        if is_error { &mut errors } else { &mut warnings }.push(finding.finding.clone());
+    }
+    if !form.is_empty() {
+        errors.retain(|finding| !form_explains(&form, finding));
+        warnings.retain(|finding| !form_explains(&form, finding));
+        errors.extend(form);
+    }
     let mut stats = count(&document);
     if let (Some(structure), Some(figures)) = (&structure, &figures) {
         measure(&mut stats, &document, structure.graph(), &figures.estimate);
@@ -191,6 +220,16 @@ pub fn validate(document: PlanDocument, around: &ValidationContext<'_>) -> Valid
     errors.sort_by_key(|finding| finding.level);
     let proof = structure.filter(|_| errors.is_empty()).map(|structure| (document, structure));
     Validation { errors, warnings, stats, undecided, figures, approval_reasons, proof }
+}
+
+/// True if a place whose form is wrong is that of a finding, or holds it: what stands there instead is nobody's word.
+fn form_explains(form: &[Finding], finding: &Finding) -> bool {
+    let Some(field) = &finding.field else { return false };
+    let holds = |broken: &String| {
+        let rest = field.strip_prefix(broken.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    form.iter().filter_map(|broken| broken.field.as_ref()).any(holds)
 }
 
 /// Level 3, second part: estimate and bound against the limits.

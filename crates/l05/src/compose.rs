@@ -14,11 +14,13 @@ use l05_core::estimate::EstimateBasis;
 use l05_core::finding::findings_error;
 use l05_core::plan::PlanDocument;
 use l05_core::template::Template;
-use l05_core::validate::{KnownAgents, PlanLimits, ValidationContext};
+use l05_core::validate::{
+    ExecutorFinding, KnownAgents, PlanLimits, ValidationContext, executor_findings,
+};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
-use l05_engine::port::{Clock as _, SystemClock, WorkspaceFolder};
+use l05_engine::port::{Clock as _, Executor as _, SystemClock, WorkspaceFolder};
 use l05_engine::rules::ServiceRules;
 use l05_engine::service::{self, ServiceBuilder};
 use l05_store::{PostgresStore, RedisCache, SqliteStore};
@@ -171,6 +173,9 @@ pub struct ServiceGround {
     limits: PlanLimits,
     /// The models that the gateway has, where it was asked.
     models: Option<Vec<String>>,
+    /// What runs the tools here; none where a catalogue file stands for another place.
+    tools: Option<BuiltinTools>,
+    workspace: WorkspaceFolder,
 }
 
 /// The ground that a configuration describes.
@@ -179,7 +184,11 @@ pub fn ground(config: &Config) -> Result<ServiceGround, Error> {
     let here = || service::local_agent(&catalog, capacity(config), SystemClock.now());
     let agent = config.catalog.is_none().then(here);
     let (knowledge, limits, models) = (estimates(config), config.rules.limits, None);
-    Ok(ServiceGround { knowledge, agent, limits, models, catalog })
+    let scratch = config.data_dir.join("runs");
+    let tools = config.catalog.is_none().then(|| BuiltinTools::new(scratch, &config.programs));
+    let workspace =
+        WorkspaceFolder { path: config.workspace.clone(), private: Some(config.data_dir.clone()) };
+    Ok(ServiceGround { knowledge, agent, limits, models, catalog, tools, workspace })
 }
 
 impl ServiceGround {
@@ -205,8 +214,18 @@ impl ServiceGround {
         Ok(())
     }
 
+    /// What the tools say of inputs that stand in a plan, and of files that are not there.
+    pub fn of_executors(&self, document: &PlanDocument) -> Vec<ExecutorFinding> {
+        let Some(tools) = &self.tools else { return Vec::new() };
+        executor_findings(document, |call| tools.check(call, Some(&self.workspace)))
+    }
+
     /// For one validation.
-    pub fn surroundings(&self, strict: bool) -> ValidationContext<'_> {
+    pub fn surroundings<'a>(
+        &'a self,
+        of_executors: &'a [ExecutorFinding],
+        strict: bool,
+    ) -> ValidationContext<'a> {
         ValidationContext {
             catalog: &self.catalog,
             agents: self.agent.as_ref().map_or(KnownAgents::Elsewhere, |agent| {
@@ -216,6 +235,7 @@ impl ServiceGround {
             knowledge: &self.knowledge,
             limits: self.limits,
             now: SystemClock.now(),
+            of_executors,
             strict,
         }
     }

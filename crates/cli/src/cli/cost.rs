@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::CliContext;
 use super::exit::ExitStatus;
 use super::output::table;
-use super::plan_file::{is_file, read_plan};
+use super::plan_file::{PlanFile, is_file};
 use super::run::open;
 
 /// Show what a plan takes: low, expected, high, and at worst
@@ -35,8 +35,9 @@ pub(crate) struct ExplainArgs {
 pub(crate) async fn cost(context: &CliContext, args: CostArgs) -> Result<ExitStatus, Error> {
     let service = open(context, None).await?;
     let costs = if is_file(&args.plan) {
-        let document = read_plan(Path::new(&args.plan), context.config.text_limits)?;
-        service.estimate_cost(document).await?
+        let file = PlanFile::read(Path::new(&args.plan), context.config.text_limits)?;
+        let costs = service.estimate_cost(file.document()?).await;
+        costs.map_err(|error| file.placed(error))?
     } else {
         service.cost(service.find(&args.plan).await?).await?
     };

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::CliContext;
 use super::exit::ExitStatus;
-use super::plan_file::read_plan;
+use super::plan_file::PlanFile;
 use super::run::open;
 
 /// Draw a plan
@@ -42,7 +42,7 @@ enum DrawingFormat {
 pub(crate) async fn graph(context: &CliContext, args: GraphArgs) -> Result<ExitStatus, Error> {
     let path = PathBuf::from(&args.plan);
     let document = if path.exists() || args.plan.contains(['/', '.']) {
-        read_plan(&path, context.config.text_limits)?
+        PlanFile::read(&path, context.config.text_limits)?.document()?
     } else {
         let service = open(context, None).await?;
         let id = service.find(&args.plan).await?;

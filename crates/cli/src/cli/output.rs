@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use l05_core::document::DocumentPlaces;
 use l05_core::{Error, finding::Finding};
 use serde::Serialize;
 
@@ -73,6 +74,18 @@ impl CliOutput {
     }
 }
 
+/// Gives the findings inside an error about a plan their places in its text.
+pub(super) fn place_findings(error: &mut Error, places: &DocumentPlaces<'_>) {
+    let list = error.details.get_mut("findings").and_then(serde_json::Value::as_array_mut);
+    for finding in list.into_iter().flatten().filter_map(serde_json::Value::as_object_mut) {
+        let field = finding.get("field").and_then(serde_json::Value::as_str);
+        let Some(place) = field.map(|field| places.find(field)) else { continue };
+        finding.insert("field".to_owned(), place.written.into());
+        finding.insert("line".to_owned(), place.line.into());
+        finding.insert("column".to_owned(), place.column.into());
+    }
+}
+
 /// The single problems inside an error that stands for several.
 fn findings_of(error: &Error) -> Vec<String> {
     let list = error.details.get("findings").and_then(serde_json::Value::as_array);
@@ -81,7 +94,10 @@ fn findings_of(error: &Error) -> Vec<String> {
             |key: &str| finding.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
         let place = [text("task"), text("field")].into_iter().filter(|s| !s.is_empty());
         let place = place.collect::<Vec<_>>().join(" ");
-        format!("{} {place}: {}", text("code"), text("message"))
+        let number = |key: &str| finding.get(key).and_then(serde_json::Value::as_u64);
+        let at = number("line").zip(number("column"));
+        let at = at.map(|(line, column)| format!("{line}:{column} ")).unwrap_or_default();
+        format!("{} {at}{place}: {}", text("code"), text("message"))
     };
     list.into_iter().flatten().map(shown).collect()
 }
@@ -91,6 +107,10 @@ pub(crate) fn finding_line(finding: &Finding) -> String {
     let place = [finding.task.as_deref(), finding.field.as_deref()];
     let place = place.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let place = if place.is_empty() { String::new() } else { format!(" [{place}]") };
+    let place = match finding.line.zip(finding.column) {
+        Some((line, column)) => format!(" {line}:{column}{place}"),
+        None => place,
+    };
     format!("{}{place}: {}\n       hint: {}", finding.code, finding.message, finding.suggestion)
 }
 

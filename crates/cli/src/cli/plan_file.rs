@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use l05::compose;
 use l05_core::document::{DocumentFormat, TextLimits, parse};
 use l05_core::finding::{Finding, findings_error};
-use l05_core::plan::PlanDocument;
+use l05_core::plan::{DocumentReading, PlanDocument};
 use l05_core::task::TaskType;
 use l05_core::validate::ValidationStats;
 use l05_core::{Error, ErrorCode};
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::CliContext;
 use super::batch::{self, BatchArgs};
 use super::exit::ExitStatus;
-use super::output::finding_line;
+use super::output::{finding_line, place_findings};
 
 /// Check a plan file
 #[derive(Debug, clap::Args)]
@@ -84,25 +84,55 @@ pub(crate) fn read_bytes(path: &Path, limits: TextLimits) -> Result<Vec<u8>, Err
     Ok(bytes)
 }
 
-/// Reads a plan document; all problems of its form at once.
-pub(crate) fn read_plan(path: &Path, limits: TextLimits) -> Result<PlanDocument, Error> {
-    let findings = match read_document(path, limits)? {
-        Ok(document) => return Ok(document),
-        Err(findings) => findings,
-    };
-    Err(findings_error(ErrorCode::PlanMalformed, &findings)
-        .detail("document", path.display().to_string()))
+/// A plan's file, read as far as it can be.
+pub(crate) struct PlanFile {
+    name: String,
+    text: String,
+    format: DocumentFormat,
+    /// Err: the file holds no mapping.
+    reading: Result<DocumentReading, Vec<Finding>>,
 }
 
-fn read_document(
-    path: &Path,
-    limits: TextLimits,
-) -> Result<Result<PlanDocument, Vec<Finding>>, Error> {
-    let name = path.display().to_string();
-    let text = read_text(path, limits)?;
-    let value = parse(&text, DocumentFormat::detect(&name, &text), limits)
-        .map_err(|e| e.into_error(&name))?;
-    Ok(PlanDocument::read(&value))
+impl PlanFile {
+    /// Reads a file; an error is about the file or its format, not about the plan.
+    pub(crate) fn read(path: &Path, limits: TextLimits) -> Result<PlanFile, Error> {
+        let name = path.display().to_string();
+        let text = read_text(path, limits)?;
+        let format = DocumentFormat::detect(&name, &text);
+        let value = parse(&text, format, limits).map_err(|e| e.into_error(&name))?;
+        Ok(PlanFile { reading: PlanDocument::read_partial(&value), name, text, format })
+    }
+
+    /// The document; all problems of its form at once, with their places.
+    pub(crate) fn document(&self) -> Result<PlanDocument, Error> {
+        let mut findings = match &self.reading {
+            Ok(DocumentReading { document, findings }) if findings.is_empty() => {
+                return Ok(document.clone());
+            }
+            Ok(DocumentReading { findings, .. }) | Err(findings) => findings.clone(),
+        };
+        mark(&mut findings, &self.text, self.format);
+        Err(findings_error(ErrorCode::PlanMalformed, &findings)
+            .detail("document", self.name.as_str()))
+    }
+
+    /// Gives the findings of an error about this file's plan their places in it.
+    pub(crate) fn placed(&self, mut error: Error) -> Error {
+        if let Some(places) = PlanDocument::places(&self.text, self.format) {
+            place_findings(&mut error, &places);
+        }
+        error.detail("document", self.name.as_str())
+    }
+}
+
+/// Gives findings their places in a text.
+fn mark(findings: &mut [Finding], text: &str, format: DocumentFormat) {
+    if findings.is_empty() {
+        return;
+    }
+    let Some(places) = PlanDocument::places(text, format) else { return };
+    findings.iter_mut().for_each(|finding| places.mark(finding));
+    findings.sort_by_key(|finding| (finding.line, finding.column));
 }
 
 pub(crate) async fn validate(
@@ -114,40 +144,47 @@ pub(crate) async fn validate(
     let Some(file) = args.batch.single(&args.file, "a plan file")? else {
         ground.find_model(&context.config, false).await?;
         return batch::run(context.config.text_limits.bytes_max, |line| {
-            let read = PlanDocument::read(&batch::document(line, "plan"));
+            let reading = PlanDocument::read_partial(&batch::document(line, "plan"));
             let verdict = |verdict: &PlanVerdict<'_>| {
                 serde_json::to_value(verdict).expect("results are plain data")
             };
-            Ok(check(read, &ground, strict, verdict))
+            Ok(check(reading, &ground, strict, |_| {}, verdict))
         });
     };
-    let read = read_document(file, context.config.text_limits)?;
-    let tasks = read.as_ref().map_or(&[][..], |document| &document.tasks);
+    let PlanFile { text, format, reading, .. } = PlanFile::read(file, context.config.text_limits)?;
+    let tasks = reading.as_ref().map_or(&[][..], |reading| &reading.document.tasks);
     let mut calls = tasks.iter().filter(|task| task.task_type == TaskType::LlmCall).peekable();
     if calls.peek().is_some() {
         let names_one = calls.any(|task| task.model().is_some());
         ground.find_model(&context.config, names_one).await?;
     }
-    let valid = check(read, &ground, strict, |verdict| {
+    let place = |findings: &mut [Finding]| mark(findings, &text, format);
+    let valid = check(reading, &ground, strict, place, |verdict| {
         print(context, verdict);
         verdict.valid
     });
     Ok(if valid { ExitStatus::Done } else { ExitStatus::Refused })
 }
 
-/// All that is wrong with a document: with its form, or else on the four levels.
+/// All that is wrong with a document, with its form and on the four levels.
 fn check<T>(
-    read: Result<PlanDocument, Vec<Finding>>,
+    reading: Result<DocumentReading, Vec<Finding>>,
     ground: &compose::ServiceGround,
     strict: bool,
+    place: impl Fn(&mut [Finding]),
     tell: impl FnOnce(&PlanVerdict<'_>) -> T,
 ) -> T {
-    match read {
-        Err(errors) => {
+    match reading {
+        Err(mut errors) => {
+            place(&mut errors);
             tell(&PlanVerdict { valid: false, errors: &errors, warnings: &[], stats: None })
         }
-        Ok(document) => {
-            let checked = l05_core::validate::validate(document, &ground.surroundings(strict));
+        Ok(reading) => {
+            let of_executors = ground.of_executors(&reading.document);
+            let around = ground.surroundings(&of_executors, strict);
+            let mut checked = l05_core::validate::validate_reading(reading, &around);
+            place(&mut checked.errors);
+            place(&mut checked.warnings);
             tell(&PlanVerdict {
                 valid: checked.is_valid(),
                 errors: &checked.errors,

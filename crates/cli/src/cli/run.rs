@@ -19,7 +19,7 @@ use super::CliContext;
 use super::exit::ExitStatus;
 use super::follow::{follow, follow_run, result};
 use super::output::{finding_line, table};
-use super::plan_file::read_plan;
+use super::plan_file::PlanFile;
 
 /// Plan a goal and print the plan
 #[derive(Debug, clap::Args)]
@@ -166,9 +166,11 @@ pub(crate) async fn execute(context: &CliContext, args: ExecuteArgs) -> Result<E
     // A file without a signature is a new plan each time.
     let mut is_new = false;
     let id = if looks_like_file {
-        let document = read_plan(&path, context.config.text_limits)?;
+        let file = PlanFile::read(&path, context.config.text_limits)?;
+        let document = file.document()?;
         is_new = document.signature.is_none();
-        let planned = service.accept(document, context.strict).await?;
+        let accepted = service.accept(document, context.strict).await;
+        let planned = accepted.map_err(|error| file.placed(error))?;
         warn(context, &planned);
         planned.plan.id()
     } else {

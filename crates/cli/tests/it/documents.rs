@@ -91,6 +91,7 @@ fn the_lists_are_whole() {
     assert_eq!(
         names,
         [
+            "data.compare",
             "data.query",
             "data.read",
             "data.write",

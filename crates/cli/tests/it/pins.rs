@@ -11,7 +11,7 @@ constraints: { max_token_budget: 1000 }
 tasks:
   - { id: wait, tool: time.wait, inputs: { seconds: '$[inputs].seconds' } }
   - { id: list, tool: json.select, depends_on: [wait], for_each: { in: '$[inputs].items', max_items: 3 }, inputs: { value: { a: '$[item]' }, path: $.a } }
-  - { id: bad, tool: json.select, allow_failure: true, inputs: { value: {}, path: 'no path' } }
+  - { id: bad, tool: fs.read, allow_failure: true, inputs: { path: gone.txt } }
   - { id: say, tool: fs.write, depends_on: [list, bad], inputs: { path: said.txt, text: done } }
 ";
 

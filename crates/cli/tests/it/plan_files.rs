@@ -242,3 +242,117 @@ fn a_tool_that_produces_nothing_feeds_nobody() {
         assert_eq!(exit, code, "{produces}: {verdict}");
     }
 }
+
+/// One pass tells what is wrong with the form, the meaning, the texts in other languages and the paths, each with its
+/// place in the file and under the name that stands there.
+#[test]
+fn all_levels_are_told_at_once_with_their_places() {
+    let sandbox = Sandbox::new();
+    let text = r#"goal: A plan with ten errors
+version: "banana"
+constraints: { max_parallelism: -1, deadline: 600, token_budget: 10 }
+tasks:
+  - id: a b
+    tool: data.raed
+    inputs: { path: x.csv }
+  - id: read
+    tool: data.read
+    inputs: { file: x.csv }
+  - id: read
+    tool: data.read
+    inputs: { path: 42 }
+  - id: q
+    tool: data.query
+    depends_on: [reed, w]
+    inputs: { table: "$[read].output.tabel", sql: "selec * form t" }
+  - id: w
+    tool: data.write
+    depends_on: [{ task: q, condition: "outputs.row_count >" }]
+    inputs: { path: ../../etc/passwd, rows: "$[q].output.row_count" }
+    timeout_seconds: "five"
+  - id: n
+    retries: 3
+    for_each: list
+  - id: m
+    tool: text.render
+    inputs: { template: "{% for %}", write_to: { path: /etc/x } }
+  - { id: s, tool: fs.search, inputs: { pattern: "(" } }
+  - { id: r, tool: fs.read, inputs: { path: gone.txt } }
+  - { id: two, tool: data.query, inputs: { table: "$[read].output.table", sql: "select 1; drop table t" } }
+  - { id: del, tool: data.query, inputs: { table: "$[read].output.table", sql: "delete from t" } }
+  - { id: tab, tool: data.query, inputs: { table: "$[read].output.table", sql: "select * from sales" } }
+"#;
+    sandbox.write("plan.yaml", text);
+    let (code, verdict) = sandbox.json(&["validate", "plan.yaml"]);
+    assert_eq!(code, 3);
+    let found = |list: &str| -> Vec<(u64, u64, String, String)> {
+        let findings = verdict[list].as_array().unwrap().iter();
+        let place = |f: &Value| {
+            let text = |key: &str| f[key].as_str().unwrap_or_default().to_owned();
+            (
+                f["line"].as_u64().unwrap(),
+                f["column"].as_u64().unwrap(),
+                text("code"),
+                text("field"),
+            )
+        };
+        findings.map(place).collect()
+    };
+    let expected = [
+        (2, 1, "E5604", "version"),
+        (3, 16, "E5604", "constraints.max_parallelism"),
+        (3, 37, "E5604", "constraints.deadline"),
+        (6, 5, "E5605", "tasks[0].tool"),
+        (10, 5, "E5602", "tasks[1].inputs"),
+        (10, 5, "E5405", "tasks[1].inputs.path"),
+        (11, 5, "E5303", "tasks[2].id"),
+        (13, 15, "E5602", "tasks[2].inputs.path"),
+        (16, 5, "E5301", "tasks[3].depends_on"),
+        (16, 18, "E5302", "tasks[3].depends_on[0]"),
+        (17, 15, "E5602", "tasks[3].inputs.table"),
+        (17, 46, "E5602", "tasks[3].inputs.sql"),
+        (20, 29, "E5310", "tasks[4].depends_on[0].condition"),
+        (21, 15, "E5403", "tasks[4].inputs.path"),
+        (21, 39, "E5602", "tasks[4].inputs.rows"),
+        (22, 5, "E5604", "tasks[4].timeout_seconds"),
+        (23, 5, "E5209", "tasks[5]"),
+        (24, 5, "E5604", "tasks[5].retries"),
+        (25, 5, "E5604", "tasks[5].for_each"),
+        (28, 15, "E5602", "tasks[6].inputs.template"),
+        (28, 50, "E5403", "tasks[6].inputs.write_to.path"),
+        (29, 41, "E5602", "tasks[7].inputs.pattern"),
+        (31, 75, "E5602", "tasks[9].inputs.sql"),
+        (32, 75, "E5602", "tasks[10].inputs.sql"),
+        (33, 75, "E5602", "tasks[11].inputs.sql"),
+    ];
+    let expected: Vec<_> =
+        expected.map(|(l, c, code, f)| (l, c, code.to_owned(), f.to_owned())).to_vec();
+    assert_eq!(found("errors"), expected);
+    assert_eq!(
+        found("warnings"),
+        [(30, 39, "E5710".to_owned(), "tasks[8].inputs.path".to_owned())]
+    );
+    let told = verdict.to_string();
+    for words in [
+        "something is missing at its end (column 20)",
+        "near \\\"selec\\\": syntax error",
+        "`sql` must be one statement",
+        "`sql` must be a question (SELECT)",
+        "no such table: sales; the tables are: t",
+        "there is no `gone.txt` in the workspace",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // A plan that is run is told as precisely.
+    let one = "goal: x\nconstraints: { token_budget: 10, deadline_seconds: 1 }\ntasks:\n  - { id: a, prompt: \"write a long story\" }\n  - { id: w, tool: time.wait, inputs: { seconds: 30 } }\n";
+    sandbox.write("one.yaml", one);
+    let (_, refused) = sandbox.json(&["execute", "one.yaml"]);
+    let findings = refused["error"]["details"]["findings"].to_string();
+    assert!(
+        findings.contains("\"field\":\"constraints.token_budget\",\"line\":2,\"column\":16")
+            || findings.contains("token_budget allows 10 tokens"),
+        "{refused}"
+    );
+    assert!(findings.contains("deadline_seconds allows 1 s"), "{refused}");
+    assert!(!findings.contains("max_execution_time_sec allows"), "{refused}");
+}

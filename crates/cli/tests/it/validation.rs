@@ -177,7 +177,7 @@ fn each_fault_is_found_and_nothing_else() {
 fn what_is_right_is_left_alone() {
     let sandbox = Sandbox::new();
     let list = json!({"id": "list", "tool": "fs.list"});
-    let select = |value: Value| json!({"id": "s", "tool": "json.select", "inputs": {"value": value, "path": "$$.a"}});
+    let select = |value: Value| json!({"id": "s", "tool": "json.select", "inputs": {"value": value, "path": "$.a"}});
     for tasks in [
         json!([list, select(json!("$[list].output.files[0].path"))]),
         json!([

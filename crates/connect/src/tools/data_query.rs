@@ -352,6 +352,50 @@ fn explain(error: &rusqlite::Error, tables: &[NamedTable], bench: &ToolContext) 
     final_error(ErrorCode::TaskFailed, message)
 }
 
+/// The reason for which a text is no question to tables of these names; their columns are not known yet.
+pub(super) fn sql_problem(sql: &str, tables: &[&str]) -> Option<String> {
+    let connection = Connection::open_in_memory().ok()?;
+    add_collation(&connection).and_then(|()| add_sums(&connection)).ok()?;
+    for name in tables {
+        connection.execute_batch(&format!("CREATE TABLE {} (x)", quoted(name))).ok()?;
+    }
+    connection.authorizer(Some(authorize)).ok()?;
+    let mut batch = Batch::new(&connection, sql);
+    let first = match batch.next() {
+        Ok(Some(statement)) => statement,
+        Ok(None) => return Some("`sql` holds no statement".to_owned()),
+        Err(error) => return sql_error(&error, tables),
+    };
+    if !first.readonly() || first.column_count() == 0 {
+        return Some("`sql` must be a question (SELECT)".to_owned());
+    }
+    let more = matches!(batch.next(), Ok(Some(_)) | Err(_));
+    more.then(|| "`sql` must be one statement".to_owned())
+}
+
+/// SQLite tells a slip of syntax from a name that is not there by its text alone.
+fn sql_error(error: &rusqlite::Error, tables: &[&str]) -> Option<String> {
+    let denied = Some(rusqlite::ErrorCode::AuthorizationForStatementDenied);
+    if error.sqlite_error_code() == denied {
+        return Some("`sql` must be a question (SELECT)".to_owned());
+    }
+    let (msg, offset) = match error {
+        rusqlite::Error::SqlInputError { msg, offset, .. } => (msg, *offset),
+        rusqlite::Error::SqliteFailure(_, Some(msg)) => (msg, -1),
+        _ => return None,
+    };
+    if msg.starts_with("no such column") {
+        return None;
+    }
+    let place = if offset >= 0 { format!(" (character {})", offset + 1) } else { String::new() };
+    let known = match tables {
+        _ if !msg.starts_with("no such table") => String::new(),
+        [] => "; give `table` or `tables`".to_owned(),
+        tables => format!("; the tables are: {}", tables.join(", ")),
+    };
+    Some(format!("`sql` is no question of SQLite: {msg}{place}{known}"))
+}
+
 pub(super) fn wrong(message: &str) -> TaskError {
     final_error(ErrorCode::TypeMismatch, message)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_run::event::TaskError;
-use regex::bytes::RegexBuilder;
+use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -107,14 +107,8 @@ fn run(
     input: &SearchFilesInput,
     tracked: &[PathBuf],
 ) -> Result<SearchFilesOutput, TaskError> {
-    let pattern = if input.literal { regex::escape(&input.pattern) } else { input.pattern.clone() };
-    let regex = RegexBuilder::new(&pattern)
-        .case_insensitive(input.ignore_case)
-        .size_limit(PATTERN_SIZE_MAX)
-        .build()
-        .map_err(|e| {
-            final_error(ErrorCode::TypeMismatch, format!("`{}` is no pattern: {e}", input.pattern))
-        })?;
+    let text = if input.literal { regex::escape(&input.pattern) } else { input.pattern.clone() };
+    let regex = pattern(&text, input.ignore_case)?;
     let question = FolderWalk {
         folder: &input.path,
         glob: glob(input.glob.as_deref())?,
@@ -149,7 +143,7 @@ fn run(
 /// Searches one file; false when it is binary.
 fn search(
     reader: &mut BufReader<cap_std::fs::File>,
-    regex: &regex::bytes::Regex,
+    regex: &Regex,
     path: &str,
     input: &SearchFilesInput,
     output: &mut SearchFilesOutput,
@@ -179,4 +173,11 @@ fn search(
             output.matches.push(FoundLine { path: path.to_owned(), line: number, text });
         }
     }
+}
+
+/// Compiles a pattern.
+pub(super) fn pattern(text: &str, ignore_case: bool) -> Result<Regex, TaskError> {
+    let built =
+        RegexBuilder::new(text).case_insensitive(ignore_case).size_limit(PATTERN_SIZE_MAX).build();
+    built.map_err(|e| final_error(ErrorCode::TypeMismatch, format!("`{text}` is no pattern: {e}")))
 }

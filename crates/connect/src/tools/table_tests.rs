@@ -423,3 +423,24 @@ fn tokens_of_json_go_to_csv_as_their_texts() {
         Ok(true)
     });
 }
+
+#[test]
+fn questions_reach_nothing_but_their_tables() {
+    let mut desk = Desk::new();
+    std::fs::write(desk.path("a.csv"), "n\n1\n").unwrap();
+    let table = desk.read("a.csv").unwrap();
+    for sql in [
+        "attach database '/etc/passwd' as x",
+        "select 1; select 2",
+        "create table x (y)",
+        "pragma database_list",
+        "select load_extension('x')",
+        "select * from pragma_database_list",
+        "insert into t values (2)",
+        "delete from t",
+        "vacuum into 'stolen.db'",
+    ] {
+        let input = serde_json::from_value(json!({"table": table, "sql": sql})).unwrap();
+        assert!(data_query::run(&desk.context(), &input).is_err(), "{sql}");
+    }
+}

@@ -117,8 +117,19 @@ fn check_blocks(template: &str) -> Result<(), TaskError> {
     Ok(())
 }
 
-fn render(input: &RenderTextInput) -> Result<String, TaskError> {
-    check_blocks(&input.template)?;
+/// The reason for which a text is no template.
+pub(super) fn template_problem(template: &str) -> Option<String> {
+    if let Err(error) = check_blocks(template) {
+        return Some(error.message);
+    }
+    let environment = environment();
+    let error = environment.template_from_str(template).err()?;
+    let line = error.line().map(|line| format!(" at line {line}")).unwrap_or_default();
+    let why = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    Some(format!("the template does not parse{line}: {why}"))
+}
+
+fn environment<'e>() -> Environment<'e> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
@@ -129,6 +140,12 @@ fn render(input: &RenderTextInput) -> Result<String, TaskError> {
         .build()
         .expect("the default delimiters do not clash");
     environment.set_syntax(syntax);
+    environment
+}
+
+fn render(input: &RenderTextInput) -> Result<String, TaskError> {
+    check_blocks(&input.template)?;
+    let mut environment = environment();
     let escape = match input.format {
         RenderFormat::Markdown => AutoEscape::Custom(ESCAPE_MARKDOWN.into()),
         RenderFormat::Html => AutoEscape::Html,

@@ -69,12 +69,16 @@ impl DocumentReader {
             return None;
         };
         let mut values = vec![None; fields.len()];
+        let mut spelled: Vec<&'static str> = fields.iter().map(|field| field.name).collect();
         for (key, value) in map {
             let found = fields.iter().position(|f| f.name == key || f.aliases.contains(&&**key));
             let Some(index) = found else {
                 self.unknown_field(&path, key, fields);
                 continue;
             };
+            if let Some(alias) = fields[index].aliases.iter().find(|alias| **alias == key) {
+                spelled[index] = alias;
+            }
             if value.is_null() {
                 continue;
             }
@@ -83,7 +87,7 @@ impl DocumentReader {
                 self.malformed(&join(&path, key), format!("`{name}` is given twice"));
             }
         }
-        Some(ObjectReader { reader: self, path, fields, values })
+        Some(ObjectReader { reader: self, path, fields, values, spelled })
     }
 
     fn unknown_field(&self, path: &str, key: &str, fields: &'static [FieldName]) {
@@ -105,6 +109,7 @@ pub(crate) struct ObjectReader<'v> {
     path: String,
     fields: &'static [FieldName],
     values: Vec<Option<&'v Value>>,
+    spelled: Vec<&'static str>,
 }
 
 impl<'v> ObjectReader<'v> {
@@ -120,6 +125,12 @@ impl<'v> ObjectReader<'v> {
     pub(crate) fn value(&self, name: &str) -> Option<&'v Value> {
         let index = self.fields.iter().position(|f| f.name == name);
         self.values[index.expect("the field is in the table of this object")]
+    }
+
+    /// A field's name as the document spells it; its first name where it is not there.
+    pub(crate) fn spelled(&self, name: &str) -> &'static str {
+        let index = self.fields.iter().position(|f| f.name == name);
+        self.spelled[index.expect("the field is in the table of this object")]
     }
 
     fn typed<T>(&self, name: &str, want: &str, read: impl Fn(&'v Value) -> Option<T>) -> Option<T> {

@@ -226,6 +226,14 @@ fn json_message(error: &serde_json::Error) -> String {
 }
 
 fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
+    let root = parse_nodes(text)?;
+    match root.value.into_value(text, raw(text, &root.defined)) {
+        Value::Null => Err(DocumentError::Empty),
+        value => Ok(value),
+    }
+}
+
+fn parse_nodes(text: &str) -> Result<Spanned<ValueNode>, DocumentError> {
     // What is no plain decimal stays a text: `.inf` and `1e400`, too.
     let mut options = serde_saphyr::options! {
         strict_booleans: true,
@@ -243,23 +251,50 @@ fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
         budget.max_merge_keys = ALIAS_NODES_MAX;
         budget.enforce_alias_anchor_ratio = false;
     }
-    let root: Spanned<ValueNode> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            let message = match broken_bound(&error) {
-                Some(told) => told,
-                None => {
-                    let message = error.to_string();
-                    let first = message.lines().next().unwrap_or_default();
-                    let prefix = format!("error: line {line} column {column}: ");
-                    plain_words(first.strip_prefix(&prefix).unwrap_or(first))
-                }
-            };
-            DocumentError::Syntax { line, column, message }
-        })?;
-    match root.value.into_value(text, raw(text, &root.defined)) {
-        Value::Null => Err(DocumentError::Empty),
-        value => Ok(value),
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        let message = match broken_bound(&error) {
+            Some(told) => told,
+            None => {
+                let message = error.to_string();
+                let first = message.lines().next().unwrap_or_default();
+                let prefix = format!("error: line {line} column {column}: ");
+                plain_words(first.strip_prefix(&prefix).unwrap_or(first))
+            }
+        };
+        DocumentError::Syntax { line, column, message }
+    })
+}
+
+/// A YAML node with the byte at which its value begins.
+pub(super) enum TextNode {
+    Scalar(usize),
+    List(usize, Vec<TextNode>),
+    Map(usize, Vec<(String, TextNode)>),
+}
+
+impl TextNode {
+    pub(super) fn at(&self) -> usize {
+        match self {
+            TextNode::Scalar(at) | TextNode::List(at, _) | TextNode::Map(at, _) => *at,
+        }
+    }
+}
+
+/// The nodes of a YAML text, for whoever looks for places in it.
+pub(super) fn yaml_nodes(text: &str) -> Result<TextNode, DocumentError> {
+    parse_nodes(text).map(|root| text_node(&root))
+}
+
+fn text_node(node: &Spanned<ValueNode>) -> TextNode {
+    let at = node.defined.span().byte_offset().and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+    match &node.value {
+        ValueNode::List(items) => TextNode::List(at, items.iter().map(text_node).collect()),
+        ValueNode::Map(entries) => {
+            let entries = entries.iter().map(|(key, value)| (key.clone(), text_node(value)));
+            TextNode::Map(at, entries.collect())
+        }
+        _ => TextNode::Scalar(at),
     }
 }
 

@@ -45,6 +45,31 @@ pub struct GoalConstraints {
     /// The caller's own.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub additional_constraints: Map<String, Value>,
+    /// The names under which its author gave limits.
+    #[serde(skip)]
+    pub names: LimitNames,
+}
+
+/// The spelling of limits that have two, for messages to whoever wrote them.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitNames {
+    /// Of `max_token_budget`.
+    pub tokens: &'static str,
+    /// Of `max_execution_time_sec`.
+    pub seconds: &'static str,
+}
+
+impl Default for LimitNames {
+    fn default() -> LimitNames {
+        LimitNames { tokens: "max_token_budget", seconds: "max_execution_time_sec" }
+    }
+}
+
+impl PartialEq for LimitNames {
+    /// The spelling is no part of what a limit is.
+    fn eq(&self, _: &LimitNames) -> bool {
+        true
+    }
 }
 
 impl Default for GoalConstraints {
@@ -59,6 +84,7 @@ impl Default for GoalConstraints {
             forbidden_tools: Vec::new(),
             cost_limit_usd: None,
             additional_constraints: Map::new(),
+            names: LimitNames::default(),
         }
     }
 }
@@ -112,5 +138,9 @@ pub(crate) fn read_constraints(object: &ObjectReader<'_>) -> GoalConstraints {
         forbidden_tools: object.texts("forbidden_tools"),
         cost_limit_usd: object.number("cost_limit_usd", positive),
         additional_constraints: object.map("additional_constraints"),
+        names: LimitNames {
+            tokens: object.spelled("max_token_budget"),
+            seconds: object.spelled("max_execution_time_sec"),
+        },
     }
 }

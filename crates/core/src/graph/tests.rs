@@ -5,7 +5,7 @@ use super::*;
 fn graph(tasks: usize, edges: &[(u32, u32)]) -> Result<DependencyGraph, Vec<DependencyCycle>> {
     let edges =
         edges.iter().map(|(f, t)| Edge { from: TaskIndex(*f), to: TaskIndex(*t) }).collect();
-    DependencyGraph::build(tasks, edges)
+    DependencyGraph::build(tasks, edges).map_err(|cyclic| cyclic.cycles)
 }
 
 fn indices(tasks: &[TaskIndex]) -> Vec<u32> {

@@ -11,6 +11,7 @@ use super::decision::{ApprovalReason, PlanDecision};
 use super::figures::{PlanBound, PlanEstimate};
 use crate::document::choice::choices;
 use crate::document::reader::{DocumentReader, FieldName, ObjectReader, aliased, plain};
+use crate::document::{DocumentFormat, DocumentPlaces};
 use crate::finding::Finding;
 use crate::goal::{
     CONSTRAINT_FIELDS, GoalConstraints, INTEGER_MAX, PRIORITY_DEFAULT, read_constraints,
@@ -18,7 +19,7 @@ use crate::goal::{
 use crate::id::{AgentDid, GoalId, PlanId};
 use crate::reference::{PathStep, Reference, ReferencePath, ReferenceSource};
 use crate::resource::ResourceConstraints;
-use crate::task::{Task, read_task};
+use crate::task::{DEPENDENCY_FIELDS, TASK_FIELDS, Task, read_task};
 use crate::time::Timestamp;
 
 choices! {
@@ -315,14 +316,36 @@ impl PlanDocument {
 
     /// Reads a parsed document; all problems at once.
     pub fn read(value: &Value) -> Result<PlanDocument, Vec<Finding>> {
-        let reader = DocumentReader::default();
-        let document = read_plan(&reader, value);
-        let findings = reader.into_findings();
-        match document {
-            Some(document) if findings.is_empty() => Ok(document),
-            _ => Err(findings),
+        match PlanDocument::read_partial(value) {
+            Ok(DocumentReading { document, findings }) if findings.is_empty() => Ok(document),
+            Ok(DocumentReading { findings, .. }) | Err(findings) => Err(findings),
         }
     }
+
+    /// The places of a plan's fields in the text that it was read from; none if that is no document.
+    pub fn places(text: &str, format: DocumentFormat) -> Option<DocumentPlaces<'_>> {
+        DocumentPlaces::of(text.strip_prefix('\u{feff}').unwrap_or(text), format, &RESPELLED_FIELDS)
+    }
+
+    /// Reads what can be read of a parsed document; fields whose form is wrong have their defaults.
+    ///
+    /// Err: the document is no mapping at all.
+    pub fn read_partial(value: &Value) -> Result<DocumentReading, Vec<Finding>> {
+        let reader = DocumentReader::default();
+        match read_plan(&reader, value) {
+            Some(document) => Ok(DocumentReading { document, findings: reader.into_findings() }),
+            None => Err(reader.into_findings()),
+        }
+    }
+}
+
+/// A document as far as it could be read.
+#[derive(Debug)]
+pub struct DocumentReading {
+    /// The document, with defaults for what could not be read.
+    pub document: PlanDocument,
+    /// Problems of its form.
+    pub findings: Vec<Finding>,
 }
 
 pub(crate) static PLAN_FIELDS: &[FieldName] = &[
@@ -356,6 +379,10 @@ pub(crate) static PLAN_FIELDS: &[FieldName] = &[
     plain("partial"),
     plain("interrupted"),
 ];
+
+/// Fields of a plan file that have other spellings.
+static RESPELLED_FIELDS: [&[FieldName]; 4] =
+    [TASK_FIELDS, PLAN_FIELDS, CONSTRAINT_FIELDS, DEPENDENCY_FIELDS];
 
 pub(crate) static METADATA_FIELDS: &[FieldName] = &[
     plain("strategy"),
@@ -395,7 +422,10 @@ fn read_plan(reader: &DocumentReader, value: &Value) -> Option<PlanDocument> {
     }
     let mut tasks = Vec::new();
     for (i, task) in object.list("tasks").iter().enumerate() {
-        tasks.extend(read_task(reader, task, &format!("tasks[{i}]")));
+        let read = read_task(reader, task, &format!("tasks[{i}]"));
+        // One that is no mapping keeps its place, so that the others are called what they are.
+        let nothing = Value::Object(Map::new());
+        tasks.extend(read.or_else(|| read_task(&DocumentReader::default(), &nothing, "")));
     }
     let constraints = object
         .value("constraints")

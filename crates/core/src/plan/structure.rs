@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::condition::Condition;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, ValidationLevel};
-use crate::graph::{DependencyCycle, DependencyGraph, Edge, EdgeIndex};
+use crate::graph::{CyclicEdges, DependencyCycle, DependencyGraph, Edge, EdgeIndex};
 use crate::id::TaskIndex;
 use crate::plan::PlanDocument;
 use crate::reference::{InputBinding, Reference, ReferencePlace, ReferenceSource};
@@ -28,6 +28,8 @@ pub struct PlanStructure {
     bindings: Vec<TaskBindings>,
     conditions: BTreeMap<EdgeIndex, Vec<Condition>>,
     graph: DependencyGraph,
+    /// False where edges were left out, because with them there is no graph.
+    is_whole: bool,
 }
 
 /// A task's values with their references parsed.
@@ -63,6 +65,12 @@ impl PlanStructure {
     /// Parses all tasks. Every missing and duplicate id, bad reference, bad condition and cycle is
     /// a finding; with any of those that leave no graph the answer is `None`.
     pub fn build(document: &PlanDocument, findings: &mut Vec<Finding>) -> Option<PlanStructure> {
+        Some(PlanStructure::partial(document, findings)).filter(|structure| structure.is_whole)
+    }
+
+    /// As [`PlanStructure::build`], but where there are cycles some of their edges are left out, so that the rest
+    /// can be looked at.
+    pub fn partial(document: &PlanDocument, findings: &mut Vec<Finding>) -> PlanStructure {
         let ids = index_ids(&document.tasks, findings);
         let mut bindings = Vec::with_capacity(document.tasks.len());
         let mut edges = Vec::with_capacity(document.tasks.len());
@@ -83,12 +91,18 @@ impl PlanStructure {
             bindings.push(parsed);
         }
         match DependencyGraph::build(document.tasks.len(), edges) {
-            Ok(graph) => Some(PlanStructure { ids, bindings, conditions, graph }),
-            Err(cycles) => {
+            Ok(graph) => PlanStructure { ids, bindings, conditions, graph, is_whole: true },
+            Err(CyclicEdges { cycles, edges }) => {
                 findings.extend(cycles.iter().map(|cycle| cycle_finding(document, cycle)));
-                None
+                let (graph, conditions) = without_cycles(document.tasks.len(), &edges, conditions);
+                PlanStructure { ids, bindings, conditions, graph, is_whole: false }
             }
         }
+    }
+
+    /// True unless edges of a cycle were left out.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The graph.
@@ -154,6 +168,23 @@ fn index_ids(tasks: &[Task], findings: &mut Vec<Finding>) -> Ids {
     ids
 }
 
+/// The graph of the edges that lead to a later task, with the conditions on them: no cycle can be among those.
+fn without_cycles(
+    tasks: usize,
+    edges: &[Edge],
+    mut conditions: BTreeMap<EdgeIndex, Vec<Condition>>,
+) -> (DependencyGraph, BTreeMap<EdgeIndex, Vec<Condition>>) {
+    let (mut kept, mut kept_conditions) = (Vec::new(), BTreeMap::new());
+    for (i, edge) in edges.iter().enumerate().filter(|(_, edge)| edge.from < edge.to) {
+        if let Some(found) = conditions.remove(&EdgeIndex(i as u32)) {
+            kept_conditions.insert(EdgeIndex(kept.len() as u32), found);
+        }
+        kept.push(*edge);
+    }
+    let graph = DependencyGraph::build(tasks, kept).expect("every edge leads to a later task");
+    (graph, kept_conditions)
+}
+
 fn cycle_finding(document: &PlanDocument, cycle: &DependencyCycle) -> Finding {
     let names: Vec<&str> =
         cycle.0.iter().map(|task| document.tasks[task.at()].task_id.as_str()).collect();
@@ -167,8 +198,10 @@ fn cycle_finding(document: &PlanDocument, cycle: &DependencyCycle) -> Finding {
     };
     let message = format!("{} tasks depend on each other in a circle: {shown}", names.len() - 1);
     let task = names.first().copied().unwrap_or_default().to_owned();
+    let at = cycle.0.first().map_or(0, |task| task.at());
     Finding::new(ErrorCode::CircularDependency, ValidationLevel::Semantic, message)
         .task(task)
+        .field(format!("tasks[{at}].dependencies"))
         .detail("cycle", names)
 }
 

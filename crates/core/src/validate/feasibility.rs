@@ -15,7 +15,7 @@ use crate::task::{Task, TaskType};
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: Option<&PlanStructure>,
+    structure: &PlanStructure,
     around: &ValidationContext<'_>,
     findings: &mut FindingList,
 ) {
@@ -297,8 +297,7 @@ fn too_large(task: &Task, cores: f64, memory: f64, allowed: &str) -> Finding {
         .detail("memory_mb", memory)
 }
 
-fn check_secrets(i: usize, structure: Option<&PlanStructure>, errors: &mut Vec<Finding>) {
-    let Some(structure) = structure else { return };
+fn check_secrets(i: usize, structure: &PlanStructure, errors: &mut Vec<Finding>) {
     for binding in structure.bindings(TaskIndex(i as u32)).all() {
         binding.for_each_secret(&mut |name| {
             errors.push(

@@ -23,7 +23,7 @@ const INPUT_FINDINGS_MAX: usize = 20;
 
 pub(super) fn check(
     document: &PlanDocument,
-    structure: Option<&PlanStructure>,
+    structure: &PlanStructure,
     catalog: &ToolCatalog,
     findings: &mut FindingList,
 ) {
@@ -38,7 +38,6 @@ pub(super) fn check(
                 continue;
             }
         };
-        let Some(structure) = structure else { continue };
         let index = TaskIndex(i as u32);
         let call = ToolCallCheck { document, structure, plan_inputs: &plan_inputs, task, index };
         if let Some(tool) = tool {
@@ -47,12 +46,10 @@ pub(super) fn check(
         call.check_own_schema(errors);
         call.check_references(errors);
     }
-    if let Some(structure) = structure {
-        let promises = ProducerPromises::of(&document.tasks, catalog);
-        dataflow::check(document, structure, catalog, &promises, findings);
-        conditions::check(document, structure, catalog, &promises, findings);
-        near_references::check(document, structure, catalog, &mut findings.warnings);
-    }
+    let promises = ProducerPromises::of(&document.tasks, catalog);
+    dataflow::check(document, structure, catalog, &promises, findings);
+    conditions::check(document, structure, catalog, &promises, findings);
+    near_references::check(document, structure, catalog, &mut findings.warnings);
 }
 
 /// True if an error is about which inputs there are, not about what they are.

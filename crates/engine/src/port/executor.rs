@@ -7,6 +7,7 @@ use l05_core::catalog::ToolSpec;
 use l05_core::id::{Attempt, Epoch, PlanId};
 use l05_core::plan::AttemptAllowance;
 use l05_core::time::Timestamp;
+use l05_core::validate::{InputProblem, LiteralCall};
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use l05_run::machine::GateApproval;
@@ -19,6 +20,16 @@ use super::BoxFuture;
 pub trait Executor: Send + Sync {
     /// The tools it has.
     fn tools(&self) -> Vec<ToolSpec>;
+
+    /// Looks at a call's inputs that stand in the plan, before anything runs: text in a language that the tool
+    /// knows, paths. `workspace`: the folder that the plan is to run in, where the caller wants to know what is there.
+    fn check(
+        &self,
+        _call: &LiteralCall<'_>,
+        _workspace: Option<&WorkspaceFolder>,
+    ) -> Vec<InputProblem> {
+        Vec::new()
+    }
 
     /// Runs one attempt. Called at least once per attempt: after a crash the same attempt comes
     /// again with the same key. An executor that can stop watches `call.cancel` and then returns

@@ -14,7 +14,7 @@ use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity};
 use l05_core::task::{Task, TaskType};
 use l05_core::template::TemplateLibrary;
 use l05_core::time::Timestamp;
-use l05_core::validate::{KnownAgents, Validation, ValidationContext, validate};
+use l05_core::validate::{KnownAgents, Validation, ValidationContext, executor_findings, validate};
 use l05_core::{Error, ErrorCode};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -114,6 +114,10 @@ impl Planning {
         let (planning, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
         let models = self.models_for(&document).await;
         let check = move || {
+            let of_executors = executor_findings(&document, |call| {
+                let executor = catalog.executor(call.tool);
+                executor.map(|executor| executor.check(call, None)).unwrap_or_default()
+            });
             let around = ValidationContext {
                 catalog: &catalog.tools,
                 agents: KnownAgents::Registered(&agents),
@@ -121,6 +125,7 @@ impl Planning {
                 knowledge: &knowledge,
                 limits: planning.rules.limits,
                 now: planning.now(),
+                of_executors: &of_executors,
                 strict,
             };
             validate(document, &around)
