@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::document::choice::choices;
 use crate::document::reader::{DocumentReader, FieldName, ObjectReader, aliased, kind, plain};
 use crate::goal::INTEGER_MAX;
+use crate::reference::{Reference, ReferenceError};
 use crate::resource::{ResourceConstraints, ResourceEstimate};
 
 choices! {
@@ -229,6 +230,15 @@ pub struct Task {
     /// The author's own data.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+}
+
+impl TaskDependency {
+    /// The part of the other task's output that a DATA dependency names (`output_key`), as a reference.
+    pub fn named_output(&self) -> Option<Result<Reference, ReferenceError>> {
+        let key = self.output_key.as_ref()?;
+        let dot = if key.starts_with(['.', '[']) { "" } else { "." };
+        Some(Reference::parse(&format!("$[{}].output{dot}{key}", self.task_id)))
+    }
 }
 
 impl Task {

@@ -9,6 +9,7 @@ mod dataflow;
 mod decisions;
 mod executors;
 mod feasibility;
+mod named_outputs;
 mod names;
 mod near_references;
 mod quotas;
@@ -189,7 +190,8 @@ pub fn validate(document: PlanDocument, around: &ValidationContext<'_>) -> Valid
 
 /// Checks a document of which some of the form is wrong, too: its readable part is looked at on all levels.
 pub fn validate_reading(reading: DocumentReading, around: &ValidationContext<'_>) -> Validation {
-    let DocumentReading { document, findings: form } = reading;
+    let DocumentReading { mut document, findings: form } = reading;
+    named_outputs::bind(&mut document, around.catalog);
     let mut findings = FindingList::default();
     syntax::check(&document, around, &mut findings.errors);
     let partial = PlanStructure::partial(&document, &mut findings.errors);

@@ -84,6 +84,27 @@ fn a_missing_output_key_is_an_error_that_names_the_nearest() {
 }
 
 #[test]
+fn an_output_key_is_bound_to_the_input_of_its_name_and_looked_at() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in.txt", "here");
+    sandbox.write(
+        "plan.yaml",
+        "goal: x\ntasks:\n  - {id: a, tool: fs.read, inputs: {path: in.txt}}\n  - {id: b, tool: fs.write, depends_on: [{task: a, output_key: text}], inputs: {path: out.txt}}\n",
+    );
+    let (code, result) = sandbox.json(&["execute", "plan.yaml"]);
+    assert_eq!((code, sandbox.read("out.txt").as_str()), (0, "here"), "{result}");
+    // A task that takes no such input needs the output all the same.
+    let (code, result) = execute(
+        "goal: x\ntasks:\n  - {id: a, tool: json.select, inputs: {value: {title: T}, path: $}}\n  - {id: b, tool: time.wait, depends_on: [{task: a, type: data, output_key: first.titel}], inputs: {seconds: 0}}\n",
+    );
+    assert_eq!((code, &result["tasks"][1]["error"]["code"]), (1, &"E5404".into()), "{result}");
+    let (code, result) = execute(
+        "goal: x\ntasks:\n  - {id: a, tool: json.select, inputs: {value: {title: T}, path: $}}\n  - {id: b, tool: time.wait, depends_on: [{task: a, type: data, output_key: first.title}], inputs: {seconds: 0}}\n",
+    );
+    assert_eq!(code, 0, "{result}");
+}
+
+#[test]
 fn large_outputs_are_kept_by_reference() {
     let sandbox = Sandbox::new();
     sandbox.write("large.txt", &"0123456789".repeat(20_000));

@@ -41,6 +41,8 @@ pub struct TaskBindings {
     pub prompt: Option<InputBinding>,
     /// The list of a fan-out.
     pub list: Option<Reference>,
+    /// Outputs that DATA dependencies name: they must be there when the task starts.
+    pub named_outputs: Vec<Reference>,
 }
 
 impl TaskBindings {
@@ -237,7 +239,10 @@ impl StructureResolver<'_> {
                     .suggest("write `$[task].output.path`, or `$$[` for the text itself"),
             );
         }
-        TaskBindings { inputs, prompt, list: self.list(task, i) }
+        // A key that is no path is told where the data flow is checked.
+        let named_outputs = task.dependencies.iter().filter_map(TaskDependency::named_output);
+        let named_outputs = named_outputs.filter_map(Result::ok).collect();
+        TaskBindings { inputs, prompt, list: self.list(task, i), named_outputs }
     }
 
     /// A list is one reference, to something that is known before the items are.

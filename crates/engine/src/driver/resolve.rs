@@ -75,7 +75,11 @@ impl OutputLoader {
         for binding in bindings.all() {
             binding.for_each_reference(&mut |reference| wanted.push(reference));
         }
+        wanted.extend(&bindings.named_outputs);
         let mut scope = self.scope(plan, &assignment.needs, &wanted).await?;
+        for named in &bindings.named_outputs {
+            scope.lookup(named)?;
+        }
         if let Some(item) = &assignment.item {
             scope.item = Some((self.item(plan, item).await?, item.index));
         }

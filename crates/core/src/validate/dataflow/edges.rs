@@ -6,18 +6,15 @@ use super::{BadValue, CheckedCall};
 use crate::error::ErrorCode;
 use crate::finding::{Finding, ValidationLevel};
 use crate::id::TaskIndex;
-use crate::reference::Reference;
 use crate::task::Join;
 use crate::validate::FindingList;
 
 impl CheckedCall<'_> {
     pub(super) fn check_output_keys(&mut self, findings: &mut FindingList) {
         for (d, dependency) in self.task.dependencies.iter().enumerate() {
-            let Some(key) = &dependency.output_key else { continue };
-            let dot = if key.starts_with(['.', '[']) { "" } else { "." };
-            let text = format!("$[{}].output{dot}{key}", dependency.task_id);
+            let Some(named) = dependency.named_output() else { continue };
             let field = format!("dependencies[{d}].output_key");
-            match Reference::parse(&text) {
+            match named {
                 Ok(reference) => self.check_path(&reference, &field),
                 Err(error) => findings.errors.push(
                     Finding::new(
