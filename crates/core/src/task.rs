@@ -218,6 +218,9 @@ pub struct Task {
     /// A fan-out over a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEach>,
+    /// With `join: any`: what the task no longer needs once it may start is cancelled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancel_others: bool,
     /// True if its dependents run although it failed.
     pub allow_failure: bool,
     /// True if a person approves before it starts.
@@ -322,6 +325,7 @@ pub(crate) static TASK_FIELDS: &[FieldName] = &[
     aliased("retry_policy", &["retry"]),
     plain("join"),
     plain("for_each"),
+    plain("cancel_others"),
     plain("allow_failure"),
     plain("gate"),
     plain("on_recovery"),
@@ -389,6 +393,7 @@ pub(crate) fn read_task(reader: &DocumentReader, value: &Value, path: &str) -> O
         retry_policy: read_retry(reader, &object),
         join: object.choice("join").unwrap_or(Join::All),
         for_each: read_for_each(reader, &object),
+        cancel_others: object.boolean("cancel_others").unwrap_or(false),
         allow_failure: object.boolean("allow_failure").unwrap_or(false),
         gate: object.boolean("gate").unwrap_or(false),
         on_recovery: object.choice("on_recovery").unwrap_or(OnRecovery::Rerun),

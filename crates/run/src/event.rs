@@ -429,6 +429,8 @@ pub enum CancelCause {
     Deadline,
     /// The budget does not suffice: the plan ends FAILED.
     Budget,
+    /// A task with `cancel_others` went on without it: the plan goes on.
+    NotNeeded,
 }
 
 /// Reasons for which a report does not count.

@@ -28,6 +28,7 @@ mod gate;
 mod map;
 mod monitor;
 mod retry;
+mod supersede;
 mod transition;
 
 pub use apply::JournalGap;
@@ -120,6 +121,10 @@ pub struct Run {
     timers: BinaryHeap<Reverse<RunTimer>>,
     /// Tasks whose dependencies say that they will never start, with what made it so.
     doomed: Vec<(TaskIndex, TaskIndex)>,
+    /// Freed tasks with `cancel_others`, to be looked at.
+    winners: Vec<TaskIndex>,
+    /// Tasks that were told to end because a task with `cancel_others` went on.
+    not_needed: BTreeSet<TaskIndex>,
     /// Conditional dependencies whose producer has ended and that are not decided yet.
     decidable: BTreeSet<EdgeIndex>,
     /// Tasks that may start as soon as a person agrees.
@@ -289,6 +294,8 @@ impl Run {
             lacks_budget: false,
             timers: BinaryHeap::new(),
             doomed: Vec::new(),
+            winners: Vec::new(),
+            not_needed: BTreeSet::new(),
             decidable: BTreeSet::new(),
             gated: Vec::new(),
             expandable: BTreeSet::new(),

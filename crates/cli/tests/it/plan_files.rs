@@ -356,3 +356,36 @@ tasks:
     assert!(findings.contains("deadline_seconds allows 1 s"), "{refused}");
     assert!(!findings.contains("max_execution_time_sec allows"), "{refused}");
 }
+
+#[test]
+fn a_task_that_goes_on_ends_what_it_no_longer_needs() {
+    let sandbox = Sandbox::new();
+    let plan = |key: &str| {
+        format!("goal: first answer wins\ntasks:
+  - {{ id: fast, tool: time.wait, inputs: {{ seconds: 0.1 }} }}
+  - {{ id: slow, tool: time.wait, inputs: {{ seconds: 120 }} }}
+  - {{ id: later, tool: time.wait, inputs: {{ seconds: 0 }}, depends_on: [slow] }}
+  - {{ id: kept, tool: time.wait, inputs: {{ seconds: 0.8 }} }}
+  - {{ id: first, tool: time.wait, inputs: {{ seconds: 0 }}, depends_on: [fast, later, kept], {key} }}
+  - {{ id: other, tool: time.wait, inputs: {{ seconds: 0 }}, depends_on: [kept] }}\n")
+    };
+    sandbox.write("plan.yaml", &plan("join: any, cancel_others: true"));
+    let (code, result) = sandbox.json(&["execute", "plan.yaml"]);
+    assert_eq!((code, &result["status"]), (0, &json!("COMPLETED")), "{result}");
+    assert_eq!(result["cancelled"], json!(["slow"]), "{result}");
+    assert_eq!(result["skipped"], json!(["later"]), "{result}");
+    assert_eq!(result["completed"], json!(["fast", "kept", "first", "other"]), "{result}");
+    let id = result["plan_id"].as_str().unwrap();
+    let events = sandbox.run(&["events", id]).stdout;
+    assert!(
+        events.contains("not_needed") && events.contains("`first` went on without it"),
+        "{events}"
+    );
+
+    sandbox.write("plan.yaml", &plan("cancel_others: true"));
+    let (code, verdict) = sandbox.json(&["validate", "plan.yaml"]);
+    assert!(
+        code == 3 && verdict["errors"][0]["message"].as_str().unwrap().contains("join: any"),
+        "{verdict}"
+    );
+}

@@ -50,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const LAYERS: &[(&str, &str)] = &[
     (
         "core",
-        "error finding suggest id time document goal resource task agent caller secrets reference json_schema flow \
+        "error finding suggest id time document goal reference resource task agent caller secrets json_schema flow \
          catalog condition graph plan bound_check constraints context random schedule estimate template schema \
          validate",
     ),

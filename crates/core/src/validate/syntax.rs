@@ -10,7 +10,7 @@ use crate::json_schema::compile_schema;
 use crate::plan::{GOAL_MAX_CHARS, PlanDocument};
 use crate::reference::RESERVED_IDS;
 use crate::reference::Reference;
-use crate::task::{Task, TaskType};
+use crate::task::{Join, Task, TaskType};
 
 /// The longest task id and tool name, in characters.
 const NAME_MAX_CHARS: usize = 128;
@@ -105,6 +105,10 @@ fn check_task(task: &Task, i: usize, errors: &mut Vec<Finding>) {
     };
     if let Some(message) = id_problem(&task.task_id) {
         report("task_id", message);
+    }
+    if task.cancel_others && task.join != Join::Any {
+        let message = "does nothing without `join: any`: all others are needed".to_owned();
+        report("cancel_others", message);
     }
     if let Some(message) = task.tool.as_deref().and_then(tool_problem) {
         report("tool", message);

@@ -238,6 +238,8 @@ impl Run {
         self.lacks_budget = false;
         self.timers.clear();
         self.doomed.clear();
+        self.winners.clear();
+        self.not_needed.clear();
         self.decidable.clear();
         self.gated.clear();
         self.expandable.clear();
@@ -362,7 +364,11 @@ impl Run {
         if task.at() >= self.tasks.len() || !self.change(task, change) {
             return;
         }
-        let allowed = self.spec(task).allow_failure;
+        if self.not_needed.contains(&task) && self.item_of(task).is_none() {
+            self.meet_dependents(task, DependencyOutcome::Skipped);
+            return;
+        }
+        let allowed = self.spec(task).allow_failure || self.is_item_not_needed(task);
         let cancelled = change == StatusChange::Cancelled;
         self.failed_for_good += u32::from(!allowed);
         if let Some(item) = self.item_of(task) {
@@ -372,6 +378,13 @@ impl Run {
                 if allowed { DependencyOutcome::Satisfied } else { DependencyOutcome::Failed };
             self.meet_dependents(task, met);
         }
+    }
+
+    /// True of an item whose fan-out nobody needs any more.
+    fn is_item_not_needed(&self, task: TaskIndex) -> bool {
+        !self.not_needed.is_empty()
+            && self.item_of(task).is_some()
+            && self.not_needed.contains(&self.origin(task))
     }
 
     /// Tells a task's dependents that it ended. A satisfied dependency with a condition waits for
@@ -428,6 +441,9 @@ impl Run {
     pub(super) fn free(&mut self, task: TaskIndex) {
         if !self.change(task, StatusChange::Freed) {
             return;
+        }
+        if self.item_of(task).is_none() && self.plan.task(task).cancel_others {
+            self.winners.push(task);
         }
         if self.item_of(task).is_none() && self.plan.task(task).asks_first() {
             self.gated.push(task);

@@ -24,6 +24,9 @@ impl Run {
                 }
             }
             CancelScope::Task(task) => {
+                if cause == CancelCause::NotNeeded {
+                    self.not_needed.insert(task);
+                }
                 self.mark_cancelling(task);
                 for item in self.live_items(task) {
                     self.mark_cancelling(item);
@@ -33,12 +36,22 @@ impl Run {
         self.push_timer(grace_until, TimerKind::Grace, TaskIndex(0), Attempt(0));
     }
 
+    /// A task and its items, as far as they can end at once; those in flight end with their executors or with the
+    /// grace.
+    pub(super) fn idle_in(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        let idle = |task: &TaskIndex| {
+            let state = &self.tasks[task.at()];
+            !state.status.has_ended() && matches!(state.phase, TaskPhase::Idle | TaskPhase::Gate)
+        };
+        std::iter::once(task).chain(self.live_items(task)).filter(idle).collect()
+    }
+
     fn note_cause(&mut self, cause: CancelCause, reason: &str) {
         let code = match cause {
             CancelCause::Deadline => ErrorCode::DeadlineMissed,
             CancelCause::Budget => ErrorCode::BudgetExceeded,
             // A failed task says more, or it was somebody's wish.
-            CancelCause::FailFast | CancelCause::Request => return,
+            CancelCause::FailFast | CancelCause::Request | CancelCause::NotNeeded => return,
         };
         let error = TaskError { code, message: reason.to_owned(), is_final: true };
         self.why = Some(Box::new(error));

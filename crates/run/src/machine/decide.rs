@@ -461,14 +461,7 @@ impl Run {
         let mut events = vec![RunEvent::CancelRequested { scope, cause, reason, grace_until, by }];
         match scope {
             CancelScope::Task(task) => {
-                // Those in flight end with their executors or with the grace.
-                let idle = |task: &TaskIndex| {
-                    let state = &self.tasks[task.at()];
-                    !state.status.has_ended()
-                        && matches!(state.phase, TaskPhase::Idle | TaskPhase::Gate)
-                };
-                let with_items = std::iter::once(task).chain(self.live_items(task));
-                let tasks: Vec<TaskIndex> = with_items.filter(idle).collect();
+                let tasks = self.idle_in(task);
                 if !tasks.is_empty() {
                     events.push(RunEvent::TasksCancelled { tasks, abandoned: false });
                 }

@@ -26,6 +26,8 @@ impl Run {
                 events
             } else if let Some(events) = self.doom() {
                 events
+            } else if let Some(events) = self.supersede(now) {
+                events
             } else if let Some(event) = self.gather() {
                 vec![event]
             } else if let Some(event) = self.account.warning() {

@@ -4,32 +4,25 @@
 //! `L05_TEST_RECORD=1` writes the files of features that have none yet. A file that is there is
 //! never written again: it stands for what users have on their disks.
 
+mod scripted_service;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use l05_core::ErrorCode;
 use l05_core::agent::Agent;
 use l05_core::caller::{Caller, CallerRole};
-use l05_core::catalog::ToolSpec;
 use l05_core::id::PlanId;
 use l05_core::plan::{PlanDocument, PlanStatus};
 use l05_engine::PlanningService;
-use l05_engine::keys::MasterKey;
-use l05_engine::port::{
-    BoxFuture, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelError,
-    ModelGateway, ModelIdentity, ModelRequest, ToolCall,
-};
-use l05_engine::rules::ServiceRules;
 use l05_engine::service::{GateAnswer, NewBudget};
-use l05_run::amounts::Usage;
-use l05_run::event::TaskError;
 use l05_run::explain::Topic;
 use l05_store::SqliteStore;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use scripted_service::{Tools, service};
 
 /// A journal with the state that it led to.
 #[derive(Serialize, Deserialize)]
@@ -61,7 +54,7 @@ struct Row {
 
 /// All features, each with what it does to a service. The service may be replaced by another on the
 /// same store, as after a crash.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 15] = [
     "adoption",
     "agents",
     "approval",
@@ -76,88 +69,11 @@ const FEATURES: [&str; 14] = [
     "overdraft",
     "rerun",
     "straggler",
+    "superseded",
 ];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories")
-}
-
-/// Tools that do what their names say.
-struct Tools;
-
-impl Executor for Tools {
-    fn tools(&self) -> Vec<ToolSpec> {
-        ["ok", "fail", "fail_once", "hang", "slow", "large", "costly", "obeys"]
-            .map(ToolSpec::bare)
-            .into()
-    }
-
-    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
-        Box::pin(async move {
-            let failed = |is_final| {
-                let (code, message) = (ErrorCode::TaskFailed, "scripted".to_owned());
-                Err(Failure::from(TaskError { code, message, is_final }))
-            };
-            match &*call.tool {
-                "fail" => failed(true),
-                "fail_once" if call.attempt.0 == 1 => failed(false),
-                "obeys" => {
-                    call.cancel.cancelled().await;
-                    failed(true)
-                }
-                "hang" => std::future::pending().await,
-                "slow" => {
-                    tokio::time::sleep(Duration::from_millis(2_200)).await;
-                    Ok(json!({"ok": true}).into())
-                }
-                "large" => Ok(json!({"text": "x".repeat(70_000)}).into()),
-                "costly" => {
-                    let usage = Usage { tokens: 80, cost_usd: 0.001, ..Usage::default() };
-                    Ok(ExecutorOutput { output: json!({"ok": true}), usage })
-                }
-                _ => Ok(json!({"by": call.task_id, "inputs": call.inputs}).into()),
-            }
-        })
-    }
-}
-
-/// A model that reports more tokens than it may use.
-struct Spender;
-
-impl ModelGateway for Spender {
-    fn identity(&self) -> ModelIdentity {
-        let (address, model) = ("test".to_owned(), "spender".to_owned());
-        ModelIdentity { provider: "openai", address, model, is_local: true }
-    }
-
-    fn infer(&self, _: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
-        Box::pin(async {
-            Ok(ModelAnswer {
-                text: "hello".to_owned(),
-                model: "spender".to_owned(),
-                input_tokens: Some(11_500),
-                output_tokens: None,
-                finish: FinishReason::Stop,
-            })
-        })
-    }
-
-    fn models(&self) -> BoxFuture<'_, Result<Vec<String>, ModelError>> {
-        Box::pin(async { Ok(vec!["spender".to_owned()]) })
-    }
-}
-
-fn service(folder: &Path) -> PlanningService {
-    let store = Arc::new(SqliteStore::open(folder).unwrap());
-    PlanningService::builder()
-        .worker(store.worker())
-        .store(store)
-        .executor(Arc::new(Tools))
-        .model(Arc::new(Spender))
-        .master_key(MasterKey::new([7; 32]))
-        .rules(ServiceRules { heartbeat: Duration::from_millis(100), ..ServiceRules::default() })
-        .build()
-        .unwrap()
 }
 
 async fn accept(service: &PlanningService, document: Value) -> PlanId {
@@ -321,6 +237,20 @@ async fn play(feature: &str, folder: &Path) -> PlanId {
             first.cancel_task(id, "c", "one task").await.unwrap();
             first.cancel(id, "all of it").await.unwrap();
             assert_eq!(ended(&first, id).await, PlanStatus::Cancelled);
+            id
+        }
+        "superseded" => {
+            let id = accept(
+                &first,
+                json!({"goal": "superseded", "tasks": [
+                    {"id": "a", "tool": "slow"}, {"id": "b", "tool": "obeys"},
+                    {"id": "c", "tool": "ok", "depends_on": ["b"]},
+                    {"id": "d", "tool": "ok", "depends_on": ["a", "c"], "join": "any", "cancel_others": true},
+                ]}),
+            )
+            .await;
+            first.execute(id).await.unwrap();
+            assert_eq!(ended(&first, id).await, PlanStatus::Completed);
             id
         }
         "conditions" => {

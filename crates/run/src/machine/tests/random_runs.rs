@@ -50,6 +50,7 @@ fn any_plan() -> impl Strategy<Value = Value> {
                     "on_recovery": recovery, "gate": flags >> 4 & 3 == 0,
                     "resource_estimate": {"tokens_out": {"low": 0, "expected": 0, "high": 10}},
                     "timeout_seconds": 5, "retry": {"max_retries": retries}});
+                task["cancel_others"] = json!(*any_join && edges >> 30 == 1);
                 if flags >> 6 == 0 {
                     task["for_each"] = json!({"in": "$[inputs].list", "max_items": 3});
                 }
