@@ -11,6 +11,7 @@ mod data_query;
 mod data_read;
 mod data_write;
 mod encoding;
+mod fail;
 mod format;
 mod fs_list;
 mod fs_read;
@@ -169,6 +170,7 @@ static TOOLS: &[BuiltinTool] = &[
     data_query::TOOL,
     data_read::TOOL,
     data_write::TOOL,
+    fail::TOOL,
     fs_list::TOOL,
     fs_read::TOOL,
     fs_search::TOOL,

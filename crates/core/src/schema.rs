@@ -84,6 +84,8 @@ pub fn template() -> Value {
             ("type", generated::<crate::template::ParameterType>()),
             ("required", json!({ "type": "boolean" })),
             ("default", json!(true)),
+            ("choices", json!({ "type": "object", "additionalProperties": { "type": "array", "items": { "type": "string" } } })),
+            ("rejects", text.clone()),
         ]) }),
             ),
             (

@@ -58,6 +58,32 @@ pub struct TemplateParameter {
     /// a parameter before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
+    /// The values that a goal may give it, each with other words for it. Empty: any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<ParameterChoice>,
+    /// Words of a goal that are no value of it: a regular expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejects: Option<String>,
+}
+
+/// A value of a parameter, and the words that stand for it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ParameterChoice {
+    /// The value.
+    pub value: String,
+    /// Other words for it.
+    pub words: Vec<String>,
+}
+
+impl TemplateParameter {
+    /// The value that a word stands for; none where the parameter knows no such word.
+    fn chosen(&self, word: &str) -> Option<&str> {
+        let stands = |choice: &&ParameterChoice| {
+            let mut words = std::iter::once(&choice.value).chain(&choice.words);
+            words.any(|known| known.eq_ignore_ascii_case(word))
+        };
+        self.choices.iter().find(stands).map(|choice| choice.value.as_str())
+    }
 }
 
 /// A goal that must match, with what is then known.
@@ -151,7 +177,10 @@ impl Template {
         let mut problems = Vec::new();
         for parameter in &self.parameters {
             let value = given.get(&parameter.name).or_else(|| said.get(&parameter.name));
-            match value.map(|value| coerce(value, parameter.kind)) {
+            // What the caller gives need not be one of the choices: the caller knows what it is.
+            let chosen = value.and_then(Value::as_str).and_then(|word| parameter.chosen(word));
+            let chosen = chosen.map(Value::from);
+            match chosen.as_ref().or(value).map(|value| coerce(value, parameter.kind)) {
                 Some(Some(value)) => {
                     bound.insert(parameter.name.clone(), value);
                 }

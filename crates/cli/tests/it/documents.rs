@@ -95,6 +95,7 @@ fn the_lists_are_whole() {
             "data.query",
             "data.read",
             "data.write",
+            "fail",
             "fs.list",
             "fs.read",
             "fs.search",

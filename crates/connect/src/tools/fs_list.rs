@@ -10,7 +10,7 @@ use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{FolderWalk, SkippedPaths, glob, walk};
+use super::walk::{FolderWalk, SkippedPaths, glob, is_own_report, walk};
 use super::{BuiltinTool, ToolContext, git, in_thread, language};
 use crate::workspace::Workspace;
 
@@ -23,6 +23,12 @@ pub(crate) struct ListFilesInput {
     /// Only files whose path matches: `*.csv`, `src/**/*.rs`.
     #[serde(default)]
     glob: Option<String>,
+    /// Not files whose path matches.
+    #[serde(default)]
+    exclude: Option<String>,
+    /// Not Markdown files that begin as L05's own reports do.
+    #[serde(default)]
+    skip_reports: bool,
     /// Also files that git ignores.
     #[serde(default)]
     include_ignored: bool,
@@ -148,7 +154,13 @@ fn run(
         tracked,
     };
     let workspace = bench.workspace()?;
-    let walked = walk(bench, &question)?;
+    let excluded = glob(input.exclude.as_deref())?;
+    let mut walked = walk(bench, &question)?;
+    walked.files.retain(|path| {
+        let is_excluded = excluded.as_ref().is_some_and(|glob| glob.is_match(path));
+        let is_report = input.skip_reports && is_own_report(workspace, path);
+        !is_excluded && !is_report
+    });
     let mut skipped = walked.skipped;
     let mut totals = ListTotals::default();
     let mut sums: BTreeMap<String, LanguageSum> = BTreeMap::new();

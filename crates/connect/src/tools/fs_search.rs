@@ -10,7 +10,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{FolderWalk, glob, walk};
+use super::walk::{FolderWalk, glob, is_own_report, walk};
 use super::{BuiltinTool, ToolContext, git, in_thread};
 use crate::workspace::final_error;
 
@@ -32,6 +32,9 @@ pub(crate) struct SearchFilesInput {
     /// Upper and lower case are the same.
     #[serde(default)]
     ignore_case: bool,
+    /// Not in Markdown files that begin as L05's own reports do.
+    #[serde(default)]
+    skip_reports: bool,
     /// Also files that git ignores.
     #[serde(default)]
     include_ignored: bool,
@@ -116,7 +119,8 @@ fn run(
         tracked,
     };
     let workspace = bench.workspace()?;
-    let walked = walk(bench, &question)?;
+    let mut walked = walk(bench, &question)?;
+    walked.files.retain(|path| !(input.skip_reports && is_own_report(workspace, path)));
     let mut output = SearchFilesOutput {
         matches: Vec::new(),
         total: 0,

@@ -23,6 +23,9 @@ pub(super) fn grouping(
             measures(free, &mut notes)
         }
     };
+    if summed.is_empty() {
+        notes.push("no column was summed up: there are the numbers of rows alone".to_owned());
+    }
     if let Some(text) = summed.iter().find(|c| !c.kind.is_number()) {
         return Err(no_number(text, table));
     }

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ToolContext;
-use crate::workspace::{failed, final_error};
+use crate::workspace::{Workspace, failed, final_error};
 
 /// A file that could not be looked at.
 #[derive(Serialize, JsonSchema, Clone)]
@@ -133,6 +133,18 @@ pub(super) fn walk(bench: &ToolContext, walk: &FolderWalk<'_>) -> Result<WalkedF
     files.extend(walk.tracked.iter().filter(inside).cloned());
     let wanted = |path: &PathBuf| walk.glob.as_ref().is_none_or(|glob| glob.is_match(path));
     Ok(WalkedFile { files: files.into_iter().filter(wanted).collect(), skipped })
+}
+
+/// The beginning of reports that the built-in templates write; Markdown shows nothing of it.
+const REPORT_MARK: &[u8] = b"<!-- report of l05 -->";
+
+/// True if a file is a report of an earlier run: what it quotes would be counted again.
+pub(super) fn is_own_report(workspace: &Workspace, path: &Path) -> bool {
+    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("md")) {
+        return false;
+    }
+    let beginning = path.to_str().and_then(|path| workspace.read(path, 64).ok());
+    beginning.is_some_and(|(bytes, _)| bytes.starts_with(REPORT_MARK))
 }
 
 /// The largest `.gitignore` that is obeyed, in bytes.

@@ -31,6 +31,15 @@ const INCOMPLETE: Confidence = 0.80;
 const PART_MIN: Confidence = 0.50;
 const PART_SPAN: Confidence = 0.34;
 const KEYWORDS_MAX: Confidence = 0.80;
+/// Words that a goal could do without.
+const MEANINGLESS: [&str; 60] = [
+    "a", "an", "the", "this", "that", "these", "those", "my", "our", "your", "its", "it", "me",
+    "us", "i", "we", "you", "all", "every", "each", "any", "some", "of", "in", "on", "at", "to",
+    "for", "from", "by", "with", "into", "as", "and", "or", "is", "are", "be", "was", "were", "do",
+    "does", "please", "can", "could", "would", "will", "should", "there", "what", "which", "how",
+    "give", "show", "tell", "make", "create", "write", "get", "let",
+];
+
 /// The fit of a template to a goal.
 #[derive(Debug, Clone)]
 pub struct TemplateMatch<'l> {
@@ -42,6 +51,8 @@ pub struct TemplateMatch<'l> {
     pub said: Map<String, Value>,
     /// Required parameters that nobody gave.
     pub missing: Vec<&'l str>,
+    /// Words of the goal that mean something and that the template does not use.
+    pub ignored: Vec<String>,
 }
 
 /// All templates, ready to be searched.
@@ -54,6 +65,8 @@ pub struct TemplateLibrary {
     set: OnceLock<Option<CoarseSet>>,
     keywords: HashMap<String, Vec<(usize, f64)>>,
     keyword_totals: Vec<f64>,
+    /// Words that are no value of a parameter, by template and parameter.
+    rejects: HashMap<(usize, String), GoalPattern>,
 }
 
 impl TemplateLibrary {
@@ -70,15 +83,21 @@ impl TemplateLibrary {
         let mut patterns = Vec::new();
         let mut keywords: HashMap<String, Vec<(usize, f64)>> = HashMap::new();
         let mut keyword_totals = vec![0.0; kept.len()];
+        let mut rejects = HashMap::new();
         for (index, template) in kept.iter().enumerate() {
             patterns.extend(template.patterns.iter().map(|text| (index, GoalPattern::new(text))));
+            for parameter in &template.parameters {
+                if let Some(text) = &parameter.rejects {
+                    rejects.insert((index, parameter.name.clone()), GoalPattern::new(text));
+                }
+            }
             for (word, weight) in &template.keywords {
                 keywords.entry(word.clone()).or_default().push((index, *weight));
                 keyword_totals[index] += weight;
             }
         }
         let set = OnceLock::new();
-        TemplateLibrary { templates: kept, patterns, set, keywords, keyword_totals }
+        TemplateLibrary { templates: kept, patterns, set, keywords, keyword_totals, rejects }
     }
 
     /// The places of the patterns that may match.
@@ -131,7 +150,8 @@ impl TemplateLibrary {
         }
         for (index, weight) in weights {
             let confidence = KEYWORDS_MAX * (weight / self.keyword_totals[index]).min(1.0);
-            let found = self.matched(index, confidence, Map::new(), given);
+            let mut found = self.matched(index, confidence, Map::new(), given);
+            found.ignored = self.ignored(index, &goal, &found.said, given);
             keep_better(&mut best, index, found);
         }
         let mut found: Vec<TemplateMatch<'_>> = best.into_values().collect();
@@ -153,12 +173,15 @@ impl TemplateLibrary {
         let mut said = Map::new();
         for name in regex.capture_names().flatten() {
             if let Some(group) = captures.name(name) {
-                said.insert(name.to_owned(), Value::from(group.as_str().trim()));
+                said.insert(name.to_owned(), self.value_of(index, name, group.as_str().trim())?);
             }
         }
         if whole.len() < goal.len() {
             let share = whole.len() as f64 / goal.len() as f64;
-            return Some(self.matched(index, PART_MIN + PART_SPAN * share, said, given));
+            let mut found = self.matched(index, PART_MIN + PART_SPAN * share, said, given);
+            let rest = format!("{} {}", &goal[..whole.start()], &goal[whole.end()..]);
+            found.ignored = self.ignored(index, &rest, &found.said, given);
+            return Some(found);
         }
         let mut found = self.matched(index, INCOMPLETE, said, given);
         if found.missing.is_empty() {
@@ -172,6 +195,40 @@ impl TemplateLibrary {
             found.confidence = WHOLE_MIN + 0.10 * share;
         }
         Some(found)
+    }
+
+    /// The value of a parameter that a goal's words give; none where they are not of its kind.
+    fn value_of(&self, index: usize, name: &str, words: &str) -> Option<Value> {
+        let rejects = self.rejects.get(&(index, name.to_owned())).and_then(GoalPattern::regex);
+        if rejects.is_some_and(|regex| regex.is_match(words)) {
+            return None;
+        }
+        let parameter = self.templates[index].parameters.iter().find(|p| p.name == name)?;
+        if parameter.choices.is_empty() {
+            return Some(Value::from(words));
+        }
+        parameter.chosen(words).map(Value::from)
+    }
+
+    /// The words of a text that mean something, and that are neither keywords of the template nor values of it.
+    fn ignored(
+        &self,
+        index: usize,
+        text: &str,
+        said: &Map<String, Value>,
+        given: &Map<String, Value>,
+    ) -> Vec<String> {
+        let values = said.values().chain(given.values()).filter_map(Value::as_str);
+        let used: Vec<String> = values.flat_map(words).collect();
+        let is_keyword = |word: &str| {
+            let of = self.keywords.get(word).into_iter().flatten();
+            of.into_iter().any(|(template, _)| *template == index)
+        };
+        let mut ignored = words(text);
+        ignored.retain(|word| {
+            !MEANINGLESS.contains(&word.as_str()) && !used.contains(word) && !is_keyword(word)
+        });
+        ignored
     }
 
     fn matched(
@@ -189,7 +246,7 @@ impl TemplateLibrary {
             .filter(|p| !said.contains_key(&p.name) && !given.contains_key(&p.name))
             .map(|p| p.name.as_str())
             .collect();
-        TemplateMatch { template, confidence, said, missing }
+        TemplateMatch { template, confidence, said, missing, ignored: Vec::new() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ParameterType, Template, TemplateExample, TemplateParameter};
+use super::{ParameterChoice, ParameterType, Template, TemplateExample, TemplateParameter};
 use super::{pattern, substitute};
 use crate::document::reader::{DocumentReader, FieldName, ObjectReader, kind, plain};
 use crate::error::ErrorCode;
@@ -22,8 +22,15 @@ static TEMPLATE_FIELDS: &[FieldName] = &[
     plain("tasks"),
 ];
 static MATCH_FIELDS: &[FieldName] = &[plain("patterns"), plain("keywords")];
-static PARAMETER_FIELDS: &[FieldName] =
-    &[plain("name"), plain("description"), plain("type"), plain("required"), plain("default")];
+static PARAMETER_FIELDS: &[FieldName] = &[
+    plain("name"),
+    plain("description"),
+    plain("type"),
+    plain("required"),
+    plain("default"),
+    plain("choices"),
+    plain("rejects"),
+];
 static EXAMPLES_FIELDS: &[FieldName] = &[plain("match"), plain("no_match")];
 static EXAMPLE_FIELDS: &[FieldName] = &[plain("goal"), plain("parameters")];
 
@@ -121,9 +128,40 @@ fn read_parameters(reader: &DocumentReader, template: &ObjectReader<'_>) -> Vec<
             kind: object.choice("type").unwrap_or(ParameterType::String),
             required: object.boolean("required").unwrap_or(false),
             default,
+            choices: read_choices(&object),
+            rejects: read_rejects(&object),
         });
     }
     parameters
+}
+
+fn read_choices(object: &ObjectReader<'_>) -> Vec<ParameterChoice> {
+    let mut choices = Vec::new();
+    for (value, words) in object.map("choices") {
+        let words = words.as_array().map(|words| words.iter().map(Value::as_str).collect());
+        match words {
+            Some(Some(words)) => {
+                let words: Vec<&str> = words;
+                let words = words.into_iter().map(str::to_owned).collect();
+                choices.push(ParameterChoice { value, words });
+            }
+            Some(None) | None => {
+                object.problem(
+                    "choices",
+                    format!("`{value}` must have a list of other words for it"),
+                );
+            }
+        }
+    }
+    choices
+}
+
+fn read_rejects(object: &ObjectReader<'_>) -> Option<String> {
+    let text = object.text("rejects")?;
+    if let Err(why) = pattern::check(&text) {
+        object.problem("rejects", why);
+    }
+    Some(text)
 }
 
 fn read_match(

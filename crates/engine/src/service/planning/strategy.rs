@@ -34,6 +34,8 @@ struct TemplateChoice<'s> {
     said: serde_json::Map<String, Value>,
     confidence: f64,
     why: String,
+    /// Words of the goal that it does not use.
+    ignored: Vec<String>,
 }
 
 /// All templates that fit a goal at all, best first; found once for a goal.
@@ -115,7 +117,10 @@ impl Planning {
                 |name: &str| request.inputs.contains_key(name) || choice.said.contains_key(name);
             choice.template.parameters.iter().all(|p| !p.required || known(&p.name))
         };
-        let choice = best(matches, lower).filter(usable);
+        // Whoever asked for more than a template does would take its plan for an answer.
+        let whole: Vec<TemplateMatch<'_>> =
+            matches.iter().filter(|m| m.ignored.is_empty()).cloned().collect();
+        let choice = best(&whole, lower).filter(usable);
         let Some(mut choice) = choice else {
             return Err(nothing_left(request, matches, lower, failed).into());
         };
@@ -195,7 +200,13 @@ impl Planning {
             considered: matches.iter().take(CONSIDERED_MAX).map(considered).collect(),
         };
         let goal = &request.goal.goal_text;
-        let document = choice.template.instantiate(goal, parameters, choice.confidence);
+        let mut document = choice.template.instantiate(goal, parameters, choice.confidence);
+        if !choice.ignored.is_empty() {
+            let words = choice.ignored.join("`, `");
+            let id = &choice.template.id;
+            let told = format!("the template `{id}` leaves out these words of the goal: `{words}`");
+            document.metadata.warnings.push(told);
+        }
         Ok(DecomposedGoal { document, decisions: vec![decision], keep: true })
     }
 
@@ -209,7 +220,14 @@ impl Planning {
         let template = self.named_template(id)?;
         let fit = matches.iter().find(|m| m.template.id == *id);
         let (said, confidence) = fit.map(|m| (m.said.clone(), m.confidence)).unwrap_or_default();
-        Ok(TemplateChoice { template, said, confidence, why: "the caller named it".to_owned() })
+        let ignored = fit.map(|m| m.ignored.clone()).unwrap_or_default();
+        Ok(TemplateChoice {
+            template,
+            said,
+            confidence,
+            why: "the caller named it".to_owned(),
+            ignored,
+        })
     }
 
     fn named_template(&self, id: &str) -> Result<&Template, Error> {
@@ -240,6 +258,7 @@ fn best<'s>(matches: &[TemplateMatch<'s>], threshold: f64) -> Option<TemplateCho
             "it fits with {:.2}, and {threshold} is enough; no other fits better",
             best.confidence
         ),
+        ignored: best.ignored.clone(),
     })
 }
 
@@ -273,7 +292,12 @@ fn no_template(request: &PlanRequest, matches: &[TemplateMatch<'_>], threshold: 
             } else {
                 format!(": `{}` missing", m.missing.join("`, `"))
             };
-            format!("{} {:.2}{missing}", m.template.id, m.confidence)
+            let ignored = if m.ignored.is_empty() {
+                String::new()
+            } else {
+                format!(", leaves out `{}`", m.ignored.join("`, `"))
+            };
+            format!("{} {:.2}{missing}{ignored}", m.template.id, m.confidence)
         })
         .collect();
     let message = if shown.is_empty() {
