@@ -8,6 +8,7 @@ pub mod templates;
 pub mod tokens;
 pub mod tools;
 pub mod workspace;
+pub mod workspace_identity;
 
 pub use tools::BuiltinTools;
 pub use workspace::Workspace;

@@ -185,8 +185,15 @@ static TOOLS: &[BuiltinTool] = &[
 
 /// The specifications of the built-in tools; `process.run` is there if any program is allowed.
 pub fn specs(programs: &[String]) -> Vec<ToolSpec> {
-    TOOLS.iter().filter_map(|tool| (tool.spec)(programs)).collect()
+    let specs = TOOLS.iter().filter_map(|tool| (tool.spec)(programs));
+    specs
+        .map(|spec| ToolSpec { uses_workspace: !ANYWHERE.contains(&&*spec.name), ..spec })
+        .collect()
 }
+
+/// Tools that touch no file of the workspace.
+const ANYWHERE: [&str; 6] =
+    ["data.compare", "data.query", "fail", "human.approve", "json.select", "time.wait"];
 
 /// A tool that only looks, or that does the same when it is called again.
 fn spec<I: JsonSchema, O: JsonSchema>(name: &str, description: &str, idempotent: bool) -> ToolSpec {

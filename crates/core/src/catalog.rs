@@ -44,6 +44,9 @@ pub struct ToolSpec {
     /// The probable time of a call, in seconds, before earlier runs tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_seconds: Option<f64>,
+    /// True if it works in the workspace: a run with such a task belongs to the one it was started in.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub uses_workspace: bool,
     /// Quotas that its executor holds a call to; a plan that asks for others is refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub enforces: Vec<QuotaKind>,
@@ -63,6 +66,7 @@ impl ToolSpec {
             destructive: false,
             capabilities: Vec::new(),
             expected_seconds: None,
+            uses_workspace: false,
             enforces: Vec::new(),
         }
     }
@@ -167,6 +171,7 @@ fn stand_ins(schema: Option<&Value>) -> BTreeMap<String, Value> {
 
 static CATALOG_FIELDS: &[FieldName] = &[plain("tools")];
 static TOOL_FIELDS: &[FieldName] = &[
+    plain("uses_workspace"),
     plain("name"),
     plain("description"),
     plain("input_schema"),
@@ -212,6 +217,7 @@ fn read_tool(reader: &DocumentReader, value: &Value, i: usize) -> Option<ToolSpe
         destructive: object.boolean("destructive").unwrap_or(false),
         capabilities: object.texts("capabilities"),
         expected_seconds: object.number("expected_seconds", 0.0..=1e9),
+        uses_workspace: object.boolean("uses_workspace").unwrap_or(false),
         enforces: object.typed_document("enforces").unwrap_or_default(),
     })
 }

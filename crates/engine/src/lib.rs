@@ -22,5 +22,6 @@ mod hub;
 mod observed_runs;
 mod records;
 mod tool_catalog;
+pub mod workspaces;
 
 pub use service::PlanningService;

@@ -12,7 +12,7 @@ pub use cache::{CacheError, CacheLevel, Choice};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use executor::{
     CancelHandle, CancelSignal, Executor, ExecutorOutput, Failure, Launch, ToolCall,
-    WorkspaceFolder, cancel_pair,
+    WorkspaceFinder, WorkspaceFolder, cancel_pair,
 };
 pub use model::{
     FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity, ModelRequest,

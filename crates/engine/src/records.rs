@@ -8,7 +8,7 @@ use l05_core::plan::Plan;
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_run::Run;
-use l05_run::command::RunCommand;
+use l05_run::command::{OwnWorkspace, RunCommand};
 use l05_run::event::Actor;
 use l05_run::record::Record;
 
@@ -30,6 +30,7 @@ pub(crate) struct NotedCommand {
     pub(crate) caller: Actor,
     pub(crate) at: Timestamp,
     pub(crate) answer_within_millis: Option<u64>,
+    pub(crate) workspace: Option<Arc<OwnWorkspace>>,
 }
 
 impl RecordWriter {
@@ -51,11 +52,12 @@ impl RecordWriter {
 
     /// Journals what a command says of a run that nobody drives.
     pub(crate) async fn note(&self, noted: NotedCommand) -> Result<(), Error> {
-        let NotedCommand { plan, epoch, command, caller, at, answer_within_millis } = noted;
+        let NotedCommand { plan, epoch, command, caller, at, answer_within_millis, workspace } =
+            noted;
         let id = plan.id();
         let mut run = fold(&*self.journal, plan).await?;
         let first = Sequence(run.sequence().0 + 1);
-        let events = run.note(command, at, answer_within_millis)?;
+        let events = run.note(command, at, answer_within_millis, workspace.as_deref())?;
         if events.is_empty() {
             return Ok(());
         }

@@ -30,6 +30,12 @@ impl CatalogSnapshot {
         self.executors.get(tool).cloned()
     }
 
+    /// Names of tools that work in the workspace.
+    pub(crate) fn of_workspace(&self) -> std::collections::BTreeSet<String> {
+        let working = self.tools.iter().filter(|tool| tool.spec.uses_workspace);
+        working.map(|tool| tool.spec.name.clone()).collect()
+    }
+
     /// Names of tools whose attempts may be repeated without harm.
     pub(crate) fn idempotent(&self) -> std::collections::BTreeSet<String> {
         let repeatable = self.tools.iter().filter(|tool| tool.spec.idempotent);

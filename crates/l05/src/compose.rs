@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use l05_connect::workspace_identity::{self, LocalWorkspaces};
 use l05_connect::{BuiltinTools, Workspace, keyfile, templates, tokens};
 use l05_core::agent::{Agent, AgentCapacity, MODEL_CAPABILITY};
 use l05_core::catalog::{ToolCatalog, read_catalog};
@@ -23,6 +24,7 @@ use l05_engine::cache::CacheRules;
 use l05_engine::port::{Clock as _, Executor as _, SystemClock, WorkspaceFolder};
 use l05_engine::rules::ServiceRules;
 use l05_engine::service::{self, ServiceBuilder};
+use l05_engine::workspaces::OtherWorkspaces;
 use l05_store::{PostgresStore, RedisCache, SqliteStore};
 
 pub use model::{ModelChoice, choose as choose_model};
@@ -61,13 +63,18 @@ pub struct ComposedService {
     pub key_is_new: bool,
 }
 
-/// The service that a configuration describes, on the data folder's store.
-pub async fn service(config: &Config) -> Result<ComposedService, Error> {
+/// The service that a configuration describes, on the data folder's store. `others`: the rule for runs of other
+/// workspaces.
+pub async fn service(config: &Config, others: OtherWorkspaces) -> Result<ComposedService, Error> {
     let folder = &config.data_dir;
     fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
     let loaded = keyfile::load_or_create(folder)?;
     let workspace =
         WorkspaceFolder { path: config.workspace.clone(), private: Some(folder.clone()) };
+    let workspace = checked(workspace)?;
+    let identity = workspace_identity::identity(&workspace, config.workspace_id.as_deref())
+        .map_err(|e| unusable(&workspace.path, &e))?;
+    let finder = Arc::new(LocalWorkspaces { private: Some(folder.clone()) });
     let tools = BuiltinTools::new(folder.join("runs"), &config.programs);
     model::check(&config.model)?;
     let choice = choose_model(config).await?;
@@ -80,7 +87,8 @@ pub async fn service(config: &Config) -> Result<ComposedService, Error> {
     };
     let mut builder = PlanningService::builder()
         .executor(Arc::new(tools))
-        .workspace(checked(workspace)?)
+        .workspace(workspace)
+        .bind_runs(&identity, finder, others)
         .master_key(loaded.key)
         .templates(template_list(config)?)
         .rules(rules);

@@ -31,6 +31,8 @@ pub struct Config {
     pub store_url: Option<SecretString>,
     /// The folder that tools see.
     pub workspace: PathBuf,
+    /// The name of the workspace, where machines share it.
+    pub workspace_id: Option<String>,
     /// Programs that `process.run` may run.
     pub programs: Vec<String>,
     /// Templates that add to and override the built-in ones.
@@ -129,6 +131,7 @@ impl Default for Config {
             data_dir: default_data_dir(),
             store_url: None,
             workspace: PathBuf::from("."),
+            workspace_id: None,
             programs: Vec::new(),
             templates_dir: None,
             catalog: None,

@@ -103,8 +103,19 @@ pub struct RunLimits<'a> {
     pub answer_within_millis: Option<u64>,
     /// Tools whose attempts may be repeated without harm.
     pub idempotent_tools: &'a BTreeSet<String>,
+    /// The workspace of this process; none: runs are bound to none.
+    pub workspace: Option<&'a OwnWorkspace>,
     /// The agents that do the work, without what this run has them do; none: this process alone.
     pub crew: Option<&'a Crew>,
+}
+
+/// The workspace of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnWorkspace {
+    /// The workspace's identity, a text that only whoever finds folders reads.
+    pub identity: Arc<str>,
+    /// Tools that work in it.
+    pub tools: BTreeSet<String>,
 }
 
 static NO_TOOLS: BTreeSet<String> = BTreeSet::new();
@@ -116,6 +127,7 @@ impl RunLimits<'_> {
             running_max,
             answer_within_millis: None,
             idempotent_tools: &NO_TOOLS,
+            workspace: None,
             crew: None,
         }
     }

@@ -47,6 +47,10 @@ pub enum RunEvent {
         /// None, in records of older versions and where nothing is limited: the plan's budget, untouched.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         account: Option<Box<OpeningAccount>>,
+        /// The workspace that the run belongs to; none where none of its tools works in one, and in records of older
+        /// versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workspace: Option<Arc<str>>,
     },
     /// Another process drives the run from here on.
     RunAdopted {

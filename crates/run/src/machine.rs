@@ -28,6 +28,7 @@ mod gate;
 mod map;
 mod monitor;
 mod retry;
+mod start;
 mod supersede;
 mod transition;
 
@@ -121,6 +122,8 @@ pub struct Run {
     timers: BinaryHeap<Reverse<RunTimer>>,
     /// Tasks whose dependencies say that they will never start, with what made it so.
     doomed: Vec<(TaskIndex, TaskIndex)>,
+    /// The workspace that its runs belong to.
+    workspace: Option<Arc<str>>,
     /// Freed tasks with `cancel_others`, to be looked at.
     winners: Vec<TaskIndex>,
     /// Tasks that were told to end because a task with `cancel_others` went on.
@@ -294,6 +297,7 @@ impl Run {
             lacks_budget: false,
             timers: BinaryHeap::new(),
             doomed: Vec::new(),
+            workspace: None,
             winners: Vec::new(),
             not_needed: BTreeSet::new(),
             decidable: BTreeSet::new(),
@@ -314,6 +318,11 @@ impl Run {
     /// The plan.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// The workspace that the plan's runs belong to.
+    pub fn workspace(&self) -> Option<&Arc<str>> {
+        self.workspace.as_ref()
     }
 
     /// The plan's status.

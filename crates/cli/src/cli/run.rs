@@ -12,6 +12,7 @@ use l05_core::plan::{Plan, PlanStatus};
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::service::{NewBudget, PlanRequest, PlannedGoal, PlanningStrategy};
+use l05_engine::workspaces::OtherWorkspaces;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -118,11 +119,25 @@ pub(crate) async fn open(
     context: &CliContext,
     workspace: Option<PathBuf>,
 ) -> Result<PlanningService, Error> {
+    // Whoever names a folder means that one; else a run goes on where it began.
+    let others = match workspace {
+        Some(_) => OtherWorkspaces::Refuse,
+        None => OtherWorkspaces::Follow,
+    };
+    open_with(context, workspace, others).await
+}
+
+/// The service, with a rule for runs of other workspaces.
+pub(crate) async fn open_with(
+    context: &CliContext,
+    workspace: Option<PathBuf>,
+    others: OtherWorkspaces,
+) -> Result<PlanningService, Error> {
     let mut config: Config = context.config.clone();
     if let Some(workspace) = workspace {
         config.workspace = workspace;
     }
-    let ComposedService { service, key_is_new } = compose::service(&config).await?;
+    let ComposedService { service, key_is_new } = compose::service(&config, others).await?;
     let service = service.as_caller(Caller::person(super::approval::person()));
     if key_is_new {
         let folder = config.data_dir.display();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use l05_core::Error;
 use l05_core::id::PlanId;
 use l05_engine::PlanningService;
+use l05_engine::workspaces::OtherWorkspaces;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use super::CliContext;
 use super::exit::ExitStatus;
 use super::follow::told_to_stop;
 use super::output::table;
-use super::run::open;
+use super::run::{open, open_with};
 
 /// The interval at which runs that nobody drives are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -33,13 +34,18 @@ pub(crate) struct WorkerArgs {
     /// End when nothing is left to drive
     #[arg(long)]
     until_idle: bool,
-    /// The folder that tools see
-    #[arg(long, value_name = "DIR")]
+    /// The folder whose runs are driven, beside those that need none; `all`: every folder of this machine
+    #[arg(long, value_name = "DIR|all")]
     workspace: Option<PathBuf>,
 }
 
 pub(crate) async fn worker(context: &CliContext, args: WorkerArgs) -> Result<ExitStatus, Error> {
-    let service = open(context, args.workspace).await?;
+    let all = args.workspace.as_ref().is_some_and(|workspace| workspace.as_os_str() == "all");
+    let (workspace, others) = match args.workspace {
+        Some(_) if all => (None, OtherWorkspaces::Follow),
+        own => (own, OtherWorkspaces::Refuse),
+    };
+    let service = open_with(context, workspace, others).await?;
     let id = service.worker().0;
     context.output.note(&format!("worker {id} drives what nobody drives"));
     let mut work = WorkLoop { context, service, refused: HashMap::new(), adopted: 0 };

@@ -28,3 +28,4 @@ mod summary;
 mod tables;
 mod tidy;
 mod validation;
+mod workspaces;

@@ -58,11 +58,11 @@ const LAYERS: &[(&str, &str)] = &[
     ("draft", "import decomposition"),
     (
         "engine",
-        "port blobs keys request cache decomposer shard rules tool_catalog hub records cost_report \
+        "port workspaces blobs keys request cache decomposer shard rules tool_catalog hub records cost_report \
          report memory observed_runs driver service",
     ),
     ("store", "worker sqlite postgres redis test_support"),
-    ("connect", "keyfile tokens workspace tools model templates"),
+    ("connect", "workspace_identity keyfile tokens workspace tools model templates"),
     ("l05", "child config compose"),
     ("cli", "cli"),
     ("bench", "measure disk workload runs fair memory planning"),

@@ -15,11 +15,10 @@ use l05_run::record::OutputBlob;
 use serde_json::Value;
 
 use super::resolve::{OutputLoader, ResolvedInputs};
-use crate::port::{
-    BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall, WorkspaceFolder,
-};
+use crate::port::{BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall};
 use crate::shard::TaskLaunch;
 use crate::tool_catalog::CatalogHandle;
+use crate::workspaces::RunWorkspaces;
 
 /// Outputs longer than this, as JSON text, are kept beside the journal (spec 03, 3.6).
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -35,8 +34,8 @@ pub(crate) struct ExecutorSet {
     catalog: Arc<CatalogHandle>,
     /// Does LLM_CALL tasks, where there is a model.
     model: Option<Arc<dyn Executor>>,
-    /// The folder of all attempts.
-    workspace: Option<Arc<WorkspaceFolder>>,
+    /// The folders of attempts.
+    workspaces: RunWorkspaces,
 }
 
 /// The outcome of an attempt.
@@ -51,9 +50,9 @@ impl ExecutorSet {
     pub(crate) fn new(
         catalog: Arc<CatalogHandle>,
         model: Option<Arc<dyn Executor>>,
-        workspace: Option<Arc<WorkspaceFolder>>,
+        workspaces: RunWorkspaces,
     ) -> ExecutorSet {
-        ExecutorSet { catalog, model, workspace }
+        ExecutorSet { catalog, model, workspaces }
     }
 
     /// The work of one attempt, ready to be spawned.
@@ -103,6 +102,10 @@ impl ExecutorSet {
             )
         })?;
         let ResolvedInputs { inputs, prompt } = loader.inputs(&assignment).await?;
+        let workspace = self
+            .workspaces
+            .folder(assignment.workspace.as_deref())
+            .map_err(|why| failed(ErrorCode::AccessDenied, why))?;
         let told = prompt.as_deref().unwrap_or_else(|| task.instructions());
         let call = ToolCall {
             tool: tool.as_str().into(),
@@ -117,7 +120,7 @@ impl ExecutorSet {
             model: task.model().map(Arc::from),
             allowance: assignment.plan.allowance(assignment.origin),
             answer: assignment.answer,
-            workspace: self.workspace.clone(),
+            workspace,
             cancel,
         };
         check_inputs(&tools.tools, &tool, task, &call.inputs)?;

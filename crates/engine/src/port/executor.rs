@@ -129,6 +129,15 @@ pub struct WorkspaceFolder {
     pub private: Option<PathBuf>,
 }
 
+/// Finds the folders that runs belong to.
+pub trait WorkspaceFinder: Send + Sync {
+    /// The folder of an identity; an error says in words why it is not here.
+    fn find(&self, identity: &str) -> Result<WorkspaceFolder, String>;
+
+    /// An identity in words for people.
+    fn describe(&self, identity: &str) -> String;
+}
+
 impl WorkspaceFolder {
     /// A folder without a private one.
     pub fn new(path: impl Into<PathBuf>) -> WorkspaceFolder {

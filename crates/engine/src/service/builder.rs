@@ -9,6 +9,7 @@ use l05_core::id::WorkerId;
 use l05_core::template::{Template, TemplateLibrary};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
+use l05_run::command::OwnWorkspace;
 use uuid::Uuid;
 
 use super::planning::Planning;
@@ -25,12 +26,14 @@ use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::observed_runs::ObservedRuns;
 use crate::port::{
-    Clock, Executor, Journal, ModelGateway, PlanCatalog, SystemClock, WorkspaceFolder,
+    Clock, Executor, Journal, ModelGateway, PlanCatalog, SystemClock, WorkspaceFinder,
+    WorkspaceFolder,
 };
 use crate::records::RecordWriter;
 use crate::rules::{IN_FLIGHT_MAX_DEFAULT, ServiceRules};
 use crate::shard::ShardRules;
 use crate::tool_catalog::{CatalogHandle, debug_digest};
+use crate::workspaces::{BoundWorkspaces, OtherWorkspaces, RunWorkspaces};
 
 /// The pause between two looks at runs for stragglers, deadlines and standstill.
 const OBSERVE_MILLIS: u64 = 1_000;
@@ -49,6 +52,7 @@ pub struct ServiceBuilder {
     gateway: Option<Arc<dyn ModelGateway>>,
     no_model: Option<String>,
     workspace: Option<WorkspaceFolder>,
+    bound: Option<BoundWorkspaces>,
     rules: ServiceRules,
 }
 
@@ -67,6 +71,7 @@ impl Default for ServiceBuilder {
             gateway: None,
             no_model: None,
             workspace: None,
+            bound: None,
             rules: ServiceRules::default(),
         }
     }
@@ -106,6 +111,19 @@ impl ServiceBuilder {
     #[must_use]
     pub fn workspace(mut self, folder: WorkspaceFolder) -> ServiceBuilder {
         self.workspace = Some(folder);
+        self
+    }
+
+    /// Binds runs to the workspace that they are started in. `identity` is this process's, `finder` finds those of
+    /// others. Without it runs are bound to none, and work in the folder of whoever drives them.
+    #[must_use]
+    pub fn bind_runs(
+        mut self,
+        identity: &str,
+        finder: Arc<dyn WorkspaceFinder>,
+        others: OtherWorkspaces,
+    ) -> ServiceBuilder {
+        self.bound = Some(BoundWorkspaces { identity: identity.into(), finder, others });
         self
     }
 
@@ -179,11 +197,15 @@ impl ServiceBuilder {
         };
         let hub = EventHub::new(self.journal.clone());
         let tools = catalog.snapshot();
+        let own = self.bound.as_ref().map(|bound| {
+            Arc::new(OwnWorkspace { identity: bound.identity.clone(), tools: tools.of_workspace() })
+        });
+        let workspaces = RunWorkspaces { own: self.workspace.map(Arc::new), bound: self.bound };
         let driver = Driver::spawn(
             self.journal.clone(),
             hub.clone(),
             self.clock.clone(),
-            ExecutorSet::new(catalog.clone(), model_tasks, self.workspace.map(Arc::new)),
+            ExecutorSet::new(catalog.clone(), model_tasks, workspaces.clone()),
             self.worker,
             ShardRules {
                 in_flight_max: rules.in_flight_max.max(1),
@@ -193,6 +215,7 @@ impl ServiceBuilder {
                 heartbeat_millis: (rules.heartbeat.as_millis() as u64).max(1),
                 answer_within_millis: rules.answer_within_millis(),
                 idempotent_tools: tools.idempotent(),
+                workspace: own.clone(),
             },
         );
         let recent = Arc::new(RecentPlans::default());
@@ -217,6 +240,8 @@ impl ServiceBuilder {
             answer_within_millis: rules.answer_within_millis(),
             recent: recent.clone(),
             starting: RunStarts::default(),
+            workspaces,
+            own_workspace: own,
         });
         let planning = Arc::new(Planning {
             reading: reading.clone(),

@@ -18,7 +18,7 @@ use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::{Plan, PlanStatus};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
-use l05_run::command::{NewBudget, RerunScope, RunCommand};
+use l05_run::command::{NewBudget, OwnWorkspace, RerunScope, RunCommand};
 use l05_run::event::{Actor, CancelScope};
 
 use super::builder::local_agent;
@@ -30,6 +30,7 @@ use crate::records::fold;
 use crate::records::{NotedCommand, RecordWriter};
 use crate::report::PlanResult;
 use crate::tool_catalog::CatalogSnapshot;
+use crate::workspaces::RunWorkspaces;
 
 pub use answers::{AnswerOutcome, GateAnswer, PendingApproval};
 pub(super) use starts::RunStarts;
@@ -86,6 +87,8 @@ pub(super) struct Running {
     pub(super) answer_within_millis: Option<u64>,
     pub(super) recent: Arc<RecentPlans>,
     pub(super) starting: RunStarts,
+    pub(super) workspaces: RunWorkspaces,
+    pub(super) own_workspace: Option<Arc<OwnWorkspace>>,
 }
 
 impl Running {
@@ -194,6 +197,7 @@ impl Running {
             let epoch = running.claim(id).await?;
             let begun = async {
                 let run = fold(&**running.journal(), plan).await?;
+                running.workspaces.check(id, &run)?;
                 let command = begin(id, run.status(), how, epoch, &caller)?;
                 running.driver.open(run, epoch, [command], caller).await
             };
@@ -308,7 +312,9 @@ impl Running {
         caller: Actor,
     ) -> Result<(), Error> {
         let (at, answer_within_millis) = (self.reading.now(), self.answer_within_millis);
-        let noted = NotedCommand { plan, epoch, command, caller, at, answer_within_millis };
+        let workspace = self.own_workspace.clone();
+        let noted =
+            NotedCommand { plan, epoch, command, caller, at, answer_within_millis, workspace };
         self.writer.note(noted).await
     }
 

@@ -13,7 +13,7 @@ use l05_core::schedule::RoutingStrategy;
 use l05_core::task::TaskStatus;
 use l05_core::time::Timestamp;
 use l05_run::Run;
-use l05_run::command::{RunCommand, RunLimits};
+use l05_run::command::{OwnWorkspace, RunCommand, RunLimits};
 use l05_run::event::{TaskError, TaskOutput};
 use l05_run::machine::GateApproval;
 use l05_run::machine::MapItem;
@@ -212,6 +212,8 @@ pub struct TaskLaunch {
     pub needs: Vec<ProducedOutput>,
     /// The item that it is for.
     pub item: Option<MapItem>,
+    /// The workspace that the run belongs to.
+    pub workspace: Option<Arc<str>>,
     /// The person's answer when it was let through.
     pub answer: Option<GateApproval>,
 }
@@ -260,6 +262,8 @@ pub struct ShardRules {
     pub answer_within_millis: Option<u64>,
     /// Tools whose attempts may be repeated without harm.
     pub idempotent_tools: BTreeSet<String>,
+    /// The workspace of the process.
+    pub workspace: Option<Arc<OwnWorkspace>>,
     /// The present process as an agent, for the choice among several.
     pub local_agent: Option<Agent>,
     /// The rule by which a task finds its agent.
@@ -285,6 +289,7 @@ impl ShardRules {
             crew: roster.crew(),
             answer_within_millis: self.answer_within_millis,
             idempotent_tools: &self.idempotent_tools,
+            workspace: self.workspace.as_deref(),
         }
     }
 }

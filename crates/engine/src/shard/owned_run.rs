@@ -447,6 +447,7 @@ impl OwnedRun {
                     not_after: self.run.not_after(task),
                     needs: self.needs(origin),
                     item: self.run.map_item(task),
+                    workspace: self.run.workspace().cloned(),
                     answer: self.run.answer(origin).cloned(),
                 };
                 self.launches += 1;

@@ -55,6 +55,14 @@ pub static KEYS: &[ConfigKey] = &[
         },
     },
     ConfigKey {
+        name: "workspace.id",
+        kind: KeyKind::Text,
+        default: "",
+        meaning: "a name for the workspace where machines share the folder; empty: its machine, path and inode say which it is",
+        aliases: &[],
+        set: |c, v| c.workspace_id = Some(text(v)).filter(|id| !id.is_empty()),
+    },
+    ConfigKey {
         name: "tools.catalog",
         kind: KeyKind::Path,
         default: "",

@@ -60,7 +60,17 @@ impl Run {
             return;
         }
         match event {
-            RunEvent::RunStarted { run, keep, kept_maps, deadline, began, account, .. } => {
+            RunEvent::RunStarted {
+                run,
+                keep,
+                kept_maps,
+                deadline,
+                began,
+                account,
+                workspace,
+                ..
+            } => {
+                self.workspace.clone_from(workspace);
                 self.begin(*run, keep, kept_maps, (*began, *deadline));
                 if let Some(opening) = account {
                     self.account = BudgetAccount::opened(self.plan.document(), opening);

@@ -125,6 +125,7 @@ pub(crate) fn started() -> RunEvent {
         began: None,
         by: None,
         account: None,
+        workspace: None,
     }
 }
 

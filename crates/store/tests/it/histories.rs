@@ -54,7 +54,7 @@ struct Row {
 
 /// All features, each with what it does to a service. The service may be replaced by another on the
 /// same store, as after a crash.
-const FEATURES: [&str; 15] = [
+const FEATURES: [&str; 16] = [
     "adoption",
     "agents",
     "approval",
@@ -70,6 +70,7 @@ const FEATURES: [&str; 15] = [
     "rerun",
     "straggler",
     "superseded",
+    "workspace",
 ];
 
 fn folder() -> PathBuf {
@@ -251,6 +252,20 @@ async fn play(feature: &str, folder: &Path) -> PlanId {
             .await;
             first.execute(id).await.unwrap();
             assert_eq!(ended(&first, id).await, PlanStatus::Completed);
+            id
+        }
+        "workspace" => {
+            let id = accept(
+                &first,
+                json!({"goal": "workspace", "tasks": [
+                    {"id": "a", "tool": "in_folder"}, {"id": "b", "tool": "fail", "depends_on": ["a"]},
+                ]}),
+            )
+            .await;
+            first.execute(id).await.unwrap();
+            assert_eq!(ended(&first, id).await, PlanStatus::Failed);
+            first.retry(id, None).await.unwrap();
+            assert_eq!(ended(&first, id).await, PlanStatus::Failed);
             id
         }
         "conditions" => {

@@ -36,7 +36,7 @@ impl World {
         let mut run = self.fold(plan);
         let first = Sequence(run.sequence().0 + 1);
         let actor = caller_of(&command).unwrap_or_else(|| "world".into());
-        let events = run.note(command, self.now, None).unwrap_or_default();
+        let events = run.note(command, self.now, None, None).unwrap_or_default();
         if events.is_empty() {
             return;
         }

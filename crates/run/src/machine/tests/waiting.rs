@@ -188,14 +188,14 @@ fn an_answer_can_be_noted_by_a_process_that_does_not_drive_the_run() {
         by: "eve".to_owned(),
         reason: String::new(),
     };
-    let events = bench.refold().note(answer(true), bench.now, None).unwrap();
+    let events = bench.refold().note(answer(true), bench.now, None, None).unwrap();
     assert!(
         matches!(events[..], [RunEvent::GateDecided { .. }]),
         "nothing is dispatched: {events:?}"
     );
     // A refusal ends what it ends.
     let mut refused = bench.refold();
-    refused.note(answer(false), bench.now, None).unwrap();
+    refused.note(answer(false), bench.now, None, None).unwrap();
     assert_eq!(refused.status(), PlanStatus::Failed);
 }
 

@@ -10,9 +10,10 @@ use l05_engine::PlanningService;
 use l05_engine::keys::MasterKey;
 use l05_engine::port::{
     BoxFuture, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelError,
-    ModelGateway, ModelIdentity, ModelRequest, ToolCall,
+    ModelGateway, ModelIdentity, ModelRequest, ToolCall, WorkspaceFinder, WorkspaceFolder,
 };
 use l05_engine::rules::ServiceRules;
+use l05_engine::workspaces::OtherWorkspaces;
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use l05_store::SqliteStore;
@@ -23,9 +24,9 @@ pub(super) struct Tools;
 
 impl Executor for Tools {
     fn tools(&self) -> Vec<ToolSpec> {
-        ["ok", "fail", "fail_once", "hang", "slow", "large", "costly", "obeys"]
-            .map(ToolSpec::bare)
-            .into()
+        let names = ["ok", "fail", "fail_once", "hang", "slow", "large", "costly", "obeys"];
+        let in_folder = ToolSpec { uses_workspace: true, ..ToolSpec::bare("in_folder") };
+        names.map(ToolSpec::bare).into_iter().chain([in_folder]).collect()
     }
 
     fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
@@ -83,12 +84,26 @@ impl ModelGateway for Spender {
     }
 }
 
+/// One folder that is called `here`.
+struct OneFolder;
+
+impl WorkspaceFinder for OneFolder {
+    fn find(&self, identity: &str) -> Result<WorkspaceFolder, String> {
+        Err(format!("there is no `{identity}`"))
+    }
+
+    fn describe(&self, identity: &str) -> String {
+        identity.to_owned()
+    }
+}
+
 pub(super) fn service(folder: &Path) -> PlanningService {
     let store = Arc::new(SqliteStore::open(folder).unwrap());
     PlanningService::builder()
         .worker(store.worker())
         .store(store)
         .executor(Arc::new(Tools))
+        .bind_runs("here", Arc::new(OneFolder), OtherWorkspaces::Refuse)
         .model(Arc::new(Spender))
         .master_key(MasterKey::new([7; 32]))
         .rules(ServiceRules { heartbeat: Duration::from_millis(100), ..ServiceRules::default() })
