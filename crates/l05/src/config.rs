@@ -3,6 +3,7 @@
 //! A key is one row of [`KEYS`]: it says what the value may be and where it goes. What the engine keeps
 //! to goes right into its [`ServiceRules`]; the rest says which parts a service is made of.
 
+mod absent;
 mod key;
 mod keys;
 mod load;
@@ -18,6 +19,7 @@ use l05_engine::request::PlanningStrategy;
 use l05_engine::rules::ServiceRules;
 use secrecy::SecretString;
 
+pub use absent::{ABSENT_KEYS, AbsentKey};
 pub use key::{ConfigKey, KeyKind};
 pub use keys::KEYS;
 pub use load::{ConfigLayers, ConfigSetting, Settings, load};

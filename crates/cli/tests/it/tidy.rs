@@ -225,6 +225,43 @@ fn top_level(block: &str) -> Vec<&str> {
 }
 
 /// A key stands in one table, and nowhere else as text.
+/// Every key of the platform's documents is here, or on the list of those that are not, with the reason.
+#[test]
+fn each_key_of_the_platform_is_here_or_on_the_list() {
+    const PLATFORM: &str = "decomposition.strategy decomposition.cache_enabled decomposition.template_threshold decomposition.max_depth \
+        decomposition.max_tasks decomposition.cost_model validation.enable_security_checks validation.enable_capability_matching \
+        validation.enable_constraint_propagation rate_limiting.requests_per_minute rate_limiting.burst_limit \
+        rate_limiting.requests_per_hour resource_estimation.model resource_estimation.historical_datapoint_threshold \
+        resource_estimation.rolling_average_window_days resource_estimation.confidence_interval_initial \
+        quotas.token_budget_per_plan quotas.token_budget_per_task quotas.cpu_cores_per_task quotas.memory_gb_per_task \
+        quotas.execution_time_seconds_per_task context.max_size_mb context.vault_location context.secret_field_names \
+        security.enable_plan_signing security.signing_algorithm security.enable_context_encryption \
+        security.encryption_algorithm security.require_signed_plans cache.strategy cache.l1_capacity_plans \
+        cache.l1_ttl_hours cache.l2_backend cache.l2_capacity_plans cache.l2_ttl_hours cache.l2_redis_endpoint \
+        bulkheads.decomposer bulkheads.template_matcher bulkheads.validator bulkheads.resolver \
+        event_publishing.retry_max_attempts event_publishing.retry_backoff_base_ms event_publishing.dlq_retention_days \
+        event_publishing.dlq_alert_threshold event_publishing.dlq_growth_rate_alert_threshold \
+        service_discovery.health_check_interval_sec service_discovery.health_check_timeout_sec \
+        service_discovery.fallback_cache_ttl_sec service_discovery.retry_max_attempts service_discovery.registry_required \
+        observability.tracing.sample_rate_normal observability.tracing.sample_rate_error \
+        observability.tracing.sample_rate_high_latency observability.tracing.high_latency_threshold_ms retention.plans_days \
+        retention.audit_days input.policy server.http server.grpc auth.jwt.jwks webhooks layers.l01.url mcp.servers models.a.gateway \
+        input.cli_policy security.flow_policy retention.events_days";
+    let page = read(&root().join("docs/configuration.md"));
+    for key in PLATFORM.split_whitespace() {
+        let is_here = l05::config::KEYS.iter().any(|known| known.name == key);
+        let mut absent = l05::config::ABSENT_KEYS.iter();
+        let is_listed =
+            absent.any(|known| key == known.name || key.starts_with(&format!("{}.", known.name)));
+        assert!(is_here != is_listed, "{key}: here {is_here}, on the list {is_listed}");
+    }
+    for absent in l05::config::ABSENT_KEYS {
+        let row = format!("| `{}` |", absent.name);
+        assert!(page.contains(&row) && page.contains(absent.reason), "{}", absent.name);
+        assert!(absent.aliases.iter().all(|alias| page.contains(&format!("`{alias}`"))));
+    }
+}
+
 #[test]
 fn config_keys_stand_in_one_table() {
     let keys: BTreeSet<&str> = l05::config::KEYS.iter().map(|key| key.name).collect();

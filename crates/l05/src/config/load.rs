@@ -12,6 +12,7 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::absent::AbsentKey;
 use super::key::ConfigKey;
 use super::keys::KEYS;
 
@@ -156,6 +157,11 @@ impl ConfigLoader {
             let known = KEYS.iter().find(|k| k.variable() == name || k.aliases.contains(&name));
             match known {
                 Some(key) => self.text(key.name, value, name),
+                None if AbsentKey::of_variable(name).is_some() => {
+                    // A platform sets its variables for all of its parts: an empty one says nothing.
+                    let key = AbsentKey::of_variable(name).filter(|_| !value.is_empty());
+                    key.into_iter().for_each(|key| self.absent(key, key.name, value, name));
+                }
                 None if !name.starts_with("L05_") => {}
                 None if OTHER_VARIABLES.iter().any(|prefix| name.starts_with(prefix)) => {}
                 None => {
@@ -168,7 +174,20 @@ impl ConfigLoader {
         }
     }
 
+    /// Refuses a key that is not here, unless it is set to what holds all the same.
+    fn absent(&mut self, key: &AbsentKey, name: &str, value: &str, origin: &str) {
+        if key.holds.is_some_and(|holds| holds.eq_ignore_ascii_case(value)) {
+            return;
+        }
+        let only = key.holds.map(|holds| format!(", only {holds} is accepted")).unwrap_or_default();
+        let reason = key.reason;
+        self.problems.push(format!("{origin}: the key `{name}` is not here: {reason}{only}"));
+    }
+
     fn text(&mut self, name: &str, text: &str, origin: &str) {
+        if let (None, Some(absent)) = (known(name), AbsentKey::of_name(name)) {
+            return self.absent(absent, name, text, origin);
+        }
         let Some(key) = self.key(name, origin) else { return };
         match key.kind.from_text(text) {
             Some(value) => self.keep(key, value, origin),
@@ -177,6 +196,10 @@ impl ConfigLoader {
     }
 
     fn value(&mut self, name: &str, value: &Value, origin: &str) {
+        if let (None, Some(absent)) = (known(name), AbsentKey::of_name(name)) {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            return self.absent(absent, name, &text, origin);
+        }
         let Some(key) = self.key(name, origin) else { return };
         match key.kind.check(value) {
             Some(value) => self.keep(key, value, origin),
@@ -185,7 +208,7 @@ impl ConfigLoader {
     }
 
     fn key(&mut self, name: &str, origin: &str) -> Option<&'static ConfigKey> {
-        let key = KEYS.iter().find(|key| key.name == name);
+        let key = known(name);
         if key.is_none() {
             let hint = did_you_mean(&nearest(name, KEYS.iter().map(|key| key.name)));
             self.problems.push(format!("{origin}: there is no key `{name}`{hint}"));
@@ -202,6 +225,10 @@ impl ConfigLoader {
         let instead = if key.kind.is_secret() { String::new() } else { format!(", not {given}") };
         self.problems.push(format!("{origin}: `{}` must be {range}{instead}", key.name));
     }
+}
+
+fn known(name: &str) -> Option<&'static ConfigKey> {
+    KEYS.iter().find(|key| key.name == name)
 }
 
 fn plain(value: &DeValue<'_>) -> Option<Value> {
@@ -248,6 +275,43 @@ mod tests {
         rules.limits.approval.cost_over_usd = Some(1e9);
         rules.limits.approval.complexity_over = Some(1e9);
         assert_eq!(format!("{:#?}", config.rules), format!("{rules:#?}"));
+    }
+
+    #[test]
+    fn keys_that_are_not_here_are_refused_with_the_reason() {
+        let variables = [
+            ("L05_REGION", "eu"),
+            ("L05_TRACE_SAMPLE_RATE", "0.1"),
+            ("L02_REGISTRY_ENDPOINT", "http://registry"),
+            ("AGENT_REGISTRY_REQUIRED", "false"),
+            ("PLANNING_METRICS_ENABLED", "true"),
+            ("PLANNING_TRACING_ENABLED", ""),
+            ("L05_RATE_LIMITING_BURST_LIMIT", "5"),
+        ];
+        let flags = [
+            ("security.enable_plan_signing", "true"),
+            ("security.signing_algorithm", "RSA"),
+            ("server.http", "127.0.0.1:1"),
+        ];
+        let layers = ConfigLayers {
+            environment: variables.map(|(n, v)| (n.into(), v.into())).to_vec(),
+            flags: flags.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(),
+            ..ConfigLayers::default()
+        };
+        let error = load(&layers).unwrap_err().message;
+        let expected = [
+            "L05_REGION: the key `observability.region` is not here",
+            "L05_TRACE_SAMPLE_RATE: the key `observability.tracing` is not here",
+            "L02_REGISTRY_ENDPOINT: the key `service_discovery` is not here",
+            "PLANNING_METRICS_ENABLED: the key `observability.metrics_enabled` is not here",
+            "L05_RATE_LIMITING_BURST_LIMIT: the key `rate_limiting` is not here: nothing listens yet",
+            "--set security.signing_algorithm: the key `security.signing_algorithm` is not here: it is the only one, only HMAC-SHA256 is accepted",
+            "--set server.http: the key `server.http` is not here",
+        ];
+        for words in expected {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        assert_eq!(error.matches("is not here").count(), expected.len(), "{error}");
     }
 
     #[test]
