@@ -358,6 +358,15 @@ tasks:
 }
 
 #[test]
+fn a_list_longer_than_its_limit_is_refused() {
+    let sandbox = Sandbox::new();
+    let plan = "goal: x\ninputs: { list: [1, 2, 3] }\ntasks:\n  - { id: a, tool: time.wait, for_each: { in: '$[inputs].list', max_items: 2 }, inputs: { seconds: 0 } }\n";
+    sandbox.write("plan.yaml", plan);
+    let (code, verdict) = sandbox.json(&["validate", "plan.yaml"]);
+    assert_eq!((code, &verdict["errors"][0]["code"]), (3, &json!("E5510")), "{verdict}");
+}
+
+#[test]
 fn a_task_that_goes_on_ends_what_it_no_longer_needs() {
     let sandbox = Sandbox::new();
     let plan = |key: &str| {
