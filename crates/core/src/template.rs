@@ -11,8 +11,8 @@ mod pattern;
 mod read;
 mod substitute;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::{Map, Value, json};
 
 use crate::agent::MODEL_CAPABILITY;
 use crate::document::choice::choices;
@@ -43,7 +43,7 @@ choices! {
 }
 
 /// Something a template wants to know.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TemplateParameter {
     /// The parameter's name, in `{{ name }}` and as `--input name=…`.
     pub name: String,
@@ -67,7 +67,7 @@ pub struct TemplateParameter {
 }
 
 /// A value of a parameter, and the words that stand for it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ParameterChoice {
     /// The value.
     pub value: String,
@@ -76,6 +76,15 @@ pub struct ParameterChoice {
 }
 
 impl TemplateParameter {
+    fn as_written(&self) -> Value {
+        let mut written = serde_json::to_value(self).expect("a parameter is plain data");
+        if !self.choices.is_empty() {
+            let choices = self.choices.iter().map(|c| (c.value.clone(), json!(c.words)));
+            written["choices"] = Value::Object(choices.collect());
+        }
+        written
+    }
+
     /// The value that a word stands for; none where the parameter knows no such word.
     fn chosen(&self, word: &str) -> Option<&str> {
         let stands = |choice: &&ParameterChoice| {
@@ -87,7 +96,7 @@ impl TemplateParameter {
 }
 
 /// A goal that must match, with what is then known.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TemplateExample {
     /// A goal that somebody might ask for.
     pub goal: String,
@@ -97,7 +106,7 @@ pub struct TemplateExample {
 }
 
 /// A plan for goals of one kind.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Template {
     /// The template's name.
     pub id: String,
@@ -121,6 +130,40 @@ pub struct Template {
     pub on_failure: OnFailure,
     /// The steps.
     pub tasks: Vec<Task>,
+}
+
+/// In the form of a template's file, so that what is shown can be read.
+impl Serialize for Template {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let keywords: Map<String, Value> =
+            self.keywords.iter().map(|(word, weight)| (word.clone(), (*weight).into())).collect();
+        // In a file a parameter's choices are a mapping.
+        let parameters: Vec<Value> =
+            self.parameters.iter().map(TemplateParameter::as_written).collect();
+        let mut map = out.serialize_map(None)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("version", &self.version)?;
+        map.serialize_entry("description", &self.description)?;
+        map.serialize_entry("tags", &self.tags)?;
+        map.serialize_entry("match", &json!({ "patterns": self.patterns, "keywords": keywords }))?;
+        map.serialize_entry("parameters", &parameters)?;
+        let examples = json!({ "match": self.examples, "no_match": self.counterexamples });
+        map.serialize_entry("examples", &examples)?;
+        map.serialize_entry("on_failure", &self.on_failure)?;
+        map.serialize_entry("tasks", &self.tasks.iter().map(as_written).collect::<Vec<_>>())?;
+        map.end()
+    }
+}
+
+/// A task as a template's file has it: inputs in which braces mean something else are `raw`.
+fn as_written(task: &Task) -> Value {
+    let mut written = serde_json::to_value(task).expect("a task is plain data");
+    let has_braces = |(_, value): &(&String, &Value)| value.to_string().contains("{{");
+    let raw: Vec<&String> = task.inputs.iter().filter(has_braces).map(|(name, _)| name).collect();
+    if !raw.is_empty() {
+        written["raw"] = json!(raw);
+    }
+    written
 }
 
 impl Template {

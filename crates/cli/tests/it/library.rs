@@ -265,3 +265,25 @@ fn reports_do_not_read_reports() {
         assert!(report.contains("1 files"), "{report}");
     }
 }
+
+/// A template as it is shown is a template's file: it can be copied and changed.
+#[test]
+fn a_template_that_is_shown_can_be_read() {
+    let sandbox = Sandbox::new();
+    let (_, listed) = sandbox.json(&["templates", "list"]);
+    let set = ["--set", "decomposition.templates_dir=mine"];
+    for (i, template) in listed.as_array().unwrap().iter().enumerate() {
+        let id = template["id"].as_str().unwrap();
+        let form = if i % 2 == 0 { "yaml" } else { "json" };
+        let shown = sandbox.run(&["templates", "show", id, "--output", form]).stdout;
+        sandbox.write(&format!("mine/{id}.{form}"), &shown);
+    }
+    let ran = sandbox.run(&[&["templates", "test"], &set[..]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let (_, again) = sandbox.json(&[&["templates", "show", "file-processing"], &set[..]].concat());
+    let (_, first) = sandbox.json(&["templates", "show", "file-processing"]);
+    assert_eq!(again, first);
+    sandbox.write("a.md", "x\n");
+    let (code, result) = sandbox.json(&[&["run", "List all markdown files"], &set[..]].concat());
+    assert_eq!(code, 0, "{result}");
+}

@@ -31,6 +31,8 @@ const INCOMPLETE: Confidence = 0.80;
 const PART_MIN: Confidence = 0.50;
 const PART_SPAN: Confidence = 0.34;
 const KEYWORDS_MAX: Confidence = 0.80;
+/// The most matches that a message names.
+const NAMED_MAX: usize = 5;
 /// Words that a goal could do without.
 const MEANINGLESS: [&str; 60] = [
     "a", "an", "the", "this", "that", "these", "those", "my", "our", "your", "its", "it", "me",
@@ -134,7 +136,7 @@ impl TemplateLibrary {
     /// Templates that fit a goal at all, best first. `given` are parameters the caller knows.
     pub fn find(&self, goal: &str, given: &Map<String, Value>) -> Vec<TemplateMatch<'_>> {
         let goal = tidy(goal);
-        let mut best: HashMap<usize, TemplateMatch<'_>> = HashMap::new();
+        let mut best: HashMap<usize, Fit<'_>> = HashMap::new();
         for hit in self.candidates(&goal) {
             let (index, pattern) = &self.patterns[hit];
             let Some(regex) = pattern.regex() else { continue };
@@ -150,15 +152,22 @@ impl TemplateLibrary {
         }
         for (index, weight) in weights {
             let confidence = KEYWORDS_MAX * (weight / self.keyword_totals[index]).min(1.0);
-            let mut found = self.matched(index, confidence, Map::new(), given);
-            found.ignored = self.ignored(index, &goal, &found.said, given);
-            keep_better(&mut best, index, found);
+            let found = self.matched(index, confidence, Map::new(), given);
+            keep_better(&mut best, index, Fit { found, used: 0..0 });
         }
-        let mut found: Vec<TemplateMatch<'_>> = best.into_values().collect();
-        found.sort_by(|a, b| {
+        let mut fits: Vec<(usize, Fit<'_>)> = best.into_iter().collect();
+        fits.sort_by(|(_, a), (_, b)| {
+            let (a, b) = (&a.found, &b.found);
             b.confidence.total_cmp(&a.confidence).then_with(|| a.template.id.cmp(&b.template.id))
         });
-        found
+        for (place, (index, fit)) in fits.iter_mut().enumerate() {
+            // Nobody takes the others, or names them.
+            if place < NAMED_MAX || fit.found.confidence >= PART_MIN {
+                let rest = format!("{} {}", &goal[..fit.used.start], &goal[fit.used.end..]);
+                fit.found.ignored = self.ignored(*index, &rest, &fit.found.said, given);
+            }
+        }
+        fits.into_iter().map(|(_, fit)| fit.found).collect()
     }
 
     fn by_pattern(
@@ -167,7 +176,7 @@ impl TemplateLibrary {
         regex: &Regex,
         goal: &str,
         given: &Map<String, Value>,
-    ) -> Option<TemplateMatch<'_>> {
+    ) -> Option<Fit<'_>> {
         let captures = regex.captures(goal)?;
         let whole = captures.get_match();
         let mut said = Map::new();
@@ -178,10 +187,8 @@ impl TemplateLibrary {
         }
         if whole.len() < goal.len() {
             let share = whole.len() as f64 / goal.len() as f64;
-            let mut found = self.matched(index, PART_MIN + PART_SPAN * share, said, given);
-            let rest = format!("{} {}", &goal[..whole.start()], &goal[whole.end()..]);
-            found.ignored = self.ignored(index, &rest, &found.said, given);
-            return Some(found);
+            let found = self.matched(index, PART_MIN + PART_SPAN * share, said, given);
+            return Some(Fit { found, used: whole.range() });
         }
         let mut found = self.matched(index, INCOMPLETE, said, given);
         if found.missing.is_empty() {
@@ -194,7 +201,7 @@ impl TemplateLibrary {
                 if parameters.is_empty() { 1.0 } else { known as f64 / parameters.len() as f64 };
             found.confidence = WHOLE_MIN + 0.10 * share;
         }
-        Some(found)
+        Some(Fit { found, used: 0..goal.len() })
     }
 
     /// The value of a parameter that a goal's words give; none where they are not of its kind.
@@ -250,13 +257,15 @@ impl TemplateLibrary {
     }
 }
 
-fn keep_better<'l>(
-    best: &mut HashMap<usize, TemplateMatch<'l>>,
-    index: usize,
+/// A match with the part of the goal that its pattern covers.
+struct Fit<'l> {
     found: TemplateMatch<'l>,
-) {
+    used: std::ops::Range<usize>,
+}
+
+fn keep_better<'l>(best: &mut HashMap<usize, Fit<'l>>, index: usize, found: Fit<'l>) {
     match best.get(&index) {
-        Some(known) if known.confidence >= found.confidence => {}
+        Some(known) if known.found.confidence >= found.found.confidence => {}
         _ => {
             best.insert(index, found);
         }

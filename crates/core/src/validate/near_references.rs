@@ -25,14 +25,15 @@ pub(super) fn check(
     for (i, task) in document.tasks.iter().enumerate() {
         let bindings = structure.bindings(TaskIndex(i as u32));
         let inputs = bindings.inputs.iter().filter(|(name, _)| !is_program(task, name, catalog));
-        let named = inputs.map(|(name, binding)| (format!("inputs.{name}"), binding));
-        let prompt = bindings.prompt.iter().map(|prompt| ("prompt".to_owned(), prompt));
-        for (field, binding) in named.chain(prompt) {
+        let named = inputs.map(|(name, binding)| (Some(name), binding));
+        let prompt = bindings.prompt.iter().map(|prompt| (None, prompt));
+        for (name, binding) in named.chain(prompt) {
             let mut found = None;
             each_text(binding, &mut |text| {
                 found = found.take().or_else(|| near_reference(text, document, structure));
             });
             let Some(NearReference { written, meant }) = found else { continue };
+            let field = name.map_or("prompt".to_owned(), |name| format!("inputs.{name}"));
             let message = format!(
                 "`{written}` in `{field}` of task `{}` is no reference and stays as it is",
                 task.task_id

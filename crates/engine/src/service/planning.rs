@@ -10,7 +10,7 @@ use l05_core::agent::{Agent, LOCAL_AGENT_TYPE};
 use l05_core::finding::{Finding, findings_error};
 use l05_core::goal::input;
 use l05_core::id::{GoalId, PlanId};
-use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity};
+use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity, Strategy};
 use l05_core::task::{Task, TaskType};
 use l05_core::template::TemplateLibrary;
 use l05_core::time::Timestamp;
@@ -68,6 +68,16 @@ pub(super) struct Planning {
     pub(super) agents: watch::Receiver<Arc<[Agent]>>,
 }
 
+/// The author of inputs that stand in a plan as they are.
+#[derive(Clone, Copy)]
+enum LiteralsOf {
+    /// A template of this service: they were looked at when it was written, and what its parameters bring is no
+    /// literal.
+    Template,
+    /// A model, or whoever hands a plan in.
+    Anybody,
+}
+
 impl Planning {
     fn now(&self) -> Timestamp {
         self.reading.now()
@@ -108,16 +118,28 @@ impl Planning {
         document: PlanDocument,
         strict: bool,
     ) -> Result<Validation, Error> {
+        self.validate_from(document, strict, LiteralsOf::Anybody).await
+    }
+
+    async fn validate_from(
+        self: &Arc<Self>,
+        document: PlanDocument,
+        strict: bool,
+        literals: LiteralsOf,
+    ) -> Result<Validation, Error> {
         let _place = self.validator.enter(self.now()).await?;
         let knowledge = self.knowledge().await;
         let (agents, catalog) = (self.agents(), self.catalog.snapshot());
         let (planning, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
         let models = self.models_for(&document).await;
         let check = move || {
-            let of_executors = executor_findings(&document, |call| {
-                let executor = catalog.executor(call.tool);
-                executor.map(|executor| executor.check(call, None)).unwrap_or_default()
-            });
+            let of_executors = match literals {
+                LiteralsOf::Template => Vec::new(),
+                LiteralsOf::Anybody => executor_findings(&document, |call| {
+                    let executor = catalog.executor(call.tool);
+                    executor.map(|executor| executor.check(call, None)).unwrap_or_default()
+                }),
+            };
             let around = ValidationContext {
                 catalog: &catalog.tools,
                 agents: KnownAgents::Registered(&agents),
@@ -170,13 +192,14 @@ impl Planning {
                 "the plan has no signature, and security.require_signed_plans is on",
             ));
         }
-        document.metadata.strategy.get_or_insert(l05_core::plan::Strategy::Manual);
+        document.metadata.strategy.get_or_insert(Strategy::Manual);
         let identity = PlanIdentity {
             plan_id: PlanId(Uuid::now_v7()),
             goal_id: document.goal_id.take().unwrap_or_else(|| GoalId::from(Uuid::now_v7())),
             created_at: self.now(),
         };
-        Ok(self.prove_and_store(document, identity, strict, Vec::new()).await?.0)
+        let literals = LiteralsOf::Anybody;
+        Ok(self.prove_and_store(document, identity, strict, Vec::new(), literals).await?.0)
     }
 
     async fn accept_signed(self: &Arc<Self>, document: PlanDocument) -> Result<PlannedGoal, Error> {
@@ -203,8 +226,12 @@ impl Planning {
         request.put_into(&mut document);
         let agents = self.agents();
         let identity = identity(request, now);
+        let literals = match document.metadata.strategy {
+            Some(Strategy::Template) => LiteralsOf::Template,
+            _ => LiteralsOf::Anybody,
+        };
         let (planned, content) =
-            self.prove_and_store(document, identity, request.strict, decisions).await?;
+            self.prove_and_store(document, identity, request.strict, decisions, literals).await?;
         let PlannedGoal { plan, warnings } = planned;
         let (made_at, is_shared) = (now, false);
         Ok(Arc::new(CacheEntry { plan, content, warnings, made_at, agents, is_shared, keep }))
@@ -216,8 +243,9 @@ impl Planning {
         identity: PlanIdentity,
         strict: bool,
         decisions: Vec<PlanDecision>,
+        literals: LiteralsOf,
     ) -> Result<(PlannedGoal, Arc<[u8]>), Error> {
-        let validation = self.validate(document, strict).await?;
+        let validation = self.validate_from(document, strict, literals).await?;
         let warnings = validation.warnings.clone();
         let plan = validation
             .into_plan(identity, self.now(), decisions)
