@@ -8,6 +8,7 @@ mod cost;
 mod doctor;
 mod exit;
 mod follow;
+mod goals;
 mod graph;
 mod import;
 mod inspect;
@@ -92,6 +93,8 @@ enum CliCommand {
     Events(inspect::IdArgs),
     /// List plans, newest first
     History(inspect::HistoryArgs),
+    /// List goals, newest first, or show what planning made of one
+    Goals(goals::GoalsArgs),
     /// End a plan
     Cancel(inspect::CancelArgs),
     /// Approve what a plan waits for
@@ -239,6 +242,7 @@ fn dispatch(context: &CliContext, command: CliCommand) -> Result<ExitStatus, Err
         CliCommand::Show(args) => on_runtime(inspect::show(context, args)),
         CliCommand::Events(args) => on_runtime(inspect::events(context, args)),
         CliCommand::History(args) => on_runtime(inspect::history(context, args)),
+        CliCommand::Goals(args) => on_runtime(goals::goals(context, args)),
         CliCommand::Cancel(args) => on_runtime(inspect::cancel(context, args)),
         CliCommand::Approve(args) => on_runtime(approval::answer(context, args, true)),
         CliCommand::Reject(args) => on_runtime(approval::answer(context, args, false)),

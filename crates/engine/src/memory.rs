@@ -11,8 +11,9 @@ use l05_core::plan::PlanStatus;
 use l05_run::record::Record;
 
 use crate::port::{
-    AppendRefusal, AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal,
-    LeaseRenewal, PlanCatalog, PlanSummary, PostedCommand, RemoteCommand, StoreError, StoredPlan,
+    AppendRefusal, AppendResult, BoxFuture, ClaimResult, FailedGoalsKept, GoalQuery, HistoryPage,
+    HistoryQuery, Journal, LeaseRenewal, PlanCatalog, PlanSummary, PostedCommand, RemoteCommand,
+    StoreError, StoredGoal, StoredPlan,
 };
 
 /// Everything in one process's memory.
@@ -28,6 +29,7 @@ struct PlanTable {
     /// UUIDs v7 sort by age.
     ids: BTreeMap<PlanId, ()>,
     last_posted: u64,
+    goals: Vec<StoredGoal>,
 }
 
 struct PlanEntry {
@@ -203,7 +205,11 @@ impl Journal for MemoryStore {
 impl PlanCatalog for MemoryStore {
     fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>> {
         let mut plans = self.plans();
-        let id = plan.plan_id;
+        let (id, asked) = (plan.plan_id, plan.asked);
+        let plan = StoredPlan { asked: None, ..plan };
+        if !plans.by_id.contains_key(&id) {
+            plans.goals.extend(asked);
+        }
         plans.ids.insert(id, ());
         plans.by_id.entry(id).or_insert_with(|| PlanEntry {
             plan,
@@ -216,6 +222,34 @@ impl PlanCatalog for MemoryStore {
             posted: Vec::new(),
         });
         ready(Ok(()))
+    }
+
+    fn put_failed(
+        &self,
+        goal: StoredGoal,
+        keep: FailedGoalsKept,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut plans = self.plans();
+        plans.goals.push(goal);
+        let failed = plans.goals.iter().filter(|goal| goal.plan.is_none()).count();
+        let mut over = failed.saturating_sub(keep.count as usize);
+        plans.goals.retain(|goal| {
+            let is_old = goal.plan.is_none() && (goal.created_at < keep.since || over > 0);
+            over -= usize::from(goal.plan.is_none() && over > 0);
+            !is_old
+        });
+        ready(Ok(()))
+    }
+
+    fn goals(&self, query: GoalQuery) -> BoxFuture<'_, Result<Vec<StoredGoal>, StoreError>> {
+        let plans = self.plans();
+        let wanted = |goal: &&StoredGoal| {
+            query.goal_id.as_ref().is_none_or(|id| *id == goal.goal_id)
+                && query.parent.as_ref().is_none_or(|id| Some(id) == goal.parent.as_ref())
+                && query.status.is_none_or(|status| status == goal.status)
+        };
+        let found = plans.goals.iter().rev().filter(wanted).take(query.limit);
+        ready(Ok(found.cloned().collect()))
     }
 
     fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>> {

@@ -19,8 +19,9 @@ pub use model::{
     ModelRole, ModelTurn, token_count,
 };
 pub use store::{
-    AppendRefusal, AppendResult, ClaimResult, HistoryPage, HistoryQuery, Journal, LeaseRenewal,
-    PlanCatalog, PlanSummary, PostedCommand, RemoteCommand, StoreError, StoredPlan,
+    AppendRefusal, AppendResult, ClaimResult, FailedGoalsKept, GoalQuery, HistoryPage,
+    HistoryQuery, Journal, LeaseRenewal, PlanCatalog, PlanSummary, PostedCommand, RemoteCommand,
+    StoreError, StoredGoal, StoredPlan,
 };
 
 /// A boxed future, as the ports return them.

@@ -14,7 +14,6 @@ mod watch;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use l05_core::Error;
 use l05_core::agent::Agent;
 use l05_core::caller::Caller;
 use l05_core::catalog::ToolCatalog;
@@ -22,6 +21,7 @@ use l05_core::id::{PlanId, WorkerId};
 use l05_core::plan::{Plan, PlanDocument, PlanStatus};
 use l05_core::template::TemplateLibrary;
 use l05_core::validate::Validation;
+use l05_core::{Error, ErrorCode};
 use l05_run::explain::{Explanation, Topic};
 use l05_run::public_event::PublicEvent;
 use serde::Serialize;
@@ -29,7 +29,8 @@ use serde_json::Value;
 
 use crate::cache::{CacheInvalidation, CacheReport};
 use crate::cost_report::{self, CostReport};
-use crate::port::{Executor, HistoryPage, HistoryQuery};
+use crate::goal_record::GoalRecord;
+use crate::port::{Executor, GoalQuery, HistoryPage, HistoryQuery, StoredGoal};
 use crate::report::{PlanResult, StatusReport};
 use crate::shard::AgentInput;
 use planning::Planning;
@@ -154,6 +155,18 @@ impl PlanningService {
     /// A goal becomes a plan: checked, decomposed, validated, signed, stored.
     pub async fn create_plan(&self, request: impl Into<PlanRequest>) -> Result<PlannedGoal, Error> {
         self.planning().create_plan(request.into()).await
+    }
+
+    /// Goals and what planning made of them, newest first.
+    pub async fn goals(&self, query: GoalQuery) -> Result<Vec<GoalRecord>, Error> {
+        let goals = self.reading().plans.goals(query).await?;
+        let read = |goal: StoredGoal| {
+            serde_json::from_slice(&goal.record).map_err(|e| {
+                let message = format!("the record of goal `{}` is damaged: {e}", goal.goal_id);
+                Error::new(ErrorCode::JournalCorrupt, message)
+            })
+        };
+        goals.into_iter().map(read).collect()
     }
 
     /// A goal becomes a plan, which is executed; its result. A plan that waits for a person gives the

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_engine::port::{
-    AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal, LeaseRenewal,
-    PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredPlan,
+    AppendResult, BoxFuture, ClaimResult, FailedGoalsKept, GoalQuery, HistoryPage, HistoryQuery,
+    Journal, LeaseRenewal, PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredGoal,
+    StoredPlan,
 };
 use l05_run::record::Record;
 use sqlx::PgPool;
@@ -212,6 +213,18 @@ impl Journal for PostgresStore {
 impl PlanCatalog for PostgresStore {
     fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { within(write::put(&self.pool, &plan)).await })
+    }
+
+    fn put_failed(
+        &self,
+        goal: StoredGoal,
+        keep: FailedGoalsKept,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { within(write::put_failed(&self.pool, &goal, keep)).await })
+    }
+
+    fn goals(&self, query: GoalQuery) -> BoxFuture<'_, Result<Vec<StoredGoal>, StoreError>> {
+        Box::pin(async move { within(read::goals(&self.pool, &query)).await })
     }
 
     fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>> {

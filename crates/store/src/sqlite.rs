@@ -19,8 +19,9 @@ use std::sync::mpsc;
 
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_engine::port::{
-    AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal, LeaseRenewal,
-    PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredPlan,
+    AppendResult, BoxFuture, ClaimResult, FailedGoalsKept, GoalQuery, HistoryPage, HistoryQuery,
+    Journal, LeaseRenewal, PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredGoal,
+    StoredPlan,
 };
 use l05_run::record::Record;
 use rusqlite::Connection;
@@ -239,6 +240,18 @@ impl Journal for SqliteStore {
 impl PlanCatalog for SqliteStore {
     fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>> {
         self.on(&self.writer, move |c| write::put(c, &plan).map_err(|e| failed(&e)))
+    }
+
+    fn put_failed(
+        &self,
+        goal: StoredGoal,
+        keep: FailedGoalsKept,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.on(&self.writer, move |c| write::put_failed(c, &goal, keep).map_err(|e| failed(&e)))
+    }
+
+    fn goals(&self, query: GoalQuery) -> BoxFuture<'_, Result<Vec<StoredGoal>, StoreError>> {
+        self.on(&self.reader, move |c| read::goals(c, &query))
     }
 
     fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>> {

@@ -42,6 +42,12 @@ pub(crate) struct PlanArgs {
     /// The goal is large: a model may plan its parts one by one
     #[arg(long)]
     recursive: bool,
+    /// The goal that this one is a part of
+    #[arg(long, value_name = "GOAL_ID")]
+    parent: Option<String>,
+    /// A fact about the goal, kept with it (`l05 goals`); may be repeated
+    #[arg(long = "goal-metadata", value_name = "NAME=VALUE")]
+    goal_metadata: Vec<String>,
     /// The longest time for planning: 5s, 2m
     #[arg(long, value_name = "DURATION")]
     plan_within: Option<String>,
@@ -270,6 +276,16 @@ fn request(context: &CliContext, args: &PlanArgs) -> Result<PlanRequest, Error> 
     let mut goal = Goal::new(goal_id, AgentDid::local(), args.goal.as_str());
     if args.recursive {
         goal.goal_type = GoalType::Recursive;
+    }
+    goal.metadata = inputs(&args.goal_metadata)?;
+    if let Some(parent) = &args.parent {
+        let id = GoalId::new(parent).ok_or_else(|| {
+            let message =
+                format!("--parent {parent}: a goal's id has 1 to 128 URL-safe characters");
+            Error::new(ErrorCode::ConfigError, message)
+                .suggest("`l05 goals` lists goals with their ids")
+        })?;
+        goal.parent_goal_id = Some(id);
     }
     if let Some(text) = &args.deadline {
         goal.constraints.max_execution_time_sec = Some(seconds("--deadline", text)?);

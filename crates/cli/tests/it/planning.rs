@@ -1,10 +1,10 @@
 //! Execution through the real surface: failures, retries, conditions, data between tasks.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
-fn execute(plan: &str) -> (i32, serde_json::Value) {
+fn execute(plan: &str) -> (i32, Value) {
     let sandbox = Sandbox::new();
     sandbox.write("in.csv", "name,n\na,1\nb,2\n");
     sandbox.write("plan.yaml", plan);
@@ -262,4 +262,59 @@ fn a_conversion_is_named_for_its_format() {
     sandbox.write("rows.csv", "a,b\n1,2\n");
     let (code, result) = sandbox.json(&["run", "Convert rows.csv to JSON"]);
     assert_eq!((code, &result["files"]), (0, &json!(["converted.json"])), "{result}");
+}
+
+/// Goals are kept with what planning made of them, also those of which no plan came.
+#[test]
+fn goals_are_kept_with_their_history() {
+    let sandbox = Sandbox::new();
+    let (_, plan) = sandbox.json(&[
+        "plan",
+        "Create a summary of the project status",
+        "--goal-metadata",
+        "ticket=42",
+    ]);
+    let whole = plan["goal_id"].as_str().unwrap().to_owned();
+    let (code, _) = sandbox.json(&["plan", "Bake a cake", "--parent", &whole]);
+    assert_eq!(code, 3);
+    let (code, _) = sandbox.json(&["plan", "Bake a cake", "--parent", "not an id"]);
+    assert_eq!(code, 2);
+    // A copy from the cache is a planning of its own; a plan that is handed in is none.
+    sandbox.write(
+        "plan.yaml",
+        "goal: x\ntasks:\n  - {id: a, tool: time.wait, inputs: {seconds: 0}}\n",
+    );
+    assert_eq!(sandbox.run(&["execute", "plan.yaml", "-q"]).code, 0);
+
+    let (_, listed) = sandbox.json(&["goals"]);
+    let statuses: Vec<&Value> =
+        listed["goals"].as_array().unwrap().iter().map(|g| &g["status"]).collect();
+    assert_eq!(statuses, ["FAILED", "READY"], "{listed}");
+    let (_, parts) = sandbox.json(&["goals", "--parent", &whole]);
+    let part = &parts["goals"][0];
+    assert_eq!(
+        (&part["error"]["code"], &part["parent_goal_id"]),
+        (&json!("E5105"), &json!(whole)),
+        "{parts}"
+    );
+    let steps = |goal: &Value| -> Vec<String> {
+        let steps = goal["history"].as_array().unwrap().iter();
+        steps.map(|step| step["status"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(steps(part), ["PENDING", "DECOMPOSING", "FAILED"]);
+
+    let (_, shown) = sandbox.json(&["goals", &whole]);
+    let goal = &shown["goals"][0];
+    assert_eq!(steps(goal), ["PENDING", "DECOMPOSING", "READY"]);
+    assert_eq!(
+        (&goal["plan_id"], &goal["metadata"]),
+        (&plan["plan_id"], &json!({"ticket": "42"})),
+        "{shown}"
+    );
+    let events: Vec<&Value> =
+        goal["events"].as_array().unwrap().iter().map(|e| &e["type"]).collect();
+    assert_eq!(events, ["plan.created", "plan.decomposed", "plan.validated"]);
+    assert_eq!(goal["events"][1]["data"]["template_id"], "project-summary");
+    let text = sandbox.run(&["goals", &whole]).stdout;
+    assert!(text.contains("ticket: \"42\"") && text.contains("plan.decomposed after"), "{text}");
 }

@@ -58,7 +58,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("draft", "import decomposition"),
     (
         "engine",
-        "port workspaces blobs keys request cache decomposer shard rules tool_catalog hub records cost_report \
+        "port goal_record workspaces blobs keys request cache decomposer shard rules tool_catalog hub records cost_report \
          report memory observed_runs driver service",
     ),
     ("store", "worker sqlite postgres redis test_support"),

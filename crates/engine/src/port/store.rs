@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use l05_core::goal::GoalStatus;
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
@@ -187,6 +188,47 @@ pub struct StoredPlan {
     pub created_at: Timestamp,
     /// The signed document's JSON text.
     pub document: Vec<u8>,
+    /// The goal that it was made for, kept with it; none where the plan was handed in, and when it is read.
+    pub asked: Option<StoredGoal>,
+}
+
+/// A goal as it is kept: once for each time that it was planned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredGoal {
+    /// The goal's id.
+    pub goal_id: String,
+    /// The goal that it is a part of.
+    pub parent: Option<String>,
+    /// The plan; none where planning failed.
+    pub plan: Option<PlanId>,
+    /// READY or FAILED.
+    pub status: GoalStatus,
+    /// The time of the request.
+    pub created_at: Timestamp,
+    /// What was asked and what planning made of it, as JSON text.
+    pub record: Vec<u8>,
+}
+
+/// The failed plannings that a store keeps; plans' goals stay as long as their plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedGoalsKept {
+    /// At most so many, the newest.
+    pub count: u32,
+    /// None of before.
+    pub since: Timestamp,
+}
+
+/// Filters for a list of goals.
+#[derive(Debug, Clone, Default)]
+pub struct GoalQuery {
+    /// Only plannings of this goal.
+    pub goal_id: Option<String>,
+    /// Only parts of this goal.
+    pub parent: Option<String>,
+    /// Only these.
+    pub status: Option<GoalStatus>,
+    /// At most so many, newest first.
+    pub limit: usize,
 }
 
 /// A line of `history`.
@@ -224,8 +266,18 @@ pub struct HistoryPage {
 
 /// The plans themselves.
 pub trait PlanCatalog: Send + Sync {
-    /// Keeps a plan. When this returns, it is durable.
+    /// Keeps a plan and the goal it was made for, both or none. When this returns, they are durable.
     fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Keeps a goal of which no plan came, and forgets the oldest of those.
+    fn put_failed(
+        &self,
+        goal: StoredGoal,
+        keep: FailedGoalsKept,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Goals, newest first.
+    fn goals(&self, query: GoalQuery) -> BoxFuture<'_, Result<Vec<StoredGoal>, StoreError>>;
 
     /// A plan's document.
     fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use l05_core::agent::{Agent, LOCAL_AGENT_TYPE};
 use l05_core::finding::{Finding, findings_error};
-use l05_core::goal::input;
+use l05_core::goal::{Goal, input};
 use l05_core::id::{GoalId, PlanId};
 use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity, Strategy};
 use l05_core::task::{Task, TaskType};
@@ -26,8 +26,9 @@ use crate::cache::{CacheEntry, CacheInvalidation, CacheReport, PlanCache};
 use crate::cost_report::CostReport;
 use crate::decomposer::ModelDecomposer;
 use crate::decomposer::bulkhead::Bulkhead;
+use crate::goal_record::{GoalRecord, PlanningTimes};
 use crate::observed_runs::{ObservedRuns, PLANS_MAX, RefreshDue, TASKS_MAX, absorb};
-use crate::port::StoredPlan;
+use crate::port::{FailedGoalsKept, StoredGoal, StoredPlan};
 use crate::request::PlanRequest;
 use crate::rules::ServiceRules;
 use crate::tool_catalog::CatalogHandle;
@@ -67,6 +68,11 @@ pub(super) struct Planning {
     /// The agents that are there, as of the last change.
     pub(super) agents: watch::Receiver<Arc<[Agent]>>,
 }
+
+const DAY_MILLIS: i64 = 86_400_000;
+/// The most goals without a plan that a store keeps, and the days for which it keeps them.
+const FAILED_GOALS_MAX: u32 = 1_000;
+const FAILED_GOALS_DAYS: i64 = 30;
 
 /// The author of inputs that stand in a plan as they are.
 #[derive(Clone, Copy)]
@@ -109,7 +115,24 @@ impl Planning {
         } else {
             self.create_uncached(&request, now).await
         };
-        planned.map_err(|failure| failure.error)
+        match planned {
+            Ok(planned) => Ok(planned),
+            Err(failure) => {
+                self.keep_failed(&request.goal, &failure.error).await;
+                Err(failure.error)
+            }
+        }
+    }
+
+    /// Keeps a goal of which no plan came. Whoever asked has the error; a store that is away adds nothing to it.
+    async fn keep_failed(&self, goal: &Goal, error: &Error) {
+        let now = self.now();
+        let since = Timestamp(now.0 - FAILED_GOALS_DAYS * DAY_MILLIS);
+        let keep = FailedGoalsKept { count: FAILED_GOALS_MAX, since };
+        let record = GoalRecord::failed(goal, error, now).stored(goal.created_at);
+        if let Err(error) = self.reading.plans.put_failed(record, keep).await {
+            tracing::warn!(%error, "a goal that could not be planned is not kept");
+        }
     }
 
     /// Validates a document on all levels, with estimates from earlier runs.
@@ -199,7 +222,8 @@ impl Planning {
             created_at: self.now(),
         };
         let literals = LiteralsOf::Anybody;
-        Ok(self.prove_and_store(document, identity, strict, Vec::new(), literals).await?.0)
+        let made = (Vec::new(), literals, None);
+        Ok(self.prove_and_store(document, identity, strict, made).await?.0)
     }
 
     async fn accept_signed(self: &Arc<Self>, document: PlanDocument) -> Result<PlannedGoal, Error> {
@@ -210,7 +234,7 @@ impl Planning {
             if !validation.is_valid() {
                 return Err(findings_error(ErrorCode::PlanInvalid, &validation.errors));
             }
-            self.store(&plan).await?;
+            self.store(&plan, None).await?;
         }
         Ok(PlannedGoal { plan: Arc::new(plan), warnings: Vec::new() })
     }
@@ -230,8 +254,10 @@ impl Planning {
             Some(Strategy::Template) => LiteralsOf::Template,
             _ => LiteralsOf::Anybody,
         };
+        let asked = Some((&request.goal, self.now()));
+        let made = (decisions, literals, asked);
         let (planned, content) =
-            self.prove_and_store(document, identity, request.strict, decisions, literals).await?;
+            self.prove_and_store(document, identity, request.strict, made).await?;
         let PlannedGoal { plan, warnings } = planned;
         let (made_at, is_shared) = (now, false);
         Ok(Arc::new(CacheEntry { plan, content, warnings, made_at, agents, is_shared, keep }))
@@ -242,8 +268,7 @@ impl Planning {
         document: PlanDocument,
         identity: PlanIdentity,
         strict: bool,
-        decisions: Vec<PlanDecision>,
-        literals: LiteralsOf,
+        (decisions, literals, asked): (Vec<PlanDecision>, LiteralsOf, Option<(&Goal, Timestamp)>),
     ) -> Result<(PlannedGoal, Arc<[u8]>), Error> {
         let validation = self.validate_from(document, strict, literals).await?;
         let warnings = validation.warnings.clone();
@@ -251,15 +276,20 @@ impl Planning {
             .into_plan(identity, self.now(), decisions)
             .map_err(|failed| findings_error(ErrorCode::PlanInvalid, &failed.errors))?;
         let mut plan = self.reading.keys.sign(plan);
-        self.store(&plan).await?;
+        let record = asked.map(|(goal, decomposed)| {
+            let times = PlanningTimes { asked: goal.created_at, decomposed, validated: self.now() };
+            GoalRecord::of_plan(goal, &plan, times).stored(goal.created_at)
+        });
+        self.store(&plan, record).await?;
         let content = plan.take_text();
         let plan = Arc::new(plan);
         self.recent.keep(&plan);
         Ok((PlannedGoal { plan, warnings }, content))
     }
 
-    async fn store(&self, plan: &Plan) -> Result<(), Error> {
+    async fn store(&self, plan: &Plan, asked: Option<StoredGoal>) -> Result<(), Error> {
         let stored = StoredPlan {
+            asked,
             plan_id: plan.id(),
             goal: plan.goal().to_owned(),
             created_at: plan.identity().created_at,
@@ -290,7 +320,6 @@ impl Planning {
     }
 
     async fn experience(&self) -> Result<RunExperience, Error> {
-        const DAY_MILLIS: i64 = 86_400_000;
         let mut experience = RunExperience::default();
         let from = Timestamp(self.now().0 - i64::from(self.rules.experience_days) * DAY_MILLIS);
         let mut plans = self.reading.newest_plans(PLANS_MAX).await?;

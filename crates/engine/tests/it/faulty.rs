@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use l05_core::id::{Epoch, PlanId, Sequence, WorkerId};
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
-    AppendRefusal, AppendResult, BoxFuture, ClaimResult, HistoryPage, HistoryQuery, Journal,
-    LeaseRenewal, PlanCatalog, PostedCommand, RemoteCommand, StoreError, StoredPlan,
+    AppendRefusal, AppendResult, BoxFuture, ClaimResult, FailedGoalsKept, GoalQuery, HistoryPage,
+    HistoryQuery, Journal, LeaseRenewal, PlanCatalog, PostedCommand, RemoteCommand, StoreError,
+    StoredGoal, StoredPlan,
 };
 use l05_run::record::Record;
 
@@ -111,6 +112,16 @@ impl Journal for FaultyStore {
 impl PlanCatalog for FaultyStore {
     fn put(&self, plan: StoredPlan) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.put(plan)
+    }
+    fn put_failed(
+        &self,
+        goal: StoredGoal,
+        keep: FailedGoalsKept,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.put_failed(goal, keep)
+    }
+    fn goals(&self, query: GoalQuery) -> BoxFuture<'_, Result<Vec<StoredGoal>, StoreError>> {
+        self.inner.goals(query)
     }
     fn get(&self, plan: PlanId) -> BoxFuture<'_, Result<Option<StoredPlan>, StoreError>> {
         self.inner.get(plan)

@@ -1,10 +1,12 @@
 //! All SQL that reads.
 
+use l05_core::goal::GoalStatus;
 use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
 use l05_engine::port::{
-    HistoryPage, HistoryQuery, PlanSummary, PostedCommand, StoreError, StoredPlan,
+    GoalQuery, HistoryPage, HistoryQuery, PlanSummary, PostedCommand, StoreError, StoredGoal,
+    StoredPlan,
 };
 use l05_run::record::Record;
 use sqlx::postgres::PgRow;
@@ -125,6 +127,7 @@ pub(super) async fn plan(pool: &PgPool, plan: PlanId) -> Result<Option<StoredPla
             .fetch_optional(pool)
             .await?;
     Ok(row.map(|(goal, created_at, document)| StoredPlan {
+        asked: None,
         plan_id: plan,
         goal,
         created_at: Timestamp(created_at),
@@ -158,6 +161,36 @@ pub(super) async fn list(pool: &PgPool, query: &HistoryQuery) -> Result<HistoryP
         page.plans.push(PlanSummary { plan_id, goal, status, created_at: Timestamp(created_at) });
     }
     Ok(page)
+}
+
+/// A row of the table of goals: id, parent, plan, status, time, record.
+type GoalRow = (String, Option<String>, Option<Uuid>, String, i64, Vec<u8>);
+
+pub(super) async fn goals(
+    pool: &PgPool,
+    query: &GoalQuery,
+) -> Result<Vec<StoredGoal>, sqlx::Error> {
+    let rows: Vec<GoalRow> = sqlx::query_as(
+        "SELECT id, parent, plan, status, created_at, record FROM goal
+         WHERE ($1::text IS NULL OR id = $1) AND ($2::text IS NULL OR parent = $2)
+           AND ($3::text IS NULL OR status = $3)
+         ORDER BY number DESC LIMIT $4",
+    )
+    .bind(&query.goal_id)
+    .bind(&query.parent)
+    .bind(query.status.map(GoalStatus::as_str))
+    .bind(i64::try_from(query.limit).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await?;
+    let goal = |(goal_id, parent, plan, status, created_at, record): GoalRow| StoredGoal {
+        goal_id,
+        parent,
+        plan: plan.map(PlanId),
+        status: GoalStatus::parse(&status).unwrap_or(GoalStatus::Failed),
+        created_at: Timestamp(created_at),
+        record,
+    };
+    Ok(rows.into_iter().map(goal).collect())
 }
 
 /// Ids sort by their digits, so a prefix is a range.

@@ -12,7 +12,10 @@ pub(super) const SCHEMA: &str = "l05";
 /// The time that a start waits for another process's migrations.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "tables", include_str!("migrations/1_tables.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "tables", include_str!("migrations/1_tables.sql")),
+    (2, "goals", include_str!("migrations/2_goals.sql")),
+];
 
 /// Brings the database to the present version, under the server's advisory lock: processes that
 /// start together do it one after the other.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_engine::port::{AppendRefusal, AppendResult, ClaimResult, RemoteCommand, StoredPlan};
+use l05_engine::port::{
+    AppendRefusal, AppendResult, ClaimResult, FailedGoalsKept, RemoteCommand, StoredGoal,
+    StoredPlan,
+};
 use l05_run::record::Record;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
@@ -265,13 +268,49 @@ pub(super) async fn put(pool: &PgPool, plan: &StoredPlan) -> Result<(), sqlx::Er
             INSERT INTO plan (id, goal, created_at, document) VALUES ($1, $2, $3, $4)
             ON CONFLICT DO NOTHING RETURNING id, number
         )
+        , asked AS (
+            INSERT INTO goal (id, parent, plan, status, created_at, record)
+            SELECT $5, $6, id, $7, $8, $9 FROM kept WHERE $5::text IS NOT NULL
+        )
         INSERT INTO run (id, number, status) SELECT id, number, 'VALIDATED' FROM kept",
     )
     .bind(plan.plan_id.0)
     .bind(&plan.goal)
     .bind(plan.created_at.0)
     .bind(&plan.document)
+    .bind(plan.asked.as_ref().map(|goal| goal.goal_id.as_str()))
+    .bind(plan.asked.as_ref().and_then(|goal| goal.parent.as_deref()))
+    .bind(plan.asked.as_ref().map(|goal| goal.status.as_str()))
+    .bind(plan.asked.as_ref().map(|goal| goal.created_at.0))
+    .bind(plan.asked.as_ref().map(|goal| goal.record.as_slice()))
     .execute(pool)
     .await?;
     Ok(())
+}
+
+pub(super) async fn put_failed(
+    pool: &PgPool,
+    goal: &StoredGoal,
+    keep: FailedGoalsKept,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "INSERT INTO goal (id, parent, status, created_at, record) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(&goal.goal_id)
+    .bind(&goal.parent)
+    .bind(goal.status.as_str())
+    .bind(goal.created_at.0)
+    .bind(&goal.record)
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "DELETE FROM goal WHERE plan IS NULL AND (created_at < $1 OR number <= coalesce(
+             (SELECT number FROM goal WHERE plan IS NULL ORDER BY number DESC LIMIT 1 OFFSET $2), 0))",
+    )
+    .bind(keep.since.0)
+    .bind(i64::from(keep.count))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
 }

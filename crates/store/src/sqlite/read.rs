@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use l05_core::goal::GoalStatus;
 use l05_core::id::{PlanId, Sequence, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
 use l05_engine::port::{
-    HistoryPage, HistoryQuery, PlanSummary, PostedCommand, StoreError, StoredPlan,
+    GoalQuery, HistoryPage, HistoryQuery, PlanSummary, PostedCommand, StoreError, StoredGoal,
+    StoredPlan,
 };
 use l05_run::record::Record;
 use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
@@ -192,6 +194,7 @@ pub(super) fn plan(
         .map_err(at)?
         .query_row([plan.0.as_bytes()], |row| {
             Ok(StoredPlan {
+                asked: None,
                 plan_id: plan,
                 goal: row.get(0)?,
                 created_at: Timestamp(row.get(1)?),
@@ -249,4 +252,33 @@ pub(super) fn find(connection: &mut Connection, prefix: &str) -> Result<Vec<Plan
         .map_err(at)?;
     let rows = statement.query_map([digits], |row| row.get::<_, [u8; 16]>(0)).map_err(at)?;
     rows.map(|id| id.map(|bytes| PlanId(Uuid::from_bytes(bytes))).map_err(at)).collect()
+}
+
+pub(super) fn goals(
+    connection: &mut Connection,
+    query: &GoalQuery,
+) -> Result<Vec<StoredGoal>, StoreError> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT id, parent, plan, status, created_at, record FROM goal
+             WHERE (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR parent = ?2)
+               AND (?3 IS NULL OR status = ?3)
+             ORDER BY number DESC LIMIT ?4",
+        )
+        .map_err(at)?;
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let filters = params![query.goal_id, query.parent, query.status.map(GoalStatus::as_str), limit];
+    let rows = statement.query_map(filters, |row| {
+        let plan: Option<[u8; 16]> = row.get(2)?;
+        let status: String = row.get(3)?;
+        Ok(StoredGoal {
+            goal_id: row.get(0)?,
+            parent: row.get(1)?,
+            plan: plan.map(|bytes| PlanId(Uuid::from_bytes(bytes))),
+            status: GoalStatus::parse(&status).unwrap_or(GoalStatus::Failed),
+            created_at: Timestamp(row.get(4)?),
+            record: row.get(5)?,
+        })
+    });
+    rows.map_err(at)?.collect::<Result<_, _>>().map_err(at)
 }

@@ -54,6 +54,19 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     INSERT INTO document SELECT number, document FROM plan;
     ALTER TABLE plan DROP COLUMN document;",
+    // A goal that was planned several times has several rows.
+    "CREATE TABLE goal (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        parent TEXT,
+        plan BLOB,
+        status TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        record BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX goal_id ON goal (id);
+    CREATE INDEX goal_parent ON goal (parent) WHERE parent IS NOT NULL;
+    CREATE INDEX goal_failed ON goal (number) WHERE plan IS NULL;",
 ];
 
 /// The time that a connection waits for another process's transaction.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use l05_core::id::{Epoch, PlanId, WorkerId};
 use l05_core::plan::PlanStatus;
-use l05_engine::port::{AppendRefusal, AppendResult, ClaimResult, RemoteCommand, StoredPlan};
+use l05_engine::port::{
+    AppendRefusal, AppendResult, ClaimResult, FailedGoalsKept, RemoteCommand, StoredGoal,
+    StoredPlan,
+};
 use l05_run::record::Record;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
@@ -198,6 +201,42 @@ pub(super) fn put(connection: &mut Connection, plan: &StoredPlan) -> rusqlite::R
         transaction
             .prepare_cached("INSERT INTO document (plan, json) VALUES (?1, ?2)")?
             .execute(params![number, plan.document])?;
+        if let Some(goal) = &plan.asked {
+            insert_goal(&transaction, goal)?;
+        }
     }
+    transaction.commit()
+}
+
+fn insert_goal(connection: &Connection, goal: &StoredGoal) -> rusqlite::Result<()> {
+    let plan = goal.plan.as_ref().map(|plan| plan.0.as_bytes());
+    connection
+        .prepare_cached(
+            "INSERT INTO goal (id, parent, plan, status, created_at, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            goal.goal_id,
+            goal.parent,
+            plan,
+            goal.status.as_str(),
+            goal.created_at.0,
+            goal.record
+        ])?;
+    Ok(())
+}
+
+pub(super) fn put_failed(
+    connection: &mut Connection,
+    goal: &StoredGoal,
+    keep: FailedGoalsKept,
+) -> rusqlite::Result<()> {
+    let transaction = begin(connection)?;
+    insert_goal(&transaction, goal)?;
+    transaction.execute(
+        "DELETE FROM goal WHERE plan IS NULL AND (created_at < ?1 OR number <= coalesce(
+             (SELECT number FROM goal WHERE plan IS NULL ORDER BY number DESC LIMIT 1 OFFSET ?2), 0))",
+        params![keep.since.0, keep.count],
+    )?;
     transaction.commit()
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use l05_core::goal::GoalStatus;
 use l05_core::id::{Attempt, Epoch, PlanId, Sequence, TaskIndex, WorkerId};
 use l05_core::plan::PlanStatus;
 use l05_core::time::Timestamp;
 use l05_engine::memory::MemoryStore;
 use l05_engine::port::{
-    AppendRefusal, AppendResult, ClaimResult, HistoryQuery, Journal, PlanCatalog, RemoteCommand,
-    StoreError, StoredPlan,
+    AppendRefusal, AppendResult, ClaimResult, FailedGoalsKept, GoalQuery, HistoryQuery, Journal,
+    PlanCatalog, RemoteCommand, StoreError, StoredGoal, StoredPlan,
 };
 use l05_run::amounts::Amounts;
 use l05_run::amounts::Usage;
@@ -96,6 +97,7 @@ conformance!(
     the_end_of_a_run_is_the_end_of_its_ownership,
     what_nobody_drives_is_found,
     a_plan_is_kept_once,
+    goals_are_kept_with_their_plans,
 );
 
 pub(crate) fn plan_id(n: u128) -> PlanId {
@@ -104,6 +106,7 @@ pub(crate) fn plan_id(n: u128) -> PlanId {
 
 pub(crate) fn stored(n: u128) -> StoredPlan {
     StoredPlan {
+        asked: None,
         plan_id: plan_id(n),
         goal: format!("goal {n}"),
         created_at: Timestamp(1_000 + n as i64),
@@ -374,4 +377,41 @@ async fn what_nobody_drives_is_found(subject: Subject) {
     let ended = RunEvent::RunFinished { status: PlanStatus::Completed, partial: false };
     append(store, vec![record(plan_id(3), epochs[2], 2, vec![ended])]).await;
     assert_eq!(unowned(9).await, [plan_id(1), plan_id(2)], "one has ended");
+}
+
+fn goal(id: &str, plan: Option<u128>, at: i64) -> StoredGoal {
+    StoredGoal {
+        goal_id: id.to_owned(),
+        parent: (id == "part").then(|| "whole".to_owned()),
+        plan: plan.map(|n| stored(n).plan_id),
+        status: if plan.is_some() { GoalStatus::Ready } else { GoalStatus::Failed },
+        created_at: Timestamp(at),
+        record: id.as_bytes().to_vec(),
+    }
+}
+
+/// Goals are kept with their plans; those without are bounded in number and age.
+async fn goals_are_kept_with_their_plans(subject: Subject) {
+    let store = &subject.first;
+    let put =
+        |n: u128, asked: StoredGoal| store.put(StoredPlan { asked: Some(asked), ..stored(n) });
+    put(1, goal("whole", Some(1), 1)).await.unwrap();
+    put(2, goal("part", Some(2), 2)).await.unwrap();
+    // The same plan once more is no second planning.
+    put(2, goal("part", Some(2), 2)).await.unwrap();
+    let keep = FailedGoalsKept { count: 2, since: Timestamp(5) };
+    for (id, at) in [("old", 4), ("a", 6), ("b", 7), ("c", 8)] {
+        store.put_failed(goal(id, None, at), keep).await.unwrap();
+    }
+    let ids = async |query: GoalQuery| -> Vec<String> {
+        let found = subject.second.goals(GoalQuery { limit: 10, ..query }).await.unwrap();
+        found.into_iter().map(|goal| goal.goal_id).collect()
+    };
+    assert_eq!(ids(GoalQuery::default()).await, ["c", "b", "part", "whole"]);
+    let of = |status| GoalQuery { status: Some(status), ..GoalQuery::default() };
+    assert_eq!(ids(of(GoalStatus::Failed)).await, ["c", "b"]);
+    let parts = GoalQuery { parent: Some("whole".to_owned()), ..GoalQuery::default() };
+    assert_eq!(ids(parts).await, ["part"]);
+    let one = GoalQuery { goal_id: Some("part".to_owned()), limit: 10, ..GoalQuery::default() };
+    assert_eq!(subject.second.goals(one).await.unwrap(), [goal("part", Some(2), 2)]);
 }

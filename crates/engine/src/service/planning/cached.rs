@@ -16,6 +16,7 @@ use crate::cache::{
     CacheCounters, CacheEntry, CacheKey, FoundEntry, RequestShape, UnusableEntry, age, cache_key,
 };
 use crate::decomposer::{FailureCause, PlanningFailure};
+use crate::goal_record::{GoalRecord, PlanningTimes};
 use crate::request::{PlanRequest, PlanningStrategy};
 
 /// The answer of the cache to a request.
@@ -253,7 +254,9 @@ impl Planning {
             other.copy_as(identity, now, cached, content)
         };
         let mut plan = self.reading.keys.sign(plan);
-        self.store(&plan).await?;
+        let times = PlanningTimes { asked: goal.created_at, decomposed: now, validated: now };
+        let record = GoalRecord::of_plan(goal, &plan, times).stored(goal.created_at);
+        self.store(&plan, Some(record)).await?;
         plan.take_text();
         let plan = Arc::new(plan);
         self.recent.keep(&plan);
