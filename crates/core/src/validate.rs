@@ -269,6 +269,13 @@ impl Validation {
         self.proof.is_some()
     }
 
+    /// Says how long the validation took, for the plan's metadata.
+    pub fn took(&mut self, millis: u64) {
+        if let Some((document, _)) = &mut self.proof {
+            document.metadata.validation_time_ms = Some(millis);
+        }
+    }
+
     /// The valid plan, or the findings again. `decisions` are those that led to the document; those
     /// of validation itself are added.
     #[expect(clippy::result_large_err, reason = "the error is the whole verdict, made once a plan")]

@@ -42,6 +42,9 @@ pub(crate) struct PlanArgs {
     /// The goal is large: a model may plan its parts one by one
     #[arg(long)]
     recursive: bool,
+    /// One task should be enough: a plan with more is told
+    #[arg(long, conflicts_with = "recursive")]
+    simple: bool,
     /// The goal that this one is a part of
     #[arg(long, value_name = "GOAL_ID")]
     parent: Option<String>,
@@ -274,9 +277,11 @@ pub(crate) fn describe(plan: &Plan) -> String {
 fn request(context: &CliContext, args: &PlanArgs) -> Result<PlanRequest, Error> {
     let goal_id = GoalId::from(Uuid::now_v7());
     let mut goal = Goal::new(goal_id, AgentDid::local(), args.goal.as_str());
-    if args.recursive {
-        goal.goal_type = GoalType::Recursive;
-    }
+    goal.goal_type = match (args.simple, args.recursive) {
+        (true, _) => GoalType::Simple,
+        (false, true) => GoalType::Recursive,
+        (false, false) => GoalType::Compound,
+    };
     goal.metadata = inputs(&args.goal_metadata)?;
     if let Some(parent) = &args.parent {
         let id = GoalId::new(parent).ok_or_else(|| {

@@ -315,6 +315,11 @@ fn goals_are_kept_with_their_history() {
         goal["events"].as_array().unwrap().iter().map(|e| &e["type"]).collect();
     assert_eq!(events, ["plan.created", "plan.decomposed", "plan.validated"]);
     assert_eq!(goal["events"][1]["data"]["template_id"], "project-summary");
+    for spent in ["decomposition_latency_ms", "validation_time_ms"] {
+        assert!(plan["metadata"][spent].is_u64(), "{plan}");
+    }
+    let (_, simple) = sandbox.json(&["plan", "Create a summary of the project status", "--simple"]);
+    assert!(simple["metadata"]["warnings"].to_string().contains("was called SIMPLE"), "{simple}");
     let text = sandbox.run(&["goals", &whole]).stdout;
     assert!(text.contains("ticket: \"42\"") && text.contains("plan.decomposed after"), "{text}");
 }

@@ -121,6 +121,12 @@ pub struct PlanMetadata {
     /// US dollars that making it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decomposition_cost_usd: Option<f64>,
+    /// Milliseconds from the request to the draft. In a copy from a cache those of the plan that was copied, as below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decomposition_latency_ms: Option<u64>,
+    /// Milliseconds of validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_time_ms: Option<u64>,
     /// The depth to which parts of the goal were decomposed by themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nesting: Option<u32>,
@@ -393,6 +399,8 @@ pub(crate) static METADATA_FIELDS: &[FieldName] = &[
     plain("prompt_version"),
     plain("decomposition_tokens"),
     plain("decomposition_cost_usd"),
+    plain("decomposition_latency_ms"),
+    plain("validation_time_ms"),
     plain("nesting"),
     plain("confidence"),
     plain("requires_approval"),
@@ -491,6 +499,8 @@ fn read_metadata(reader: &DocumentReader, plan: &ObjectReader<'_>) -> PlanMetada
             .and_then(|version| u32::try_from(version).ok()),
         decomposition_tokens: object.integer("decomposition_tokens", 0..=INTEGER_MAX),
         decomposition_cost_usd: object.number("decomposition_cost_usd", 0.0..=1e9),
+        decomposition_latency_ms: object.integer("decomposition_latency_ms", 0..=INTEGER_MAX),
+        validation_time_ms: object.integer("validation_time_ms", 0..=INTEGER_MAX),
         nesting: object.integer("nesting", 0..=20).and_then(|n| u32::try_from(n).ok()),
         confidence: object.number("confidence", 0.0..=1.0),
         requires_approval: object.boolean("requires_approval").unwrap_or(false),

@@ -160,9 +160,10 @@ impl TemplateLibrary {
             let (a, b) = (&a.found, &b.found);
             b.confidence.total_cmp(&a.confidence).then_with(|| a.template.id.cmp(&b.template.id))
         });
+        // Beside one that covers the whole goal nobody takes or names another.
+        let is_clear = fits.first().is_some_and(|(_, fit)| fit.found.confidence >= WHOLE_MIN);
         for (place, (index, fit)) in fits.iter_mut().enumerate() {
-            // Nobody takes the others, or names them.
-            if place < NAMED_MAX || fit.found.confidence >= PART_MIN {
+            if !is_clear && (place < NAMED_MAX || fit.found.confidence >= PART_MIN) {
                 let rest = format!("{} {}", &goal[..fit.used.start], &goal[fit.used.end..]);
                 fit.found.ignored = self.ignored(*index, &rest, &fit.found.said, given);
             }

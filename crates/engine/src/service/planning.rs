@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use l05_core::agent::{Agent, LOCAL_AGENT_TYPE};
 use l05_core::finding::{Finding, findings_error};
-use l05_core::goal::{Goal, input};
+use l05_core::goal::{Goal, GoalType, input};
 use l05_core::id::{GoalId, PlanId};
 use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity, Strategy};
 use l05_core::task::{Task, TaskType};
@@ -265,12 +265,24 @@ impl Planning {
 
     async fn prove_and_store(
         self: &Arc<Self>,
-        document: PlanDocument,
+        mut document: PlanDocument,
         identity: PlanIdentity,
         strict: bool,
         (decisions, literals, asked): (Vec<PlanDecision>, LiteralsOf, Option<(&Goal, Timestamp)>),
     ) -> Result<(PlannedGoal, Arc<[u8]>), Error> {
-        let validation = self.validate_from(document, strict, literals).await?;
+        let began = self.now();
+        if let Some((goal, decomposed)) = asked {
+            let metadata = &mut document.metadata;
+            metadata.decomposition_latency_ms = Some(decomposed.millis_since(goal.created_at));
+            if goal.goal_type == GoalType::Simple && document.tasks.len() > 1 {
+                let count = document.tasks.len();
+                metadata.warnings.push(format!(
+                    "the goal was called SIMPLE, for which one task is enough; its plan has {count}"
+                ));
+            }
+        }
+        let mut validation = self.validate_from(document, strict, literals).await?;
+        validation.took(self.now().millis_since(began));
         let warnings = validation.warnings.clone();
         let plan = validation
             .into_plan(identity, self.now(), decisions)
