@@ -175,7 +175,9 @@ pub(crate) async fn result(
             let (shown, mentions) = show(journal, plan.id(), output).await?;
             line.outputs = Some(shown);
             files.extend(mentions.files);
-            notes.extend(mentions.notes);
+            // Tasks over one table say the same of it.
+            let fresh = mentions.notes.into_iter().filter(|note| !notes.contains(note));
+            notes.extend(fresh.collect::<Vec<_>>());
         }
         tasks.push(line);
     }

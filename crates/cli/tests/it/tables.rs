@@ -265,6 +265,8 @@ fn an_analysis_says_what_it_did_not_sum() {
     assert_eq!(code, 0, "{result}");
     let told = "`amount` is no number in 1 of 3 rows, for instance `unknown` (row 2)";
     assert!(result["notes"].to_string().contains(told), "{result}");
+    // Both breakdowns have nothing to sum up, which is said once.
+    assert_eq!(result["notes"].as_array().unwrap().len(), 2, "{result}");
     assert!(report[0].contains("no number in 1 of 3 rows"), "{}", report[0]);
 
     let (code, result, report) = run(
