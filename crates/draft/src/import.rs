@@ -4,8 +4,11 @@
 //! order of a numbered list. What was understood beyond the letter is listed in `repairs`, what
 //! was not in `warnings`.
 
+mod label;
 mod links;
-mod markdown;
+mod numbering;
+mod outline;
+mod sections;
 mod sequence;
 mod workflow;
 
@@ -14,14 +17,38 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
-pub use markdown::read_markdown;
-
 use l05_core::error::{Error, ErrorCode};
 
 /// The longest text that is read, in bytes.
 pub const IMPORT_BYTES_MAX: usize = 16 << 20;
 /// The most steps that are read.
 const STEPS_MAX: usize = 100_000;
+
+/// The most dependencies that are read.
+const EDGES_MAX: usize = 1_000_000;
+
+/// Reads a Markdown plan, as people and coding assistants write them: numbered, checkbox or bulleted
+/// steps, nested ones, numbered headings, fenced commands, names of files; or nodes and edges.
+///
+/// Err: E5102 for a text with more steps or dependencies than are read, E5103 for one that is too
+/// long, E5604 for one without steps.
+pub fn read_markdown(text: &str) -> Result<ImportedPlan, Error> {
+    if text.len() > IMPORT_BYTES_MAX {
+        let message = format!("the text has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
+        return Err(Error::new(ErrorCode::RequestTooLarge, message));
+    }
+    let text = text.trim_start_matches('\u{feff}');
+    if let Some(draft) = workflow::read(text) {
+        return draft.finish();
+    }
+    let outline = outline::outline(text).ok_or_else(too_many)?;
+    sequence::resolve(sections::steps_of(outline)).finish()
+}
+
+fn too_many() -> Error {
+    let message = format!("the text has more than {STEPS_MAX} steps or {EDGES_MAX} dependencies");
+    Error::new(ErrorCode::PlanSizeInvalid, message)
+}
 
 /// The plan of a text.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -53,15 +80,26 @@ struct ImportedStep {
     children: Vec<ImportedStep>,
     /// The step's checkbox is ticked.
     done: bool,
+    /// The step may be left out: its box has a star.
+    optional: bool,
+    /// The step has a number in the text.
+    is_numbered: bool,
+    /// The step is a heading.
+    is_heading: bool,
+    /// The steps within it run side by side, as its text says: `do in parallel:`.
+    is_fork: bool,
 }
 
 /// Tasks and edges by number.
+#[derive(Default)]
 struct ImportDraft {
     goal: String,
     steps: Vec<ImportedStep>,
     edges: Vec<(String, String)>,
     repairs: Vec<String>,
     warnings: Vec<String>,
+    /// There are more edges than [`EDGES_MAX`].
+    has_too_many_edges: bool,
 }
 
 impl ImportDraft {
@@ -71,6 +109,9 @@ impl ImportDraft {
             let message = "there is no step in the text: no numbered, checkbox or bulleted list, and no numbered headings";
             return Err(Error::new(ErrorCode::PlanMalformed, message)
                 .suggest("write the steps as `1. …` or `- [ ] …`"));
+        }
+        if self.steps.len() > STEPS_MAX || self.has_too_many_edges {
+            return Err(too_many());
         }
         let mut tasks = Vec::with_capacity(self.steps.len());
         let mut needs: std::collections::HashMap<&str, Vec<&str>> =
@@ -132,6 +173,9 @@ fn task(step: &ImportedStep, needs: &[&str]) -> Value {
     }
     if step.done {
         metadata.insert("done".to_owned(), json!(true));
+    }
+    if step.optional {
+        metadata.insert("optional".to_owned(), json!(true));
     }
     if !metadata.is_empty() {
         put("metadata", Value::Object(metadata));

@@ -5,67 +5,158 @@
 //! 1: go to the armchair
 //! Edge: (START,1) (1,END)
 //! ```
+//!
+//! Bullets, bold type and plurals around these words are looked through, and `1 -> 2` is a pair.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::links::pattern;
 use super::{ImportDraft, ImportedStep, STEPS_MAX};
 
 /// Reads a text of this form; `None` when it is none.
 pub(super) fn read(text: &str) -> Option<ImportDraft> {
-    static NODE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"^\s*(\d+)\s*[:.]\s*(.*)$").expect("a fixed pattern"));
-    static PAIR: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"\(\s*([A-Za-z0-9]+)\s*,\s*([A-Za-z0-9]+)\s*\)").expect("a fixed pattern")
-    });
-    let begin = text.lines().position(|line| line.trim().eq_ignore_ascii_case("node:"))?;
-    let head: Vec<&str> = text.lines().take(begin).map(str::trim).collect();
-    let goal = head.into_iter().rfind(|line| !line.is_empty()).unwrap_or("workflow").to_owned();
-    let mut draft = ImportDraft {
-        goal,
-        steps: Vec::new(),
-        edges: Vec::new(),
-        repairs: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let mut in_edges = false;
-    let mut numbers: HashSet<String> = HashSet::new();
-    for line in text.lines().skip(begin + 1) {
-        let edges = line.trim().get(..5).filter(|word| word.eq_ignore_ascii_case("edge:"));
-        in_edges |= edges.is_some();
-        if in_edges {
-            for pair in PAIR.captures_iter(line) {
-                draft.edges.push((pair[1].to_owned(), pair[2].to_owned()));
-            }
-        } else if let Some(node) = NODE.captures(line) {
-            let number = node[1].to_owned();
-            if draft.steps.len() > STEPS_MAX {
-                // The caller refuses so many; where the edges begin no longer matters.
-                in_edges = true;
-                break;
-            }
-            if !numbers.insert(number.clone()) {
-                draft
-                    .warnings
-                    .push(format!("node {number} is there twice: the second was left out"));
-                continue;
-            }
-            draft.steps.push(ImportedStep {
-                number,
-                text: node[2].trim().to_owned(),
-                ..ImportedStep::default()
-            });
-        } else if let (Some(step), false) = (draft.steps.last_mut(), line.trim().is_empty()) {
-            step.notes.push(line.trim().to_owned());
+    let begin =
+        text.lines().position(|line| keyword(line).is_some_and(|(w, _)| w == Word::Node))?;
+    let mut reader = WorkflowReader::default();
+    reader.head(text.lines().take(begin));
+    for line in text.lines().skip(begin) {
+        reader.line(line);
+        if reader.draft.steps.len() > STEPS_MAX {
+            // The caller refuses so many; where the edges begin no longer matters.
+            return Some(reader.draft);
         }
     }
-    if !in_edges {
+    if reader.part != WorkflowPart::Edges {
         return None;
     }
-    check_edges(&mut draft, &numbers);
-    Some(draft)
+    check_edges(&mut reader.draft, &reader.numbers);
+    Some(reader.draft)
+}
+
+/// Words that begin a part of a workflow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Node,
+    Edge,
+    /// A heading above both or one of them.
+    Graph,
+}
+
+/// The word at the beginning of a line, and the text behind it.
+fn keyword(line: &str) -> Option<(Word, &str)> {
+    static WORD: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"(?i)^[\s>*_#`+-]*(nodes?|edges?|graph|workflow|dependencies)[*_`]*\s*[:：][*_`]*\s*(.*)$",
+        )
+    });
+    let found = WORD.captures(line)?;
+    let word = match found[1].to_ascii_lowercase().as_str() {
+        "node" | "nodes" => Word::Node,
+        "edge" | "edges" | "dependencies" => Word::Edge,
+        _ => Word::Graph,
+    };
+    found.get(2).map(|rest| (word, rest.as_str()))
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum WorkflowPart {
+    #[default]
+    Nodes,
+    Edges,
+}
+
+#[derive(Default)]
+struct WorkflowReader {
+    draft: ImportDraft,
+    part: WorkflowPart,
+    numbers: HashSet<String>,
+}
+
+impl WorkflowReader {
+    /// The last line before the workflow says what it is for.
+    fn head<'l>(&mut self, lines: impl Iterator<Item = &'l str>) {
+        let plain =
+            |line: &'l str| line.trim().trim_start_matches(['#', ' ', '*']).trim_end_matches('*');
+        let mut lines: Vec<&str> = lines.map(plain).filter(|line| !line.is_empty()).collect();
+        self.draft.goal = lines.pop().unwrap_or("workflow").to_owned();
+        for line in lines {
+            self.not_understood(line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        let rest = match keyword(line) {
+            Some((Word::Node, rest)) => {
+                self.part = WorkflowPart::Nodes;
+                rest
+            }
+            Some((Word::Edge, rest)) => {
+                self.part = WorkflowPart::Edges;
+                rest
+            }
+            Some((Word::Graph, rest)) => rest,
+            None => line,
+        };
+        let rest = rest.trim();
+        if rest.is_empty() || rest.starts_with("```") {
+            return;
+        }
+        match self.part {
+            WorkflowPart::Nodes => self.node(rest),
+            WorkflowPart::Edges => self.edges(rest),
+        }
+    }
+
+    fn node(&mut self, line: &str) {
+        static NODE: LazyLock<Regex> = LazyLock::new(|| {
+            pattern(r"(?i)^[*_`+-]*\s*(?:node\s*)?\(?(\d+)\)?[*_`]*\s*[:.)：][*_`]*\s*(.*)$")
+        });
+        let Some(node) = NODE.captures(line) else {
+            match self.draft.steps.last_mut() {
+                Some(step) => step.notes.push(line.to_owned()),
+                None => self.not_understood(line),
+            }
+            return;
+        };
+        let number = node[1].to_owned();
+        if !self.numbers.insert(number.clone()) {
+            let warning =
+                format!("node {number} is there twice: the second was left out: \"{line}\"");
+            self.draft.warnings.push(warning);
+            return;
+        }
+        self.draft.steps.push(ImportedStep {
+            number,
+            text: node[2].trim().to_owned(),
+            ..ImportedStep::default()
+        });
+    }
+
+    fn edges(&mut self, line: &str) {
+        static PAIR: LazyLock<Regex> = LazyLock::new(|| {
+            pattern(concat!(
+                r"\(\s*([A-Za-z0-9]+)\s*,\s*([A-Za-z0-9]+)\s*\)",
+                r"|\(?\b[A-Za-z0-9]+(?:\s*(?:-{1,2}>|→|=>)\s*[A-Za-z0-9]+)+\b\)?"
+            ))
+        });
+        static END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z0-9]+"));
+        for found in PAIR.find_iter(line) {
+            let ends: Vec<&str> = END.find_iter(found.as_str()).map(|end| end.as_str()).collect();
+            let pairs = ends.windows(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned()));
+            self.draft.edges.extend(pairs);
+        }
+        let other = PAIR.replace_all(line, "");
+        if other.chars().any(char::is_alphanumeric) {
+            self.not_understood(other.trim());
+        }
+    }
+
+    fn not_understood(&mut self, line: &str) {
+        self.draft.warnings.push(format!("not understood: the line \"{line}\""));
+    }
 }
 
 /// START and END are the ends of the plan, not tasks of it.
