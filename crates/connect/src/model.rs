@@ -5,10 +5,12 @@
 
 mod anthropic;
 mod detect;
+mod dialect;
 mod http;
 mod l04;
 mod ollama;
 mod openai;
+mod reply;
 
 pub use anthropic::AnthropicGateway;
 pub use detect::{DetectedGateway, OLLAMA_ADDRESS, detect};

@@ -226,7 +226,7 @@ where
     let work = move || encode(&work(&bench, decode(inputs)?)?);
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         let message = format!("the tool crashed: {error}");
-        Err(TaskError { code: ErrorCode::AgentCrashed, message, is_final: false })
+        Err(TaskError::new(ErrorCode::AgentCrashed, message))
     })
 }
 

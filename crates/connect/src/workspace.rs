@@ -228,12 +228,12 @@ fn numbered(path: &str, number: u32) -> String {
 
 /// A failure that may pass when it is tried again.
 pub(crate) fn failed(message: impl Into<String>) -> TaskError {
-    TaskError { code: ErrorCode::TaskFailed, message: message.into(), is_final: true }
+    TaskError::last(ErrorCode::TaskFailed, message.into())
 }
 
 /// A failure that trying again cannot mend.
 pub(crate) fn final_error(code: ErrorCode, message: impl Into<String>) -> TaskError {
-    TaskError { code, message: message.into(), is_final: true }
+    TaskError::last(code, message.into())
 }
 
 fn refused(path: &str, error: &io::Error) -> TaskError {
@@ -256,7 +256,7 @@ fn refused(path: &str, error: &io::Error) -> TaskError {
             | io::ErrorKind::InvalidFilename
             | io::ErrorKind::AlreadyExists
     );
-    TaskError { code: ErrorCode::TaskFailed, message: format!("`{path}`: {error}"), is_final }
+    TaskError { is_final, ..TaskError::new(ErrorCode::TaskFailed, format!("`{path}`: {error}")) }
 }
 
 /// True if a path leads out by its words alone: said so even where a part of it does not exist.

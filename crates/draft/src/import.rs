@@ -45,6 +45,13 @@ pub fn read_markdown(text: &str) -> Result<ImportedPlan, Error> {
     sequence::resolve(sections::steps_of(outline)).finish()
 }
 
+/// The number at the beginning of a step's text, and the text behind it: `2.1 Pay`.
+pub(crate) fn written_number(text: &str) -> Option<(String, &str)> {
+    let found = label::numbered(text)?;
+    let parts: Vec<String> = found.number.iter().map(u64::to_string).collect();
+    Some((parts.join("."), found.text))
+}
+
 fn too_many() -> Error {
     let message = format!("the text has more than {STEPS_MAX} steps or {EDGES_MAX} dependencies");
     Error::new(ErrorCode::PlanSizeInvalid, message)

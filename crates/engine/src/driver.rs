@@ -557,11 +557,10 @@ async fn report(
     {
         Ok(done) => done,
         Err(_) => attempt::AttemptReport {
-            outcome: AttemptOutcome::Failed(TaskError {
-                code: ErrorCode::AgentCrashed,
-                message: "the executor crashed".to_owned(),
-                is_final: false,
-            }),
+            outcome: AttemptOutcome::Failed(TaskError::new(
+                ErrorCode::AgentCrashed,
+                "the executor crashed",
+            )),
             blob: None,
             usage: None,
         },

@@ -392,6 +392,22 @@ pub struct TaskError {
     /// The executor says that trying again is no use.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_final: bool,
+    /// The time after which to come again, in milliseconds, where the one who was asked says so
+    /// (`Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_millis: Option<u64>,
+}
+
+impl TaskError {
+    /// An error that is tried again as its code's class says.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> TaskError {
+        TaskError { code, message: message.into(), is_final: false, retry_after_millis: None }
+    }
+
+    /// An error after which trying again is no use.
+    pub fn last(code: ErrorCode, message: impl Into<String>) -> TaskError {
+        TaskError { is_final: true, ..TaskError::new(code, message) }
+    }
 }
 
 /// The step after a failed attempt.

@@ -164,7 +164,9 @@ impl Crew {
     /// Members that can do it and are there; sieve by sieve, so that the error names the last one.
     fn able<'a>(&'a self, wish: &PlacementRequest<'_>) -> Result<Vec<&'a CrewMember>, TaskError> {
         let task = wish.task;
-        let error = |code, message: String, is_final| Err(TaskError { code, message, is_final });
+        let error = |code, message: String, is_final| {
+            Err(TaskError { is_final, ..TaskError::new(code, message) })
+        };
         let allowed = |m: &&CrewMember| {
             wish.allowed_types.is_empty() || wish.allowed_types.contains(&m.agent.agent_type)
         };

@@ -342,7 +342,7 @@ fn every_failure_is_told_as_what_it_is() {
         format!("{{\"error\": {{\"message\": \"no\", \"code\": \"{code}\"}}}}").into_bytes()
     };
     for adapter in adapters() {
-        let limited = ModelFailure::RateLimited { retry_after: Some(Duration::from_secs(7)) };
+        let limited = ModelFailure::RateLimited;
         let text =
             Reply::Whole("200 OK", "content-type: text/html\r\n", b"<html>hi</html>".to_vec());
         let cases: Vec<(&str, Reply, ModelFailure, &str)> = vec![

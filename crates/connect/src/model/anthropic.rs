@@ -7,11 +7,13 @@ use l05_engine::port::{
     BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
     ModelRequest, token_count,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::dialect::{AnswerFormat, KnownDialects, ModelDialect, RefusedRequest, simple_schema};
 use super::http::{ApiKey, EndpointError, ModelEndpoint};
 use super::l04::role;
+use super::openai::{named, with_schema};
+use super::reply::{ReplyEnd, ReplyText, arguments, end, nothing_in_it};
 
 /// The version of the protocol that this adapter was written for.
 const VERSION: &str = "2023-06-01";
@@ -22,30 +24,7 @@ const MODELS_WITHIN: Duration = Duration::from_secs(3);
 pub struct AnthropicGateway {
     endpoint: ModelEndpoint,
     model: String,
-}
-
-#[derive(Deserialize)]
-struct AnthropicReply {
-    #[serde(default)]
-    model: String,
-    content: Vec<ContentBlock>,
-    #[serde(default)]
-    stop_reason: Option<String>,
-    #[serde(default)]
-    usage: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ContentBlock {
-    Text {
-        text: String,
-    },
-    ToolUse {
-        input: Value,
-    },
-    #[serde(other)]
-    Other,
+    dialects: KnownDialects,
 }
 
 impl AnthropicGateway {
@@ -60,56 +39,94 @@ impl AnthropicGateway {
             Some(key) => endpoint.key_header("x-api-key", key)?,
             None => endpoint,
         };
-        Ok(AnthropicGateway { endpoint, model: model.into() })
+        Ok(AnthropicGateway { endpoint, model: model.into(), dialects: KnownDialects::default() })
     }
 
-    fn body(&self, request: &ModelRequest) -> Value {
+    fn body(&self, request: &ModelRequest, dialect: &ModelDialect) -> Value {
         let turns =
             request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
+        // A tool that the model need not use is named in words as well.
+        let is_told = dialect.format.is_told() || dialect.no_tool_choice;
+        let in_prompt = request.schema.as_ref().filter(|_| is_told);
         let mut body = json!({
             "model": request.model.as_deref().unwrap_or(&self.model),
-            "max_tokens": request.tokens_max,
-            // Its temperatures end at 1.
-            "temperature": request.temperature.min(1.0),
-            "system": request.system,
+            "max_tokens": request.tokens_max.min(dialect.tokens_max.unwrap_or(u32::MAX)),
+            "system": with_schema(&request.system, in_prompt),
             "messages": turns.collect::<Vec<_>>(),
         });
-        if let Some((name, schema)) = &request.schema {
+        if !dialect.no_temperature {
+            // Its temperatures end at 1.
+            body["temperature"] = json!(request.temperature.min(1.0));
+        }
+        if let Some((name, schema)) = request.schema.as_ref().filter(|_| !dialect.format.is_told())
+        {
             let about = "Hands in the answer. Call it once, with everything.";
+            let schema = match dialect.format {
+                AnswerFormat::SimpleSchema => simple_schema(schema),
+                AnswerFormat::Schema | AnswerFormat::Object | AnswerFormat::Prompt => {
+                    schema.clone()
+                }
+            };
             body["tools"] = json!([{ "name": name, "description": about, "input_schema": schema }]);
-            body["tool_choice"] = json!({ "type": "tool", "name": name });
+            body["tool_choice"] = if dialect.no_tool_choice {
+                json!({ "type": "auto" })
+            } else {
+                json!({ "type": "tool", "name": name })
+            };
         }
         body
     }
 
-    fn answer(&self, reply: AnthropicReply) -> Result<ModelAnswer, ModelError> {
-        let finish = match reply.stop_reason.as_deref() {
-            Some("max_tokens") => FinishReason::Length,
-            Some("refusal") => {
-                let what = "the model declines to answer";
-                return Err(self.endpoint.failed(ModelFailure::Refused, what));
+    /// Asks; what the model refuses is left out and it is asked again. Each refusal leaves one thing
+    /// out, so that this ends.
+    async fn message(&self, request: &ModelRequest) -> Result<Value, ModelError> {
+        let model = request.model.as_deref().unwrap_or(&self.model);
+        loop {
+            let dialect = self.dialects.of(model);
+            let body = self.body(request, &dialect);
+            let failed = match self.endpoint.post("/v1/messages", &body, request.within).await {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            let Some(refused) = &failed.refused else { return Err(failed.error) };
+            let about = RefusedRequest { sent: &body, body: &refused.body, words: &refused.words };
+            match dialect.without_refused(&about) {
+                Some(other) => self.dialects.keep(model, other),
+                None => return Err(failed.error),
             }
-            _ => FinishReason::Stop,
+        }
+    }
+
+    fn answer(&self, reply: &Value) -> Result<ModelAnswer, ModelError> {
+        let failed = |kind, what: &str| self.endpoint.failed(kind, what);
+        let malformed = |what: &str| failed(ModelFailure::Malformed, what);
+        if !(reply["content"].is_array() || reply["content"].is_string()) {
+            return Err(malformed("the answer is not a message: it has no `content`"));
+        }
+        let finish = match end(reply["stop_reason"].as_str()) {
+            ReplyEnd::Finished(finish) => finish,
+            ReplyEnd::Declined => {
+                return Err(failed(ModelFailure::Refused, "the model declines to answer"));
+            }
+            ReplyEnd::Failed => {
+                return Err(failed(ModelFailure::Unavailable, "the provider failed on the way"));
+            }
         };
-        let mut text = String::new();
-        for block in reply.content {
-            match block {
-                // The answer itself; words beside it are none.
-                ContentBlock::ToolUse { input } => {
-                    text = input.to_string();
-                    break;
-                }
-                ContentBlock::Text { text: words } => text.push_str(&words),
-                ContentBlock::Other => {}
-            }
-        }
+        // The tool's input is the answer itself; words beside it are none.
+        let blocks = reply["content"].as_array().into_iter().flatten();
+        let calls = blocks.filter(|block| block["type"] == "tool_use").map(|block| &block["input"]);
+        let read = ReplyText::of(&reply["content"]);
+        let text = calls.filter_map(arguments).next().unwrap_or(read.text);
         if text.is_empty() && finish == FinishReason::Stop {
-            return Err(self.endpoint.failed(ModelFailure::Malformed, "the answer is empty"));
+            return Err(malformed(nothing_in_it(read.has_reasoning)));
         }
-        let model = if reply.model.is_empty() { self.model.clone() } else { reply.model };
-        let input_tokens = token_count(&reply.usage["input_tokens"]);
-        let output_tokens = token_count(&reply.usage["output_tokens"]);
-        Ok(ModelAnswer { text, model, input_tokens, output_tokens, finish })
+        Ok(ModelAnswer {
+            text,
+            model: named(&reply["model"], &self.model),
+            input_tokens: token_count(&reply["usage"]["input_tokens"]),
+            output_tokens: token_count(&reply["usage"]["output_tokens"]),
+            finish,
+        })
     }
 }
 
@@ -119,19 +136,14 @@ impl ModelGateway for AnthropicGateway {
             provider: "anthropic",
             address: self.endpoint.shown(),
             model: self.model.clone(),
-            is_local: false,
+            is_local: self.endpoint.is_local(),
         }
     }
 
     fn infer(&self, request: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
         Box::pin(async move {
-            let value =
-                self.endpoint.post("/v1/messages", &self.body(&request), request.within).await?;
-            let reply = serde_json::from_value(value).map_err(|error| {
-                let what = format!("the answer is not a message: {error}");
-                self.endpoint.failed(ModelFailure::Malformed, what)
-            })?;
-            self.answer(reply)
+            let reply = self.message(&request).await?;
+            self.answer(&reply)
         })
     }
 

@@ -1,6 +1,6 @@
 //! What the adapters share: requests with a limit on time and size, and failures in words.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use l05_engine::port::{ModelError, ModelFailure};
 use reqwest::header::{
@@ -9,6 +9,8 @@ use reqwest::header::{
 use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+use super::reply::{failure, kind_of, told};
 
 /// The largest answer that is read. A plan is some kilobytes; what is larger is a fault.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -130,16 +132,21 @@ impl ModelEndpoint {
         format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
 
-    /// Posts JSON and reads the JSON that comes back.
+    /// Posts JSON and reads the JSON that comes back. A failure that the body tells is one, whatever
+    /// the status.
     pub(super) async fn post(
         &self,
         path: &str,
         body: &Value,
         within: Duration,
-    ) -> Result<Value, ModelError> {
+    ) -> Result<Value, FailedRequest> {
         let mut reply = self.send(path, Some(body), within).await?;
         let bytes = reply.rest().await?;
-        self.json(&bytes)
+        let value = self.json(&bytes)?;
+        match failure(&value, None) {
+            Some(told) => Err(self.failed(told.kind, told.words).into()),
+            None => Ok(value),
+        }
     }
 
     /// Reads the JSON at a path.
@@ -166,7 +173,7 @@ impl ModelEndpoint {
         path: &str,
         body: Option<&Value>,
         within: Duration,
-    ) -> Result<HttpReply<'_>, ModelError> {
+    ) -> Result<HttpReply<'_>, FailedRequest> {
         let until = Instant::now() + within.mul_f64(SHARE_OF_TIME);
         let request = match body {
             Some(body) => {
@@ -179,8 +186,8 @@ impl ModelEndpoint {
             tokio::time::timeout_at(until.into(), request.headers(self.headers.clone()).send());
         let response = match sent.await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.unsent(&error)),
-            Err(_) => return Err(self.late(within)),
+            Ok(Err(error)) => return Err(self.unsent(&error).into()),
+            Err(_) => return Err(self.late(within).into()),
         };
         let mut reply = HttpReply { endpoint: self, response, until, within, read: 0 };
         let status = reply.response.status();
@@ -192,13 +199,13 @@ impl ModelEndpoint {
             content_type.and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
         if !content_type.is_empty() && !content_type.contains("json") {
             let what = format!("the answer is `{content_type}`, not JSON");
-            return Err(self.failed(ModelFailure::Malformed, what));
+            return Err(self.failed(ModelFailure::Malformed, what).into());
         }
         Ok(reply)
     }
 
     pub(super) fn failed(&self, kind: ModelFailure, what: impl std::fmt::Display) -> ModelError {
-        ModelError { kind, message: format!("{}: {what}", self.shown()) }
+        ModelError { kind, message: format!("{}: {what}", self.shown()), retry_after: None }
     }
 
     fn late(&self, within: Duration) -> ModelError {
@@ -258,45 +265,62 @@ impl HttpReply<'_> {
     }
 
     /// Reads a status other than success as a failure. Its body is shown, as far as it can be read.
-    async fn refused(&mut self, status: StatusCode) -> ModelError {
-        let retry_after = self.response.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let kind = match status.as_u16() {
-            429 => ModelFailure::RateLimited { retry_after: retry_after.map(Duration::from_secs) },
-            408 | 504 => ModelFailure::Timeout,
-            500.. => ModelFailure::Unavailable,
-            _ => ModelFailure::Rejected,
+    async fn refused(&mut self, status: StatusCode) -> FailedRequest {
+        let retry_after = retry_after(self.response.headers(), SystemTime::now());
+        let bytes = self.rest().await.unwrap_or_default();
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let kind = kind_of(&body, Some(status.as_u16()));
+        let words = told(&body).unwrap_or_else(|| brief(&bytes));
+        let later = match retry_after {
+            Some(after) => format!(", come again in {:.0} s", after.as_secs_f64().ceil()),
+            None => String::new(),
         };
-        let body = self.rest().await.unwrap_or_default();
-        let told = serde_json::from_slice(&body).ok().and_then(|body: Value| told(&body));
-        let told = told.unwrap_or_else(|| brief(&body));
-        let later = match kind {
-            ModelFailure::RateLimited { retry_after: Some(after) } => {
-                format!(", come again in {} s", after.as_secs())
-            }
-            _ => String::new(),
-        };
-        let what = format!("{status}{later}{}{told}", if told.is_empty() { "" } else { ": " });
-        self.endpoint.failed(kind, what)
+        let what = format!("{status}{later}{}{words}", if words.is_empty() { "" } else { ": " });
+        let error = ModelError { retry_after, ..self.endpoint.failed(kind, what) };
+        FailedRequest { error, refused: Some(RefusedBody { body, words }) }
     }
 }
 
-/// The words of an error, wherever the protocols put them.
-fn told(body: &Value) -> Option<String> {
-    let inner = body.get("detail").or_else(|| body.get("error")).unwrap_or(body);
-    let text = match inner {
-        Value::String(text) => text.clone(),
-        Value::Object(members) => {
-            let message = members.get("message").or_else(|| members.get("detail"))?.as_str()?;
-            match members.get("error_code").or_else(|| members.get("code")).and_then(Value::as_str)
-            {
-                Some(code) => format!("{code} {message}"),
-                None => message.to_owned(),
-            }
-        }
-        _ => return None,
-    };
-    Some(text.chars().take(SHOWN_MAX_CHARS).collect())
+/// A request that gave no answer.
+pub(super) struct FailedRequest {
+    pub(super) error: ModelError,
+    /// The provider's answer, where it refused the request.
+    pub(super) refused: Option<RefusedBody>,
+}
+
+/// A refusal as it came.
+pub(super) struct RefusedBody {
+    pub(super) body: Value,
+    pub(super) words: String,
+}
+
+impl From<ModelError> for FailedRequest {
+    fn from(error: ModelError) -> FailedRequest {
+        FailedRequest { error, refused: None }
+    }
+}
+
+impl From<FailedRequest> for ModelError {
+    fn from(failed: FailedRequest) -> ModelError {
+        failed.error
+    }
+}
+
+/// The time after which to come again: seconds, with fractions or without, or a date (RFC 9110,
+/// 10.2.3); milliseconds in a header of their own, as some providers send them.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+    if let Some(millis) = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
+        return seconds(millis / 1000.0);
+    }
+    let value = text(RETRY_AFTER.as_str())?;
+    if let Ok(number) = value.parse::<f64>() {
+        return seconds(number);
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    let now = jiff::Timestamp::try_from(now).ok()?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 /// The beginning of some bytes, in one line.
@@ -323,4 +347,28 @@ fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{host}{port}{}", url.scheme(), url.path().trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_come_again_has_many_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for (name, value, expected) in [
+            ("retry-after", "2", Some(Duration::from_secs(2))),
+            ("retry-after", "1.5", Some(Duration::from_millis(1_500))),
+            ("retry-after", "Tue, 14 Nov 2023 22:13:22 GMT", Some(Duration::from_secs(2))),
+            ("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT", Some(Duration::ZERO)),
+            ("retry-after-ms", "250", Some(Duration::from_millis(250))),
+            ("retry-after", "soon", None),
+            ("retry-after", "-1", None),
+            ("retry-after", "1e300", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            assert_eq!(retry_after(&headers, now), expected, "{name}: {value}");
+        }
+    }
 }

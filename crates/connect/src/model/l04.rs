@@ -6,10 +6,11 @@ use l05_engine::port::{
     BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
     ModelRequest, ModelRole, token_count,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::http::ModelEndpoint;
+use super::openai::named;
+use super::reply::{ReplyEnd, ReplyText, end};
 
 /// The time that the health check may take (spec 06, service_discovery.health_check_timeout_sec).
 const HEALTH_WITHIN: Duration = Duration::from_secs(3);
@@ -18,16 +19,6 @@ const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 pub struct L04Gateway {
     endpoint: ModelEndpoint,
     model: String,
-}
-
-#[derive(Deserialize)]
-struct L04Answer {
-    model_id: String,
-    content: String,
-    #[serde(default)]
-    token_usage: Value,
-    #[serde(default)]
-    finish_reason: Option<String>,
 }
 
 impl L04Gateway {
@@ -61,6 +52,36 @@ impl L04Gateway {
         }
         body
     }
+
+    fn answer(&self, value: &Value) -> Result<ModelAnswer, ModelError> {
+        let failed = |kind, what: &str| self.endpoint.failed(kind, what);
+        let Some(content) = value.get("content") else {
+            let what = "the answer is not what L04 sends: it has no `content`";
+            return Err(failed(ModelFailure::Malformed, what));
+        };
+        let finish = match end(value["finish_reason"].as_str()) {
+            ReplyEnd::Finished(finish) => finish,
+            ReplyEnd::Declined => {
+                return Err(failed(ModelFailure::Refused, "the model declines to answer"));
+            }
+            ReplyEnd::Failed => {
+                return Err(failed(ModelFailure::Unavailable, "the provider failed on the way"));
+            }
+        };
+        let text = ReplyText::of(content).text;
+        if text.is_empty() && finish == FinishReason::Stop {
+            return Err(failed(ModelFailure::Malformed, "the answer is empty"));
+        }
+        let usage = &value["token_usage"];
+        Ok(ModelAnswer {
+            text,
+            // The gateway routes as it likes: the model that answered is the one it names.
+            model: named(&value["model_id"], &self.model),
+            input_tokens: token_count(&usage["input_tokens"]),
+            output_tokens: token_count(&usage["output_tokens"]),
+            finish,
+        })
+    }
 }
 
 pub(super) fn role(role: ModelRole) -> &'static str {
@@ -76,7 +97,7 @@ impl ModelGateway for L04Gateway {
             provider: "l04",
             address: self.endpoint.shown(),
             model: self.model.clone(),
-            is_local: false,
+            is_local: self.endpoint.is_local(),
         }
     }
 
@@ -84,29 +105,11 @@ impl ModelGateway for L04Gateway {
         Box::pin(async move {
             let body = self.body(&request);
             let value = self.endpoint.post("/api/inference", &body, request.within).await?;
-            let answer: L04Answer = serde_json::from_value(value).map_err(|error| {
-                let what = format!("the answer is not what L04 sends: {error}");
-                self.endpoint.failed(ModelFailure::Malformed, what)
-            })?;
-            let finish = match answer.finish_reason.as_deref() {
-                Some("length" | "max_tokens") => FinishReason::Length,
-                Some("content_filter" | "refusal") => {
-                    let what = "the model declines to answer";
-                    return Err(self.endpoint.failed(ModelFailure::Refused, what));
-                }
-                _ => FinishReason::Stop,
-            };
-            Ok(ModelAnswer {
-                text: answer.content,
-                model: answer.model_id,
-                input_tokens: token_count(&answer.token_usage["input_tokens"]),
-                output_tokens: token_count(&answer.token_usage["output_tokens"]),
-                finish,
-            })
+            self.answer(&value)
         })
     }
 
-    /// L04 names no models; that it is ready is all that can be asked.
+    /// The models that are registered; also whether the gateway is ready.
     fn models(&self) -> BoxFuture<'_, Result<Vec<String>, ModelError>> {
         Box::pin(async move {
             let health = self.endpoint.get("/health/ready", HEALTH_WITHIN).await?;
@@ -114,7 +117,12 @@ impl ModelGateway for L04Gateway {
                 let what = format!("it is not ready: {health}");
                 return Err(self.endpoint.failed(ModelFailure::Unavailable, what));
             }
-            Ok(if self.model.is_empty() { Vec::new() } else { vec![self.model.clone()] })
+            let list = self.endpoint.get("/api/models", HEALTH_WITHIN).await?;
+            let models = list["models"].as_array().ok_or_else(|| {
+                self.endpoint.failed(ModelFailure::Malformed, "the answer is no list of models")
+            })?;
+            let ids = models.iter().filter_map(|model| model["model_id"].as_str());
+            Ok(ids.map(str::to_owned).collect())
         })
     }
 }

@@ -10,8 +10,11 @@ use l05_engine::port::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::dialect::{AnswerFormat, KnownDialects, ModelDialect, RefusedRequest, simple_schema};
 use super::http::{HttpReply, ModelEndpoint};
 use super::l04::role;
+use super::openai::with_schema;
+use super::reply::{ReplyEnd, arguments, end, kind_of, nothing_in_it, told};
 
 /// The time that the list of models may take.
 const MODELS_WITHIN: Duration = Duration::from_secs(3);
@@ -26,6 +29,7 @@ const CHARS_PER_TOKEN: usize = 3;
 pub struct OllamaGateway {
     endpoint: ModelEndpoint,
     model: String,
+    dialects: KnownDialects,
 }
 
 /// One line of an answer, or the whole.
@@ -50,7 +54,17 @@ struct AnswerPart {
 #[derive(Deserialize)]
 struct PartMessage {
     #[serde(default)]
-    content: String,
+    content: Option<String>,
+    #[serde(default)]
+    thinking: Option<String>,
+    #[serde(default)]
+    tool_calls: Vec<Value>,
+}
+
+/// An answer on its way.
+struct GrowingAnswer {
+    answer: ModelAnswer,
+    has_reasoning: bool,
 }
 
 /// A stream by lines. Each byte is looked at once: a line that is no value of its own belongs to one
@@ -95,11 +109,13 @@ impl LineBuffer {
 impl OllamaGateway {
     /// A server and one of its models.
     pub fn new(endpoint: ModelEndpoint, model: impl Into<String>) -> OllamaGateway {
-        OllamaGateway { endpoint, model: model.into() }
+        OllamaGateway { endpoint, model: model.into(), dialects: KnownDialects::default() }
     }
 
-    fn body(&self, request: &ModelRequest) -> Value {
-        let system = json!({ "role": "system", "content": request.system });
+    fn body(&self, request: &ModelRequest, dialect: &ModelDialect) -> Value {
+        let in_prompt = request.schema.as_ref().filter(|_| dialect.format.is_told());
+        let system =
+            json!({ "role": "system", "content": with_schema(&request.system, in_prompt) });
         let turns =
             request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
         let chars =
@@ -116,24 +132,50 @@ impl OllamaGateway {
             },
         });
         if let Some((_, schema)) = &request.schema {
-            body["format"] = schema.clone();
+            match dialect.format {
+                AnswerFormat::Schema => body["format"] = schema.clone(),
+                AnswerFormat::SimpleSchema => body["format"] = simple_schema(schema),
+                AnswerFormat::Object => body["format"] = json!("json"),
+                AnswerFormat::Prompt => {}
+            }
         }
         body
     }
 
+    /// Asks; what the server cannot compile is asked for in a simpler form. Each refusal leaves one
+    /// thing out, so that this ends.
+    async fn chat(&self, request: &ModelRequest) -> Result<HttpReply<'_>, ModelError> {
+        let model = request.model.as_deref().unwrap_or(&self.model);
+        loop {
+            let dialect = self.dialects.of(model);
+            let body = self.body(request, &dialect);
+            let failed = match self.endpoint.send("/api/chat", Some(&body), request.within).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => failed,
+            };
+            let Some(refused) = &failed.refused else { return Err(failed.error) };
+            let about = RefusedRequest { sent: &body, body: &refused.body, words: &refused.words };
+            match dialect.without_refused(&about) {
+                Some(other) => self.dialects.keep(model, other),
+                None => return Err(failed.error),
+            }
+        }
+    }
+
     async fn read(&self, mut reply: HttpReply<'_>) -> Result<ModelAnswer, ModelError> {
-        let mut answer = ModelAnswer {
+        let answer = ModelAnswer {
             text: String::new(),
             model: self.model.clone(),
             input_tokens: None,
             output_tokens: None,
             finish: FinishReason::Stop,
         };
+        let mut answer = GrowingAnswer { answer, has_reasoning: false };
         let mut lines = LineBuffer::default();
         while let Some(chunk) = reply.chunk().await? {
             for part in lines.take(&chunk) {
                 if self.take(part, &mut answer)? {
-                    return Ok(answer);
+                    return self.whole(answer);
                 }
             }
         }
@@ -148,24 +190,43 @@ impl OllamaGateway {
                 self.endpoint.failed(ModelFailure::Malformed, what)
             })?;
             if self.take(part, &mut answer)? {
-                return Ok(answer);
+                return self.whole(answer);
             }
         }
-        let what = match answer.text.len() {
+        let what = match answer.answer.text.len() {
             0 => "the answer is empty".to_owned(),
             bytes => format!("the answer breaks off after {bytes} bytes of text"),
         };
         Err(self.endpoint.failed(ModelFailure::Malformed, what))
     }
 
-    /// Adds a part; whether it is the last.
-    fn take(&self, part: AnswerPart, answer: &mut ModelAnswer) -> Result<bool, ModelError> {
-        if let Some(error) = part.error {
-            let what = error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
-            return Err(self.endpoint.failed(ModelFailure::Unavailable, what));
+    /// An answer that has ended, unless there is nothing in it.
+    fn whole(&self, answer: GrowingAnswer) -> Result<ModelAnswer, ModelError> {
+        let GrowingAnswer { answer, has_reasoning } = answer;
+        if !answer.text.is_empty() || answer.finish == FinishReason::Length {
+            return Ok(answer);
         }
+        let what = nothing_in_it(has_reasoning);
+        Err(self.endpoint.failed(ModelFailure::Malformed, what))
+    }
+
+    /// Adds a part; whether it is the last.
+    fn take(&self, part: AnswerPart, growing: &mut GrowingAnswer) -> Result<bool, ModelError> {
+        if let Some(error) = part.error.filter(|error| !error.is_null()) {
+            let body = json!({ "error": error });
+            let words = told(&body).unwrap_or_else(|| error.to_string());
+            return Err(self.endpoint.failed(kind_of(&body, None), words));
+        }
+        let answer = &mut growing.answer;
         if let Some(message) = part.message {
-            answer.text.push_str(&message.content);
+            answer.text.push_str(message.content.as_deref().unwrap_or_default());
+            growing.has_reasoning |= message.thinking.is_some_and(|text| !text.is_empty());
+            let calls = message.tool_calls.iter().map(|call| &call["function"]["arguments"]);
+            if answer.text.is_empty()
+                && let Some(text) = calls.filter_map(arguments).next()
+            {
+                answer.text = text;
+            }
         }
         if !part.done {
             return Ok(false);
@@ -175,8 +236,15 @@ impl OllamaGateway {
         if !part.model.is_empty() {
             answer.model = part.model;
         }
-        if part.done_reason.as_deref() == Some("length") {
-            answer.finish = FinishReason::Length;
+        let failed = |kind, what: &str| Err(self.endpoint.failed(kind, what));
+        match end(part.done_reason.as_deref()) {
+            ReplyEnd::Finished(finish) => answer.finish = finish,
+            ReplyEnd::Declined => {
+                return failed(ModelFailure::Refused, "the model declines to answer");
+            }
+            ReplyEnd::Failed => {
+                return failed(ModelFailure::Unavailable, "the server failed on the way");
+            }
         }
         Ok(true)
     }
@@ -208,8 +276,7 @@ impl ModelGateway for OllamaGateway {
 
     fn infer(&self, request: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
         Box::pin(async move {
-            let body = self.body(&request);
-            let reply = self.endpoint.send("/api/chat", Some(&body), request.within).await?;
+            let reply = self.chat(&request).await?;
             self.read(reply).await
         })
     }

@@ -1,18 +1,18 @@
 //! Any server that speaks OpenAI's chat completions. Not all of them know `response_format`, or know
 //! it whole: what a server refuses is not asked of it again.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use l05_engine::port::{
     BoxFuture, FinishReason, ModelAnswer, ModelError, ModelFailure, ModelGateway, ModelIdentity,
     ModelRequest, token_count,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::dialect::{AnswerFormat, KnownDialects, ModelDialect, RefusedRequest, simple_schema};
 use super::http::ModelEndpoint;
 use super::l04::role;
+use super::reply::{ReplyEnd, ReplyText, arguments, end, failure, nothing_in_it};
 
 /// The time that the list of models may take.
 const MODELS_WITHIN: Duration = Duration::from_secs(3);
@@ -21,79 +21,41 @@ const MODELS_WITHIN: Duration = Duration::from_secs(3);
 pub struct OpenAiGateway {
     endpoint: ModelEndpoint,
     model: String,
-    /// The place in the list of [`FORMATS`] down to which the server made us go.
-    format: AtomicU8,
-    /// The place in [`LIMITS`] of the name that the server knows.
-    limit: AtomicU8,
-}
-
-/// Ways of sending a schema, best first.
-const FORMATS: [AnswerFormat; 3] =
-    [AnswerFormat::Schema, AnswerFormat::Object, AnswerFormat::Prompt];
-/// Names for the limit of an answer's tokens: by most servers, by OpenAI's newer models.
-const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AnswerFormat {
-    /// `response_format: json_schema`.
-    Schema,
-    /// `response_format: json_object`, the schema in the prompt.
-    Object,
-    /// The schema in the prompt.
-    Prompt,
-}
-
-#[derive(Deserialize)]
-struct ChatCompletion {
-    #[serde(default)]
-    model: String,
-    choices: Vec<CompletionChoice>,
-    #[serde(default)]
-    usage: Value,
-}
-
-#[derive(Deserialize)]
-struct CompletionChoice {
-    message: CompletionMessage,
-    #[serde(default)]
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct CompletionMessage {
-    #[serde(default)]
-    content: Option<String>,
-    #[serde(default)]
-    refusal: Option<String>,
+    dialects: KnownDialects,
 }
 
 impl OpenAiGateway {
     /// A server and one of its models.
     pub fn new(endpoint: ModelEndpoint, model: impl Into<String>) -> OpenAiGateway {
-        let (format, limit) = (AtomicU8::new(0), AtomicU8::new(0));
-        OpenAiGateway { endpoint, model: model.into(), format, limit }
+        OpenAiGateway { endpoint, model: model.into(), dialects: KnownDialects::default() }
     }
 
-    fn body(&self, request: &ModelRequest, format: AnswerFormat, limit: &str) -> Value {
-        let in_prompt = request.schema.as_ref().filter(|_| format != AnswerFormat::Schema);
+    fn body(&self, request: &ModelRequest, dialect: &ModelDialect) -> Value {
+        let in_prompt = request.schema.as_ref().filter(|_| dialect.format.is_told());
         let system = with_schema(&request.system, in_prompt);
-        let turns =
-            request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
-        let first = json!({ "role": "system", "content": system });
+        let limit = request.tokens_max.min(dialect.tokens_max.unwrap_or(u32::MAX));
+        let limit_name =
+            if dialect.completion_limit { "max_completion_tokens" } else { "max_tokens" };
         let mut body = json!({
             "model": request.model.as_deref().unwrap_or(&self.model),
-            "messages": std::iter::once(first).chain(turns).collect::<Vec<_>>(),
-            "temperature": request.temperature,
-            limit: request.tokens_max,
+            "messages": messages(request, &system, dialect.no_system),
+            limit_name: limit,
         });
+        if !dialect.no_temperature {
+            body["temperature"] = json!(request.temperature);
+        }
         if let Some((name, schema)) = &request.schema {
-            match format {
-                AnswerFormat::Schema => {
-                    body["response_format"] = json!({
-                        "type": "json_schema",
-                        // Inputs are free in form, which strict mode does not allow.
-                        "json_schema": { "name": name, "schema": schema, "strict": false },
-                    });
+            let as_schema = |schema: Value| {
+                json!({
+                    "type": "json_schema",
+                    // Inputs are free in form, which strict mode does not allow.
+                    "json_schema": { "name": name, "schema": schema, "strict": false },
+                })
+            };
+            match dialect.format {
+                AnswerFormat::Schema => body["response_format"] = as_schema(schema.clone()),
+                AnswerFormat::SimpleSchema => {
+                    body["response_format"] = as_schema(simple_schema(schema));
                 }
                 AnswerFormat::Object => body["response_format"] = json!({ "type": "json_object" }),
                 AnswerFormat::Prompt => {}
@@ -102,69 +64,111 @@ impl OpenAiGateway {
         body
     }
 
-    async fn complete(&self, request: &ModelRequest) -> Result<ChatCompletion, ModelError> {
+    /// Asks; what the model refuses is left out and it is asked again. Each refusal leaves one thing
+    /// out, so that this ends.
+    async fn complete(&self, request: &ModelRequest) -> Result<Value, ModelError> {
+        let model = request.model.as_deref().unwrap_or(&self.model);
         loop {
-            let format = self.format.load(Ordering::Relaxed);
-            let limit = self.limit.load(Ordering::Relaxed);
-            let (told, named) = (FORMATS[usize::from(format)], LIMITS[usize::from(limit)]);
-            let body = self.body(request, told, named);
-            match self.endpoint.post("/chat/completions", &body, request.within).await {
-                Ok(value) => {
-                    return serde_json::from_value(value).map_err(|error| {
-                        let what = format!("the answer is not a chat completion: {error}");
-                        self.endpoint.failed(ModelFailure::Malformed, what)
-                    });
-                }
-                Err(error) if error.kind != ModelFailure::Rejected => return Err(error),
-                Err(error) => {
-                    let asks_for_other = error.message.contains(LIMITS[1]) && limit == 0;
-                    let has_format = request.schema.is_some() && told != AnswerFormat::Prompt;
-                    let is_of_format = ["response_format", "json_schema", "json_object", "schema"]
-                        .iter()
-                        .any(|word| error.message.contains(word));
-                    if asks_for_other {
-                        self.limit.store(1, Ordering::Relaxed);
-                    } else if has_format && is_of_format {
-                        self.format.store(format + 1, Ordering::Relaxed);
-                    } else {
-                        return Err(error);
-                    }
-                }
+            let dialect = self.dialects.of(model);
+            let body = self.body(request, &dialect);
+            let failed = match self.endpoint.post("/chat/completions", &body, request.within).await
+            {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            let Some(refused) = &failed.refused else { return Err(failed.error) };
+            let about = RefusedRequest { sent: &body, body: &refused.body, words: &refused.words };
+            match dialect.without_refused(&about) {
+                Some(other) => self.dialects.keep(model, other),
+                None => return Err(failed.error),
             }
         }
     }
 
-    fn answer(&self, completion: ChatCompletion) -> Result<ModelAnswer, ModelError> {
-        let empty = || self.endpoint.failed(ModelFailure::Malformed, "the answer is empty");
-        let choice = completion.choices.into_iter().next().ok_or_else(empty)?;
+    fn answer(&self, completion: &Value) -> Result<ModelAnswer, ModelError> {
+        let malformed = |what: &str| self.endpoint.failed(ModelFailure::Malformed, what);
+        let Some(choices) = completion["choices"].as_array() else {
+            return Err(malformed("the answer is not a chat completion: it has no `choices`"));
+        };
+        let choice = choices.first().ok_or_else(|| malformed("the answer is empty: no choice"))?;
+        if let Some(told) = failure(choice, None) {
+            return Err(self.endpoint.failed(told.kind, told.words));
+        }
+        let message = if choice["message"].is_object() { &choice["message"] } else { choice };
+        let read = ReplyText::of(&message["content"]);
         let refused = |why: &str| {
             let what = format!("the model declines to answer: {why}");
             self.endpoint.failed(ModelFailure::Refused, what)
         };
-        if let Some(why) = choice.message.refusal.filter(|why| !why.is_empty()) {
+        let refusal = message["refusal"].as_str().map(str::to_owned).or(read.refusal);
+        if let Some(why) = refusal.filter(|why| !why.is_empty()) {
             return Err(refused(&why));
         }
-        let finish = match choice.finish_reason.as_deref() {
-            Some("length") => FinishReason::Length,
-            Some("content_filter") => return Err(refused("its content filter stopped it")),
-            _ => FinishReason::Stop,
+        let reason = choice["finish_reason"].as_str();
+        let finish = match end(reason) {
+            ReplyEnd::Finished(finish) => finish,
+            ReplyEnd::Declined => {
+                return Err(refused(&format!("it stopped with `{}`", reason.unwrap_or_default())));
+            }
+            ReplyEnd::Failed => {
+                let what = format!("the provider failed with `{}`", reason.unwrap_or_default());
+                return Err(self.endpoint.failed(ModelFailure::Unavailable, what));
+            }
         };
-        let text = choice
-            .message
-            .content
-            .filter(|text| !text.is_empty() || finish == FinishReason::Length);
+        let text = if read.text.is_empty() { other_text(message) } else { Some(read.text) };
+        let has_reasoning = read.has_reasoning || has_reasoning(message);
+        let text = match text {
+            Some(text) => text,
+            None if finish == FinishReason::Length => String::new(),
+            None => return Err(malformed(nothing_in_it(has_reasoning))),
+        };
         // Servers report it in many forms, or not at all: that is no reason to lose the answer.
-        let input_tokens = token_count(&completion.usage["prompt_tokens"]);
-        let output_tokens = token_count(&completion.usage["completion_tokens"]);
-        let model = if completion.model.is_empty() { self.model.clone() } else { completion.model };
+        let usage = &completion["usage"];
         Ok(ModelAnswer {
-            text: text.ok_or_else(empty)?,
-            model,
-            input_tokens,
-            output_tokens,
+            text,
+            model: named(&completion["model"], &self.model),
+            input_tokens: token_count(&usage["prompt_tokens"]),
+            output_tokens: token_count(&usage["completion_tokens"]),
             finish,
         })
     }
+}
+
+/// The turns, the system's words first.
+fn messages(request: &ModelRequest, system: &str, in_first_turn: bool) -> Vec<Value> {
+    let turns = request.turns.iter().map(|t| json!({ "role": role(t.role), "content": t.text }));
+    if !in_first_turn {
+        let first = json!({ "role": "system", "content": system });
+        return std::iter::once(first).chain(turns).collect();
+    }
+    let mut turns: Vec<Value> = turns.collect();
+    if let Some(first) = request.turns.first() {
+        turns[0]["content"] = json!(format!("{system}\n\n{}", first.text));
+    }
+    turns
+}
+
+/// An answer that stands elsewhere than in the content: a tool call's arguments, an old server's text.
+fn other_text(message: &Value) -> Option<String> {
+    let calls = message["tool_calls"].as_array().into_iter().flatten();
+    let calls = calls.map(|call| &call["function"]["arguments"]);
+    let calls = calls.chain([&message["function_call"]["arguments"]]);
+    let text = || message["text"].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    calls.filter_map(arguments).next().or_else(text)
+}
+
+/// True if a message has reasoning in a field of its own.
+fn has_reasoning(message: &Value) -> bool {
+    ["reasoning_content", "reasoning", "thinking", "reasoning_details"].iter().any(|name| {
+        let held = &message[*name];
+        held.as_str().is_some_and(|text| !text.is_empty())
+            || held.as_array().is_some_and(|parts| !parts.is_empty())
+    })
+}
+
+/// The model that answered, by its own account.
+pub(super) fn named(model: &Value, asked: &str) -> String {
+    model.as_str().filter(|name| !name.is_empty()).unwrap_or(asked).to_owned()
 }
 
 /// A prompt that tells the schema itself, for gateways that cannot be told in another way.
@@ -190,7 +194,7 @@ impl ModelGateway for OpenAiGateway {
     fn infer(&self, request: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
         Box::pin(async move {
             let completion = self.complete(&request).await?;
-            self.answer(completion)
+            self.answer(&completion)
         })
     }
 

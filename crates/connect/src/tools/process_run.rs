@@ -206,7 +206,7 @@ impl KeptOutput {
 }
 
 fn failed(message: String) -> TaskError {
-    TaskError { code: ErrorCode::TaskFailed, message, is_final: false }
+    TaskError::new(ErrorCode::TaskFailed, message)
 }
 
 /// The program and all that it started, ended with the attempt.

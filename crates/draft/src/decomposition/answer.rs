@@ -1,10 +1,16 @@
 //! A model's raw answer, read into a draft: fenced or bare JSON with prose around it, whatever its
 //! fields are called; or a list of steps in words.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::Value;
 
+use super::candidates::{FoundPlan, NoPlan, find_plan};
 use super::draft::DraftPlan;
-use super::json::{self, Repairs, UnreadableJson};
+use super::json::{self, UnreadableJson};
+use super::json_notes::JsonNotes;
+use super::reasoning::final_answer;
 use super::steps;
 use crate::import::{IMPORT_BYTES_MAX, ImportedPlan, read_markdown};
 use l05_core::error::{Error, ErrorCode};
@@ -13,12 +19,10 @@ use l05_core::finding::brief;
 /// The way in which an answer is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadingMode {
-    /// A step of unknown shape is kept as an ATOMIC task whose description is its text.
+    /// A step of unknown shape is kept as an ATOMIC task whose description is its text, and an answer
+    /// that is cut off is read as far as it goes.
     pub lenient: bool,
 }
-
-/// Values in one answer that are looked at; more of them is noise.
-const CANDIDATES_MAX: usize = 10_000;
 
 /// Reads an answer. What is no plan in any form is E5106, whose message says what was found instead.
 pub fn read_answer(text: &str, reading: ReadingMode) -> Result<ImportedPlan, Error> {
@@ -29,7 +33,12 @@ pub fn read_answer(text: &str, reading: ReadingMode) -> Result<ImportedPlan, Err
         }
         // An answer without JSON may be a list in words; one of broken JSON is none.
         Err(AnswerFailure::NoSteps(error)) if is_prose(text) => {
-            read_markdown(text).map_err(|_| error)
+            let answer = final_answer(text);
+            let mut imported = read_markdown(&answer.text).map_err(|_| error)?;
+            if answer.had_reasoning {
+                imported.repairs.insert(0, REASONING.to_owned());
+            }
+            Ok(imported)
         }
         Err(AnswerFailure::NoSteps(error) | AnswerFailure::Unreadable(error)) => Err(error),
     }
@@ -52,6 +61,48 @@ impl From<Error> for AnswerFailure {
 /// Reads a text that should be JSON and nearly is; what cannot be read at all is E5106.
 pub fn read_value(text: &str) -> Result<Value, Error> {
     json::read(text).map(|(value, _)| value).map_err(|why| unreadable(text, why))
+}
+
+/// Reads a model's answer to a question whose answer has a form: JSON, with or without reasoning and
+/// prose around it. A value within a text is opened unless the form is a text.
+///
+/// Err: E5106 for an answer that cannot be read or that ends within a value.
+pub fn read_result(text: &str, schema: &Value) -> Result<Value, Error> {
+    let answer = final_answer(text);
+    let text = &*answer.text;
+    if text.trim().is_empty() {
+        let what = if answer.had_reasoning { ONLY_REASONING } else { "the answer is empty" };
+        return Err(malformed(what.to_owned(), text));
+    }
+    let (value, notes) = json_within(text).map_err(|why| unreadable(text, why))?;
+    if notes.is_cut {
+        return Err(cut_off(text));
+    }
+    let wants_text = schema.get("type").is_some_and(|kind| kind == "string");
+    match &value {
+        Value::String(inner) if !wants_text && inner.trim_start().starts_with(['{', '[']) => {
+            let opened = json::read(inner).ok().filter(|(_, notes)| !notes.is_cut);
+            Ok(opened.map_or(value, |(inner, _)| inner))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// The value that an answer is, or the last one that stands in its prose.
+fn json_within(text: &str) -> Result<(Value, JsonNotes), UnreadableJson> {
+    let trimmed = text.trim();
+    if trimmed.starts_with(['{', '[', '"', '`']) || !trimmed.contains(['{', '[']) {
+        return json::read(trimmed);
+    }
+    // A list in the prose is a remark where there is an object.
+    for open in ["```", "{", "["] {
+        let Some(at) = trimmed.find(open) else { continue };
+        let (value, notes) = json::read(&trimmed[at..])?;
+        if value.is_object() || value.is_array() {
+            return Ok((value, notes));
+        }
+    }
+    json::read(trimmed)
 }
 
 /// The bytes of an answer as text: what is no UTF-8 is a `?` each time.
@@ -78,100 +129,82 @@ fn try_read_draft(text: &str, reading: ReadingMode) -> Result<DraftPlan, AnswerF
         let message = format!("the answer has {} bytes; at most {IMPORT_BYTES_MAX}", text.len());
         return Err(Error::new(ErrorCode::RequestTooLarge, message).into());
     }
-    let (value, repairs) = find_plan(text)?;
-    let mut draft = steps::read(&value, reading)?;
-    let told = repairs.into_iter().map(|(what, times)| match times {
-        1 => what.to_owned(),
-        _ => format!("{what} ({times} times)"),
-    });
-    draft.repairs.splice(0..0, told);
+    let answer = final_answer(text);
+    let text = &*answer.text;
+    let found = match find_plan(text) {
+        Ok(found) => found,
+        Err(NoPlan::NoSteps(_)) if text.trim().is_empty() && answer.had_reasoning => {
+            let error = malformed(ONLY_REASONING.to_owned(), text).detail("no_steps", true);
+            return Err(AnswerFailure::Unreadable(error));
+        }
+        Err(NoPlan::NoSteps(first)) => {
+            return Err(AnswerFailure::NoSteps(no_plan(text, first.as_ref())));
+        }
+        Err(NoPlan::Unreadable(why)) => return Err(unreadable(text, why).into()),
+    };
+    if let Some(refusal) = refusal(text) {
+        let message = format!("the answer refuses in the end: \"{}\"", brief(&refusal));
+        return Err(malformed(message, text).into());
+    }
+    if found.notes.is_cut && !reading.lenient {
+        return Err(cut_off(text)
+            .suggest(
+                "ask again with room for a longer answer; --lenient reads it as far as it goes",
+            )
+            .into());
+    }
+    let mut draft = steps::read(&found.value, &found.words, reading)?;
+    tell(&mut draft, &found, answer.had_reasoning);
     Ok(draft)
+}
+
+/// Adds what was noticed before the steps were read.
+fn tell(draft: &mut DraftPlan, found: &FoundPlan, had_reasoning: bool) {
+    let reasoning = had_reasoning.then(|| REASONING.to_owned());
+    draft.repairs.splice(0..0, reasoning.into_iter().chain(found.notes.told()));
+    for steps in &found.passed_over {
+        draft.warnings.push(format!(
+            "another plan in the answer, of {steps} steps, was passed over: the last one counts"
+        ));
+    }
+    for key in &found.notes.repeated {
+        let warning = format!("`{}` stands twice in one object: the last one counts", brief(key));
+        draft.lost.push(warning.clone());
+        draft.warnings.push(warning);
+    }
+    if found.notes.is_cut {
+        draft
+            .warnings
+            .push("the answer ends within a value: what was to come is not here".to_owned());
+    }
+}
+
+const REASONING: &str = "the model's reasoning was left out";
+const ONLY_REASONING: &str = "the answer is nothing but reasoning";
+
+fn cut_off(text: &str) -> Error {
+    malformed("the answer is cut off: it ends within a value".to_owned(), text).detail("cut", true)
+}
+
+/// The words behind the last value with which a model takes its draft back.
+fn refusal(text: &str) -> Option<String> {
+    static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r"(?i)\b(?:i\s+(?:cannot|can['\u{2019}]t|can\s+not|won['\u{2019}]t|will\s+not|must\s+decline|have\s+to\s+decline)",
+            r"|i(?:['\u{2019}]m|\s+am)\s+(?:unable|not\s+able)\s+to)",
+            r"\s*(?:to\s+)?(?:help|assist|do\s+(?:this|that|it)|comply|fulfil|fulfill|continue|proceed|carry|plan|create\s+(?:this|that|such)|provide\s+(?:this|that|such)|$|[.,])"
+        ))
+        .expect("a fixed pattern, which the tests run")
+    });
+    let end = text.rfind(['}', ']'])?;
+    let words = text[end + 1..].trim_matches(|c: char| c == '`' || c.is_whitespace());
+    REFUSAL.find(words).map(|_| words.to_owned())
 }
 
 /// True if a text can be words at all: what has control characters is noise, in which a list reader
 /// would find its items.
 fn is_prose(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-}
-
-/// Texts between fences at the beginning of lines, without the fence's own line.
-fn fenced(text: &str) -> Vec<&str> {
-    let mut blocks = Vec::new();
-    let (mut open, mut at) = (None, 0);
-    for line in text.split_inclusive('\n') {
-        let begin = at;
-        at += line.len();
-        if line.trim_start().starts_with("```") {
-            match open.take() {
-                None => open = Some(at),
-                Some(from) => blocks.push(&text[from..begin]),
-            }
-        }
-    }
-    blocks.extend(open.map(|from| &text[from..]));
-    blocks.retain(|block| block.trim_start().starts_with(['{', '[']));
-    blocks
-}
-
-/// The value with the most steps in it; of two alike the later one, which models write when they
-/// have thought again.
-fn find_plan(text: &str) -> Result<(Value, Repairs), AnswerFailure> {
-    let mut best: Option<(usize, Value, Repairs)> = None;
-    for block in fenced(text) {
-        let (value, mut repairs) = json::read(block).map_err(|why| unread(text, why))?;
-        let steps = steps::count(&value);
-        if steps > 0 && best.as_ref().is_none_or(|(most, ..)| steps >= *most) {
-            repairs.insert("code fences were left out", 1);
-            best = Some((steps, value, repairs));
-        }
-    }
-    if let Some((_, value, repairs)) = best.take() {
-        return Ok((value, repairs));
-    }
-    let trimmed = text.trim_start_matches(['\u{feff}', ' ', '\n', '\t', '\r']);
-    let is_bare = trimmed.starts_with(['{', '[', '`']) || trimmed.starts_with("\\\"");
-    let mut first = None;
-    if is_bare {
-        let (value, repairs) = json::read(trimmed).map_err(|why| unread(text, why))?;
-        if steps::count(&value) > 0 {
-            return Ok((value, repairs));
-        }
-        first = Some(value);
-    }
-    let mut budget = json::RepairBudget::for_text(text);
-    let (mut at, mut looked_at) = (0, 0);
-    while let Some(found) = text[at..].find(['{', '[']) {
-        let begin = at + found;
-        let read = json::read_at(text, begin, &mut budget);
-        let (value, end, repairs) = read.map_err(|why| unread(text, why))?;
-        let steps = steps::count_in_prose(&value);
-        if steps > 0 && best.as_ref().is_none_or(|(most, ..)| steps >= *most) {
-            best = Some((steps, value, repairs));
-        } else {
-            first.get_or_insert(value);
-        }
-        at = end.max(begin + 1);
-        looked_at += 1;
-        if looked_at > CANDIDATES_MAX || at >= text.len() {
-            break;
-        }
-    }
-    match best {
-        Some((_, value, mut repairs)) => {
-            repairs.insert("text around the plan was left out", 1);
-            Ok((value, repairs))
-        }
-        None => Err(AnswerFailure::NoSteps(no_plan(text, first.as_ref()))),
-    }
-}
-
-fn unread(text: &str, why: UnreadableJson) -> AnswerFailure {
-    match why {
-        UnreadableJson::Empty => AnswerFailure::NoSteps(no_plan(text, None)),
-        UnreadableJson::TooDeep | UnreadableJson::TooBroken => {
-            AnswerFailure::Unreadable(unreadable(text, why))
-        }
-    }
 }
 
 fn unreadable(text: &str, why: UnreadableJson) -> Error {

@@ -19,6 +19,9 @@ pub struct DraftPlan {
     pub repairs: Vec<String>,
     /// Notes on what was not understood and left out.
     pub warnings: Vec<String>,
+    /// Those of the warnings that speak of something without which the plan means something else: a
+    /// dependency, a second list of steps, a key that stands twice.
+    pub lost: Vec<String>,
 }
 
 /// One step.
@@ -133,6 +136,7 @@ impl DraftPlan {
         }
         self.repairs.extend(sub.repairs.into_iter().map(|what| format!("{parent}: {what}")));
         self.warnings.extend(sub.warnings.into_iter().map(|what| format!("{parent}: {what}")));
+        self.lost.extend(sub.lost.into_iter().map(|what| format!("{parent}: {what}")));
         Ok(())
     }
 

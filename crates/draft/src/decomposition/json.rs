@@ -9,11 +9,11 @@
 //! the same, because a `Value` is dropped recursively. A text whose quotes do not close is read
 //! again up to its first delimiter; a budget keeps the whole linear.
 
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
-use serde_json::{Map, Number, Value};
-
-use super::quoted::{QuoteEnd, QuoteMark, QuoteScan, ScannedText, is_space, unescape};
+use super::json_brackets::{key_at, next_object_key};
+use super::json_notes::{BracketRepair, JsonNotes, JsonRepair, repeated_keys};
+use super::quoted::{QuoteMark, is_space};
 
 /// The depth to which values may nest.
 pub(super) const NESTING_MAX: usize = 128;
@@ -23,16 +23,13 @@ const REREAD_MAX: usize = 8;
 const REREAD_SLACK: usize = 1 << 16;
 
 /// Bytes of a text that may still be read for nothing.
-pub(super) struct RepairBudget(usize);
+pub(super) struct RepairBudget(pub(super) usize);
 
 impl RepairBudget {
     pub(super) fn for_text(text: &str) -> RepairBudget {
         RepairBudget(REREAD_MAX * text.len() + REREAD_SLACK)
     }
 }
-
-/// Forgiven mistakes, each with its number.
-pub(super) type Repairs = BTreeMap<&'static str, usize>;
 
 /// Reasons for which a text cannot be read at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +43,20 @@ pub(super) enum UnreadableJson {
 }
 
 /// Reads a whole text: one value, or several with commas or nothing between them as a list.
-pub(super) fn read(text: &str) -> Result<(Value, Repairs), UnreadableJson> {
+pub(super) fn read(text: &str) -> Result<(Value, JsonNotes), UnreadableJson> {
+    read_to_end(text).map(|(value, notes, _)| (value, notes))
+}
+
+/// Reads as [`read`] does, and tells where the values end.
+pub(super) fn read_to_end(text: &str) -> Result<(Value, JsonNotes, usize), UnreadableJson> {
     if let Ok(value) = serde_json::from_str(text) {
-        return Ok((value, Repairs::new()));
+        return Ok((value, repeated_keys(text), text.len()));
     }
     let unescaped = unescaped_once(text);
     let mut budget = RepairBudget::for_text(text);
     let mut reader = JsonReader::new(unescaped.as_deref().unwrap_or(text), 0, &mut budget);
     if unescaped.is_some() {
-        reader.repair("the whole was escaped once too often");
+        reader.repair(JsonRepair::EscapedTwice);
     }
     let mut values = vec![reader.value()?.ok_or(UnreadableJson::Empty)?];
     // More values after a comma; what else follows a value is prose or stray brackets.
@@ -66,9 +68,32 @@ pub(super) fn read(text: &str) -> Result<(Value, Repairs), UnreadableJson> {
     }
     let value = match values.len() {
         1 => values.pop().unwrap_or_default(),
-        _ => Value::Array(values),
+        _ => {
+            reader.repair(JsonRepair::Brackets(BracketRepair::SeveralValues));
+            joined(values)
+        }
     };
-    Ok((value, reader.repairs))
+    let end = if unescaped.is_some() { text.len() } else { reader.at };
+    Ok((value, reader.notes, end))
+}
+
+/// Several values as one list: a list of objects that was closed too early goes on with what follows.
+fn joined(values: Vec<Value>) -> Value {
+    let is_list_of_objects = |value: &Value| {
+        value
+            .as_array()
+            .is_some_and(|items| !items.is_empty() && items.iter().all(Value::is_object))
+    };
+    let goes_on = values.first().is_some_and(is_list_of_objects)
+        && values.iter().all(|value| value.is_object() || is_list_of_objects(value));
+    if !goes_on {
+        return Value::Array(values);
+    }
+    let items = values.into_iter().flat_map(|value| match value {
+        Value::Array(items) => items,
+        other => vec![other],
+    });
+    Value::Array(items.collect())
 }
 
 /// Reads the one value that begins at a byte of the text, and tells where it ends.
@@ -76,15 +101,16 @@ pub(super) fn read_at(
     text: &str,
     at: usize,
     budget: &mut RepairBudget,
-) -> Result<(Value, usize, Repairs), UnreadableJson> {
+) -> Result<(Value, usize, JsonNotes), UnreadableJson> {
     // The one case in a thousand where it is right as it stands costs no repair.
     let mut strict = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
     if let Some(Ok(value)) = strict.next() {
-        return Ok((value, at + strict.byte_offset(), Repairs::new()));
+        let end = at + strict.byte_offset();
+        return Ok((value, end, repeated_keys(&text[at..end])));
     }
     let mut reader = JsonReader::new(text, at, budget);
     let value = reader.value()?.ok_or(UnreadableJson::Empty)?;
-    Ok((value, reader.at, reader.repairs))
+    Ok((value, reader.at, reader.notes))
 }
 
 /// `{\"a\": \"b\"}`: a value that was put into a string and taken out as text.
@@ -110,7 +136,7 @@ fn unescaped_once(text: &str) -> Option<String> {
 }
 
 /// A container under way.
-enum JsonFrame {
+pub(super) enum JsonFrame {
     List(Vec<Value>),
     /// `key` waits for its value; `stray` opening braces wait for theirs.
     Object {
@@ -121,7 +147,7 @@ enum JsonFrame {
 }
 
 /// The value at a place in the text.
-enum FoundValue {
+pub(super) enum FoundValue {
     Value(Value),
     Opened,
     /// Something that means nothing; reading goes on behind it.
@@ -130,30 +156,42 @@ enum FoundValue {
     Nothing,
 }
 
-struct JsonReader<'t> {
-    text: &'t str,
+pub(super) struct JsonReader<'t> {
+    pub(super) text: &'t str,
     bytes: &'t [u8],
-    at: usize,
-    budget: &'t mut RepairBudget,
-    repairs: Repairs,
-    stack: Vec<JsonFrame>,
+    pub(super) at: usize,
+    pub(super) budget: &'t mut RepairBudget,
+    pub(super) notes: JsonNotes,
+    pub(super) stack: Vec<JsonFrame>,
 }
 
 impl<'t> JsonReader<'t> {
     fn new(text: &'t str, at: usize, budget: &'t mut RepairBudget) -> JsonReader<'t> {
         let bytes = text.as_bytes();
-        JsonReader { text, bytes, at, budget, repairs: Repairs::new(), stack: Vec::new() }
+        JsonReader { text, bytes, at, budget, notes: JsonNotes::default(), stack: Vec::new() }
     }
 
-    fn repair(&mut self, what: &'static str) {
-        *self.repairs.entry(what).or_default() += 1;
+    pub(super) fn repair(&mut self, what: JsonRepair) {
+        self.notes.repair(what);
     }
 
-    fn byte(&self) -> Option<u8> {
+    /// The text ends here. A list that is open may have had more items; the outermost object whose
+    /// lists are whole lacks no more than its bracket.
+    fn cut(&mut self) {
+        self.repair(JsonRepair::Brackets(BracketRepair::MissingClosing));
+        self.notes.is_cut |= self.stack.iter().any(|frame| matches!(frame, JsonFrame::List(_)));
+    }
+
+    /// The key of the object that stands next, behind a closing bracket here.
+    fn next_key(&self) -> Option<&'t str> {
+        next_object_key(&self.rest()[1..])
+    }
+
+    pub(super) fn byte(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    fn rest(&self) -> &'t str {
+    pub(super) fn rest(&self) -> &'t str {
         &self.text[self.at..]
     }
 
@@ -167,7 +205,7 @@ impl<'t> JsonReader<'t> {
                     FoundValue::Nothing if self.byte().is_none() => return Ok(None),
                     // A closing bracket that nothing opened.
                     FoundValue::Nothing => {
-                        self.repair("a closing bracket that nothing opened was left out");
+                        self.repair(JsonRepair::Brackets(BracketRepair::StrayClosing));
                         self.at += 1;
                         None
                     }
@@ -181,6 +219,9 @@ impl<'t> JsonReader<'t> {
                 Some(JsonFrame::List(items)) => items.push(done),
                 Some(JsonFrame::Object { members, key, .. }) => {
                     if let Some(key) = key.take() {
+                        if members.contains_key(&key) {
+                            self.notes.repeat(&key);
+                        }
                         members.insert(key, done);
                     }
                 }
@@ -193,18 +234,29 @@ impl<'t> JsonReader<'t> {
         self.separators();
         match self.byte() {
             None => {
-                self.repair("a missing closing bracket was added");
+                self.cut();
                 Ok(self.close())
             }
             Some(b']') => {
                 self.at += 1;
                 Ok(self.close())
             }
+            // One brace too many before the next item.
+            Some(b'}') if self.next_key().is_some_and(|next| self.lists_objects_with(next)) => {
+                self.repair(JsonRepair::Brackets(BracketRepair::StrayClosing));
+                self.at += 1;
+                Ok(None)
+            }
             Some(b'}') => {
-                self.repair("a closing bracket of the wrong kind");
-                if !self.stack.iter().any(|frame| matches!(frame, JsonFrame::Object { .. })) {
+                self.repair(JsonRepair::Brackets(BracketRepair::WrongKind));
+                if !self.is_in_object() {
                     self.at += 1;
                 }
+                Ok(self.close())
+            }
+            // A key where an item should stand: the list before it was not closed.
+            Some(b'"' | b'\'') if self.is_in_object() && key_at(self.rest()).is_some() => {
+                self.repair(JsonRepair::Brackets(BracketRepair::MissingClosing));
                 Ok(self.close())
             }
             Some(_) => match self.start(false)? {
@@ -212,6 +264,24 @@ impl<'t> JsonReader<'t> {
                 FoundValue::Opened | FoundValue::Skipped | FoundValue::Nothing => Ok(None),
             },
         }
+    }
+
+    fn is_in_object(&self) -> bool {
+        self.stack.iter().any(|frame| matches!(frame, JsonFrame::Object { .. }))
+    }
+
+    /// True if the next object begins with the first key of the one that is open.
+    fn same_object_follows(&self) -> bool {
+        let Some(JsonFrame::Object { members, .. }) = self.stack.last() else { return false };
+        let next = self.next_key();
+        next.is_some_and(|next| members.keys().next().is_some_and(|first| first == next))
+    }
+
+    /// True if the innermost list has an object whose first key is this one.
+    fn lists_objects_with(&self, key: &str) -> bool {
+        let Some(JsonFrame::List(items)) = self.stack.last() else { return false };
+        let last = items.last().and_then(Value::as_object);
+        last.and_then(|members| members.keys().next()).is_some_and(|first| first == key)
     }
 
     /// One step within an object: a value for the key that waits, a key, or the end.
@@ -226,7 +296,7 @@ impl<'t> JsonReader<'t> {
         self.separators();
         match self.byte() {
             None => {
-                self.repair("a missing closing bracket was added");
+                self.cut();
                 Ok(self.close())
             }
             Some(b'}') if is_closed => {
@@ -240,15 +310,21 @@ impl<'t> JsonReader<'t> {
                 }
                 Ok(None)
             }
+            // The next object begins as this one does: the bracket was to end this one.
+            Some(b']') if self.same_object_follows() => {
+                self.repair(JsonRepair::Brackets(BracketRepair::WrongKind));
+                self.at += 1;
+                Ok(self.close())
+            }
             Some(b']') => {
-                self.repair("a closing bracket of the wrong kind");
+                self.repair(JsonRepair::Brackets(BracketRepair::WrongKind));
                 if !self.stack.iter().any(|frame| matches!(frame, JsonFrame::List(_))) {
                     self.at += 1;
                 }
                 Ok(self.close())
             }
             Some(b'{') if is_empty => {
-                self.repair("a stray opening brace was left out");
+                self.repair(JsonRepair::Brackets(BracketRepair::StrayOpening));
                 self.at += 1;
                 if let Some(JsonFrame::Object { stray, .. }) = self.stack.last_mut() {
                     *stray += 1;
@@ -257,11 +333,11 @@ impl<'t> JsonReader<'t> {
             }
             // A new object where a key should stand: the one before it was not closed.
             Some(b'{') if self.stack.len() > 1 => {
-                self.repair("a missing closing bracket was added");
+                self.repair(JsonRepair::Brackets(BracketRepair::MissingClosing));
                 Ok(self.close())
             }
             Some(b'{' | b'[' | b':') => {
-                self.repair("a stray opening brace was left out");
+                self.repair(JsonRepair::Brackets(BracketRepair::StrayOpening));
                 self.at += 1;
                 Ok(None)
             }
@@ -285,13 +361,14 @@ impl<'t> JsonReader<'t> {
             Some(_) => self.start(false)?,
         };
         if !has_colon && !matches!(found, FoundValue::Nothing) {
-            self.repair("a missing colon was added");
+            self.repair(JsonRepair::MissingColon);
         }
         match found {
             FoundValue::Value(value) => Ok(Some(value)),
             FoundValue::Opened | FoundValue::Skipped => Ok(None),
             FoundValue::Nothing => {
-                self.repair("a key without a value was left out");
+                self.repair(JsonRepair::KeyWithoutValue);
+                self.notes.is_cut |= self.byte().is_none();
                 if let Some(JsonFrame::Object { key, .. }) = self.stack.last_mut() {
                     *key = None;
                 }
@@ -305,7 +382,7 @@ impl<'t> JsonReader<'t> {
         let name = match found {
             Value::String(text) => text,
             other => {
-                self.repair("keys without quotes");
+                self.repair(JsonRepair::BareKeys);
                 other.to_string()
             }
         };
@@ -347,20 +424,20 @@ impl<'t> JsonReader<'t> {
     }
 
     /// White space, comments, fences: all that stands between values without meaning anything.
-    fn blank(&mut self) {
+    pub(super) fn blank(&mut self) {
         loop {
             let rest = self.rest();
             let spaces: usize = rest.chars().take_while(|c| is_space(*c)).map(char::len_utf8).sum();
             self.at += spaces;
             let rest = &rest[spaces..];
             let skipped = if rest.starts_with("/*") {
-                self.repair("comments were left out");
+                self.repair(JsonRepair::Comments);
                 rest.find("*/").map_or(rest.len(), |end| end + 2)
             } else if rest.starts_with("//") || rest.starts_with('#') {
-                self.repair("comments were left out");
+                self.repair(JsonRepair::Comments);
                 rest.find('\n').unwrap_or(rest.len())
             } else if let Some(info) = rest.strip_prefix("```") {
-                self.repair("code fences were left out");
+                self.repair(JsonRepair::CodeFences);
                 let word = info.bytes().take_while(u8::is_ascii_alphanumeric).count();
                 3 + word
             } else if rest.starts_with([')', ';']) {
@@ -381,15 +458,18 @@ impl<'t> JsonReader<'t> {
             if rest.starts_with(',') {
                 commas += 1;
                 self.at += 1;
+            } else if rest.starts_with('，') {
+                self.repair(JsonRepair::WideCommas);
+                self.at += '，'.len_utf8();
             } else if let Some(behind) = rest.strip_prefix("...") {
-                self.repair("dots that stand for more were left out");
+                self.repair(JsonRepair::Dots);
                 self.at = self.text.len() - behind.trim_start_matches('.').len();
             } else {
                 break;
             }
         }
         if commas > 1 || (commas == 1 && matches!(self.byte(), None | Some(b'}' | b']'))) {
-            self.repair("trailing commas were left out");
+            self.repair(JsonRepair::TrailingCommas);
         }
     }
 
@@ -400,7 +480,7 @@ impl<'t> JsonReader<'t> {
             self.blank();
             match self.byte() {
                 Some(b'}' | b']') => {
-                    self.repair("a closing bracket that nothing opened was left out");
+                    self.repair(JsonRepair::Brackets(BracketRepair::StrayClosing));
                     self.at += 1;
                 }
                 Some(b',') => {
@@ -411,157 +491,4 @@ impl<'t> JsonReader<'t> {
             }
         }
     }
-
-    /// A text in quotes, which may be quotes of any kind and need not close.
-    fn quoted(&mut self, quote: QuoteMark) -> Result<String, UnreadableJson> {
-        let begin = self.at + quote.bytes;
-        if !quote.is_plain() {
-            self.repair("quotes other than double ones");
-        }
-        let mut scan = QuoteScan { begin, quote, until: QuoteEnd::Quote };
-        loop {
-            match scan.run(self.text) {
-                ScannedText::Whole { to, next, closed } => {
-                    if !closed {
-                        self.repair("a missing quote was added");
-                    }
-                    let (text, odd) = unescape(&self.text[begin..to], quote);
-                    if odd {
-                        self.repair("characters that a text has to escape");
-                    }
-                    self.at = next;
-                    return Ok(self.concatenated(text, closed));
-                }
-                ScannedText::Again { end, read } => {
-                    let left = self.budget.0.checked_sub(read);
-                    self.budget.0 = left.ok_or(UnreadableJson::TooBroken)?;
-                    scan.until = end;
-                }
-            }
-        }
-    }
-
-    /// `"a" + "b"` as programs write it.
-    fn concatenated(&mut self, mut text: String, closed: bool) -> String {
-        if !closed {
-            return text;
-        }
-        loop {
-            let behind = self.at;
-            self.blank();
-            let Some(b'+') = self.byte() else {
-                self.at = behind;
-                break;
-            };
-            self.at += 1;
-            self.blank();
-            let Some(quote) = QuoteMark::at(self.rest()) else { break };
-            let begin = self.at + quote.bytes;
-            let Some(length) = self.text[begin..].find(|c| quote.closes(c)) else { break };
-            self.repair("texts that were joined by +");
-            text.push_str(&unescape(&self.text[begin..begin + length], quote).0);
-            self.at = begin + length + quote.bytes;
-        }
-        text
-    }
-
-    /// A word or number without quotes.
-    fn bare(&mut self, is_key: bool) -> FoundValue {
-        let rest = self.rest();
-        if let Some(inside) = called(rest) {
-            // `callback({…})`: the brackets mean nothing.
-            self.repair("a function call around the value was left out");
-            self.at += inside;
-            return FoundValue::Skipped;
-        }
-        let length = bare_length(rest, is_key);
-        if length == 0 {
-            self.at += rest.chars().next().map_or(0, char::len_utf8);
-            return FoundValue::Skipped;
-        }
-        let word = rest[..length].trim_end_matches(is_space);
-        self.at += word.len();
-        // A quote right behind it closes what nobody opened.
-        if QuoteMark::at(self.rest()).is_some_and(QuoteMark::is_plain) {
-            self.repair("a missing quote was added");
-            self.at += 1;
-        }
-        let value = match word {
-            "true" | "True" => Value::Bool(true),
-            "false" | "False" => Value::Bool(false),
-            "null" | "None" | "undefined" => Value::Null,
-            _ => match number(word) {
-                Some(number) => Value::Number(number),
-                None => Value::String(word.to_owned()),
-            },
-        };
-        match (&value, word) {
-            (_, "True" | "False" | "None" | "undefined") => self.repair("literals of a program"),
-            (Value::String(_), _) if is_key => self.repair("keys without quotes"),
-            (Value::String(_), _) => self.repair("texts without quotes"),
-            _ => {}
-        }
-        if is_key {
-            FoundValue::Value(Value::String(word.to_owned()))
-        } else {
-            FoundValue::Value(value)
-        }
-    }
-}
-
-/// A name and an opening bracket before a value; how many bytes they take.
-fn called(rest: &str) -> Option<usize> {
-    let name = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
-    let first = rest.bytes().next()?;
-    if name == 0 || first.is_ascii_digit() {
-        return None;
-    }
-    let behind = rest[name..].trim_start_matches(is_space);
-    let inside = behind.strip_prefix('(')?;
-    let value = inside.trim_start_matches(is_space);
-    let opens = value.starts_with(['{', '[']) || QuoteMark::at(value).is_some();
-    opens.then(|| rest.len() - inside.len())
-}
-
-/// The length of a word without quotes.
-fn bare_length(rest: &str, is_key: bool) -> usize {
-    let mut before = ' ';
-    for (at, c) in rest.char_indices() {
-        let ends = match c {
-            ',' | '[' | ']' | '{' | '}' | '\n' => true,
-            ':' => is_key,
-            '/' if before == '/' => false,
-            '/' => {
-                let behind = rest.as_bytes().get(at + 1);
-                // `https://…` is no comment.
-                behind == Some(&b'*') || (behind == Some(&b'/') && before != ':')
-            }
-            '`' => rest[at..].starts_with("```"),
-            '\'' => is_key,
-            _ => QuoteMark::of(c).is_some(),
-        };
-        if ends {
-            return at;
-        }
-        before = c;
-    }
-    rest.len()
-}
-
-/// Numbers as JSON has them, and those that lack a digit at one end of their point.
-fn number(word: &str) -> Option<Number> {
-    let digits = word.strip_prefix('-').unwrap_or(word);
-    let leading = digits.bytes().take_while(u8::is_ascii_digit).count();
-    if leading > 1 && digits.starts_with('0') {
-        return None;
-    }
-    if let Ok(Value::Number(number)) = serde_json::from_str(word) {
-        return Some(number);
-    }
-    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let points = digits.bytes().filter(|b| *b == b'.').count();
-    if !plain || points != 1 || digits.len() < 2 {
-        return None;
-    }
-    Number::from_f64(word.parse().ok()?)
 }

@@ -1,17 +1,166 @@
-//! Who means whom: steps call each other by id, number or name (spec 08). Called by `steps`.
+//! Who means whom: steps call each other by id, number or name, in whatever shape (spec 08). Called by
+//! `steps`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use super::draft::DraftStep;
-use super::steps::plain;
+use super::found_steps::plain;
+use crate::import::written_number;
 
 /// A dependency before it is known whom it means.
-pub(super) struct StatedLinks {
-    pub(super) whom: String,
-    pub(super) is_number: bool,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StatedLink {
+    pub(super) whom: StatedWhom,
+    /// `type`, `condition`, `output_key`, where they are said.
     pub(super) terms: Map<String, Value>,
+}
+
+/// The step that a dependency speaks of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum StatedWhom {
+    /// A step by id, name, or number.
+    Named { text: String, is_number: bool },
+    /// The step before it in the list.
+    Previous,
+    /// All steps before it in the list.
+    AllBefore,
+    /// Something of another shape, in which steps may be named.
+    Unclear(Value),
+}
+
+impl StatedLink {
+    fn named(text: &str, is_number: bool) -> Option<StatedLink> {
+        let text = text.trim();
+        let whom = StatedWhom::Named { text: text.to_owned(), is_number };
+        (!text.is_empty()).then(|| StatedLink { whom, terms: Map::new() })
+    }
+
+    fn of(whom: StatedWhom) -> StatedLink {
+        StatedLink { whom, terms: Map::new() }
+    }
+}
+
+/// The dependencies of one step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct StatedLinks {
+    pub(super) links: Vec<StatedLink>,
+    /// One of them is enough: `{any: […]}`.
+    pub(super) any: bool,
+    /// The step says of its dependencies that there are such, or none.
+    pub(super) is_stated: bool,
+}
+
+impl StatedLinks {
+    /// Takes over what stands under `depends_on` and the like.
+    pub(super) fn read(&mut self, value: &Value) {
+        self.is_stated = true;
+        self.add(value);
+    }
+
+    fn add(&mut self, value: &Value) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.add(item)),
+            Value::Number(number) => {
+                let is_none = number.as_i64().is_some_and(|n| n < 0);
+                if !is_none {
+                    self.links.extend(StatedLink::named(&number.to_string(), true));
+                }
+            }
+            Value::String(text) => self.add_text(text),
+            Value::Object(members) => self.add_object(members),
+            Value::Null | Value::Bool(false) => {}
+            Value::Bool(true) => {
+                self.links.push(StatedLink::of(StatedWhom::Unclear(value.clone())));
+            }
+        }
+    }
+
+    fn add_text(&mut self, text: &str) {
+        // `1, 2` and `fetch, clean`: a comma is no part of an id that anybody gives.
+        for part in text.split([',', ';']) {
+            let part = part.trim();
+            match before_of(part) {
+                Some(whom) => self.links.push(StatedLink::of(whom)),
+                None => self.links.extend(StatedLink::named(part, is_number(part))),
+            }
+        }
+    }
+
+    fn add_object(&mut self, members: &Map<String, Value>) {
+        const WHOM: [&str; 15] = [
+            "task",
+            "taskid",
+            "id",
+            "step",
+            "stepid",
+            "source",
+            "name",
+            "ref",
+            "from",
+            "node",
+            "dependency",
+            "dependson",
+            "on",
+            "reference",
+            "key",
+        ];
+        const SEVERAL: [&str; 8] =
+            ["all", "any", "tasks", "steps", "allof", "anyof", "dependencies", "ids"];
+        let short: Vec<(String, &Value)> =
+            members.iter().map(|(name, held)| (plain(name), held)).collect();
+        let of = |names: &[&str]| {
+            short.iter().find(|(name, held)| names.contains(&&**name) && !held.is_null())
+        };
+        if let Some((name, held)) =
+            of(&SEVERAL).filter(|(_, held)| held.is_array() || held.is_string())
+        {
+            self.any |= name.starts_with("any");
+            return self.add(held);
+        }
+        let named = of(&WHOM).filter(|(_, held)| !matches!(held, Value::Bool(_)));
+        let Some((_, held)) = named else {
+            if !members.is_empty() {
+                let whole = Value::Object(members.clone());
+                self.links.push(StatedLink::of(StatedWhom::Unclear(whole)));
+            }
+            return;
+        };
+        let first = self.links.len();
+        self.add(held);
+        let mut terms = Map::new();
+        for (name, held) in short.iter().filter(|(_, held)| !held.is_null()) {
+            match name.as_str() {
+                "type" | "condition" => terms.insert(name.clone(), (*held).clone()),
+                "outputkey" => terms.insert("output_key".to_owned(), (*held).clone()),
+                _ => None,
+            };
+        }
+        for link in &mut self.links[first..] {
+            link.terms.clone_from(&terms);
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `the previous step`, `all previous steps`.
+fn before_of(text: &str) -> Option<StatedWhom> {
+    let lower = text.to_ascii_lowercase();
+    let words: Vec<&str> = lower
+        .split_whitespace()
+        .filter(|word| !matches!(*word, "the" | "of" | "step" | "steps" | "task" | "tasks" | "one"))
+        .collect();
+    match words.as_slice() {
+        ["previous" | "preceding" | "prior" | "last"] => Some(StatedWhom::Previous),
+        ["all"] | ["all", "previous" | "preceding" | "prior" | "above" | "earlier" | "other"] => {
+            Some(StatedWhom::AllBefore)
+        }
+        _ => None,
+    }
 }
 
 /// Steps by everything that others may call them.
@@ -24,22 +173,32 @@ pub(super) struct StepNames {
 }
 
 impl StepNames {
-    pub(super) fn of(steps: &[DraftStep], said: &[Vec<StatedLinks>]) -> StepNames {
+    pub(super) fn of(steps: &[DraftStep], said: &[StatedLinks]) -> StepNames {
         let (mut by_id, mut by_name) = (HashMap::new(), HashMap::<String, Vec<usize>>::new());
         for (at, step) in steps.iter().enumerate() {
             by_id.entry(step.id.clone()).or_insert(at);
+            let mut called = |name: String| {
+                let places = by_name.entry(name).or_default();
+                if places.last() != Some(&at) {
+                    places.push(at);
+                }
+            };
             for key in ["name", "description", "tool"] {
                 if let Some(name) = step.fields.get(key).and_then(Value::as_str) {
-                    let places = by_name.entry(name.trim().to_lowercase()).or_default();
-                    if places.last() != Some(&at) {
-                        places.push(at);
+                    called(name.trim().to_lowercase());
+                    if key == "name"
+                        && let Some((number, rest)) = written_number(name)
+                    {
+                        called(number);
+                        called(rest.trim().to_lowercase());
                     }
                 }
             }
         }
         // Where steps are numbered by themselves, a number is never a place.
         let are_numbered = steps.iter().any(|s| s.id.bytes().all(|b| b.is_ascii_digit()));
-        let counts_from_zero = said.iter().flatten().any(|one| one.is_number && one.whom == "0");
+        let is_zero = |link: &StatedLink| matches!(&link.whom, StatedWhom::Named { text, is_number: true } if text == "0");
+        let counts_from_zero = said.iter().flat_map(|said| &said.links).any(is_zero);
         let ids = steps.iter().map(|step| step.id.clone()).collect();
         StepNames {
             ids,
@@ -73,8 +232,52 @@ impl StepNames {
         if let Some(at) = self.by_id.get(digits) {
             return Some(*at);
         }
+        if let Some(at) = self.by_name.get(digits).and_then(|places| places.first()) {
+            return Some(*at);
+        }
         let at = digits.parse::<usize>().ok()?.checked_sub(self.first?)?;
         (at < self.ids.len()).then_some(at)
+    }
+
+    /// Several steps in one text: `fetch and clean`, `1 & 2`.
+    pub(super) fn several(&self, text: &str) -> Option<Vec<String>> {
+        let parts: Vec<&str> =
+            text.split([',', '&', '+']).flat_map(|part| part.split(" and ")).collect();
+        let found = parts.iter().map(|part| self.find(part.trim(), is_number(part.trim())));
+        found.collect::<Option<Vec<String>>>().filter(|found| found.len() > 1)
+    }
+
+    /// The steps that a value of unknown shape names: the keys of a map of states, or the one id that
+    /// stands in it.
+    pub(super) fn within(&self, value: &Value) -> Vec<String> {
+        if let Value::Object(members) = value {
+            let is_wanted = |held: &Value| *held != Value::Bool(false);
+            let keys: Option<Vec<String>> = members
+                .iter()
+                .filter(|(_, held)| is_wanted(held))
+                .map(|(key, _)| self.find(key, is_number(key)))
+                .collect();
+            if let Some(keys) = keys.filter(|_| members.values().any(is_wanted)) {
+                return keys;
+            }
+        }
+        let mut texts = Vec::new();
+        texts_in(value, &mut texts);
+        let mut ids: HashSet<&str> = HashSet::new();
+        for text in texts {
+            let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_')));
+            ids.extend(words.filter(|word| self.by_id.contains_key(*word)));
+        }
+        match (ids.len(), ids.into_iter().next()) {
+            (1, Some(id)) => vec![id.to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// True if all of these name steps by their ids.
+    pub(super) fn are_ids(&self, values: &[Value]) -> bool {
+        let is_id = |value: &Value| value.as_str().is_some_and(|id| self.by_id.contains_key(id));
+        !values.is_empty() && values.iter().all(is_id)
     }
 
     /// Both ends of a link; a tool that is linked to itself is two uses of it.
@@ -89,51 +292,18 @@ impl StepNames {
     }
 }
 
-/// The names under `depends_on` and the like.
-pub(super) fn needs_of(value: &Value) -> Vec<StatedLinks> {
-    let said = |whom: &str, is_number, terms| {
-        let whom = whom.trim();
-        (!whom.is_empty()).then(|| StatedLinks { whom: whom.to_owned(), is_number, terms })
-    };
+/// All texts of a value, keys included. Nesting is bounded by the reader.
+fn texts_in<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
     match value {
-        Value::Array(items) => items.iter().flat_map(needs_of).collect(),
-        Value::Number(number) => {
-            let is_none = number.as_i64().is_some_and(|n| n < 0);
-            let one = (!is_none).then(|| said(&number.to_string(), true, Map::new())).flatten();
-            one.into_iter().collect()
-        }
-        Value::String(text) => {
-            let is_number = |part: &str| {
-                !part.trim().is_empty() && part.trim().bytes().all(|b| b.is_ascii_digit())
-            };
-            // `1, 2` and `fetch, clean`: a comma is no part of an id that anybody gives.
-            let parts: Vec<&str> = text.split(',').collect();
-            parts.iter().filter_map(|part| said(part, is_number(part), Map::new())).collect()
-        }
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items.iter().for_each(|item| texts_in(item, texts)),
         Value::Object(members) => {
-            let mut whom = Vec::new();
-            let mut terms = Map::new();
             for (name, held) in members {
-                match plain(name).as_str() {
-                    "task" | "taskid" | "id" | "step" | "source" | "name" if whom.is_empty() => {
-                        whom = needs_of(held);
-                    }
-                    "type" | "condition" => {
-                        terms.insert(plain(name), held.clone());
-                    }
-                    "outputkey" => {
-                        terms.insert("output_key".to_owned(), held.clone());
-                    }
-                    _ => {}
-                }
+                texts.push(name);
+                texts_in(held, texts);
             }
-            terms.retain(|_, held| !held.is_null());
-            for one in &mut whom {
-                one.terms.clone_from(&terms);
-            }
-            whom
         }
-        Value::Null | Value::Bool(_) => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -141,11 +311,11 @@ pub(super) fn needs_of(value: &Value) -> Vec<StatedLinks> {
 pub(super) fn is_nobody(word: &str) -> bool {
     matches!(
         word.to_ascii_lowercase().as_str(),
-        "" | "none" | "null" | "n/a" | "-" | "start" | "end" | "nothing"
+        "" | "none" | "null" | "n/a" | "-" | "start" | "end" | "nothing" | "[]"
     )
 }
 
-/// A link as an object with two ends, or as a pair.
+/// A link as an object with two ends, as a pair, or as `a -> b`.
 pub(super) fn pair(value: &Value) -> Option<(String, String)> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -158,13 +328,17 @@ pub(super) fn pair(value: &Value) -> Option<(String, String)> {
             _ => return None,
         },
         Value::Object(members) => {
-            let end = |names: [&str; 3]| {
+            let end = |names: [&str; 4]| {
                 members
                     .iter()
                     .find(|(name, _)| names.contains(&&*plain(name)))
                     .and_then(|(_, v)| text(v))
             };
-            (end(["source", "from", "start"])?, end(["target", "to", "end"])?)
+            (end(["source", "from", "start", "src"])?, end(["target", "to", "end", "dst"])?)
+        }
+        Value::String(both) => {
+            let (from, to) = both.split_once("->").or_else(|| both.split_once('→'))?;
+            (from.trim().to_owned(), to.trim().to_owned())
         }
         _ => return None,
     };

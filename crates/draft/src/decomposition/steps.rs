@@ -9,33 +9,66 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{ReadingMode, malformed};
 use super::draft::{DraftNeed, DraftPlan, DraftStep, rename};
-use super::json;
-use super::links::{StatedLinks, StepNames, is_nobody, needs_of, pair};
+use super::found_steps::{FoundSteps, INPUTS, STEPS, TOOLS, find, is_list_name, is_step, plain};
+use super::links::{StatedLinks, StatedWhom, StepNames, is_nobody, pair};
+use super::order::{StepNumber, number_of, says_order, state_order};
+use super::step_fields::{inputs_of, name_and_description, take_id, take_name};
 use l05_core::error::{Error, ErrorCode};
 use l05_core::finding::brief;
 use l05_core::reference::RESERVED_IDS;
 
-const STEPS: [&str; 7] = ["tasks", "steps", "subtasks", "plan", "nodes", "tasknodes", "tasksteps"];
-const IDS: [&str; 7] = ["id", "taskid", "stepid", "nodeid", "step", "index", "number"];
-const NAMES: [&str; 6] = ["name", "title", "task", "step", "description", "action"];
-const NEEDS: [&str; 6] =
-    ["dependson", "dependencies", "deps", "requires", "after", "prerequisites"];
-const TOOLS: [&str; 4] = ["tool", "toolname", "function", "api"];
-const INPUTS: [&str; 6] = ["inputs", "arguments", "args", "parameters", "params", "input"];
-const LINKS: [&str; 4] = ["links", "edges", "tasklinks", "dependencies"];
+const NEEDS: [&str; 27] = [
+    "dependson",
+    "dependencies",
+    "deps",
+    "requires",
+    "after",
+    "prerequisites",
+    "dependency",
+    "dependon",
+    "dependsupon",
+    "dep",
+    "dependencyids",
+    "dependencytaskids",
+    "dependenttasks",
+    "prerequisite",
+    "predecessors",
+    "predecessor",
+    "previoussteps",
+    "previousstep",
+    "parents",
+    "waitfor",
+    "waitsfor",
+    "blockedby",
+    "requiredsteps",
+    "requiredtasks",
+    "runafter",
+    "upstream",
+    "depend",
+];
+/// Fields that name the steps that come behind.
+const NEXT: [&str; 7] =
+    ["next", "nextstep", "nextsteps", "successors", "successor", "downstream", "then"];
+/// Fields that say how all steps follow each other.
+const ORDERS: [&str; 8] = [
+    "order",
+    "execution",
+    "executionorder",
+    "executionmode",
+    "mode",
+    "process",
+    "flow",
+    "strategy",
+];
+const LINKS: [&str; 5] = ["links", "edges", "tasklinks", "dependencies", "connections"];
 const GOALS: [&str; 5] = ["goal", "goaltext", "objective", "title", "name"];
-/// Around the value that is meant: `{"plan": {"steps": […]}}`, a tool call's `arguments`.
-const WRAPPERS: [&str; 8] =
-    ["plan", "result", "response", "output", "workflow", "answer", "arguments", "parameters"];
-/// The most wrappers that are looked through.
-const WRAPPERS_MAX: usize = 4;
 /// The most steps of an answer, and links of all of them: no model writes more.
 const ANSWER_STEPS_MAX: usize = 10_000;
 const ANSWER_LINKS_MAX: usize = 100_000;
 /// The most steps that have steps within them, in one list.
 const NESTED_MAX: usize = 500;
-/// A name is a title: the rest of a long text is the description.
-const NAME_MAX_CHARS: usize = 120;
+/// Fields that say at which place of an order a step stands.
+const ORDER_FIELDS: [&str; 5] = ["stepnumber", "stepno", "order", "sequence", "position"];
 
 /// Fields that a plan file has, by their plain names; they are taken over as they are.
 const KEPT: [(&str, &str); 19] = [
@@ -67,122 +100,16 @@ const KEPT_OF_PLAN: [(&str, &str); 4] = [
     ("onbudget", "on_budget"),
 ];
 
-/// Counts the steps of a value.
-pub(super) fn count(value: &Value) -> usize {
-    find(value).map_or(0, |found| found.steps.len())
-}
-
-/// Counts the steps of a value found in the middle of prose, where `[a, b]` is a remark and no
-/// plan.
-pub(super) fn count_in_prose(value: &Value) -> usize {
-    match find(value) {
-        Some(FoundSteps { plan: None, steps })
-            if steps.iter().any(|(_, step)| step.is_string()) =>
-        {
-            0
-        }
-        found => found.map_or(0, |found| found.steps.len()),
-    }
-}
-
-/// The place of the steps.
-struct FoundSteps<'v> {
-    /// The object that holds them, where there is one.
-    plan: Option<&'v Map<String, Value>>,
-    steps: Vec<(Option<&'v str>, &'v Value)>,
-}
-
-fn find(value: &Value) -> Option<FoundSteps<'_>> {
-    let mut value = value;
-    for _ in 0..WRAPPERS_MAX {
-        let members = match value {
-            Value::Array(items) => return list(None, items),
-            Value::Object(members) => members,
-            _ => return None,
-        };
-        let by_name = |wanted: &str| {
-            members.iter().find(|(name, held)| {
-                plain(name) == wanted && matches!(held, Value::Array(_) | Value::Object(_))
-            })
-        };
-        let mut inner = None;
-        for name in STEPS {
-            match by_name(name) {
-                Some((_, Value::Array(items))) => {
-                    if let Some(found) = list(Some(members), items) {
-                        return Some(found);
-                    }
-                }
-                Some((_, held @ Value::Object(named))) => {
-                    if named.keys().any(|key| STEPS.contains(&&*plain(key))) {
-                        inner.get_or_insert(held);
-                    } else if let Some(found) = keyed(members, named) {
-                        return Some(found);
-                    }
-                }
-                _ => {}
-            }
-        }
-        value = match inner {
-            Some(inner) => inner,
-            None => WRAPPERS.iter().find_map(|name| by_name(name))?.1,
-        };
-    }
-    None
-}
-
-fn list<'v>(plan: Option<&'v Map<String, Value>>, items: &'v [Value]) -> Option<FoundSteps<'v>> {
-    // A list of one plan is that plan.
-    if let ([only @ Value::Object(members)], None) = (items, plan)
-        && members.iter().any(|(name, held)| STEPS.contains(&&*plain(name)) && held.is_array())
-    {
-        return find(only);
-    }
-    let known = items.iter().any(|item| match item {
-        Value::Object(members) => is_step(members),
-        Value::String(_) => plan.is_some() || items.len() > 1,
-        _ => false,
-    });
-    known.then(|| FoundSteps { plan, steps: items.iter().map(|item| (None, item)).collect() })
-}
-
-/// `{"fetch": {…}, "report": {…}}`: steps by id.
-fn keyed<'v>(
-    plan: &'v Map<String, Value>,
-    named: &'v Map<String, Value>,
-) -> Option<FoundSteps<'v>> {
-    let is_whole =
-        !named.is_empty() && named.values().all(|step| step.as_object().is_some_and(is_step));
-    let steps = || named.iter().map(|(id, step)| (Some(id.as_str()), step)).collect();
-    is_whole.then(|| FoundSteps { plan: Some(plan), steps: steps() })
-}
-
-fn is_step(members: &Map<String, Value>) -> bool {
-    members.keys().any(|name| {
-        let name = plain(name);
-        let name = name.as_str();
-        name != "type"
-            && (IDS.contains(&name)
-                || NAMES.contains(&name)
-                || TOOLS.contains(&name)
-                || name == "prompt")
-    })
-}
-
-/// A name without case, dashes and underscores.
-pub(super) fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-/// The draft that a value holds.
-pub(super) fn read(value: &Value, reading: ReadingMode) -> Result<DraftPlan, Error> {
+/// The draft that a value holds. `words` stand around it in the answer.
+pub(super) fn read(value: &Value, words: &str, reading: ReadingMode) -> Result<DraftPlan, Error> {
     let nothing = || malformed("nothing in the answer's JSON is a step".to_owned(), "");
     let found = find(value).ok_or_else(nothing)?;
     if found.steps.len() > ANSWER_STEPS_MAX {
         return Err(too_many(found.steps.len()));
     }
     let mut reader = StepReader::new(reading);
-    let links = reader.plan(found.plan);
+    reader.says_order = says_order(words);
+    let links = reader.plan(&found);
     for (place, (id, step)) in (1..).zip(found.steps) {
         reader.step(place, id, step)?;
     }
@@ -200,43 +127,94 @@ struct StepReader {
     reading: ReadingMode,
     draft: DraftPlan,
     /// The dependencies that each step states, in the answer's own words.
-    said: Vec<Vec<StatedLinks>>,
+    said: Vec<StatedLinks>,
+    /// The numbers that the answer gives the steps.
+    numbers: Vec<Option<StepNumber>>,
+    /// Steps that a step names as those behind it, by its id.
+    next: Vec<(String, StatedLinks)>,
+    /// The answer says that all steps come one after the other.
+    says_order: bool,
+    /// The answer has a list of links, which may be empty.
+    has_links: bool,
     /// Steps within a step, by its id.
     nested: Vec<(String, DraftPlan)>,
 }
 
 impl StepReader {
     fn new(reading: ReadingMode) -> StepReader {
-        StepReader { reading, draft: DraftPlan::default(), said: Vec::new(), nested: Vec::new() }
+        StepReader {
+            reading,
+            draft: DraftPlan::default(),
+            said: Vec::new(),
+            numbers: Vec::new(),
+            next: Vec::new(),
+            says_order: false,
+            has_links: false,
+            nested: Vec::new(),
+        }
     }
 
     /// The plan's own fields; gives what links its steps.
-    fn plan(&mut self, members: Option<&Map<String, Value>>) -> Vec<(String, String)> {
+    fn plan(&mut self, found: &FoundSteps<'_>) -> Vec<(String, String)> {
         let mut links = Vec::new();
-        let Some(members) = members else { return links };
-        for (name, value) in members {
+        let own = found.plan.into_iter().flatten().map(|(name, held)| (name.as_str(), held));
+        let own: Vec<(&str, &Value)> = own.filter(|(name, _)| Some(*name) != found.field).collect();
+        for (name, value) in own.into_iter().chain(found.around.iter().copied()) {
             let short = plain(name);
             let short = short.as_str();
-            if STEPS.contains(&short) && !value.is_string() {
-                continue;
-            }
             if LINKS.contains(&short) && value.is_array() {
-                links.extend(value.as_array().into_iter().flatten().filter_map(pair));
+                self.has_links = true;
+                let listed = value.as_array().into_iter().flatten();
+                for link in listed {
+                    match pair(link) {
+                        Some(ends) => links.push(ends),
+                        None => {
+                            self.lose(format!("a link of `{name}` was dropped: {}", shown(link)));
+                        }
+                    }
+                }
+            } else if is_list_name(short) && !value.is_null() {
+                self.second_list(name, value, found.field);
             } else if GOALS.contains(&short) && value.is_string() {
                 if self.draft.goal.is_none() || short == "goal" {
                     self.draft.goal = value.as_str().map(ToOwned::to_owned);
                 }
+            } else if ORDERS.contains(&short) && value.as_str().is_some_and(says_order) {
+                self.says_order = true;
             } else if short == "output" && value.is_string() {
                 self.draft.output = value.as_str().map(ToOwned::to_owned);
             } else if let Some((_, kept)) = KEPT_OF_PLAN.iter().find(|(plain, _)| *plain == short) {
                 self.draft.fields.insert((*kept).to_owned(), value.clone());
-            } else {
-                self.draft
-                    .warnings
-                    .push(format!("`{}` was dropped: a plan has no such field", brief(name)));
+            } else if !value.is_null() {
+                self.draft.warnings.push(format!(
+                    "`{}` was dropped: a plan has no such field: {}",
+                    brief(name),
+                    shown(value)
+                ));
             }
         }
         links
+    }
+
+    /// A list of steps beside the one that is read.
+    fn second_list(&mut self, name: &str, value: &Value, read: Option<&str>) {
+        let warning = format!(
+            "`{}` was dropped: the steps were read from `{}`: {}",
+            brief(name),
+            read.unwrap_or_default(),
+            shown(value)
+        );
+        // Words about the steps are no steps.
+        match value.as_array() {
+            Some(items) if items.iter().any(Value::is_object) => self.lose(warning),
+            _ => self.draft.warnings.push(warning),
+        }
+    }
+
+    /// Tells what was left out and would have changed the plan.
+    fn lose(&mut self, warning: String) {
+        self.draft.lost.push(warning.clone());
+        self.draft.warnings.push(warning);
     }
 
     fn step(&mut self, place: usize, id: Option<&str>, value: &Value) -> Result<(), Error> {
@@ -268,8 +246,9 @@ impl StepReader {
     fn keep(&mut self, place: usize, text: &str) {
         let mut step = DraftStep { id: format!("step-{place}"), ..DraftStep::default() };
         name_and_description(&mut step.fields, text, None);
+        self.numbers.push(number_of(&[], "", text));
         self.draft.steps.push(step);
-        self.said.push(Vec::new());
+        self.said.push(StatedLinks::default());
     }
 
     fn object(
@@ -288,14 +267,19 @@ impl StepReader {
         let own_id = id.map(ToOwned::to_owned).or_else(|| take_id(&fields, &mut used));
         step.id = own_id.unwrap_or_else(|| format!("step-{place}"));
         take_name(&fields, &mut used, &mut step.fields);
-        let mut said = Vec::new();
+        let name = step.fields.get("name").and_then(Value::as_str).unwrap_or_default();
+        self.numbers.push(number_of(&fields, &step.id, name));
+        let mut said = StatedLinks::default();
+        let mut next = StatedLinks::default();
         let mut below: Vec<&Value> = Vec::new();
         for (at, (short, name, value)) in fields.iter().enumerate() {
             let short = short.as_str();
             if short == "type" || short == "tasktype" {
                 self.task_type(&step.id, value, &mut step.fields);
             } else if NEEDS.contains(&short) {
-                said.extend(needs_of(value));
+                said.read(value);
+            } else if NEXT.contains(&short) {
+                next.read(value);
             } else if TOOLS.contains(&short) && !used.contains(&at) {
                 self.tool(value, &mut step.fields);
             } else if INPUTS.contains(&short) {
@@ -306,14 +290,21 @@ impl StepReader {
                 step.fields.insert("metadata".to_owned(), (*value).clone());
             } else if let Some((_, kept)) = KEPT.iter().find(|(plain, _)| *plain == short) {
                 step.fields.insert((*kept).to_owned(), (*value).clone());
-            } else if !used.contains(&at) {
+            } else if !used.contains(&at) && !ORDER_FIELDS.contains(&short) {
                 let dropped = format!(
-                    "`{}` of task `{}` was dropped: a task has no such field",
+                    "`{}` of task `{}` was dropped: a task has no such field: {}",
                     brief(name),
-                    brief(&step.id)
+                    brief(&step.id),
+                    shown(value)
                 );
                 self.draft.warnings.push(dropped);
             }
+        }
+        if said.any {
+            step.fields.entry("join").or_insert_with(|| json!("any"));
+        }
+        if next.is_stated {
+            self.next.push((step.id.clone(), next));
         }
         if !below.is_empty() {
             step.fields.insert("type".to_owned(), json!("COMPOUND"));
@@ -403,7 +394,7 @@ impl StepReader {
 
     /// Refuses what would take long to put together.
     fn check_size(&self, links: usize) -> Result<(), Error> {
-        let needs: usize = self.said.iter().map(Vec::len).sum();
+        let needs: usize = self.said.iter().map(|said| said.links.len()).sum();
         if self.draft.steps.len() > ANSWER_STEPS_MAX || self.nested.len() > NESTED_MAX {
             return Err(too_many(self.draft.steps.len()));
         }
@@ -421,27 +412,21 @@ impl StepReader {
     fn finish(mut self, links: Vec<(String, String)>) -> Result<DraftPlan, Error> {
         self.check_size(links.len())?;
         let names = StepNames::of(&self.draft.steps, &self.said);
-        let mut missed = Vec::new();
-        for (step, said) in self.draft.steps.iter_mut().zip(&self.said) {
-            let mut known: HashSet<String> = HashSet::new();
-            for one in said {
-                let task = match names.find(&one.whom, one.is_number) {
-                    Some(task) => task,
-                    None if is_nobody(&one.whom) => continue,
-                    None => {
-                        missed.push(format!(
-                            "task `{}` needs `{}`, which is no task",
-                            brief(&step.id),
-                            brief(&one.whom)
-                        ));
-                        one.whom.clone()
+        let mut is_stated = self.has_links || !self.next.is_empty();
+        for at in 0..self.draft.steps.len() {
+            let mut said = std::mem::take(&mut self.said[at]);
+            self.needs_that_are_steps(at, &names, &mut said);
+            is_stated |= said.is_stated;
+            for link in said.links {
+                let needed = self.needed(at, &link.whom, &names);
+                let step = &mut self.draft.steps[at];
+                for task in needed {
+                    if !step.needs.iter().any(|need| need.task == task) {
+                        step.needs.push(DraftNeed { task, terms: link.terms.clone() });
                     }
-                };
-                if known.insert(task.clone()) {
-                    step.needs.push(DraftNeed { task, terms: one.terms.clone() });
                 }
             }
-            rename(&mut step.fields, &mut |id| {
+            rename(&mut self.draft.steps[at].fields, &mut |id| {
                 if RESERVED_IDS.contains(&id) {
                     return None;
                 }
@@ -450,6 +435,102 @@ impl StepReader {
                 Some(format!("[{found}]"))
             });
         }
+        self.link_next(&names);
+        self.link_pairs(links, &names);
+        let referenced = self.draft.referenced();
+        is_stated |= self.draft.steps.iter().any(|step| referenced.contains(&step.id));
+        if !is_stated && self.draft.steps.len() > 1 {
+            state_order(&mut self.draft, &self.numbers, self.says_order);
+        }
+        for (parent, inner) in self.nested {
+            let told = self.draft.splice(&parent, inner, referenced.contains(&parent));
+            self.draft.warnings.extend(told.err());
+        }
+        Ok(self.draft)
+    }
+
+    /// `needs: [a, b]` are dependencies where a and b are steps; capabilities have other names.
+    fn needs_that_are_steps(&mut self, at: usize, names: &StepNames, said: &mut StatedLinks) {
+        let fields = &mut self.draft.steps[at].fields;
+        let listed = fields.get("needs").and_then(Value::as_array);
+        if listed.is_some_and(|listed| names.are_ids(listed))
+            && let Some(needs) = fields.shift_remove("needs")
+        {
+            said.read(&needs);
+        }
+    }
+
+    /// The ids of the steps that are meant; what is not understood is told.
+    fn needed(&mut self, at: usize, whom: &StatedWhom, names: &StepNames) -> Vec<String> {
+        let id = self.draft.steps[at].id.clone();
+        let (text, is_number) = match whom {
+            StatedWhom::Previous => return names.ids[..at].last().cloned().into_iter().collect(),
+            StatedWhom::AllBefore => return names.ids[..at].to_vec(),
+            StatedWhom::Named { text, is_number } => (text, *is_number),
+            StatedWhom::Unclear(value) => {
+                let found = names.within(value);
+                let read = format!("the dependency {} of task `{}`", shown(value), brief(&id));
+                if found.is_empty() {
+                    self.lose(format!("{read} was dropped: it names no task"));
+                } else {
+                    self.draft.repairs.push(format!("{read} means `{}`", found.join("`, `")));
+                }
+                return found;
+            }
+        };
+        if let Some(task) = names.find(text, is_number) {
+            return vec![task];
+        }
+        if is_nobody(text) {
+            return Vec::new();
+        }
+        if let Some(several) = names.several(text) {
+            return several;
+        }
+        let found = names.within(&json!(text));
+        if !found.is_empty() {
+            let read = format!("the dependency \"{}\" of task `{}`", brief(text), brief(&id));
+            self.draft.repairs.push(format!("{read} means `{}`", found[0]));
+            return found;
+        }
+        self.draft.warnings.push(format!(
+            "task `{}` needs `{}`, which is no task",
+            brief(&id),
+            brief(text)
+        ));
+        vec![text.clone()]
+    }
+
+    /// Steps that a step names as those behind it need it.
+    fn link_next(&mut self, names: &StepNames) {
+        for (from, next) in std::mem::take(&mut self.next) {
+            for link in next.links {
+                let to = match &link.whom {
+                    StatedWhom::Named { text, is_number } => names.find(text, *is_number),
+                    _ => None,
+                };
+                let place = to.and_then(|to| self.draft.steps.iter().position(|s| s.id == to));
+                match (place, &link.whom) {
+                    (Some(place), _) => self.need(place, &from),
+                    (None, StatedWhom::Named { text, .. }) if is_nobody(text) => {}
+                    (None, whom) => self.lose(format!(
+                        "what task `{}` names behind it was dropped, it is no task: {}",
+                        brief(&from),
+                        whom_shown(whom)
+                    )),
+                }
+            }
+        }
+    }
+
+    fn need(&mut self, at: usize, from: &str) {
+        let step = &mut self.draft.steps[at];
+        if step.id != from && !step.needs.iter().any(|need| need.task == from) {
+            step.needs.push(DraftNeed::on(from));
+        }
+    }
+
+    fn link_pairs(&mut self, links: Vec<(String, String)>, names: &StepNames) {
         for (from, to) in links {
             match names.pair(&from, &to) {
                 (Some(source), Some(target)) => {
@@ -460,110 +541,34 @@ impl StepReader {
                     }
                 }
                 _ if is_nobody(&from) || is_nobody(&to) => {}
-                _ => missed.push(format!(
-                    "the link from `{}` to `{}` names no task",
-                    brief(&from),
-                    brief(&to)
-                )),
-            }
-        }
-        self.draft.warnings.extend(missed);
-        let referenced = self.draft.referenced();
-        for (parent, inner) in self.nested {
-            let told = self.draft.splice(&parent, inner, referenced.contains(&parent));
-            self.draft.warnings.extend(told.err());
-        }
-        Ok(self.draft)
-    }
-}
-
-/// The id, where there is one: a number or a word; `step` and `task` may be titles instead.
-fn take_id(fields: &[(String, &str, &Value)], used: &mut HashSet<usize>) -> Option<String> {
-    for wanted in IDS {
-        let Some(at) = fields.iter().position(|(short, ..)| short == wanted) else { continue };
-        let id = match fields[at].2 {
-            Value::Number(number) => number.to_string(),
-            Value::String(text) => {
-                let text = text.trim();
-                let is_title = wanted == "step" && text.contains(char::is_whitespace);
-                if text.is_empty() || is_title {
-                    continue;
+                _ => {
+                    let warning = format!(
+                        "the link from `{}` to `{}` names no task",
+                        brief(&from),
+                        brief(&to)
+                    );
+                    self.lose(warning);
                 }
-                text.to_owned()
-            }
-            _ => continue,
-        };
-        used.insert(at);
-        return Some(id);
-    }
-    None
-}
-
-/// Name, description and action, from whatever holds the words.
-fn take_name(
-    fields: &[(String, &str, &Value)],
-    used: &mut HashSet<usize>,
-    out: &mut Map<String, Value>,
-) {
-    let mut texts = Vec::new();
-    for wanted in NAMES {
-        let Some(at) = fields.iter().position(|(short, ..)| short == wanted) else { continue };
-        let Some(text) = fields[at].2.as_str().filter(|_| !used.contains(&at)) else { continue };
-        used.insert(at);
-        match wanted {
-            "action" => {
-                out.insert("action".to_owned(), json!(text));
-            }
-            _ => texts.push((wanted, text)),
-        }
-    }
-    let description =
-        texts.iter().find(|(wanted, _)| *wanted == "description").map(|(_, text)| *text);
-    let action = out.get("action").and_then(Value::as_str).map(ToOwned::to_owned);
-    match texts.iter().find(|(wanted, _)| *wanted != "description") {
-        Some((_, name)) => name_and_description(out, name, description),
-        None => {
-            if let Some(text) = description.or(action.as_deref()) {
-                name_and_description(out, text, None);
             }
         }
     }
 }
 
-fn name_and_description(out: &mut Map<String, Value>, text: &str, description: Option<&str>) {
-    let text = text.trim();
-    let is_short = text.chars().count() <= NAME_MAX_CHARS;
-    let name: String = if is_short {
-        text.to_owned()
-    } else {
-        text.chars().take(NAME_MAX_CHARS - 1).chain(['…']).collect()
-    };
-    out.insert("name".to_owned(), json!(name));
-    let whole = match (is_short, description) {
-        (true, told) => told.map(ToOwned::to_owned),
-        (false, None) => Some(text.to_owned()),
-        (false, Some(told)) => Some(format!("{text}\n{told}")),
-    };
-    if let Some(whole) = whole {
-        out.insert("description".to_owned(), json!(whole));
+fn whom_shown(whom: &StatedWhom) -> String {
+    match whom {
+        StatedWhom::Named { text, .. } => brief(text).into_owned(),
+        StatedWhom::Previous => "the previous step".to_owned(),
+        StatedWhom::AllBefore => "all steps before".to_owned(),
+        StatedWhom::Unclear(value) => shown(value),
     }
 }
 
-/// Arguments by name: an object, an object in a text, or a list of `{name, value}`.
-fn inputs_of(value: &Value) -> Option<Value> {
-    match value {
-        Value::Object(_) => Some(value.clone()),
-        Value::String(text) if text.trim_start().starts_with('{') => {
-            json::read(text).ok().map(|(value, _)| value).filter(Value::is_object)
-        }
-        Value::Array(items) if !items.is_empty() => {
-            let named = items.iter().map(|item| {
-                let item = item.as_object()?;
-                let name = item.get("name").or(item.get("key"))?.as_str()?;
-                Some((name.to_owned(), item.get("value")?.clone()))
-            });
-            named.collect::<Option<Map<String, Value>>>().map(Value::Object)
-        }
-        _ => None,
+/// A dropped value in words, so that nothing of it is lost without being told.
+fn shown(value: &Value) -> String {
+    const SHOWN_MAX_CHARS: usize = 1_000;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN_MAX_CHARS) {
+        None => text,
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::json::read;
-use super::{ReadingMode, answer_text, read_answer};
+use super::{ReadingMode, answer_text, read_answer, read_draft, read_result};
 use crate::import::ImportedPlan;
 
 fn imported(answer: &str) -> ImportedPlan {
@@ -228,5 +228,224 @@ fn characters_are_read_as_they_are_escaped() {
         ("{'a': \"x\ty\nz\"}", json!({"a": "x\ty\nz"})),
     ] {
         assert_eq!(read(text).unwrap().0, expected, "{text}");
+    }
+}
+
+/// The ids of the tasks that an answer comes to, or the refusal.
+fn ids(answer: &str) -> String {
+    match read_answer(answer, ReadingMode::default()) {
+        Ok(imported) => {
+            let tasks = imported.plan["tasks"].as_array().unwrap();
+            let ids: Vec<&str> = tasks.iter().map(|task| task["id"].as_str().unwrap()).collect();
+            ids.join(" ")
+        }
+        Err(error) => error.message,
+    }
+}
+
+#[test]
+fn a_draft_is_no_answer() {
+    let draft = r#"{"tasks":[{"id":"d1","name":"x"},{"id":"d2","name":"y"}]}"#;
+    let right = r#"{"tasks":[{"id":"a","name":"right"}]}"#;
+    for answer in [
+        format!("<think>{draft}</think>{right}"),
+        format!("Let me draft {draft} hmm\n</think>\n{right}"),
+        format!("<reasoning>\n```json\n{draft}\n```\n</reasoning>\n```json\n{right}\n```"),
+        format!(
+            "<|channel|>analysis<|message|>{draft}<|end|><|start|>assistant<|channel|>final<|message|>{right}<|return|>"
+        ),
+        format!("The format you gave: {draft}\n\nMy plan:\n{right}"),
+        format!("{draft}\n\nNo, simpler:\n{right}"),
+        format!("{right}\n\nFor example, a longer one:\n{draft}"),
+    ] {
+        assert_eq!(ids(&answer), "a", "{answer}");
+    }
+    let told = imported(&format!("{draft}\nNo:\n{right}")).warnings.join("\n");
+    assert!(told.contains("of 2 steps, was passed over"), "{told}");
+    for (answer, word) in [
+        (format!("<think>{draft}</think>\nI am sorry, I cannot help with that."), "no JSON"),
+        (format!("{draft}\n\nI'm sorry, but I can't help with that."), "refuses"),
+        (format!("<think>hm {draft}"), "nothing but reasoning"),
+    ] {
+        assert!(ids(&answer).contains(word), "{answer}: {}", ids(&answer));
+    }
+}
+
+#[test]
+fn an_answer_that_ends_within_a_value_is_refused() {
+    for answer in [
+        r#"{"tasks": [{"id": "b", "tool": "fs.write", "inputs": {"text": "line one, "#,
+        r#"{"tasks": [{"id": "b", "tool": "fs.write", "inputs": {"text": "line one""#,
+        r#"{"tasks": [{"id": "b", "tool": "wait", "inputs": {"seconds": 1"#,
+        r#"{"tasks": [{"id": "b"}, {"id": "c"}"#,
+        r#"{"tasks": [{"id": "b"}], "goal":"#,
+        "```json\n{\"tasks\": [{\"id\": \"b\"}, {\"id\"",
+    ] {
+        assert!(ids(answer).contains("cut off"), "{answer}: {}", ids(answer));
+        let kept = read_answer(answer, ReadingMode { lenient: true }).unwrap();
+        assert!(kept.warnings.iter().any(|told| told.contains("ends within a value")), "{kept:?}");
+    }
+    // Only the last bracket is missing: nothing was to come.
+    assert_eq!(ids(r#"{"tasks": [{"id": "b"}]"#), "b");
+}
+
+#[test]
+fn dependencies_are_understood_in_every_shape_or_told() {
+    for needs in [
+        r#""depends_on": {"a": "data"}"#,
+        r#""depends_on": {"a": true, "z": false}"#,
+        r#""depends_on": {"all": ["a"]}"#,
+        r#""depends_on": [{"ref": "a"}]"#,
+        r#""depends_on": [{"from": "a"}]"#,
+        r#""depends_on": [{"a": "done"}]"#,
+        r#""depends_on": [{"dependency": "a"}]"#,
+        r#""depends_on": {"a": {"status": "completed"}}"#,
+        r#""depends_on": "${a.output}""#,
+        r#""depends_on": "the result of a""#,
+        r#""depends_on": "previous step""#,
+        r#""depends_on": "all previous steps""#,
+        r#""needs": ["a"]"#,
+        r#""waits_for": ["a"]"#,
+        r#""predecessors": ["a"]"#,
+    ] {
+        let answer = format!(
+            r#"{{"tasks": [{{"id": "a", "name": "a"}}, {{"id": "b", "name": "b", {needs}}}, {{"id": "z", "depends_on": []}}]}}"#
+        );
+        let read = imported(&answer);
+        assert_eq!(read.plan["tasks"][1]["depends_on"], json!(["a"]), "{needs}: {read:?}");
+    }
+    check(
+        r#"[{"id": "a", "next": "b"}, {"id": "b", "next": ["end"]}]"#,
+        json!([{"id": "a"}, {"id": "b", "depends_on": ["a"]}]),
+    );
+    check(
+        r#"{"tasks": [{"id": "a"}, {"id": "b"}, {"id": "c", "depends_on": {"any": ["a", "b"]}}, {"id": "d", "depends_on": "a and b"}]}"#,
+        json!([{"id": "a"}, {"id": "b"}, {"id": "c", "join": "any", "depends_on": ["a", "b"]},
+            {"id": "d", "depends_on": ["a", "b"]}]),
+    );
+    for needs in ["true", r#"{"when": "later"}"#, r#"[{"colour": "a or z"}]"#] {
+        let answer = format!(
+            r#"{{"tasks": [{{"id": "a"}}, {{"id": "z"}}, {{"id": "h", "depends_on": {needs}}}]}}"#
+        );
+        let draft = read_draft(&answer, ReadingMode::default()).unwrap();
+        assert!(draft.lost[0].contains("of task `h` was dropped"), "{needs}: {draft:?}");
+    }
+}
+
+#[test]
+fn what_stands_twice_is_told() {
+    for (answer, word) in [
+        (r#"{"tasks": [{"id": "a", "tool": "t", "tool": "u"}]}"#, "`tool` stands twice"),
+        (r#"{tasks: [{id: a}], "tasks": [{id: b}]}"#, "`tasks` stands twice"),
+        (r#"{"tasks": [{"id": "a"}], "steps": [{"id": "b"}]}"#, "`steps` was dropped"),
+    ] {
+        let draft = read_draft(answer, ReadingMode::default()).unwrap();
+        assert!(draft.lost[0].contains(word), "{answer}: {draft:?}");
+        assert_eq!(draft.lost, draft.warnings, "{answer}");
+    }
+}
+
+#[test]
+fn brackets_that_do_not_fit_make_no_values_up() {
+    let two = json!([{"id": "A", "tool": "x", "inputs": {"k": 1}}, {"id": "B", "tool": "y", "depends_on": []}]);
+    let mut wanted = two;
+    wanted[1].as_object_mut().unwrap().remove("depends_on");
+    for answer in [
+        r#"[{"id":"A","tool":"x","args":{"k":1}}}, {"id":"B","tool":"y","after":[]}]"#,
+        r#"[{"id":"A","tool":"x","args":{"k":1}], {"id":"B","tool":"y","after":[]}]"#,
+        r#"[{"id":"A","tool":"x","args":{"k":1}}], {"id":"B","tool":"y","after":[]}]"#,
+        r#"{"tasks":[{"id":"A","tool":"x","args":{"k":1}}},{"id":"B","tool":"y","after":[]}]}"#,
+        "[{\"id\":\"A\",\"tool\":\"x\",\"args\":{\"k\":1}}，{\"id\":\"B\",\"tool\":\"y\",\"after\":[]}]",
+    ] {
+        check(answer, wanted.clone());
+    }
+    check(
+        r#"{"tasks":[{"id":"x","name":"one"},{"id":"y","depends_on":["x","name":"two"},{"id":"z","depends_on":["y"]}]}"#,
+        json!([{"id": "x", "name": "one"}, {"id": "y", "name": "two", "depends_on": ["x"]}, {"id": "z", "depends_on": ["y"]}]),
+    );
+    check(
+        r#"{"tasks":[{"id":"a","inputs":{"phones":[{"no":"18"}, "sub":[{"t":"P"}], "push":"no"}},{"id":"b","depends_on":["a"]}]}"#,
+        json!([{"id": "a", "inputs": {"phones": [{"no": "18"}], "sub": [{"t": "P"}], "push": "no"}}, {"id": "b", "depends_on": ["a"]}]),
+    );
+}
+
+#[test]
+fn a_plan_within_a_text_is_opened() {
+    let plan = r#"{"tasks":[{"id":"a","name":"x"}]}"#;
+    let once = serde_json::to_string(plan).unwrap();
+    let twice = serde_json::to_string(&once).unwrap();
+    for answer in [
+        once.clone(),
+        twice,
+        format!("{{\"plan\":{once}}}"),
+        format!("{{\"name\":\"create_plan\",\"arguments\":{once}}}"),
+        format!("[{{\"name\":\"create_plan\",\"arguments\":{once}}}]"),
+        format!("{{\"tool_calls\":[{{\"function\":{{\"name\":\"p\",\"arguments\":{once}}}}}]}}"),
+        r#"{"tasks":"[{\"id\":\"a\",\"name\":\"x\"}]"}"#.to_owned(),
+        format!("{{\"tool_calls\":[{{\"function\":{{\"name\":\"p\",\"arguments\":{plan}}}}}]}}"),
+    ] {
+        check(&answer, json!([{"id": "a", "name": "x"}]));
+    }
+}
+
+#[test]
+fn steps_without_a_stated_order_are_a_chain_where_they_are_numbered() {
+    for (answer, chained) in [
+        (r#"[{"step": "1.1 Query", "tool": "q"}, {"step": "1.2 Pay", "tool": "p"}]"#, true),
+        (r#"[{"step": "2.1 Query", "tool": "q"}, {"step": "3 Pay", "tool": "p"}]"#, true),
+        (r#"{"steps": [{"id": 1, "tool": "q"}, {"id": 2, "tool": "p"}]}"#, true),
+        (r#"{"steps": ["1. Query", "2. Pay"]}"#, true),
+        (r#"{"steps": ["Query", "Pay"], "execution": "sequential"}"#, true),
+        ("Do these in this order:\n{\"steps\": [\"Query\", \"Pay\"]}", true),
+        (r#"{"steps": ["Query", "Pay"]}"#, false),
+        (r#"{"tasks": [{"id": "q", "tool": "q"}, {"id": "p", "tool": "p"}]}"#, false),
+    ] {
+        let read = imported(answer);
+        let needs = read.plan["tasks"][1]["depends_on"].as_array().map_or(0, Vec::len);
+        assert_eq!(needs, usize::from(chained), "{answer}: {read:?}");
+        let told = if chained { &read.repairs } else { &read.warnings };
+        assert!(told.iter().any(|told| told.contains("state no")), "{answer}: {read:?}");
+    }
+    // An empty list of dependencies is an order, too.
+    let stated = imported(r#"[{"id": 1, "depends_on": []}, {"id": 2, "depends_on": []}]"#);
+    assert_eq!(
+        (stated.plan["tasks"][1]["depends_on"].as_array(), stated.warnings.len()),
+        (None, 0)
+    );
+    // Steps of one number run side by side.
+    check(
+        r#"[{"step": 1, "name": "a"}, {"step": 1, "name": "b", "id": "b"}, {"step": 2, "name": "c"}]"#,
+        json!([{"id": "1", "name": "a"}, {"id": "b", "name": "b"}, {"id": "2", "name": "c", "depends_on": ["1", "b"]}]),
+    );
+}
+
+#[test]
+fn inputs_have_many_names() {
+    for name in ["param", "arguments", "tool_input", "kwargs", "action_input", "toolArgs"] {
+        check(
+            &format!(r#"[{{"id": "a", "tool": "t", "{name}": {{"from": "x"}}}}]"#),
+            json!([{"id": "a", "tool": "t", "inputs": {"from": "x"}}]),
+        );
+    }
+}
+
+#[test]
+fn answers_with_a_form_are_read_without_what_stands_around() {
+    let object = json!({"type": "object"});
+    for answer in [
+        "<think>hm {\"x\":1}</think>{\"tasks\":[]}",
+        "{\"tasks\": []}",
+        "\"{\\\"tasks\\\":[]}\"",
+        "Here you are: {\"tasks\":[]} Good luck!",
+        "Here you are:\n```json\n{\"tasks\":[]}\n```\nGood luck!",
+    ] {
+        assert_eq!(read_result(answer, &object).unwrap(), json!({"tasks": []}), "{answer}");
+    }
+    assert_eq!(read_result("positive", &json!({"type": "string"})).unwrap(), json!("positive"));
+    for (answer, word) in
+        [("{\"tasks\": [\"one, ", "cut off"), ("<think>hm", "nothing but reasoning"), ("", "empty")]
+    {
+        let error = read_result(answer, &object).unwrap_err();
+        assert!(error.message.contains(word), "{answer}: {error}");
     }
 }

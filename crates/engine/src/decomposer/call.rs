@@ -17,6 +17,8 @@ pub(crate) struct CallFailure {
     pub(crate) kind: CallFailureKind,
     /// The failure for people.
     pub(crate) error: Error,
+    /// The time after which to come again, where the gateway says so.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Kinds of failed calls, as far as callers go on differently.
@@ -38,7 +40,8 @@ impl CallFailureKind {
             CallFailureKind::CircuitOpen
             | CallFailureKind::Gateway(
                 ModelFailure::Unreachable
-                | ModelFailure::RateLimited { .. }
+                | ModelFailure::RateLimited
+                | ModelFailure::OutOfQuota
                 | ModelFailure::Unavailable
                 | ModelFailure::Rejected
                 | ModelFailure::Malformed
@@ -54,7 +57,8 @@ impl CallFailureKind {
             | CallFailureKind::CircuitOpen
             | CallFailureKind::Gateway(
                 ModelFailure::Unreachable
-                | ModelFailure::RateLimited { .. }
+                | ModelFailure::RateLimited
+                | ModelFailure::OutOfQuota
                 | ModelFailure::Rejected,
             ) => true,
             CallFailureKind::Gateway(
@@ -68,7 +72,18 @@ impl CallFailureKind {
 
     /// True if a second call of the same kind would fail again.
     pub(crate) fn is_final(self) -> bool {
-        self == CallFailureKind::Gateway(ModelFailure::Rejected)
+        match self {
+            CallFailureKind::Gateway(ModelFailure::Rejected | ModelFailure::OutOfQuota) => true,
+            CallFailureKind::OutOfTime | CallFailureKind::CircuitOpen => false,
+            CallFailureKind::Gateway(
+                ModelFailure::Unreachable
+                | ModelFailure::Timeout
+                | ModelFailure::RateLimited
+                | ModelFailure::Unavailable
+                | ModelFailure::Malformed
+                | ModelFailure::Refused,
+            ) => false,
+        }
     }
 }
 
@@ -95,7 +110,8 @@ impl ModelDecomposer {
             let error = self
                 .error(ErrorCode::ModelDecompositionFailed, message)
                 .detail("out_of_time", true);
-            return Err(CallFailure { kind: CallFailureKind::OutOfTime, error });
+            let kind = CallFailureKind::OutOfTime;
+            return Err(CallFailure { kind, error, retry_after: None });
         }
         let within = left.map_or(request.within, |left| left.min(request.within));
         let permit = self.breaker.admit(clock.now()).map_err(|until| {
@@ -103,7 +119,7 @@ impl ModelDecomposer {
             let error = self
                 .error(ErrorCode::CircuitOpen, message)
                 .detail("tried_again_at", until.to_string());
-            CallFailure { kind: CallFailureKind::CircuitOpen, error }
+            CallFailure { kind: CallFailureKind::CircuitOpen, error, retry_after: None }
         })?;
         let request = ModelRequest { within, ..request.clone() };
         let start = Instant::now();
@@ -113,6 +129,7 @@ impl ModelDecomposer {
             Err(_) => Err(ModelError {
                 kind: ModelFailure::Timeout,
                 message: format!("{}: no answer within {within:.1?}", self.identity.address),
+                retry_after: None,
             }),
         };
         let verdict = match &called {
@@ -127,11 +144,15 @@ impl ModelDecomposer {
         called.map_err(|failure| CallFailure {
             kind: CallFailureKind::Gateway(failure.kind),
             error: self.failed(&failure),
+            retry_after: failure.retry_after,
         })
     }
 
     fn failed(&self, failure: &ModelError) -> Error {
-        let error = self.error(ErrorCode::ModelDecompositionFailed, failure.message.clone());
+        let mut error = self.error(ErrorCode::ModelDecompositionFailed, failure.message.clone());
+        if let Some(after) = failure.retry_after {
+            error = error.detail("retry_after_seconds", after.as_secs_f64());
+        }
         match failure.kind {
             ModelFailure::Unreachable => error.detail("failure", "unreachable").suggest(
                 "start the gateway or set model.url; `l05 doctor` shows what is looked for",
@@ -140,14 +161,12 @@ impl ModelDecomposer {
                 .detail("failure", "timeout")
                 .detail("out_of_time", true)
                 .suggest("raise model.timeout_ms, or use a smaller model"),
-            ModelFailure::RateLimited { retry_after } => {
-                let error = error.detail("failure", "rate limited");
-                match retry_after {
-                    Some(after) => error.detail("retry_after_seconds", after.as_secs()),
-                    None => error,
-                }
-                .suggest("try again later")
+            ModelFailure::RateLimited => {
+                error.detail("failure", "rate limited").suggest("try again later")
             }
+            ModelFailure::OutOfQuota => error.detail("failure", "out of quota").suggest(
+                "the account at the provider has nothing left: top it up or take another key",
+            ),
             ModelFailure::Unavailable => error.detail("failure", "unavailable"),
             ModelFailure::Rejected => error
                 .detail("failure", "rejected")

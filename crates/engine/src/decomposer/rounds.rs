@@ -269,6 +269,10 @@ impl PlanningRounds<'_, '_> {
             Ok(draft) => draft,
             Err(error) => return Ok(Err(vec![malformed(&error.message)])),
         };
+        // A plan of which a part was lost means something else: the model writes it again.
+        if !draft.lost.is_empty() {
+            return Ok(Err(draft.lost.iter().map(|what| malformed(what)).collect()));
+        }
         draft.state_implied();
         // A model says what is to be done, and nothing about who may do it or what it may cost.
         draft.fields.retain(|name, _| name == "on_failure");

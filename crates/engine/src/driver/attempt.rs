@@ -148,7 +148,7 @@ fn check_inputs(
             let problem = schema_problem(task.input_schema.as_ref()?, inputs)?;
             Some(format!("the task's input_schema refuses the input at {problem}"))
         });
-    let error = |message| TaskError { code: ErrorCode::TypeMismatch, message, is_final: true };
+    let error = |message| TaskError::last(ErrorCode::TypeMismatch, message);
     refused.map_or(Ok(()), |message| Err(error(message)))
 }
 
@@ -174,7 +174,7 @@ fn tool_or_task(tool: &str, task: &str) -> String {
 }
 
 pub(super) fn failed(code: ErrorCode, message: String) -> TaskError {
-    TaskError { code, message, is_final: false }
+    TaskError::new(code, message)
 }
 
 /// Keeps a small output inline and takes a large one out.

@@ -198,7 +198,7 @@ impl<'b> Life<'b> {
         let (outcome, usage) = match self.double(task) {
             Err(message) => {
                 let code = ErrorCode::BudgetExceeded;
-                let error = TaskError { code, message, is_final: true };
+                let error = TaskError::last(code, message);
                 (AttemptOutcome::Failed(error), Some(l05_run::amounts::Usage::default()))
             }
             Ok((request, answer)) => {
@@ -207,14 +207,14 @@ impl<'b> Life<'b> {
                     0 => {
                         let message = "scripted".to_owned();
                         let code = ErrorCode::TaskFailed;
-                        let error = TaskError { code, message, is_final: false };
+                        let error = TaskError::new(code, message);
                         (AttemptOutcome::Failed(error), Some(used))
                     }
                     // The answer is lost on its way: nobody knows what it took.
                     1 => {
                         let message = "scripted".to_owned();
                         let code = ErrorCode::TaskFailed;
-                        let error = TaskError { code, message, is_final: false };
+                        let error = TaskError::new(code, message);
                         (AttemptOutcome::Failed(error), None)
                     }
                     _ => {

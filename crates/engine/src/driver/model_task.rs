@@ -6,7 +6,7 @@ use std::time::Duration;
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::id::AgentDid;
-use l05_draft::decomposition::{read_value, task_prompt};
+use l05_draft::decomposition::{final_answer, read_result, task_prompt};
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use serde_json::{Value, json};
@@ -49,16 +49,23 @@ impl ModelTasks {
     }
 }
 
-/// The answer as the task's output: by its schema, else `{"response": text}`.
-fn output(answer: &ModelAnswer, has_schema: bool) -> Result<Value, TaskError> {
+/// The answer as the task's output: by its schema, else `{"response": text}`. Reasoning is no part of
+/// it.
+fn output(answer: &ModelAnswer, schema: Option<&Value>) -> Result<Value, TaskError> {
     if answer.finish == FinishReason::Length {
         let message = "the model's answer was cut off at the token limit".to_owned();
         return Err(failed(ErrorCode::ModelAnswerMalformed, message));
     }
-    if !has_schema {
-        return Ok(json!({ "response": answer.text }));
+    if let Some(schema) = schema {
+        return read_result(&answer.text, schema)
+            .map_err(|error| failed(error.code, error.message));
     }
-    read_value(&answer.text).map_err(|error| failed(error.code, error.message))
+    let text = final_answer(&answer.text);
+    if text.had_reasoning && text.text.trim().is_empty() {
+        let message = "the model's answer is nothing but reasoning".to_owned();
+        return Err(failed(ErrorCode::ModelAnswerMalformed, message));
+    }
+    Ok(json!({ "response": text.text }))
 }
 
 impl Executor for ModelTasks {
@@ -93,7 +100,7 @@ impl Executor for ModelTasks {
                 );
             }
             let usage = used.into();
-            match output(&answer, call.output_schema.is_some()) {
+            match output(&answer, call.output_schema.as_ref()) {
                 Ok(output) => Ok(ExecutorOutput { output, usage }),
                 Err(error) => Err(Failure { error, usage: Some(usage) }),
             }
@@ -103,14 +110,19 @@ impl Executor for ModelTasks {
 
 fn over_allowance(exceeded: AllowanceExceeded) -> Failure {
     let AllowanceExceeded(message) = exceeded;
-    Failure::from(TaskError { code: ErrorCode::BudgetExceeded, message, is_final: true })
+    Failure::from(TaskError::last(ErrorCode::BudgetExceeded, message))
 }
 
 /// The use of a failed call is known only where the model never began.
 fn failure(failed: CallFailure) -> Failure {
-    let CallFailure { kind, error } = failed;
+    let CallFailure { kind, error, retry_after } = failed;
+    let after = retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     Failure {
-        error: TaskError { code: error.code, message: error.message, is_final: kind.is_final() },
+        error: TaskError {
+            is_final: kind.is_final(),
+            retry_after_millis: after,
+            ..TaskError::new(error.code, error.message)
+        },
         usage: kind.is_free().then(Usage::default),
     }
 }

@@ -168,7 +168,7 @@ impl OutputLoader {
         let Some(items) = value.as_array() else {
             let message = format!("`{reference}` is not a list");
             let code = ErrorCode::TypeMismatch;
-            return Err(TaskError { code, message, is_final: true });
+            return Err(TaskError::last(code, message));
         };
         let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
         let (output, blob) = pack(value)?;
@@ -280,7 +280,7 @@ async fn guarded<T>(
     let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
     caught.unwrap_or_else(|_| {
         let message = format!("evaluating {what} crashed; this is a bug of L05");
-        Err(TaskError { code: ErrorCode::DependencyInvalid, message, is_final: true })
+        Err(TaskError::last(ErrorCode::DependencyInvalid, message))
     })
 }
 

@@ -120,6 +120,8 @@ pub struct ModelError {
     pub kind: ModelFailure,
     /// The failing party and the failure, in words; never holds a key.
     pub message: String,
+    /// The time after which to come again, where the gateway says so.
+    pub retry_after: Option<Duration>,
 }
 
 /// Kinds of failure, as far as they are treated differently.
@@ -129,11 +131,10 @@ pub enum ModelFailure {
     Unreachable,
     /// No answer, or no whole one, in time.
     Timeout,
-    /// Too many requests.
-    RateLimited {
-        /// The time after which to come again, where the gateway says so.
-        retry_after: Option<Duration>,
-    },
+    /// Too many requests for now.
+    RateLimited,
+    /// The account has nothing left: no later request fares better.
+    OutOfQuota,
     /// The gateway fails (5xx).
     Unavailable,
     /// The gateway refuses the request (4xx): the next one will fare no better.
@@ -150,10 +151,10 @@ impl ModelFailure {
         match self {
             ModelFailure::Unreachable
             | ModelFailure::Timeout
-            | ModelFailure::RateLimited { .. }
+            | ModelFailure::RateLimited
             | ModelFailure::Unavailable
             | ModelFailure::Malformed => true,
-            ModelFailure::Rejected | ModelFailure::Refused => false,
+            ModelFailure::OutOfQuota | ModelFailure::Rejected | ModelFailure::Refused => false,
         }
     }
 }

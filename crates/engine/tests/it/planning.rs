@@ -58,7 +58,7 @@ impl ModelGateway for Counted {
             tokio::time::sleep(self.takes).await;
             if self.broken.load(Ordering::SeqCst) {
                 let (kind, message) = (ModelFailure::Unavailable, "503".to_owned());
-                return Err(ModelError { kind, message });
+                return Err(ModelError { kind, message, retry_after: None });
             }
             let plan = json!({"tasks": [{"id": "a", "name": "A", "tool": "nothing", "inputs": {}, "depends_on": []}]});
             Ok(ModelAnswer {

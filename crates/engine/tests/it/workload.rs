@@ -57,7 +57,10 @@ impl Executor for ScriptedTools {
         Box::pin(async move {
             let failed = |is_final| {
                 let message = "scripted".to_owned();
-                Err(Failure::from(TaskError { code: ErrorCode::TaskFailed, message, is_final }))
+                Err(Failure::from(TaskError {
+                    is_final,
+                    ..TaskError::new(ErrorCode::TaskFailed, message)
+                }))
             };
             if &*call.tool == "costly" {
                 let usage = Usage { tokens: 100, cost_usd: 0.5, ..Usage::default() };

@@ -563,5 +563,5 @@ fn plan_of(action: &ShardAction) -> PlanId {
 }
 
 fn failure(code: ErrorCode) -> TaskError {
-    TaskError { code, message: "simulated".to_owned(), is_final: false }
+    TaskError::new(code, "simulated")
 }

@@ -141,7 +141,7 @@ impl Run {
         RunEvent::AttemptFailed {
             task,
             attempt: self.tasks[task.at()].attempt,
-            error: TaskError { code, message, is_final: true },
+            error: TaskError::last(code, message),
             usage: Usage::default(),
             lost: true,
             next: AfterFailure::Final { status: TaskStatus::Failed },

@@ -53,7 +53,7 @@ impl Run {
             // A failed task says more, or it was somebody's wish.
             CancelCause::FailFast | CancelCause::Request | CancelCause::NotNeeded => return,
         };
-        let error = TaskError { code, message: reason.to_owned(), is_final: true };
+        let error = TaskError::last(code, reason);
         self.why = Some(Box::new(error));
     }
 

@@ -1,6 +1,6 @@
 //! What a command means in a state: the events it causes, or why it is refused.
 
-use super::retry::{backoff_millis, may_retry};
+use super::retry::{asked_millis, backoff_millis, may_retry};
 use super::{GRACE_MILLIS, OUTPUTS_BYTES_MAX, Run, TaskPhase};
 use crate::amounts::Usage;
 use crate::command::{
@@ -149,11 +149,10 @@ impl Run {
             Ok((items, count)) if u64::from(count) <= most => {
                 return vec![self.expansion(task, items, count)];
             }
-            Ok((_, count)) => TaskError {
-                code: ErrorCode::QuotaExceeded,
-                message: format!("its list has {count} items, and max_items is {most}"),
-                is_final: true,
-            },
+            Ok((_, count)) => TaskError::last(
+                ErrorCode::QuotaExceeded,
+                format!("its list has {count} items, and max_items is {most}"),
+            ),
             Err(error) => error,
         };
         vec![RunEvent::TaskFailed { task, error }]
@@ -212,11 +211,10 @@ impl Run {
                 vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
             }
             AttemptOutcome::Stopped => {
-                let error = TaskError {
-                    code: ErrorCode::AgentCrashed,
-                    message: "the executor stopped without a result".to_owned(),
-                    is_final: false,
-                };
+                let error = TaskError::new(
+                    ErrorCode::AgentCrashed,
+                    "the executor stopped without a result",
+                );
                 vec![self.attempt_failed(task, attempt, error, used, TaskStatus::Failed, now)]
             }
         };
@@ -231,14 +229,13 @@ impl Run {
         if self.output_bytes.saturating_add(bytes) <= OUTPUTS_BYTES_MAX {
             return outcome;
         }
-        AttemptOutcome::Failed(TaskError {
-            code: ErrorCode::ContextTooLarge,
-            message: format!(
+        AttemptOutcome::Failed(TaskError::last(
+            ErrorCode::ContextTooLarge,
+            format!(
                 "its output of {bytes} bytes would bring the outputs of the run to more than \
                  {OUTPUTS_BYTES_MAX} bytes"
             ),
-            is_final: true,
-        })
+        ))
     }
 
     /// A report for an attempt that is not in flight. The same result again is no event at all.
@@ -293,7 +290,8 @@ impl Run {
         let failures = self.tasks[task.at()].failures.saturating_add(1);
         let seed =
             u64::from_le_bytes(self.plan.digest()[..8].try_into().expect("a digest has 32 bytes"));
-        let at = now.plus_millis(backoff_millis(policy, failures, seed, task, attempt));
+        let wait = backoff_millis(policy, failures, seed, task, attempt);
+        let at = now.plus_millis(wait.max(asked_millis(error, policy)));
         let in_time = self.deadline.is_none_or(|deadline| at < deadline);
         (may_retry(error, policy, failures) && in_time && self.is_going_on()).then_some(at)
     }

@@ -145,13 +145,14 @@ impl Run {
         let failed = |error: TaskError| self.attempt_failed(task, attempt, error, None, last, now);
         if self.deadline == Some(self.tasks[task.at()].not_after) {
             let message = "it was still running when the plan's deadline came".to_owned();
-            return failed(TaskError { code: ErrorCode::DeadlineMissed, message, is_final: true });
+            return failed(TaskError::last(ErrorCode::DeadlineMissed, message));
         }
         let spec = self.spec(task);
         let limit = spec.attempt_seconds();
         let named = if limit < spec.timeout_seconds { "quota" } else { "timeout" };
         let message = format!("it took longer than its {named} of {limit} s");
-        let error = |is_final| TaskError { code: ErrorCode::TaskTimeout, message, is_final };
+        let error =
+            |is_final| TaskError { is_final, ..TaskError::new(ErrorCode::TaskTimeout, message) };
         match spec.on_recovery {
             OnRecovery::Ask | OnRecovery::Fail if self.is_harmless(task, terms) => {
                 failed(error(false))

@@ -238,5 +238,5 @@ impl Run {
 
 fn refusal(what: &str, by: &str, reason: &str) -> TaskError {
     let message = format!("{by} refused {what}: {reason}");
-    TaskError { code: ErrorCode::ApprovalRefused, message, is_final: true }
+    TaskError::last(ErrorCode::ApprovalRefused, message)
 }

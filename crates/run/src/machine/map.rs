@@ -226,7 +226,7 @@ impl Run {
             |(item, error)| (error.code, format!("; {}: {}", self.name(item), error.message)),
         );
         let message = format!("{} of {} items failed{first}", span.failed, span.count);
-        TaskError { code, message, is_final: true }
+        TaskError::last(code, message)
     }
 
     /// The list of what a fan-out's items gave.

@@ -36,6 +36,12 @@ pub(super) fn backoff_millis(
     (jittered * 1000.0) as u64
 }
 
+/// The wait that the one who was asked wants, in milliseconds, as far as the policy's cap goes.
+pub(super) fn asked_millis(error: &TaskError, policy: &RetryPolicy) -> u64 {
+    let cap = (policy.cap_seconds * 1000.0) as u64;
+    error.retry_after_millis.unwrap_or_default().min(cap)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,7 +49,7 @@ mod tests {
     #[test]
     fn retries_by_class_and_policy() {
         let retries = |code, is_final, policy_max| {
-            let error = TaskError { code, message: String::new(), is_final };
+            let error = TaskError { is_final, ..TaskError::new(code, String::new()) };
             let policy = RetryPolicy { max_retries: policy_max, ..RetryPolicy::default() };
             (1..10).take_while(|failures| may_retry(&error, &policy, *failures)).count()
         };
@@ -69,5 +75,17 @@ mod tests {
         let draw = |seed| backoff_millis(&policy, 1, seed, TaskIndex(0), Attempt(1));
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn who_is_asked_to_come_later_does() {
+        let policy = RetryPolicy { cap_seconds: 60.0, ..RetryPolicy::default() };
+        for (asked, waits) in [(None, 0), (Some(2_000), 2_000), (Some(90_000), 60_000)] {
+            let error = TaskError {
+                retry_after_millis: asked,
+                ..TaskError::new(ErrorCode::TaskFailed, "limited")
+            };
+            assert_eq!(asked_millis(&error, &policy), waits);
+        }
     }
 }

@@ -55,7 +55,7 @@ struct Bench {
 }
 
 fn fails(code: ErrorCode) -> AttemptOutcome {
-    AttemptOutcome::Failed(TaskError { code, message: "scripted".to_owned(), is_final: false })
+    AttemptOutcome::Failed(TaskError::new(code, "scripted"))
 }
 
 fn done(value: &Value) -> AttemptOutcome {
@@ -304,8 +304,7 @@ fn conditions_skip_and_errors_in_them_fail() {
         with_verdict(Ok(ConditionVerdict::Unsatisfied)),
         "COMPLETED a:COMPLETED b:SKIPPED c:SKIPPED d:COMPLETED"
     );
-    let error =
-        TaskError { code: ErrorCode::DependencyInvalid, message: String::new(), is_final: true };
+    let error = TaskError::last(ErrorCode::DependencyInvalid, String::new());
     assert_eq!(
         with_verdict(Err(error)),
         "FAILED (partial) a:COMPLETED b:FAILED c:BLOCKED d:COMPLETED"

@@ -104,19 +104,11 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
         let verdict = match step % 3 {
             0 => Ok(ConditionVerdict::Satisfied),
             1 => Ok(ConditionVerdict::Unsatisfied),
-            _ => Err(TaskError {
-                code: ErrorCode::DependencyInvalid,
-                message: String::new(),
-                is_final: true,
-            }),
+            _ => Err(TaskError::last(ErrorCode::DependencyInvalid, String::new())),
         };
         for i in 0..tasks {
             let list = match step % 4 {
-                0 => Err(TaskError {
-                    code: ErrorCode::ReferenceUnresolved,
-                    message: String::new(),
-                    is_final: true,
-                }),
+                0 => Err(TaskError::last(ErrorCode::ReferenceUnresolved, String::new())),
                 1 => Ok(json!([])),
                 2 => Ok(json!([1, 2, 3])),
                 _ => Ok(json!([1, 2, 3, 4])),

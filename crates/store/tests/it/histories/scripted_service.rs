@@ -33,7 +33,7 @@ impl Executor for Tools {
         Box::pin(async move {
             let failed = |is_final| {
                 let (code, message) = (ErrorCode::TaskFailed, "scripted".to_owned());
-                Err(Failure::from(TaskError { code, message, is_final }))
+                Err(Failure::from(TaskError { is_final, ..TaskError::new(code, message) }))
             };
             match &*call.tool {
                 "fail" => failed(true),

@@ -1,0 +1,186 @@
+//! The answer in a model's words, apart from its reasoning. Called for plans and for the answers to
+//! prompts, before anything is looked for in them.
+//!
+//! Models write their reasoning into the text itself: between tags (`<think>…</think>`, of which the
+//! first may be part of the prompt and missing here), or into channels of their own
+//! (`<|channel|>analysis<|message|>…`). A draft in it is no plan.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A model's answer without its reasoning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinalAnswer<'t> {
+    /// The answer. Empty where there is nothing but reasoning.
+    pub text: Cow<'t, str>,
+    /// Something was taken out.
+    pub had_reasoning: bool,
+}
+
+/// Takes the reasoning out of an answer. Tags within a JSON text are part of it.
+pub fn final_answer(text: &str) -> FinalAnswer<'_> {
+    if !text.contains(['<', '[', '\u{25c1}']) || is_json(text) {
+        return FinalAnswer { text: Cow::Borrowed(text), had_reasoning: false };
+    }
+    if let Some(answer) = final_channel(text) {
+        return FinalAnswer { text: Cow::Owned(answer), had_reasoning: true };
+    }
+    let mut rest = Cow::Borrowed(text);
+    let mut had_reasoning = false;
+    while let Some(left) = without_first_block(&rest) {
+        had_reasoning = true;
+        rest = Cow::Owned(left);
+    }
+    FinalAnswer { text: rest, had_reasoning }
+}
+
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[', '"'])
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// The message of the last channel that is for the reader; of none, an empty text.
+fn final_channel(text: &str) -> Option<String> {
+    static CHANNEL: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
+    });
+    static END: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"<\|(?:end|return|call|start|channel)\|>"));
+    let channels: Vec<(&str, &str)> = CHANNEL
+        .captures_iter(text)
+        .map(|found| {
+            let begin = found.get(0).map_or(0, |m| m.end());
+            let message = &text[begin..];
+            let end = END.find(message).map_or(message.len(), |m| m.start());
+            (found.get(1).map_or("", |m| m.as_str()), &message[..end])
+        })
+        .collect();
+    if channels.is_empty() {
+        return None;
+    }
+    let of = |name: &str| channels.iter().rfind(|(channel, _)| *channel == name);
+    let message = of("final").or_else(|| of("commentary")).map_or("", |(_, message)| message);
+    Some(message.trim().to_owned())
+}
+
+/// The names of tags around reasoning.
+const TAG: &str = r"(?:think|thinking|thought|thoughts|reasoning|reason|reflection|scratchpad|analysis|seed:think|begin_of_thought|inner_monologue)";
+
+/// The text without the block of reasoning that begins or ends first. None: there is no such block.
+fn without_first_block(text: &str) -> Option<String> {
+    static MARK: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(&format!(
+            r"(?i)(?P<open><\|?{TAG}(?:\s[^<>]{{0,100}})?\|?>|\[THINK\]|\x{{25c1}}think\x{{25b7}})|(?P<close></{TAG}\s*>|<\|end_of_thought\|>|<\|/{TAG}\|>|\[/THINK\]|\x{{25c1}}/think\x{{25b7}})"
+        ))
+    });
+    let mut quotes = QuoteCount::default();
+    let mut begin: Option<usize> = None;
+    let mut depth = 0_usize;
+    let mut last_close: Option<usize> = None;
+    for mark in MARK.captures_iter(text) {
+        let whole = mark.get(0)?;
+        let opens = mark.name("open").is_some();
+        if begin.is_none() && quotes.is_within_text(text, whole.start()) {
+            continue;
+        }
+        match (begin, opens) {
+            // What stands before a lone closing tag is reasoning.
+            (None, false) => return Some(text[whole.end()..].trim_start().to_owned()),
+            (None, true) => {
+                begin = Some(whole.start());
+                depth = 1;
+            }
+            (Some(_), true) => depth += 1,
+            (Some(at), false) => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return Some(joined(&text[..at], &text[whole.end()..]));
+                }
+                last_close = Some(whole.end());
+            }
+        }
+    }
+    // Reasoning that does not end leaves no answer behind it.
+    let at = begin?;
+    Some(joined(&text[..at], last_close.map_or("", |end| &text[end..])))
+}
+
+fn joined(before: &str, behind: &str) -> String {
+    let gap = if before.trim().is_empty() || behind.trim().is_empty() { "" } else { "\n" };
+    format!("{}{gap}{}", before.trim_end(), behind.trim_start())
+}
+
+/// Counts quotes up to a place: a tag within a JSON text's string is no tag. Lines of their own are.
+#[derive(Default)]
+struct QuoteCount {
+    counted_to: usize,
+    is_odd: bool,
+}
+
+impl QuoteCount {
+    fn is_within_text(&mut self, text: &str, at: usize) -> bool {
+        let bytes = text.as_bytes();
+        for place in self.counted_to..at {
+            let is_escaped = place > 0 && bytes[place - 1] == b'\\';
+            self.is_odd ^= bytes[place] == b'"' && !is_escaped;
+        }
+        self.counted_to = at;
+        let line = text[..at].rsplit('\n').next().unwrap_or_default();
+        self.is_odd && !line.trim().is_empty()
+    }
+}
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a fixed pattern, which the tests run")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasoning_is_no_part_of_the_answer() {
+        for (text, answer) in [
+            ("<think>hm {\"x\":1}</think>{\"tasks\":[]}", "{\"tasks\":[]}"),
+            ("hm\n</think>\n{\"a\":1}", "{\"a\":1}"),
+            ("<thinking>\na <think>b</think> c\n</thinking>\nyes", "yes"),
+            ("<think>I end with </think> as told {\"d\":1}</think>\nyes", "yes"),
+            ("<Reasoning effort=\"high\">a</Reasoning> yes", "yes"),
+            ("Sure. <think>a</think> yes", "Sure.\nyes"),
+            ("[THINK]a[/THINK]yes", "yes"),
+            ("◁think▷a◁/think▷yes", "yes"),
+            ("<|begin_of_thought|>a<|end_of_thought|>yes", "yes"),
+            ("<think>a that never ends", ""),
+            ("yes\n<think>a that never ends", "yes"),
+            (
+                "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>final<|message|>yes<|return|>",
+                "yes",
+            ),
+            ("<|channel|>analysis<|message|>no", ""),
+            (
+                "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>commentary to=functions.plan <|constrain|>json<|message|>{\"a\":1}<|call|>",
+                "{\"a\":1}",
+            ),
+        ] {
+            let found = final_answer(text);
+            assert_eq!((&*found.text, found.had_reasoning), (answer, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_tags_and_quoted_ones_stay() {
+        for text in [
+            "{\"prompt\": \"Answer in <think> tags, then </think>.\"}",
+            "{'prompt': \"Answer in <think> tags, then </think>.\"}",
+            "<b>yes</b>",
+            "<thinker>yes</thinker>",
+            "a [list] of [[things]]",
+            "",
+        ] {
+            let found = final_answer(text);
+            assert_eq!((&*found.text, found.had_reasoning), (text, false));
+        }
+    }
+}
