@@ -23,7 +23,7 @@ use crate::{data, json};
 
 /// How a server answers.
 #[derive(Clone)]
-enum Reply {
+pub(crate) enum Reply {
     /// A status line with headers, and a body.
     Whole(&'static str, &'static str, Vec<u8>),
     /// Less of the body than its length says, then nothing.
@@ -36,20 +36,20 @@ enum Reply {
     Silence,
 }
 
-const JSON: &str = "content-type: application/json\r\n";
+pub(crate) const JSON: &str = "content-type: application/json\r\n";
 
-fn ok(body: impl Into<Vec<u8>>) -> Reply {
+pub(crate) fn ok(body: impl Into<Vec<u8>>) -> Reply {
     Reply::Whole("200 OK", JSON, body.into())
 }
 
 /// A server on loopback that keeps the requests it saw: path, headers, body.
-struct Server {
-    address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     seen: Arc<Mutex<Vec<(String, String, Value)>>>,
 }
 
 impl Server {
-    fn start(replies: Vec<Reply>) -> Server {
+    pub(crate) fn start(replies: Vec<Reply>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let seen: Arc<Mutex<Vec<_>>> = Arc::default();
@@ -69,11 +69,11 @@ impl Server {
         Server { address, seen }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn seen(&self) -> Vec<(String, String, Value)> {
+    pub(crate) fn seen(&self) -> Vec<(String, String, Value)> {
         self.seen.lock().expect("no panic").clone()
     }
 }
@@ -141,10 +141,10 @@ fn serve(
 }
 
 /// An adapter, and the bytes that its protocol's documents give for a success.
-struct Adapter {
-    name: &'static str,
-    make: fn(&str) -> Arc<dyn ModelGateway>,
-    success: Vec<u8>,
+pub(crate) struct Adapter {
+    pub(crate) name: &'static str,
+    pub(crate) make: fn(&str) -> Arc<dyn ModelGateway>,
+    pub(crate) success: Vec<u8>,
     /// What that success says.
     text: String,
     tokens: (u64, u64),
@@ -205,7 +205,7 @@ fn l04_example() -> Value {
     Value::Object(answer)
 }
 
-fn adapters() -> Vec<Adapter> {
+pub(crate) fn adapters() -> Vec<Adapter> {
     let ollama =
         code_blocks("wire/ollama_api.md", "#### Chat request (Structured outputs)", "json");
     let openai = openai_example("Default");
@@ -278,7 +278,10 @@ fn request(within: Duration) -> ModelRequest {
     }
 }
 
-fn infer(gateway: &dyn ModelGateway, within: Duration) -> Result<ModelAnswer, ModelError> {
+pub(crate) fn infer(
+    gateway: &dyn ModelGateway,
+    within: Duration,
+) -> Result<ModelAnswer, ModelError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(gateway.infer(request(within)))
 }

@@ -7,6 +7,8 @@ mod answers;
 mod gateways;
 mod injection;
 mod input_policy;
+mod meaning;
+mod odd_providers;
 mod plans;
 mod schedules;
 
@@ -17,6 +19,11 @@ fn data(name: &str) -> PathBuf {
     let folder =
         std::env::var("L05_TEST_SHARED_DATA").expect("L05_TEST_SHARED_DATA names the data");
     PathBuf::from(folder).join(name)
+}
+
+/// A file of the cases, which lie beside the data.
+fn cases(name: &str) -> PathBuf {
+    data("../cases").join(name)
 }
 
 fn json_lines(name: &str) -> Vec<serde_json::Value> {

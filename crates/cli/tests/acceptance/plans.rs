@@ -36,7 +36,7 @@ pub(crate) fn batch(arguments: &[&str], lines: &[Value]) -> Vec<Value> {
     answers
 }
 
-fn texts(value: &Value) -> Vec<&str> {
+pub(crate) fn texts(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 

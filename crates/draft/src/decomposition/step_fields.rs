@@ -92,6 +92,12 @@ pub(super) fn name_and_description(
     }
 }
 
+/// True for arguments in a text that breaks off.
+pub(super) fn ends_within_value(value: &Value) -> bool {
+    let text = value.as_str().filter(|text| text.trim_start().starts_with('{'));
+    text.and_then(|text| json::read(text).ok()).is_some_and(|(_, notes)| notes.is_cut)
+}
+
 /// Arguments by name: an object, an object in a text, or a list of `{name, value}`.
 pub(super) fn inputs_of(value: &Value) -> Option<Value> {
     match value {
@@ -105,7 +111,10 @@ pub(super) fn inputs_of(value: &Value) -> Option<Value> {
                 let name = item.get("name").or(item.get("key"))?.as_str()?;
                 Some((name.to_owned(), item.get("value")?.clone()))
             });
-            named.collect::<Option<Map<String, Value>>>().map(Value::Object)
+            let named: Vec<(String, Value)> = named.collect::<Option<_>>()?;
+            // Of two with one name, an object would lose the first.
+            let names: HashSet<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+            (names.len() == named.len()).then(|| Value::Object(named.into_iter().collect()))
         }
         _ => None,
     }

@@ -12,7 +12,7 @@ use super::draft::{DraftNeed, DraftPlan, DraftStep, rename};
 use super::found_steps::{FoundSteps, INPUTS, STEPS, TOOLS, find, is_list_name, is_step, plain};
 use super::links::{StatedLinks, StatedWhom, StepNames, is_nobody, pair};
 use super::order::{StepNumber, number_of, says_order, state_order};
-use super::step_fields::{inputs_of, name_and_description, take_id, take_name};
+use super::step_fields::{ends_within_value, inputs_of, name_and_description, take_id, take_name};
 use l05_core::error::{Error, ErrorCode};
 use l05_core::finding::brief;
 use l05_core::reference::RESERVED_IDS;
@@ -376,6 +376,14 @@ impl StepReader {
     }
 
     fn inputs(&mut self, id: &str, value: &Value, fields: &mut Map<String, Value>) {
+        if ends_within_value(value) {
+            let warning = format!(
+                "the arguments of task `{}` end within a value: {}",
+                brief(id),
+                shown(value)
+            );
+            self.lose(warning);
+        }
         match inputs_of(value) {
             Some(inputs) => {
                 fields.insert("inputs".to_owned(), inputs);
@@ -565,7 +573,7 @@ fn whom_shown(whom: &StatedWhom) -> String {
 
 /// A dropped value in words, so that nothing of it is lost without being told.
 fn shown(value: &Value) -> String {
-    const SHOWN_MAX_CHARS: usize = 1_000;
+    const SHOWN_MAX_CHARS: usize = 8_000;
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_MAX_CHARS) {
         None => text,

@@ -338,6 +338,10 @@ fn what_stands_twice_is_told() {
         (r#"{"tasks": [{"id": "a", "tool": "t", "tool": "u"}]}"#, "`tool` stands twice"),
         (r#"{tasks: [{id: a}], "tasks": [{id: b}]}"#, "`tasks` stands twice"),
         (r#"{"tasks": [{"id": "a"}], "steps": [{"id": "b"}]}"#, "`steps` was dropped"),
+        (
+            r#"[{"id": "a", "tool": "t", "arguments": "{\"text\": \"line one, "}]"#,
+            "end within a value",
+        ),
     ] {
         let draft = read_draft(answer, ReadingMode::default()).unwrap();
         assert!(draft.lost[0].contains(word), "{answer}: {draft:?}");

@@ -70,6 +70,14 @@ impl CallFailureKind {
         }
     }
 
+    /// True if the gateway may do better when it is asked again later.
+    pub(crate) fn is_asked_again(self) -> bool {
+        matches!(
+            self,
+            CallFailureKind::Gateway(ModelFailure::RateLimited | ModelFailure::Unavailable)
+        )
+    }
+
     /// True if a second call of the same kind would fail again.
     pub(crate) fn is_final(self) -> bool {
         match self {

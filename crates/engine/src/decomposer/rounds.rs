@@ -20,10 +20,10 @@ use tokio::sync::Semaphore;
 
 use super::ModelDecomposer;
 use super::account::PlanningAccount;
-use super::call::CallPurpose;
+use super::call::{CallFailure, CallPurpose, TIME_LEFT_MIN};
 use super::failure::PlanningFailure;
 use super::metering::CallUsage;
-use crate::port::{Clock, FinishReason, ModelRequest, ModelRole, ModelTurn};
+use crate::port::{Clock, FinishReason, ModelAnswer, ModelRequest, ModelRole, ModelTurn};
 use crate::request::PlanRequest;
 
 /// The name of the schema, and of the tool that hands a plan in.
@@ -64,6 +64,11 @@ struct PlanningRounds<'r, 's> {
     /// Calls at once, over all parts.
     turns: Semaphore,
 }
+
+/// The most times that one call is made again because the gateway asks for it.
+const RETRIES_MAX: u32 = 3;
+/// The longest that planning waits for a gateway that asks to come again.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Calls that one goal may have under way.
 const CALLS_AT_ONCE: usize = 4;
@@ -196,10 +201,6 @@ impl PlanningRounds<'_, '_> {
     ) -> Result<AnswerText, PlanningFailure> {
         let rules = &self.decomposer.rules;
         let _turn = self.turns.acquire().await.expect("nobody closes it");
-        let clock = self.basis.clock;
-        let left = self.until.map(|until| {
-            Duration::from_millis(u64::try_from(until.0 - clock.now().0).unwrap_or(0))
-        });
         let (system, schema) = self.system(turns);
         let mut request = ModelRequest {
             model: None,
@@ -217,7 +218,7 @@ impl PlanningRounds<'_, '_> {
             let error = self.decomposer.error(ErrorCode::BudgetExceeded, message);
             PlanningFailure::of_model(error)
         })?;
-        let answer = self.decomposer.call(clock, &request, left, CallPurpose::Plan).await;
+        let answer = self.patiently(&request).await;
         let used = answer.as_ref().ok().map(|answer| meter.usage(&request, answer));
         let is_free = answer.as_ref().is_err_and(|failure| failure.kind.is_free());
         self.account.settle(reserved, used, is_free);
@@ -226,6 +227,28 @@ impl PlanningRounds<'_, '_> {
         counted.rounds.push(ModelRound { input_tokens, output_tokens, problems: Vec::new() });
         counted.model.get_or_insert(answer.model);
         Ok(AnswerText { text: answer.text, finish: answer.finish })
+    }
+
+    /// Asks, and comes again when the gateway says so and the caller's time allows it.
+    async fn patiently(&self, request: &ModelRequest) -> Result<ModelAnswer, CallFailure> {
+        let clock = self.basis.clock;
+        let mut again = 0;
+        loop {
+            let left = self.until.map(|until| {
+                Duration::from_millis(u64::try_from(until.0 - clock.now().0).unwrap_or(0))
+            });
+            let answer = self.decomposer.call(clock, request, left, CallPurpose::Plan).await;
+            let Err(failure) = &answer else { return answer };
+            let wait = failure.retry_after.filter(|wait| {
+                *wait <= RETRY_AFTER_MAX
+                    && left.is_none_or(|left| *wait + TIME_LEFT_MIN < left)
+                    && again < RETRIES_MAX
+            });
+            let Some(wait) = wait.filter(|_| failure.kind.is_asked_again()) else { return answer };
+            tracing::info!(seconds = wait.as_secs_f64(), "the gateway asks to come again later");
+            tokio::time::sleep(wait).await;
+            again += 1;
+        }
     }
 
     /// Tells the model about this place. The goal has no word in it.

@@ -54,7 +54,7 @@ struct Row {
 
 /// All features, each with what it does to a service. The service may be replaced by another on the
 /// same store, as after a crash.
-const FEATURES: [&str; 16] = [
+const FEATURES: [&str; 17] = [
     "adoption",
     "agents",
     "approval",
@@ -66,6 +66,7 @@ const FEATURES: [&str; 16] = [
     "failure",
     "fan_out",
     "large_output",
+    "limited",
     "overdraft",
     "rerun",
     "straggler",
@@ -320,6 +321,13 @@ async fn play(feature: &str, folder: &Path) -> PlanId {
             ]})).await;
             first.execute(id).await.unwrap();
             assert_eq!(ended(&first, id).await, PlanStatus::Failed);
+            id
+        }
+        "limited" => {
+            let task = json!({"id": "a", "tool": "limited_once", "retry": quick});
+            let id = accept(&first, json!({"goal": "limited", "tasks": [task]})).await;
+            first.execute(id).await.unwrap();
+            assert_eq!(ended(&first, id).await, PlanStatus::Completed);
             id
         }
         "large_output" => {

@@ -24,7 +24,8 @@ pub(super) struct Tools;
 
 impl Executor for Tools {
     fn tools(&self) -> Vec<ToolSpec> {
-        let names = ["ok", "fail", "fail_once", "hang", "slow", "large", "costly", "obeys"];
+        let names =
+            ["ok", "fail", "fail_once", "limited_once", "hang", "slow", "large", "costly", "obeys"];
         let in_folder = ToolSpec { uses_workspace: true, ..ToolSpec::bare("in_folder") };
         names.map(ToolSpec::bare).into_iter().chain([in_folder]).collect()
     }
@@ -38,6 +39,10 @@ impl Executor for Tools {
             match &*call.tool {
                 "fail" => failed(true),
                 "fail_once" if call.attempt.0 == 1 => failed(false),
+                "limited_once" if call.attempt.0 == 1 => {
+                    let error = TaskError::new(ErrorCode::TaskFailed, "come again");
+                    Err(TaskError { retry_after_millis: Some(20), ..error }.into())
+                }
                 "obeys" => {
                     call.cancel.cancelled().await;
                     failed(true)
