@@ -19,7 +19,8 @@ impl JsonReader<'_> {
                 ScannedText::Whole { to, next, closed } => {
                     if !closed {
                         self.repair(JsonRepair::MissingQuote);
-                        self.notes.is_cut |= next >= self.text.len();
+                        // No further quote: the text breaks off in this one.
+                        self.notes.is_cut |= !self.text[begin..].contains(|c| quote.closes(c));
                     }
                     let (text, odd) = unescape(&self.text[begin..to], quote);
                     if odd {
