@@ -6,6 +6,7 @@ mod answer;
 mod candidates;
 mod draft;
 mod found_steps;
+mod input_form;
 mod json;
 mod json_brackets;
 mod json_notes;
@@ -30,4 +31,4 @@ pub use prompt::{
     task_prompt,
 };
 pub use reasoning::{FinalAnswer, final_answer};
-pub use schema::answer_schema;
+pub use schema::{AnswerForm, AnswerSchema, answer_schema};

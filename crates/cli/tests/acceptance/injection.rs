@@ -8,7 +8,7 @@ use l05_core::finding::{Finding, ValidationLevel};
 use l05_core::goal::input::{InputPolicy, check};
 use l05_core::{ErrorCode, catalog::ToolSpec};
 use l05_draft::decomposition::{
-    PromptFacts, answer_schema, goal_prompt, repair_prompt, system_prompt,
+    AnswerForm, PromptFacts, answer_schema, goal_prompt, repair_prompt, system_prompt,
 };
 use serde_json::{Map, Value, json};
 
@@ -46,11 +46,20 @@ fn no_goal_changes_what_a_model_is_told() {
         tasks_max: 200,
         limits: vec!["At most 10 tasks run at once.".to_owned()],
         compound: false,
+        by_place: false,
         tokens_max: 100_000,
         count_tokens: l05_connect::tokens::count,
     };
     let plain = system_prompt(&told, "a harmless goal").text;
-    let schema = answer_schema(tools.iter().map(|tool| tool.name.as_str()), false);
+    let known: Vec<&ToolSpec> = tools.iter().collect();
+    let form = answer_schema(&AnswerForm {
+        tools: &known,
+        agents: false,
+        compound: false,
+        tasks_max: 200,
+        tokens_max: 4_096,
+        by_place: false,
+    });
     let goals = all();
     for goal in &goals {
         assert_eq!(system_prompt(&told, goal).text, plain, "{goal}");
@@ -71,8 +80,9 @@ fn no_goal_changes_what_a_model_is_told() {
         let repair = repair_prompt(&[finding.task(goal.clone())]);
         assert_eq!(repair.lines().filter(|line| line.starts_with("- [")).count(), 1, "{goal}");
     }
-    let tool = &schema["$defs"]["AnswerTask"]["properties"]["tool"]["enum"];
-    assert_eq!(tool.as_array().map(Vec::len), Some(tools.len()));
+    // One shape for each tool, and one for prompts.
+    let shapes = &form.schema["properties"]["tasks"]["items"]["anyOf"];
+    assert_eq!(shapes.as_array().map(Vec::len), Some(tools.len() + 1));
     println!(
         "| injection | {} texts as goals | the prompt's rules and tools unchanged |",
         goals.len()

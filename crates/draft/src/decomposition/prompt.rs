@@ -38,24 +38,36 @@ pub struct PromptFacts<'a> {
     pub limits: Vec<String>,
     /// True if a task may stand for a plan of its own.
     pub compound: bool,
+    /// True if tasks are called after their tools and places.
+    pub by_place: bool,
     /// Tokens that the list of tools may take.
     pub tokens_max: usize,
     /// Counts a text's tokens.
     pub count_tokens: fn(&str) -> u64,
 }
 
-/// The system's words, and how many tools were left out for room.
-pub struct SystemPrompt {
+/// The system's words, and the tools that they tell.
+pub struct SystemPrompt<'a> {
     /// The text.
     pub text: String,
+    /// The tools, those that fit the goal best first where there was no room for all.
+    pub tools: Vec<&'a ToolSpec>,
     /// Tools that did not fit.
     pub left_out: usize,
 }
 
+/// How tasks are called, in the rules and in the example.
+struct TaskNaming {
+    ids: &'static str,
+    needs: &'static str,
+    example: &'static str,
+}
+
 /// The system's words for a goal. `goal` only chooses which tools are told first when there is no
 /// room for all.
-pub fn system_prompt(told: &PromptFacts<'_>, goal: &str) -> SystemPrompt {
-    let (tools, left_out) = tool_list(told, goal);
+pub fn system_prompt<'a>(told: &PromptFacts<'a>, goal: &str) -> SystemPrompt<'a> {
+    let (lines, tools) = tool_list(told, goal);
+    let left_out = told.tools.len() - tools.len();
     let agents = if told.capabilities.is_empty() {
         String::new()
     } else {
@@ -74,18 +86,34 @@ pub fn system_prompt(told: &PromptFacts<'_>, goal: &str) -> SystemPrompt {
     } else {
         ""
     };
+    let ids = if told.by_place {
+        TaskNaming {
+            ids: "the tool's name and the task's place: `fs_read_1`, or `ask_2` for a prompt",
+            needs: "the places of the tasks (1 is the first)",
+            example: include_str!("../../prompts/example_by_place.md"),
+        }
+    } else {
+        TaskNaming {
+            ids: "of lower-case letters, digits and `_`",
+            needs: "the ids of the tasks",
+            example: include_str!("../../prompts/example_by_id.md"),
+        }
+    };
     let text = fill(
         PLAN.split_once("\n\n").map_or(PLAN, |(_, text)| text),
         &[
+            ("ids", ids.ids),
+            ("needs", ids.needs),
+            ("example", ids.example),
             ("no_tool", no_tool),
             ("compound", compound),
             ("tasks_max", &told.tasks_max.to_string()),
             ("limits", &told.limits.join(" ")),
-            ("tools", &tools),
+            ("tools", &lines),
             ("agents", &agents),
         ],
     );
-    SystemPrompt { text: text.trim_end().to_owned(), left_out }
+    SystemPrompt { text: text.trim_end().to_owned(), tools, left_out }
 }
 
 /// The user's turn: the goal as data, and the names of the plan's inputs.
@@ -152,8 +180,9 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
     out
 }
 
-/// One line a tool. When there is no room for all, those that share words with the goal come first.
-fn tool_list(told: &PromptFacts<'_>, goal: &str) -> (String, usize) {
+/// One line a tool, and those tools. When there is no room for all, those that share words with the
+/// goal come first.
+fn tool_list<'a>(told: &PromptFacts<'a>, goal: &str) -> (String, Vec<&'a ToolSpec>) {
     let mut lines: Vec<(usize, usize, String)> = told
         .tools
         .iter()
@@ -161,20 +190,19 @@ fn tool_list(told: &PromptFacts<'_>, goal: &str) -> (String, usize) {
         .map(|(at, tool)| (usize::MAX - likeness(tool, goal), at, tool_line(tool)))
         .collect();
     let whole: u64 = lines.iter().map(|(_, _, line)| (told.count_tokens)(line)).sum();
-    if whole <= told.tokens_max as u64 {
-        let text = lines.iter().map(|(_, _, line)| line.as_str()).collect::<Vec<_>>().join("\n");
-        return (text, 0);
+    if whole > told.tokens_max as u64 {
+        lines.sort();
     }
-    lines.sort();
-    let (mut used, mut kept) = (0, Vec::new());
-    for (_, _, line) in &lines {
+    let (mut used, mut text, mut tools) = (0, Vec::new(), Vec::new());
+    for (_, at, line) in &lines {
         used += (told.count_tokens)(line);
-        if used > told.tokens_max as u64 && !kept.is_empty() {
+        if used > told.tokens_max as u64 && !tools.is_empty() {
             break;
         }
-        kept.push(line.as_str());
+        text.push(line.as_str());
+        tools.push(told.tools[*at]);
     }
-    (kept.join("\n"), lines.len() - kept.len())
+    (text.join("\n"), tools)
 }
 
 fn likeness(tool: &ToolSpec, goal: &str) -> usize {
@@ -245,6 +273,7 @@ mod tests {
             tasks_max: 20,
             limits: vec!["At most 1000 tokens.".to_owned()],
             compound: false,
+            by_place: false,
             tokens_max,
             count_tokens: |text| text.len() as u64 / 4,
         }

@@ -104,6 +104,17 @@ pub(crate) enum CallPurpose {
     Task,
 }
 
+/// What bounds the time of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TimeLimit {
+    /// The configured time of one call.
+    Gateway,
+    /// The time that the caller had left.
+    Caller,
+    /// The time that the task's attempt had left.
+    Task,
+}
+
 impl ModelDecomposer {
     /// Asks the model. `left` is what is left of the caller's time.
     pub(crate) async fn call(
@@ -122,6 +133,11 @@ impl ModelDecomposer {
             return Err(CallFailure { kind, error, retry_after: None });
         }
         let within = left.map_or(request.within, |left| left.min(request.within));
+        let limit = match purpose {
+            _ if within == request.within => TimeLimit::Gateway,
+            CallPurpose::Plan => TimeLimit::Caller,
+            CallPurpose::Task => TimeLimit::Task,
+        };
         let permit = self.breaker.admit(clock.now()).map_err(|until| {
             let message = format!("{} failed too often and is left alone", self.identity.shown());
             let error = self
@@ -151,12 +167,12 @@ impl ModelDecomposer {
         permit.conclude(clock.now(), verdict);
         called.map_err(|failure| CallFailure {
             kind: CallFailureKind::Gateway(failure.kind),
-            error: self.failed(&failure),
+            error: self.failed(&failure, limit),
             retry_after: failure.retry_after,
         })
     }
 
-    fn failed(&self, failure: &ModelError) -> Error {
+    fn failed(&self, failure: &ModelError, limit: TimeLimit) -> Error {
         let mut error = self.error(ErrorCode::ModelDecompositionFailed, failure.message.clone());
         if let Some(after) = failure.retry_after {
             error = error.detail("retry_after_seconds", after.as_secs_f64());
@@ -168,7 +184,7 @@ impl ModelDecomposer {
             ModelFailure::Timeout => error
                 .detail("failure", "timeout")
                 .detail("out_of_time", true)
-                .suggest("raise model.timeout_ms, or use a smaller model"),
+                .suggest(self.more_time(limit)),
             ModelFailure::RateLimited => {
                 error.detail("failure", "rate limited").suggest("try again later")
             }
@@ -183,6 +199,20 @@ impl ModelDecomposer {
             ModelFailure::Refused => {
                 error.detail("failure", "refused").suggest("put the goal in other words")
             }
+        }
+    }
+
+    /// The way to more time, by what was the limit.
+    fn more_time(&self, limit: TimeLimit) -> &'static str {
+        match limit {
+            TimeLimit::Gateway if self.identity.is_local => {
+                "raise model.local_timeout_ms, or use a smaller model"
+            }
+            TimeLimit::Gateway => "raise model.timeout_ms, or use a smaller model",
+            TimeLimit::Caller => {
+                "no more time was left for planning: raise --plan-within, or use a smaller model"
+            }
+            TimeLimit::Task => "raise the task's timeout_seconds, or use a smaller model",
         }
     }
 

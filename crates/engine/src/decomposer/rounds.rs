@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
-use l05_core::catalog::ToolCatalog;
+use l05_core::catalog::{ToolCatalog, ToolSpec};
 use l05_core::finding::{Finding, ValidationLevel};
 use l05_core::goal::GoalType;
 use l05_core::plan::PlanDocument;
@@ -12,8 +12,8 @@ use l05_core::plan::{ModelRound, PlanDecision};
 use l05_core::time::Timestamp;
 use l05_core::{Error, ErrorCode};
 use l05_draft::decomposition::{
-    DraftPlan, PromptFacts, ReadingMode, answer_schema, goal_prompt, prompt_version, read_draft,
-    repair_prompt, system_prompt,
+    AnswerForm, AnswerSchema, DraftPlan, PromptFacts, ReadingMode, answer_schema, goal_prompt,
+    prompt_version, read_draft, repair_prompt, system_prompt,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -86,10 +86,19 @@ struct AnswerText {
     finish: FinishReason,
 }
 
+/// What a model is asked, and how it has to answer.
+struct PlanQuestion {
+    system: String,
+    form: AnswerSchema,
+    /// Tools that were not told: there was no room.
+    left_out: usize,
+}
+
 #[derive(Default)]
 struct CountedRounds {
     rounds: Vec<ModelRound>,
     model: Option<String>,
+    left_out: usize,
 }
 
 impl ModelDecomposer {
@@ -132,6 +141,12 @@ impl ModelDecomposer {
         spent.note_in(metadata);
         metadata.nesting = Some(planning.deepest.into_inner()).filter(|depth| *depth > 0);
         metadata.warnings.extend(draft.repairs.iter().chain(&draft.warnings).cloned());
+        if counted.left_out > 0 {
+            metadata.warnings.push(format!(
+                "the model was not told of {} tools: there was no room for them (decomposition.tool_tokens)",
+                counted.left_out
+            ));
+        }
         let decision = PlanDecision::Model {
             asked: request.strategy.as_str().to_owned(),
             gateway: decomposer.identity.provider.to_owned(),
@@ -201,14 +216,15 @@ impl PlanningRounds<'_, '_> {
     ) -> Result<AnswerText, PlanningFailure> {
         let rules = &self.decomposer.rules;
         let _turn = self.turns.acquire().await.expect("nobody closes it");
-        let (system, schema) = self.system(turns);
+        let PlanQuestion { system, form, left_out } = self.question(turns);
+        counted.left_out = left_out;
         let mut request = ModelRequest {
             model: None,
             system,
             turns: turns.to_vec(),
-            schema: Some((SCHEMA_NAME, schema)),
+            schema: Some((SCHEMA_NAME, form.schema)),
             temperature: 0.0,
-            tokens_max: rules.answer_tokens_max,
+            tokens_max: form.tokens_max,
             within: rules.call_within,
             agent_did: self.request.goal.agent_did.as_str().to_owned(),
             idempotency_key: None,
@@ -251,8 +267,8 @@ impl PlanningRounds<'_, '_> {
         }
     }
 
-    /// Tells the model about this place. The goal has no word in it.
-    fn system(&self, turns: &[ModelTurn]) -> (String, Value) {
+    /// Tells the model about this place, and the form that it is held to. The goal has no word in it.
+    fn question(&self, turns: &[ModelTurn]) -> PlanQuestion {
         let basis = self.basis;
         let constraints = &self.request.goal.constraints;
         let forbidden = &constraints.forbidden_tools;
@@ -263,22 +279,36 @@ impl PlanningRounds<'_, '_> {
             limits.push(format!("The run may take {seconds} seconds."));
         }
         limits.push(format!("At most {} tasks run at once.", constraints.max_parallelism));
+        let form_of = |tools: &[&ToolSpec]| {
+            answer_schema(&AnswerForm {
+                tools,
+                agents: !basis.capabilities.is_empty(),
+                compound: self.is_recursive(),
+                tasks_max: basis.tasks_max,
+                tokens_max: self.decomposer.rules.answer_tokens_max,
+                by_place: self.is_by_place(),
+            })
+        };
         let told = PromptFacts {
             tools: tools.collect(),
             capabilities: basis.capabilities.clone(),
-            tasks_max: basis.tasks_max,
+            tasks_max: form_of(&[]).tasks_max,
             limits,
             compound: self.is_recursive(),
+            by_place: self.is_by_place(),
             tokens_max: self.decomposer.rules.tool_tokens_max,
             count_tokens: basis.count_tokens,
         };
         let goal = turns.first().map_or("", |turn| turn.text.as_str());
         let prompt = system_prompt(&told, goal);
-        if prompt.left_out > 0 {
-            tracing::info!(left_out = prompt.left_out, "tools were left out of the prompt");
-        }
-        let names = told.tools.iter().map(|tool| tool.name.as_str());
-        (prompt.text, answer_schema(names, told.compound))
+        let form = form_of(&prompt.tools);
+        PlanQuestion { system: prompt.text, form, left_out: prompt.left_out }
+    }
+
+    /// Servers on this machine hold small models to the letter of a schema: the more it says, the
+    /// better their plans. Parts need names of their own.
+    fn is_by_place(&self) -> bool {
+        self.decomposer.identity.is_local && !self.is_recursive()
     }
 
     /// An answer as a draft that passes validation, or everything that is wrong with it.
