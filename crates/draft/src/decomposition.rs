@@ -27,8 +27,8 @@ mod tests;
 pub use answer::{ReadingMode, answer_text, read_answer, read_draft, read_result, read_value};
 pub use draft::{DraftNeed, DraftPlan, DraftStep};
 pub use prompt::{
-    PromptFacts, SystemPrompt, goal_prompt, prompt_version, repair_prompt, system_prompt,
-    task_prompt,
+    PromptFacts, SystemPrompt, answer_repair_prompt, goal_prompt, prompt_version, repair_prompt,
+    system_prompt, task_prompt,
 };
 pub use reasoning::{FinalAnswer, final_answer};
 pub use schema::{AnswerForm, AnswerSchema, answer_schema};

@@ -19,7 +19,7 @@ use breaker::{BreakerRules, CircuitBreaker};
 use bulkhead::{Bulkhead, BulkheadSize};
 use models::KnownModels;
 
-pub(crate) use call::{CallFailure, CallPurpose};
+pub(crate) use call::{CallFailure, CallPurpose, TIME_LEFT_MIN};
 pub(crate) use failure::{FailureCause, PlanningFailure};
 pub(crate) use metering::{AllowanceExceeded, ModelMeter};
 pub(crate) use rounds::{ModelPlan, PlanningBasis};

@@ -111,6 +111,18 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The use of two calls together.
+    pub fn plus(&self, other: &Usage) -> Usage {
+        Usage {
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost_usd: self.cost_usd + other.cost_usd,
+            tokens_out: self.tokens_out.saturating_add(other.tokens_out),
+            is_counted: self.is_counted || other.is_counted,
+        }
+    }
+}
+
+impl Usage {
     pub(crate) fn is_none(&self) -> bool {
         *self == Usage::default()
     }

@@ -53,13 +53,25 @@ impl RedisCache {
         Ok(RedisCache { client, _connection: connection })
     }
 
-    /// Waits until the server answers, or gives up.
+    /// Waits until the server answers and stores a value, or gives up.
     pub async fn answers(&self, within: Duration) -> Result<(), CacheError> {
         match tokio::time::timeout(within, self.client.wait_for_connect()).await {
-            Ok(Ok(())) => self.ping().await,
+            Ok(Ok(())) => self.stores().await,
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(CacheError(format!("no answer within {within:?}"))),
         }
+    }
+
+    /// Puts a value and takes it away again: a server that is full, or a replica, answers and keeps
+    /// nothing.
+    async fn stores(&self) -> Result<(), CacheError> {
+        const PROBE_KEPT_FOR: Duration = Duration::from_secs(10);
+        let key = format!("probe:{}", std::process::id());
+        let told =
+            |error: CacheError| CacheError(format!("it answers and cannot store: {}", error.0));
+        self.ping().await?;
+        self.put(&key, b"probe".to_vec(), PROBE_KEPT_FOR).await.map_err(told)?;
+        self.remove(&key).await.map_err(told)
     }
 }
 

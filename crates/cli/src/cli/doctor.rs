@@ -91,7 +91,7 @@ async fn cache(context: &CliContext) -> DoctorCheck {
             let told = "this process's memory alone (cache.l2_redis_endpoint is not set)";
             (CheckState::Absent, told.to_owned())
         }
-        Some(Ok(())) => (CheckState::Fine, "Redis answers".to_owned()),
+        Some(Ok(())) => (CheckState::Fine, "Redis answers and stores".to_owned()),
         Some(Err(error)) => {
             (CheckState::Broken, format!("Redis: {error}; plans are made without it"))
         }
@@ -133,7 +133,18 @@ async fn model(context: &CliContext) -> (DoctorCheck, Value) {
         || models
             .iter()
             .any(|m| *m == identity.model || m.strip_suffix(":latest") == Some(&identity.model));
+    // Providers refuse a request without a model; servers on this machine have one.
+    let lacks_name = identity.model.is_empty()
+        && !identity.is_local
+        && matches!(identity.provider, "openai" | "anthropic");
     let listed = if models.is_empty() { "none listed".to_owned() } else { models.join(", ") };
+    if lacks_name {
+        let told = format!(
+            "{}: `model.name` is not set, and {} needs one; models there: {listed}",
+            identity.address, identity.provider
+        );
+        return (DoctorCheck { what, state: CheckState::Broken, told }, document);
+    }
     let told = match (is_there, identity.model.as_str()) {
         (true, "") => format!("{} answers, {}; models: {listed}", identity.shown(), choice.why),
         (true, _) => {

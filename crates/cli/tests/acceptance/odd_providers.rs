@@ -198,7 +198,7 @@ fn anthropic() -> Places {
         (
             "text",
             |b| {
-                b["content"] = json!([{"type": "text", "text": "{\"tasks\""}, {"type": "text", "text": ":[]}"}])
+                b["content"] = json!([{"type": "text", "text": "{\"tasks\""}, {"type": "text", "text": ":[]}"}]);
             },
             Text(PLAN),
         ),

@@ -41,8 +41,9 @@ fn a_free_goal_runs_after_a_repair_round() {
     let repair =
         asked[1]["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
     assert!(repair.contains("E5605") && repair.contains("fs.count_lines"), "{repair}");
-    let tools = &asked[0]["format"]["$defs"]["AnswerTask"]["properties"]["tool"]["enum"];
-    assert!(tools.as_array().unwrap().contains(&json!("fs.list")), "{tools}");
+    let shapes = asked[0]["format"]["$defs"]["task1"]["anyOf"].as_array().unwrap();
+    let tools: Vec<&Value> = shapes.iter().map(|one| &one["properties"]["tool"]["const"]).collect();
+    assert!(tools.contains(&&json!("fs.list")), "{tools:?}");
 
     let id = result["plan_id"].as_str().unwrap();
     let (_, shown) = sandbox.json(&["show", id]);
@@ -245,4 +246,64 @@ fn doctor_names_the_gateway_and_its_models() {
     assert!(answer["model"]["why"].as_str().unwrap().contains("nothing is configured"), "{answer}");
     let (code, answer) = sandbox.json(&["doctor"]);
     assert_eq!((code, &answer["checks"][3]["state"]), (0, &json!("absent")), "{answer}");
+}
+
+/// A task with a form, whose answers are these.
+fn ask_with_form(sandbox: &Sandbox, answers: &[&str]) -> (ScriptedModel, Ran) {
+    sandbox.write(
+        "ask.yaml",
+        "goal: ask\ntasks:\n  - {id: q, prompt: Give a plan, retry: {max_retries: 0}, output_schema: {type: object, required: [tasks], properties: {tasks: {type: array}}}}\n",
+    );
+    let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+    let model = ScriptedModel::saying(&answers);
+    let ran = run(sandbox, &model, &["execute", "ask.yaml", "--output", "json"]);
+    (model, ran)
+}
+
+#[test]
+fn reasoning_and_wrappings_are_no_part_of_a_tasks_answer() {
+    let sandbox = Sandbox::new();
+    for answer in [
+        r#"<think>hm {"x":1}</think>{"tasks":[]}"#,
+        r#""{\"tasks\":[]}""#,
+        "Here you are:\n```json\n{\"tasks\": []}\n```",
+    ] {
+        let (model, ran) = ask_with_form(&sandbox, &[answer]);
+        assert_eq!(ran.code, 0, "{answer}: {ran:?}");
+        assert_eq!(ran.json()["outputs"]["q"], json!({"tasks": []}), "{answer}");
+        assert_eq!(model.asked().len(), 1);
+    }
+    sandbox.write("free.yaml", "goal: ask\ntasks:\n  - {id: q, prompt: Say hello}\n");
+    let model = ScriptedModel::saying(&["<think>hm</think>\nhello".to_owned()]);
+    let ran = run(&sandbox, &model, &["execute", "free.yaml", "--output", "json"]);
+    assert_eq!(ran.json()["outputs"]["q"], json!({"response": "hello"}), "{ran:?}");
+}
+
+#[test]
+fn an_answer_that_breaks_its_form_goes_back_with_what_is_wrong() {
+    let sandbox = Sandbox::new();
+    let (model, ran) = ask_with_form(&sandbox, &[r#"{"tasks": 1}"#, r#"{"tasks": []}"#]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let asked = model.asked();
+    assert_eq!(asked.len(), 2);
+    let turns = asked[1]["messages"].as_array().unwrap();
+    let told = turns.last().unwrap()["content"].as_str().unwrap();
+    assert!(told.contains("breaks the task's output_schema") && told.contains("tasks"), "{told}");
+    // One that breaks off is no answer, however often it comes; nothing of it is kept.
+    let (model, ran) = ask_with_form(&sandbox, &[r#"{"tasks": ["one, "#]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!(model.asked().len(), 3);
+    let error = &ran.json()["tasks"][0]["error"];
+    assert!(error.to_string().contains("cut off"), "{error}");
+}
+
+#[test]
+fn a_draft_that_breaks_off_never_runs() {
+    let sandbox = Sandbox::new();
+    let cut = r#"{"tasks": [{"id": "b", "tool": "fs.write", "inputs": {"path": "report.txt", "text": "line one, "#;
+    let model = ScriptedModel::saying(&[cut.to_owned()]);
+    let ran = run(&sandbox, &model, &["run", GOAL, "--yes", "--strategy", "llm"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("cut off"), "{ran:?}");
+    assert!(!sandbox.work().join("report.txt").exists());
 }

@@ -165,6 +165,14 @@ pub fn repair_prompt(findings: &[Finding]) -> String {
     fill(REPAIR, &[("findings", &lines.join("\n"))])
 }
 
+/// The turn after an answer that has not the form that was asked for.
+pub fn answer_repair_prompt(problem: &str) -> String {
+    let problem: String = problem.chars().take(FINDING_MAX_CHARS).collect();
+    format!(
+        "{problem}\nGive the whole answer again, mended, in the form that was asked for and without other words."
+    )
+}
+
 /// Puts values in place of `{{name}}`, in one pass: what a value holds is never filled again.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut out = String::with_capacity(template.len());

@@ -117,7 +117,7 @@ impl SchemaBuilder<'_> {
             properties.insert("output".to_owned(), json!({ "type": "string", "pattern": text }));
             required.truncate(1);
         }
-        object(properties, &required)
+        object(&properties, &required)
     }
 
     /// Tasks with a place each: what a task waits for and refers to stands before it.
@@ -135,7 +135,7 @@ impl SchemaBuilder<'_> {
         let lists: Vec<Value> = (1..=tasks_max).map(tuple).collect();
         let mut properties = Map::new();
         properties.insert("tasks".to_owned(), json!({ "anyOf": lists }));
-        let mut schema = object(properties, &["tasks"]);
+        let mut schema = object(&properties, &["tasks"]);
         schema["$defs"] = Value::Object(definitions);
         schema
     }
@@ -159,7 +159,7 @@ impl SchemaBuilder<'_> {
         if let Some(data) = any_output(&form) {
             // A prompt sees earlier outputs as its inputs.
             let inputs = [("data".to_owned(), data)].into_iter().collect();
-            let own = [("prompt", text()), ("inputs", object(inputs, &["data"]))];
+            let own = [("prompt", text()), ("inputs", object(&inputs, &["data"]))];
             shapes.push(self.task(place, ASK, own));
         }
         if self.form.agents {
@@ -231,7 +231,7 @@ impl SchemaBuilder<'_> {
         }
         properties.insert("depends_on".to_owned(), needs);
         required.push("depends_on");
-        object(properties, &required)
+        object(&properties, &required)
     }
 }
 
@@ -246,7 +246,7 @@ fn reference_pattern(ids: &str) -> String {
     format!(r"^\$\[{ids}\]\.output(\.[a-z][a-z0-9_]{{0,30}}){{0,3}}$")
 }
 
-fn object(properties: Map<String, Value>, required: &[&str]) -> Value {
+fn object(properties: &Map<String, Value>, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 

@@ -6,13 +6,17 @@ use std::time::Duration;
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::id::AgentDid;
-use l05_draft::decomposition::{final_answer, read_result, task_prompt};
+use l05_core::json_schema::schema_problem;
+use l05_core::plan::AttemptAllowance;
+use l05_draft::decomposition::{answer_repair_prompt, final_answer, read_result, task_prompt};
 use l05_run::amounts::Usage;
 use l05_run::event::TaskError;
 use serde_json::{Value, json};
 
 use super::attempt::failed;
-use crate::decomposer::{AllowanceExceeded, CallFailure, CallPurpose, ModelDecomposer};
+use crate::decomposer::{
+    AllowanceExceeded, CallFailure, CallPurpose, ModelDecomposer, TIME_LEFT_MIN,
+};
 use crate::port::{
     BoxFuture, Clock, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelRequest,
     ModelRole, ModelTurn, ToolCall,
@@ -73,38 +77,108 @@ impl Executor for ModelTasks {
         Vec::new()
     }
 
-    fn execute(&self, mut call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
-        let (decomposer, clock) = (self.decomposer.clone(), self.clock.clone());
-        let mut request = self.request(&call);
-        Box::pin(async move {
-            // A call that does not fit into what the task may use is not made.
-            let limit = decomposer.meter.answer_limit(&request, &call.allowance);
-            request.tokens_max = limit.map_err(over_allowance)?;
-            let left = u64::try_from(call.not_after.0 - clock.now().0).unwrap_or(0);
-            let left = Some(Duration::from_millis(left));
-            let answer = tokio::select! {
-                answer = decomposer.call(&*clock, &request, left, CallPurpose::Task) => answer.map_err(failure)?,
-                // Whatever comes back no longer counts; the call is dropped with this.
-                () = call.cancel.cancelled() => {
-                    let message = "the call was stopped".to_owned();
-                    let error = failed(ErrorCode::Cancelled, message);
-                    return Err(Failure { error, usage: None });
-                }
+    fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
+        let work = ModelWork {
+            decomposer: self.decomposer.clone(),
+            clock: self.clock.clone(),
+            request: self.request(&call),
+            call,
+            used: Usage::default(),
+        };
+        Box::pin(work.run())
+    }
+}
+
+/// One attempt: the question, and again what was wrong with the answer.
+struct ModelWork {
+    decomposer: Arc<ModelDecomposer>,
+    clock: Arc<dyn Clock>,
+    request: ModelRequest,
+    call: ToolCall,
+    used: Usage,
+}
+
+impl ModelWork {
+    async fn run(mut self) -> Result<ExecutorOutput, Failure> {
+        let mut rounds = self.decomposer.rules.repair_rounds;
+        loop {
+            let answer = self.ask().await?;
+            let schema = self.call.output_schema.as_ref();
+            let wrong = match output(&answer, schema) {
+                Ok(output) => match schema.and_then(|schema| schema_problem(schema, &output)) {
+                    None => return Ok(ExecutorOutput { output, usage: self.used }),
+                    Some(at) => {
+                        let message = format!("the answer breaks the task's output_schema at {at}");
+                        failed(ErrorCode::TypeMismatch, message)
+                    }
+                },
+                Err(error) => error,
             };
-            let used = decomposer.meter.usage(&request, &answer);
-            if used.is_counted {
-                tracing::warn!(
-                    task = &*call.task_id,
-                    tokens = used.tokens(),
-                    "the gateway reported no tokens that can be right; they were counted here"
-                );
+            // Without a form there is nothing to mend; the same question has the same answer.
+            if rounds == 0 || schema.is_none() || !self.may_ask_again() {
+                return Err(Failure { error: wrong, usage: Some(self.used) });
             }
-            let usage = used.into();
-            match output(&answer, call.output_schema.as_ref()) {
-                Ok(output) => Ok(ExecutorOutput { output, usage }),
-                Err(error) => Err(Failure { error, usage: Some(usage) }),
+            rounds -= 1;
+            let told = answer_repair_prompt(&wrong.message);
+            self.request.turns.push(ModelTurn { role: ModelRole::Assistant, text: answer.text });
+            self.request.turns.push(ModelTurn { role: ModelRole::User, text: told });
+        }
+    }
+
+    /// One call; what it takes is counted.
+    async fn ask(&mut self) -> Result<ModelAnswer, Failure> {
+        // A call that does not fit into what the task may use is not made.
+        let limit = self.limit().map_err(|exceeded| self.with_used(over_allowance(exceeded)))?;
+        let request = ModelRequest { tokens_max: limit, ..self.request.clone() };
+        let left = Some(self.time_left());
+        let called = tokio::select! {
+            called = self.decomposer.call(&*self.clock, &request, left, CallPurpose::Task) => called,
+            // Whatever comes back no longer counts; the call is dropped with this.
+            () = self.call.cancel.cancelled() => {
+                let error = failed(ErrorCode::Cancelled, "the call was stopped".to_owned());
+                return Err(Failure { error, usage: None });
             }
-        })
+        };
+        let answer = called.map_err(|failed| self.with_used(failure(failed)))?;
+        let used = self.decomposer.meter.usage(&request, &answer);
+        if used.is_counted {
+            tracing::warn!(
+                task = &*self.call.task_id,
+                tokens = used.tokens(),
+                "the gateway reported no tokens that can be right; they were counted here"
+            );
+        }
+        self.used = self.used.plus(&used.into());
+        Ok(answer)
+    }
+
+    /// The tokens that the next answer may take of what is left to the task.
+    fn limit(&self) -> Result<u32, AllowanceExceeded> {
+        let allowance = &self.call.allowance;
+        let tokens_in = self.used.tokens.saturating_sub(self.used.tokens_out);
+        let left = AttemptAllowance {
+            tokens: allowance.tokens.saturating_sub(self.used.tokens),
+            tokens_in: allowance.tokens_in.saturating_sub(tokens_in),
+            tokens_out: allowance.tokens_out.saturating_sub(self.used.tokens_out),
+            cost_usd: allowance.cost_usd - self.used.cost_usd,
+            is_firm: allowance.is_firm,
+        };
+        self.decomposer.meter.answer_limit(&self.request, &left)
+    }
+
+    fn time_left(&self) -> Duration {
+        let millis = self.call.not_after.0 - self.clock.now().0;
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    fn may_ask_again(&self) -> bool {
+        self.time_left() > TIME_LEFT_MIN && self.limit().is_ok()
+    }
+
+    /// A failure after calls that were answered: their use counts, and the failed one's, if it is known.
+    fn with_used(&self, failure: Failure) -> Failure {
+        let usage = failure.usage.map(|usage| self.used.plus(&usage));
+        Failure { usage, ..failure }
     }
 }
 
