@@ -27,13 +27,10 @@ pub fn final_answer(text: &str) -> FinalAnswer<'_> {
     if let Some(answer) = final_channel(text) {
         return FinalAnswer { text: Cow::Owned(answer), had_reasoning: true };
     }
-    let mut rest = Cow::Borrowed(text);
-    let mut had_reasoning = false;
-    while let Some(left) = without_first_block(&rest) {
-        had_reasoning = true;
-        rest = Cow::Owned(left);
+    match without_blocks(text) {
+        Some(answer) => FinalAnswer { text: Cow::Owned(answer), had_reasoning: true },
+        None => FinalAnswer { text: Cow::Borrowed(text), had_reasoning: false },
     }
-    FinalAnswer { text: rest, had_reasoning }
 }
 
 fn is_json(text: &str) -> bool {
@@ -68,67 +65,86 @@ fn final_channel(text: &str) -> Option<String> {
 /// The names of tags around reasoning.
 const TAG: &str = r"(?:think|thinking|thought|thoughts|reasoning|reason|reflection|scratchpad|analysis|seed:think|begin_of_thought|inner_monologue)";
 
-/// The text without the block of reasoning that begins or ends first. None: there is no such block.
-fn without_first_block(text: &str) -> Option<String> {
+/// The text without its blocks of reasoning. None: there is no such block.
+fn without_blocks(text: &str) -> Option<String> {
     static MARK: LazyLock<Regex> = LazyLock::new(|| {
         pattern(&format!(
             r"(?i)(?P<open><\|?{TAG}(?:\s[^<>]{{0,100}})?\|?>|\[THINK\]|\x{{25c1}}think\x{{25b7}})|(?P<close></{TAG}\s*>|<\|end_of_thought\|>|<\|/{TAG}\|>|\[/THINK\]|\x{{25c1}}/think\x{{25b7}})"
         ))
     });
-    let mut quotes = QuoteCount::default();
-    let mut begin: Option<usize> = None;
+    let mut kept: Vec<&str> = Vec::new();
+    let mut from = 0;
+    // Blocks may stand within blocks.
     let mut depth = 0_usize;
-    let mut last_close: Option<usize> = None;
+    let mut last_close = None;
+    let mut quotes = QuoteCount::from(0);
+    let mut found = false;
     for mark in MARK.captures_iter(text) {
         let whole = mark.get(0)?;
         let opens = mark.name("open").is_some();
-        if begin.is_none() && quotes.is_within_text(text, whole.start()) {
+        if depth == 0 && quotes.is_within_text(text, whole.start()) {
             continue;
         }
-        match (begin, opens) {
+        found = true;
+        match (depth, opens) {
             // What stands before a lone closing tag is reasoning.
-            (None, false) => return Some(text[whole.end()..].trim_start().to_owned()),
-            (None, true) => {
-                begin = Some(whole.start());
-                depth = 1;
+            (0, false) => {
+                kept.clear();
+                from = whole.end();
+                quotes = QuoteCount::from(from);
             }
-            (Some(_), true) => depth += 1,
-            (Some(at), false) => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return Some(joined(&text[..at], &text[whole.end()..]));
-                }
+            (0, true) => {
+                kept.push(&text[from..whole.start()]);
+                depth = 1;
+                last_close = None;
+            }
+            (_, true) => depth += 1,
+            (_, false) => {
+                depth -= 1;
                 last_close = Some(whole.end());
+                if depth == 0 {
+                    from = whole.end();
+                    quotes = QuoteCount::from(from);
+                }
             }
         }
     }
     // Reasoning that does not end leaves no answer behind it.
-    let at = begin?;
-    Some(joined(&text[..at], last_close.map_or("", |end| &text[end..])))
-}
-
-fn joined(before: &str, behind: &str) -> String {
-    let gap = if before.trim().is_empty() || behind.trim().is_empty() { "" } else { "\n" };
-    format!("{}{gap}{}", before.trim_end(), behind.trim_start())
+    match (depth, last_close) {
+        (0, _) => kept.push(&text[from..]),
+        (_, Some(end)) => kept.push(&text[end..]),
+        (_, None) => {}
+    }
+    let kept: Vec<&str> = kept.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect();
+    found.then(|| kept.join("\n"))
 }
 
 /// Counts quotes up to a place: a tag within a JSON text's string is no tag. Lines of their own are.
-#[derive(Default)]
 struct QuoteCount {
     counted_to: usize,
     is_odd: bool,
+    /// Nothing but white space stands in the line so far.
+    is_line_blank: bool,
 }
 
 impl QuoteCount {
+    /// Counts from a place outside of all texts.
+    fn from(place: usize) -> QuoteCount {
+        QuoteCount { counted_to: place, is_odd: false, is_line_blank: true }
+    }
+
     fn is_within_text(&mut self, text: &str, at: usize) -> bool {
         let bytes = text.as_bytes();
         for place in self.counted_to..at {
             let is_escaped = place > 0 && bytes[place - 1] == b'\\';
             self.is_odd ^= bytes[place] == b'"' && !is_escaped;
+            self.is_line_blank = match bytes[place] {
+                b'\n' => true,
+                byte => self.is_line_blank && byte.is_ascii_whitespace(),
+            };
         }
         self.counted_to = at;
-        let line = text[..at].rsplit('\n').next().unwrap_or_default();
-        self.is_odd && !line.trim().is_empty()
+        self.is_odd && !self.is_line_blank
     }
 }
 

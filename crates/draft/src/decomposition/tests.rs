@@ -211,6 +211,9 @@ fn hostile_answers_end() {
         "'{".repeat(1 << 18),
         "/*{".repeat(1 << 18),
         "```\n{\n".repeat(1 << 16),
+        "<think></think>".repeat(1 << 18),
+        "<think>{".repeat(1 << 18),
+        "</think>{\"".repeat(1 << 18),
         "0) \u{7}?\n1. \u{1b}[\n".repeat(1 << 14),
         answer_text(&[b"{\xff\xfe\"\x80".as_slice(); 1 << 16].concat()),
     ] {

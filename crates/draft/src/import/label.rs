@@ -50,11 +50,15 @@ pub(super) fn numbered(text: &str) -> Option<NumberedText<'_>> {
     let found = NUMBER.captures(line)?;
     let number =
         ["word", "han", "bracket", "dotted", "whole"].iter().find_map(|n| found.name(n))?;
-    let number: Option<WrittenNumber> =
-        number.as_str().split('.').map(|part| part.parse().ok()).collect();
-    let number = number.filter(|number| is_number(number))?;
+    let number = parts(number.as_str())?;
     let begin = found.name("text")?.start();
     Some(NumberedText { number, text: &text[begin..] })
+}
+
+/// The parts of `2.1`; none for what is no number of a step.
+pub(super) fn parts(text: &str) -> Option<WrittenNumber> {
+    let parts: Option<WrittenNumber> = text.split('.').map(|part| part.parse().ok()).collect();
+    parts.filter(|parts| is_number(parts))
 }
 
 /// False for versions and dates.

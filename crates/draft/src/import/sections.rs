@@ -45,7 +45,7 @@ fn numbered_heading(title: &str) -> Option<NumberedHeading<'_>> {
     let found = STEP.captures(title)?;
     let is_bare = found.name("word").is_none();
     let digits = found.name("word").or(found.name("bare")).or(found.name("dotted"))?;
-    let number = digits.as_str().split('.').map(|part| part.parse().ok()).collect();
+    let number = super::label::parts(digits.as_str());
     let rest = found.name("title").map_or("", |m| m.as_str()).trim();
     Some(NumberedHeading { number, title: if rest.is_empty() { title } else { rest }, is_bare })
 }

@@ -148,6 +148,10 @@ impl FlatStep<'_> {
         let first = self.draft.steps.len();
         let turns = StepTurns::of(steps, &said);
         for at in turns.order.iter().copied() {
+            // The text is refused: what more it says need not be known.
+            if self.draft.has_too_many_edges {
+                break;
+            }
             let (step, links) = (&steps[at], &said[at]);
             let last_of = |at: &usize| ends_of[*at].iter().flat_map(|ends| ends.last.clone());
             let follows =

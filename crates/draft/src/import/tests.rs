@@ -129,6 +129,13 @@ fn hostile_texts_end() {
     let nodes: String = (0..110_000).map(|i| format!("{i}: x\n")).collect();
     let nodes = format!("Node:\n{nodes}Edge: (1,2)");
     assert_eq!(read_markdown(&nodes).expect_err("too many").code, ErrorCode::PlanSizeInvalid);
+    let phase = "## Phase 18446744073709551615: x\n- [ ] a\n## Phase 2: y\n- [ ] b\n";
+    assert!(read_markdown(phase).is_ok());
+    let forks: String = "- [ ] a\n".to_owned()
+        + &"- [ ] b [P]\n".repeat(1_200)
+        + "- [ ] c\n"
+        + &"- [ ] d [P]\n".repeat(1_200);
+    assert_eq!(read_markdown(&forks).expect_err("too many").code, ErrorCode::PlanSizeInvalid);
     let huge = "1. a\n".repeat(200_000);
     assert_eq!(read_markdown(&huge).expect_err("too many").code, ErrorCode::PlanSizeInvalid);
 }
