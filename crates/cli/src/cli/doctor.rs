@@ -99,6 +99,8 @@ async fn cache(context: &CliContext) -> DoctorCheck {
     DoctorCheck { what, state, told }
 }
 
+const NO_NAME: &str = "model.name is not set, and plans and prompts are refused without it";
+
 /// The gateway that would be asked, and whether it answers.
 async fn model(context: &CliContext) -> (DoctorCheck, Value) {
     let what = "model";
@@ -120,10 +122,14 @@ async fn model(context: &CliContext) -> (DoctorCheck, Value) {
         "gateway": identity.provider, "address": identity.address, "model": identity.model,
         "why": choice.why, "models": choice.models,
     });
+    // The others choose a model by themselves.
+    let lacks_name =
+        identity.model.is_empty() && matches!(identity.provider, "ollama" | "openai" | "anthropic");
     let models = match gateway.models().await {
         Ok(models) => models,
         Err(error) => {
-            let told = format!("{}: {}", choice.why, error.message);
+            let lack = if lacks_name { format!("; {NO_NAME}") } else { String::new() };
+            let told = format!("{}: {}{lack}", choice.why, error.message);
             return (DoctorCheck { what, state: CheckState::Broken, told }, document);
         }
     };
@@ -133,16 +139,9 @@ async fn model(context: &CliContext) -> (DoctorCheck, Value) {
         || models
             .iter()
             .any(|m| *m == identity.model || m.strip_suffix(":latest") == Some(&identity.model));
-    // Providers refuse a request without a model; servers on this machine have one.
-    let lacks_name = identity.model.is_empty()
-        && !identity.is_local
-        && matches!(identity.provider, "openai" | "anthropic");
     let listed = if models.is_empty() { "none listed".to_owned() } else { models.join(", ") };
     if lacks_name {
-        let told = format!(
-            "{}: `model.name` is not set, and {} needs one; models there: {listed}",
-            identity.address, identity.provider
-        );
+        let told = format!("{}: {NO_NAME}; models there: {listed}", identity.address);
         return (DoctorCheck { what, state: CheckState::Broken, told }, document);
     }
     let told = match (is_there, identity.model.as_str()) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::sandbox::{Ran, Sandbox};
-use crate::scripted::ScriptedModel;
+use crate::scripted::{OpenAiDouble, ScriptedModel};
 
 const GOAL: &str = "Note how many lines the notes have";
 
@@ -306,4 +306,54 @@ fn a_draft_that_breaks_off_never_runs() {
     assert_ne!(ran.code, 0, "{ran:?}");
     assert!(ran.stderr.contains("cut off"), "{ran:?}");
     assert!(!sandbox.work().join("report.txt").exists());
+}
+
+fn run_with(sandbox: &Sandbox, model: &OpenAiDouble, arguments: &[&str]) -> Ran {
+    let options = model.options();
+    let all: Vec<&str> =
+        arguments.iter().copied().chain(options.iter().map(String::as_str)).collect();
+    sandbox.run(&all)
+}
+
+/// The case of `cases/gateways/15-retry-after`.
+#[test]
+fn a_task_comes_again_when_the_gateway_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "ask.yaml",
+        "goal: ask\ntasks:\n  - { id: q, prompt: Say hi, retry: { max_retries: 1, base_seconds: 0.1 } }\n",
+    );
+    let limited = json!({"error": {"message": "slow down", "code": "rate_limit_exceeded"}});
+    let good = json!({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
+    let model = OpenAiDouble::replying(&[
+        ("429 Too Many Requests", "retry-after: 2\r\n", limited),
+        ("200 OK", "", good),
+    ]);
+    let ran = run_with(&sandbox, &model, &["execute", "ask.yaml", "--output", "json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(model.asked().len(), 2);
+    // The wait that the journal tells, whatever else the machine did meanwhile.
+    let id = ran.json()["plan_id"].as_str().unwrap().to_owned();
+    let (_, events) = sandbox.json(&["events", &id]);
+    let mut events = events["events"].as_array().unwrap().iter();
+    let retried = events.find(|event| event["data"].get("next_attempt_at").is_some()).unwrap();
+    let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let wait = time(&retried["data"]["next_attempt_at"]).duration_since(time(&retried["time"]));
+    assert!((2.0..2.5).contains(&wait.as_secs_f64()), "{retried}");
+    // An account that has nothing left is not asked again.
+    let empty = json!({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}});
+    let model = OpenAiDouble::replying(&[("429 Too Many Requests", "", empty)]);
+    let ran = run_with(&sandbox, &model, &["execute", "ask.yaml", "--output", "json"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!(model.asked().len(), 1);
+    assert!(ran.stdout.contains("exceeded your current quota"), "{ran:?}");
+}
+
+#[test]
+fn doctor_tells_a_missing_name() {
+    let sandbox = Sandbox::new();
+    let model = OpenAiDouble::replying(&[("200 OK", "", json!({}))]);
+    let url = format!("model.url={}", model.url);
+    let ran = sandbox.run(&["doctor", "--set", "model.gateway=openai", "--set", &url]);
+    assert!(ran.stdout.contains("model.name is not set"), "{ran:?}");
 }

@@ -62,6 +62,21 @@ pub(crate) struct OpenAiDouble {
 }
 
 impl OpenAiDouble {
+    /// Answers each request as it comes with the next of these: status line, further headers, body.
+    pub(crate) fn replying(replies: &[(&'static str, &'static str, Value)]) -> OpenAiDouble {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let (seen, replies) = (asked.clone(), replies.to_vec());
+        std::thread::spawn(move || {
+            let mut next = replies.iter().cycle();
+            for stream in listener.incoming().flatten() {
+                let _ = answer_once(stream, &mut next, &seen);
+            }
+        });
+        OpenAiDouble { url, asked }
+    }
+
     /// `usage`: what stands in the answer, or null for nothing.
     pub(crate) fn reporting(usage: Value) -> OpenAiDouble {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -90,6 +105,30 @@ impl OpenAiDouble {
         let set = ["model.gateway=openai", url.as_str(), "model.name=fake"];
         set.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]).collect()
     }
+}
+
+/// One request a connection; lists of models are answered aside.
+fn answer_once<'r>(
+    mut stream: TcpStream,
+    replies: &mut impl Iterator<Item = &'r (&'static str, &'static str, Value)>,
+    asked: &Mutex<Vec<Value>>,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let Some((first, body)) = request(&mut reader)? else { return Ok(()) };
+    let models = ("200 OK", "", json!({"data": [{"id": "fake"}]}));
+    let (status, headers, answer) = if first.starts_with("GET") {
+        &models
+    } else {
+        asked.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+        replies.next().unwrap()
+    };
+    let answer = answer.to_string();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n{answer}",
+        answer.len()
+    )?;
+    stream.flush()
 }
 
 fn answer_chats(
