@@ -270,18 +270,17 @@ impl<'t> JsonReader<'t> {
         self.stack.iter().any(|frame| matches!(frame, JsonFrame::Object { .. }))
     }
 
-    /// True if the next object begins with the first key of the one that is open.
+    /// True if the next object begins with a key that the open one has, too.
     fn same_object_follows(&self) -> bool {
         let Some(JsonFrame::Object { members, .. }) = self.stack.last() else { return false };
-        let next = self.next_key();
-        next.is_some_and(|next| members.keys().next().is_some_and(|first| first == next))
+        self.next_key().is_some_and(|next| members.contains_key(next))
     }
 
-    /// True if the innermost list has an object whose first key is this one.
+    /// True if the last object of the innermost list has this key.
     fn lists_objects_with(&self, key: &str) -> bool {
         let Some(JsonFrame::List(items)) = self.stack.last() else { return false };
         let last = items.last().and_then(Value::as_object);
-        last.and_then(|members| members.keys().next()).is_some_and(|first| first == key)
+        last.is_some_and(|members| members.contains_key(key))
     }
 
     /// One step within an object: a value for the key that waits, a key, or the end.
@@ -310,7 +309,7 @@ impl<'t> JsonReader<'t> {
                 }
                 Ok(None)
             }
-            // The next object begins as this one does: the bracket was to end this one.
+            // The next object is of this one's kind: the bracket was to end this one.
             Some(b']') if self.same_object_follows() => {
                 self.repair(JsonRepair::Brackets(BracketRepair::WrongKind));
                 self.at += 1;

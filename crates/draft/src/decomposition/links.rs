@@ -50,6 +50,8 @@ pub(super) struct StatedLinks {
     pub(super) any: bool,
     /// The step says of its dependencies that there are such, or none.
     pub(super) is_stated: bool,
+    /// What was said of a dependency and is not understood: `"status": "failed"`.
+    pub(super) dropped: Vec<String>,
 }
 
 impl StatedLinks {
@@ -134,12 +136,42 @@ impl StatedLinks {
             match name.as_str() {
                 "type" | "condition" => terms.insert(name.clone(), (*held).clone()),
                 "outputkey" => terms.insert("output_key".to_owned(), (*held).clone()),
-                _ => None,
+                other => {
+                    if !WHOM.contains(&other) && !is_done(held) {
+                        self.dropped.push(format!("`{other}`: {held}"));
+                    }
+                    None
+                }
             };
         }
         for link in &mut self.links[first..] {
             link.terms.clone_from(&terms);
         }
+    }
+}
+
+/// True for what says of a dependency no more than that it is one: that it has to be done.
+pub(super) fn is_done(said: &Value) -> bool {
+    const DONE: [&str; 13] = [
+        "done",
+        "completed",
+        "complete",
+        "success",
+        "succeeded",
+        "successful",
+        "finished",
+        "ok",
+        "required",
+        "data",
+        "control",
+        "blocking",
+        "sequential",
+    ];
+    match said {
+        Value::String(word) => DONE.contains(&word.trim().to_ascii_lowercase().as_str()),
+        Value::Bool(_) | Value::Null => true,
+        Value::Object(members) => members.values().all(is_done),
+        _ => false,
     }
 }
 
@@ -260,6 +292,11 @@ impl StepNames {
             if let Some(keys) = keys.filter(|_| members.values().any(is_wanted)) {
                 return keys;
             }
+            // `{"0": "fetch", "1": "clean"}`
+            let values: Vec<Value> = members.values().cloned().collect();
+            if self.are_ids(&values) {
+                return values.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            }
         }
         let mut texts = Vec::new();
         texts_in(value, &mut texts);
@@ -271,6 +308,14 @@ impl StepNames {
         match (ids.len(), ids.into_iter().next()) {
             (1, Some(id)) => vec![id.to_owned()],
             _ => Vec::new(),
+        }
+    }
+
+    /// True if a value is the id of a step, or a list of such.
+    pub(super) fn names_ids(&self, value: &Value) -> bool {
+        match value {
+            Value::Array(items) => self.are_ids(items),
+            one => self.are_ids(std::slice::from_ref(one)),
         }
     }
 

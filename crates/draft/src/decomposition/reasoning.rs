@@ -21,6 +21,9 @@ pub struct FinalAnswer<'t> {
 
 /// Takes the reasoning out of an answer. Tags within a JSON text are part of it.
 pub fn final_answer(text: &str) -> FinalAnswer<'_> {
+    if let Some(answer) = behind_bare_channels(text) {
+        return FinalAnswer { text: Cow::Borrowed(answer), had_reasoning: true };
+    }
     if !text.contains(['<', '[', '\u{25c1}']) || is_json(text) {
         return FinalAnswer { text: Cow::Borrowed(text), had_reasoning: false };
     }
@@ -36,6 +39,13 @@ pub fn final_answer(text: &str) -> FinalAnswer<'_> {
 fn is_json(text: &str) -> bool {
     text.trim_start().starts_with(['{', '[', '"'])
         && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// The answer of a model whose channels have lost their marks: `analysis…assistantfinal…`.
+fn behind_bare_channels(text: &str) -> Option<&str> {
+    const FINAL: &str = "assistantfinal";
+    let at = text.trim_start().starts_with("analysis").then(|| text.rfind(FINAL)).flatten()?;
+    Some(text[at + FINAL.len()..].trim_start())
 }
 
 /// The message of the last channel that is for the reader; of none, an empty text.
@@ -175,6 +185,7 @@ mod tests {
                 "yes",
             ),
             ("<|channel|>analysis<|message|>no", ""),
+            ("analysisWe could {\"d\":1}.assistantfinalyes", "yes"),
             (
                 "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>commentary to=functions.plan <|constrain|>json<|message|>{\"a\":1}<|call|>",
                 "{\"a\":1}",

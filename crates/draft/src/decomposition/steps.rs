@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{ReadingMode, malformed};
 use super::draft::{DraftNeed, DraftPlan, DraftStep, rename};
 use super::found_steps::{FoundSteps, INPUTS, STEPS, TOOLS, find, is_list_name, is_step, plain};
-use super::links::{StatedLinks, StatedWhom, StepNames, is_nobody, pair};
+use super::links::{StatedLinks, StatedWhom, StepNames, is_done, is_nobody, pair};
 use super::order::{StepNumber, number_of, says_order, state_order};
 use super::step_fields::{ends_within_value, inputs_of, name_and_description, take_id, take_name};
 use l05_core::error::{Error, ErrorCode};
@@ -425,6 +425,10 @@ impl StepReader {
             let mut said = std::mem::take(&mut self.said[at]);
             self.needs_that_are_steps(at, &names, &mut said);
             is_stated |= said.is_stated;
+            for what in std::mem::take(&mut said.dropped) {
+                let id = brief(&self.draft.steps[at].id).into_owned();
+                self.lose(format!("{what} of a dependency of task `{id}` was dropped"));
+            }
             for link in said.links {
                 let needed = self.needed(at, &link.whom, &names);
                 let step = &mut self.draft.steps[at];
@@ -478,8 +482,15 @@ impl StepReader {
             StatedWhom::Unclear(value) => {
                 let found = names.within(value);
                 let read = format!("the dependency {} of task `{}`", shown(value), brief(&id));
+                let states = value.as_object().into_iter().flat_map(|states| states.values());
                 if found.is_empty() {
                     self.lose(format!("{read} was dropped: it names no task"));
+                } else if states.into_iter().any(|state| !is_done(state) && !names.names_ids(state))
+                {
+                    let tasks = found.join("`, `");
+                    self.lose(format!(
+                        "{read} means `{tasks}`; what it says beside that was dropped"
+                    ));
                 } else {
                     self.draft.repairs.push(format!("{read} means `{}`", found.join("`, `")));
                 }

@@ -303,6 +303,8 @@ fn dependencies_are_understood_in_every_shape_or_told() {
         r#""depends_on": [{"a": "done"}]"#,
         r#""depends_on": [{"dependency": "a"}]"#,
         r#""depends_on": {"a": {"status": "completed"}}"#,
+        r#""depends_on": [{"task": "a", "status": "done"}]"#,
+        r#""depends_on": {"0": "a"}"#,
         r#""depends_on": "${a.output}""#,
         r#""depends_on": "the result of a""#,
         r#""depends_on": "previous step""#,
@@ -326,6 +328,13 @@ fn dependencies_are_understood_in_every_shape_or_told() {
         json!([{"id": "a"}, {"id": "b"}, {"id": "c", "join": "any", "depends_on": ["a", "b"]},
             {"id": "d", "depends_on": ["a", "b"]}]),
     );
+    for needs in [r#"[{"task": "a", "status": "failed"}]"#, r#"{"a": "failed"}"#] {
+        let answer =
+            format!(r#"{{"tasks": [{{"id": "a"}}, {{"id": "h", "depends_on": {needs}}}]}}"#);
+        let draft = read_draft(&answer, ReadingMode::default()).unwrap();
+        assert!(draft.lost[0].contains("failed"), "{needs}: {draft:?}");
+        assert_eq!(draft.steps[1].needs.len(), 1, "{needs}");
+    }
     for needs in ["true", r#"{"when": "later"}"#, r#"[{"colour": "a or z"}]"#] {
         let answer = format!(
             r#"{{"tasks": [{{"id": "a"}}, {{"id": "z"}}, {{"id": "h", "depends_on": {needs}}}]}}"#
@@ -361,6 +370,7 @@ fn brackets_that_do_not_fit_make_no_values_up() {
         r#"[{"id":"A","tool":"x","args":{"k":1}}}, {"id":"B","tool":"y","after":[]}]"#,
         r#"[{"id":"A","tool":"x","args":{"k":1}], {"id":"B","tool":"y","after":[]}]"#,
         r#"[{"id":"A","tool":"x","args":{"k":1}}], {"id":"B","tool":"y","after":[]}]"#,
+        r#"[{"id":"A","tool":"x","args":{"k":1}}}, {"tool":"y","id":"B","after":[]}]"#,
         r#"{"tasks":[{"id":"A","tool":"x","args":{"k":1}}},{"id":"B","tool":"y","after":[]}]}"#,
         "[{\"id\":\"A\",\"tool\":\"x\",\"args\":{\"k\":1}}，{\"id\":\"B\",\"tool\":\"y\",\"after\":[]}]",
     ] {
