@@ -384,6 +384,13 @@ fn what_a_model_refuses_is_left_out_and_remembered() {
     assert_eq!(last["messages"][0]["role"], "user");
     assert_eq!(last["response_format"]["type"], "json_schema");
 
+    // Words about a key are none about the request.
+    let body = json!({"error": {"message": "Incorrect API key format", "code": "invalid_api_key"}});
+    let reply = Reply::Whole("401 Unauthorized", JSON, body.to_string().into_bytes());
+    let server = Server::start(vec![reply]);
+    infer(&*(openai.make)(&server.url()), Duration::from_secs(10)).expect_err("a wrong key");
+    assert_eq!(server.seen().len(), 1);
+
     let anthropic = adapters.iter().find(|adapter| adapter.name == "anthropic").expect("one");
     let server = Server::start(vec![
         no("`temperature` is deprecated for this model.", ""),

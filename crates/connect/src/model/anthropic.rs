@@ -9,7 +9,7 @@ use l05_engine::port::{
 };
 use serde_json::{Value, json};
 
-use super::dialect::{AnswerFormat, KnownDialects, ModelDialect, RefusedRequest, simple_schema};
+use super::dialect::{AnswerFormat, KnownDialects, ModelDialect, simple_schema};
 use super::http::{ApiKey, EndpointError, ModelEndpoint};
 use super::l04::role;
 use super::openai::{named, with_schema};
@@ -84,15 +84,9 @@ impl AnthropicGateway {
         loop {
             let dialect = self.dialects.of(model);
             let body = self.body(request, &dialect);
-            let failed = match self.endpoint.post("/v1/messages", &body, request.within).await {
+            match self.endpoint.post("/v1/messages", &body, request.within).await {
                 Ok(value) => return Ok(value),
-                Err(failed) => failed,
-            };
-            let Some(refused) = &failed.refused else { return Err(failed.error) };
-            let about = RefusedRequest { sent: &body, body: &refused.body, words: &refused.words };
-            match dialect.without_refused(&about) {
-                Some(other) => self.dialects.keep(model, other),
-                None => return Err(failed.error),
+                Err(failed) => self.dialects.learn(model, dialect, &body, failed)?,
             }
         }
     }

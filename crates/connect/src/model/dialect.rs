@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use l05_engine::port::ModelError;
 use serde_json::{Map, Value};
+
+use super::http::FailedRequest;
 
 /// The most models of which something is remembered; a plan names few.
 const MODELS_MAX: usize = 1_000;
@@ -57,18 +60,18 @@ pub(super) struct ModelDialect {
 }
 
 /// A request that was refused, as far as it says what was refused.
-pub(super) struct RefusedRequest<'r> {
+struct RefusedRequest<'r> {
     /// The body that was sent.
-    pub(super) sent: &'r Value,
+    sent: &'r Value,
     /// The provider's answer.
-    pub(super) body: &'r Value,
+    body: &'r Value,
     /// Its words.
-    pub(super) words: &'r str,
+    words: &'r str,
 }
 
 impl ModelDialect {
     /// The dialect in which to ask again; none where the refusal names nothing that can be left out.
-    pub(super) fn without_refused(mut self, refused: &RefusedRequest<'_>) -> Option<ModelDialect> {
+    fn without_refused(mut self, refused: &RefusedRequest<'_>) -> Option<ModelDialect> {
         const FORMAT: [&str; 8] = [
             "response_format",
             "json_schema",
@@ -164,12 +167,36 @@ impl KnownDialects {
         known.get(model).copied().unwrap_or_default()
     }
 
-    pub(super) fn keep(&self, model: &str, dialect: ModelDialect) {
+    /// Learns from a refusal what not to send again; the failure itself, where there is nothing to learn.
+    /// `dialect` is the one that `sent` was written in.
+    pub(super) fn learn(
+        &self,
+        model: &str,
+        dialect: ModelDialect,
+        sent: &Value,
+        failed: FailedRequest,
+    ) -> Result<(), ModelError> {
+        let refused = failed.refused.as_ref().filter(|refused| is_about_request(refused.status));
+        let other = refused.and_then(|refused| {
+            let about = RefusedRequest { sent, body: &refused.body, words: &refused.words };
+            dialect.without_refused(&about)
+        });
+        self.keep(model, other.ok_or(failed.error)?);
+        Ok(())
+    }
+
+    fn keep(&self, model: &str, dialect: ModelDialect) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() < MODELS_MAX || known.contains_key(model) {
             known.insert(model.to_owned(), dialect);
         }
     }
+}
+
+/// True for statuses that can speak of a request's parameters: others speak of keys, models and loads, in
+/// the same words.
+fn is_about_request(status: u16) -> bool {
+    matches!(status, 400 | 422 | 500 | 501)
 }
 
 /// A schema without what few servers can compile. What it no longer says is checked after the answer.

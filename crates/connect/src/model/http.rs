@@ -277,7 +277,7 @@ impl HttpReply<'_> {
         };
         let what = format!("{status}{later}{}{words}", if words.is_empty() { "" } else { ": " });
         let error = ModelError { retry_after, ..self.endpoint.failed(kind, what) };
-        FailedRequest { error, refused: Some(RefusedBody { body, words }) }
+        FailedRequest { error, refused: Some(RefusedBody { status: status.as_u16(), body, words }) }
     }
 }
 
@@ -290,6 +290,7 @@ pub(super) struct FailedRequest {
 
 /// A refusal as it came.
 pub(super) struct RefusedBody {
+    pub(super) status: u16,
     pub(super) body: Value,
     pub(super) words: String,
 }

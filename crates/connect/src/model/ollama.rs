@@ -10,7 +10,7 @@ use l05_engine::port::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{AnswerFormat, KnownDialects, ModelDialect, RefusedRequest, simple_schema};
+use super::dialect::{AnswerFormat, KnownDialects, ModelDialect, simple_schema};
 use super::http::{HttpReply, ModelEndpoint};
 use super::l04::role;
 use super::openai::with_schema;
@@ -149,15 +149,9 @@ impl OllamaGateway {
         loop {
             let dialect = self.dialects.of(model);
             let body = self.body(request, &dialect);
-            let failed = match self.endpoint.send("/api/chat", Some(&body), request.within).await {
+            match self.endpoint.send("/api/chat", Some(&body), request.within).await {
                 Ok(reply) => return Ok(reply),
-                Err(failed) => failed,
-            };
-            let Some(refused) = &failed.refused else { return Err(failed.error) };
-            let about = RefusedRequest { sent: &body, body: &refused.body, words: &refused.words };
-            match dialect.without_refused(&about) {
-                Some(other) => self.dialects.keep(model, other),
-                None => return Err(failed.error),
+                Err(failed) => self.dialects.learn(model, dialect, &body, failed)?,
             }
         }
     }
