@@ -2,6 +2,8 @@
 //!
 //! Model gateways, MCP servers, agents and secret stores join here as they come.
 
+pub mod evaluation_work;
+pub mod evaluator;
 pub mod keyfile;
 pub mod model;
 pub mod templates;

@@ -3,6 +3,7 @@
 //! Each tool is a file: an input type, an output type (their JSON Schemas are generated, so what
 //! is validated is what is read), and a function. [`BuiltinTools`] is the executor over them.
 
+mod boxed;
 mod cell;
 mod column;
 mod csv_form;
@@ -33,6 +34,7 @@ mod sums;
 mod table;
 #[cfg(test)]
 mod table_tests;
+mod template_shape;
 mod text_render;
 mod time_wait;
 mod walk;
@@ -53,7 +55,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::evaluator::EvaluatorPool;
 use crate::workspace::{Workspace, final_error};
+pub(crate) use boxed::{TOOL_WORK, answer as answer_tool_work};
+pub(crate) use data_query::limit_sqlite_heap;
 use table::TableStore;
 
 /// The workspace, stores and limits that tools work with.
@@ -64,6 +69,7 @@ pub(crate) struct ToolContext {
     workspace: OnceLock<Result<Workspace, TaskError>>,
     pub(crate) tables: Arc<TableStore>,
     pub(crate) programs: Arc<[String]>,
+    evaluators: Option<Arc<EvaluatorPool>>,
     pub(crate) cancel: CancelSignal,
     /// `plan/task/attempt`.
     pub(crate) key: String,
@@ -90,6 +96,7 @@ impl ToolContext {
 pub struct BuiltinTools {
     tables: Arc<TableStore>,
     programs: Arc<[String]>,
+    evaluators: Option<Arc<EvaluatorPool>>,
 }
 
 impl BuiltinTools {
@@ -97,7 +104,15 @@ impl BuiltinTools {
     /// absolute paths.
     pub fn new(scratch: PathBuf, programs: &[String]) -> BuiltinTools {
         let tables = Arc::new(TableStore::new(scratch));
-        BuiltinTools { tables, programs: programs.into() }
+        BuiltinTools { tables, programs: programs.into(), evaluators: None }
+    }
+
+    /// Templates, SQL, paths and patterns that are not provably small are evaluated in these processes. Without them,
+    /// threads of this process do it, and only the static limits bound what that takes.
+    #[must_use]
+    pub fn with_evaluators(mut self, evaluators: Option<Arc<EvaluatorPool>>) -> BuiltinTools {
+        self.evaluators = evaluators;
+        self
     }
 }
 
@@ -106,14 +121,16 @@ impl Executor for BuiltinTools {
         specs(&self.programs)
     }
 
-    fn check(
-        &self,
-        call: &LiteralCall<'_>,
-        workspace: Option<&WorkspaceFolder>,
-    ) -> Vec<InputProblem> {
-        // One that cannot be opened is told when the run begins.
-        let workspace = workspace.and_then(|folder| Workspace::open(folder).ok());
-        literals::check(call, workspace.as_ref())
+    fn check<'a>(
+        &'a self,
+        call: LiteralCall<'a>,
+        workspace: Option<&'a WorkspaceFolder>,
+    ) -> BoxFuture<'a, Vec<InputProblem>> {
+        Box::pin(async move {
+            // One that cannot be opened is told when the run begins.
+            let workspace = workspace.and_then(|folder| Workspace::open(folder).ok());
+            literals::check(&call, workspace.as_ref(), self.bare_context()).await
+        })
     }
 
     fn execute(&self, call: ToolCall) -> BoxFuture<'static, Result<ExecutorOutput, Failure>> {
@@ -123,12 +140,27 @@ impl Executor for BuiltinTools {
 }
 
 impl BuiltinTools {
+    /// For work outside a run, which has no folder, no plan and nobody who stops it.
+    fn bare_context(&self) -> ToolContext {
+        ToolContext {
+            folder: None,
+            workspace: OnceLock::new(),
+            tables: self.tables.clone(),
+            programs: self.programs.clone(),
+            evaluators: self.evaluators.clone(),
+            cancel: CancelSignal::never(),
+            key: String::new(),
+            plan: String::new(),
+        }
+    }
+
     fn output(&self, call: ToolCall) -> ToolFuture {
         let context = ToolContext {
             folder: call.workspace.clone(),
             workspace: OnceLock::new(),
             tables: self.tables.clone(),
             programs: self.programs.clone(),
+            evaluators: self.evaluators.clone(),
             cancel: call.cancel.clone(),
             key: call.idempotency_key(),
             plan: call.plan.to_string(),

@@ -48,6 +48,14 @@ impl Workspace {
         Ok(Workspace { root: Arc::new(root), path, private })
     }
 
+    /// The folder itself, whatever its path leads to later: device and inode.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        use cap_std::fs::MetadataExt as _;
+
+        let metadata = self.root.dir_metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
     /// True if a path leads into the private folder, links followed.
     pub(crate) fn is_private(&self, path: &Path) -> bool {
         let Some(private) = &self.private else { return false };

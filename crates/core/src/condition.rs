@@ -3,30 +3,32 @@
 //! `outputs` and `status` are those of the dependency, `inputs` the plan's. A condition that does
 //! not evaluate is an error, never "false" (spec 03, 3.5).
 
+mod shape;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, ExecutionError, Program, Value as CelValue};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::reference::PathStep;
 use crate::task::TaskStatus;
+use shape::ExpressionShape;
 
 /// The longest condition, in bytes; CEL's parser recurses, so its input is kept short.
 pub const CONDITION_MAX_BYTES: usize = 2_000;
-
-/// The depth to which loops over lists may nest: one is linear in the data, two are not.
-const LOOPS_NESTED_MAX: usize = 1;
 
 /// A compiled condition.
 pub struct Condition {
     program: Program,
     text: String,
+    is_small: bool,
 }
 
 /// Reasons for which a condition gives no verdict.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error, PartialEq)]
 pub enum ConditionError {
     /// The text is not CEL.
     #[error("`{text}` is not a condition: {why}")]
@@ -83,18 +85,16 @@ impl Condition {
             return Err(fail(format!("it is longer than {CONDITION_MAX_BYTES} bytes")));
         }
         let program = Program::compile(text).map_err(|e| fail(plain_words(&e)))?;
-        let mut bound = Vec::new();
-        if loops(program.expression(), &mut bound) > LOOPS_NESTED_MAX {
-            return Err(fail(
-                "`all`, `exists`, `map` and `filter` may not stand inside each other".to_owned(),
-            ));
+        let shape = ExpressionShape::of(program.expression());
+        if let Some(problem) = shape.problem() {
+            return Err(fail(problem));
         }
         let references = program.references();
         let unknown: Vec<&str> = references
             .variables()
             .into_iter()
             .filter(|name| !["outputs", "inputs", "status"].contains(name))
-            .filter(|name| !bound.contains(name))
+            .filter(|name| !shape.bound.contains(name))
             .collect();
         if !unknown.is_empty() {
             return Err(fail(format!(
@@ -102,7 +102,14 @@ impl Condition {
                 unknown.join("`, `")
             )));
         }
-        Ok(Condition { program, text: text.to_owned() })
+        let is_small = shape.is_small();
+        Ok(Condition { program, text: text.to_owned(), is_small })
+    }
+
+    /// True if a verdict takes no more time and memory than the values it reads; other conditions are evaluated where
+    /// they can be stopped ([`crate::evaluation`]).
+    pub fn is_small(&self) -> bool {
+        self.is_small
     }
 
     /// As written.
@@ -208,28 +215,6 @@ fn is_of_types(error: &ExecutionError) -> bool {
     )
 }
 
-/// Measures how deep the loops of an expression nest, and collects the names they bind. The parser
-/// bounds the recursion here: the text is short.
-fn loops<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>) -> usize {
-    match &expression.expr {
-        Expr::Comprehension(each) => {
-            bound.extend([each.iter_var.as_str(), each.accu_var.as_str()]);
-            bound.extend(each.iter_var2.as_deref());
-            let body = [&each.accu_init, &each.loop_cond, &each.loop_step, &each.result];
-            let inside = deepest(body, bound);
-            loops(&each.iter_range, bound).max(1 + inside)
-        }
-        Expr::Call(call) => deepest(call.target.as_deref().into_iter().chain(&call.args), bound),
-        Expr::List(list) => deepest(&list.elements, bound),
-        Expr::Select(select) => loops(&select.operand, bound),
-        Expr::Map(map) => deepest(map.entries.iter().flat_map(|e| entry_parts(&e.expr)), bound),
-        Expr::Struct(fields) => {
-            deepest(fields.entries.iter().flat_map(|e| entry_parts(&e.expr)), bound)
-        }
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
-    }
-}
-
 /// Collects the longest selections that begin at `outputs`.
 fn output_paths(expression: &IdedExpr, paths: &mut Vec<Vec<PathStep>>) {
     if let Some(path) = selection(expression) {
@@ -295,10 +280,6 @@ fn constant_step(index: &IdedExpr) -> Option<PathStep> {
         Expr::Literal(LiteralValue::String(name)) => Some(PathStep::Name(name.inner().to_owned())),
         _ => None,
     }
-}
-
-fn deepest<'e>(parts: impl IntoIterator<Item = &'e IdedExpr>, bound: &mut Vec<&'e str>) -> usize {
-    parts.into_iter().map(|part| loops(part, bound)).max().unwrap_or(0)
 }
 
 fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {

@@ -21,6 +21,8 @@ pub mod resource;
 pub mod task;
 
 pub mod condition;
+pub mod evaluation;
+pub mod json_path;
 pub mod json_schema;
 pub mod random;
 pub mod reference;

@@ -10,14 +10,18 @@
 //!
 //! Behind `output` stands an RFC 9535 JSONPath without its `$`. A path of names and indices alone
 //! yields one value and it is an error when it is not there; any other path yields the list of
-//! what it matches. `$$[` and `$${[` are the texts `$[` and `${[` themselves.
+//! what it matches. `$$[` and `$${[` are the texts `$[` and `${[` themselves, and a JSONPath such as `$[0]` or
+//! `$[?@.a]` is a text, too.
+
+mod path;
 
 use std::fmt;
 
 use serde_json::{Map, Value};
-use serde_json_path::JsonPath;
 
-use crate::suggest::nearest;
+pub(crate) use path::follow;
+use path::parse_path;
+pub use path::{PathStep, ReferencePath};
 
 /// The source named in the brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,30 +40,6 @@ pub enum ReferenceSource {
 
 /// Ids that mean something else inside the brackets.
 pub const RESERVED_IDS: [&str; 3] = ["inputs", "item", "index"];
-
-/// One step of a singular path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathStep {
-    /// `.name` or `['name']`
-    Name(String),
-    /// `[3]`; negative counts from the end.
-    Index(i64),
-}
-
-/// A path into a value.
-#[derive(Clone, Debug)]
-pub enum ReferencePath {
-    /// Names and indices: one value.
-    Singular(Vec<PathStep>),
-    /// Anything else RFC 9535 allows: a list of matches.
-    Query {
-        /// The compiled path.
-        path: Box<JsonPath>,
-        /// The steps between wildcards, where the path has nothing but names, indices, `[*]` and
-        /// `.*`; what types can be told of.
-        runs: Option<Vec<Vec<PathStep>>>,
-    },
-}
 
 /// A parsed reference with the text it was written as.
 #[derive(Clone, Debug)]
@@ -187,6 +167,26 @@ impl Reference {
     /// The path alone, as it is written.
     pub fn path_text(&self) -> &str {
         self.text.split_once(']').map_or("", |(_, rest)| rest)
+    }
+
+    /// True if following the path takes no more than the value it leads into; any other reference is evaluated where
+    /// it can be stopped ([`Reference::json_path`]).
+    pub fn is_small(&self) -> bool {
+        match &self.path {
+            ReferencePath::Singular(_) => true,
+            ReferencePath::Query { is_small, .. } => *is_small,
+        }
+    }
+
+    /// The path as a JSONPath, with its `$`.
+    pub fn json_path(&self) -> String {
+        let behind = self.path_text();
+        let path = match &self.source {
+            ReferenceSource::Output(_) => behind.strip_prefix(".output"),
+            ReferenceSource::Error(_) => behind.strip_prefix(".error"),
+            ReferenceSource::Inputs | ReferenceSource::Item | ReferenceSource::Index => None,
+        };
+        format!("${}", path.unwrap_or(behind))
     }
 
     /// Follows the path into `value`.
@@ -371,11 +371,29 @@ fn strip_word<'t>(text: &'t str, word: &str) -> Option<&'t str> {
     (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
 }
 
+/// True if a text that begins with `$[` is a JSONPath and no reference: `$[0].a`, `$[*]`, `$[1:3]`, `$[?@.a > 1]`. An id
+/// that looks like one is a reference where `.output` or `.error` follows.
+fn is_json_path(text: &str) -> bool {
+    let inner = text.strip_prefix("$[").unwrap_or(text);
+    let (selectors, rest) = inner.split_once(']').unwrap_or((inner, ""));
+    let selectors = selectors.trim();
+    if selectors.starts_with('?') {
+        return selectors.contains(['@', '$', '(']);
+    }
+    let is_number_like = |part: &str| {
+        let part = part.trim();
+        let chars = part.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | ':' | ' '));
+        part == "*" || (!part.is_empty() && chars)
+    };
+    let follows = |word| strip_word(rest, word).is_some();
+    selectors.split(',').all(is_number_like) && !follows(".output") && !follows(".error")
+}
+
 fn parse_text(text: &str) -> Result<InputBinding, ReferenceError> {
     if let Some(name) = text.strip_prefix("secret://") {
         return Ok(InputBinding::Secret(name.to_owned()));
     }
-    if text.starts_with("$[") {
+    if text.starts_with("$[") && !is_json_path(text) {
         return Reference::parse(text).map(InputBinding::Whole);
     }
     if let Some(rest) = text.strip_prefix("$$[") {
@@ -431,101 +449,6 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-fn parse_path(text: &str) -> Result<ReferencePath, String> {
-    if let Some(steps) = singular_steps(text) {
-        return Ok(ReferencePath::Singular(steps));
-    }
-    let path = Box::new(parse_json_path(&format!("${text}"))?);
-    let runs = text.replace(".*", "[*]").split("[*]").map(singular_steps).collect();
-    Ok(ReferencePath::Query { path, runs })
-}
-
-/// The longest JSONPath, in bytes: its parser recurses, so its input is kept short.
-const JSON_PATH_MAX_BYTES: usize = 1_000;
-/// The most `..` in a JSONPath: each may visit every value below every value.
-const DESCENDANTS_MAX: usize = 2;
-
-/// Parses an RFC 9535 JSONPath within limits on its length and on what it may cost.
-pub fn parse_json_path(text: &str) -> Result<JsonPath, String> {
-    if text.len() > JSON_PATH_MAX_BYTES {
-        return Err(format!("the path is longer than {JSON_PATH_MAX_BYTES} bytes"));
-    }
-    if text.matches("..").count() > DESCENDANTS_MAX {
-        return Err(format!("the path has more than {DESCENDANTS_MAX} `..`"));
-    }
-    JsonPath::parse(text).map_err(|e| format!("`{text}` is no path: {e}"))
-}
-
-/// Reads `.name`, `['name']`, `["name"]` and `[3]` steps; `None` when there is anything else.
-fn singular_steps(mut text: &str) -> Option<Vec<PathStep>> {
-    let mut steps = Vec::new();
-    while !text.is_empty() {
-        if let Some(rest) = text.strip_prefix('.') {
-            let end = rest.find(['.', '[']).unwrap_or(rest.len());
-            let name = &rest[..end];
-            let allowed = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || !c.is_ascii();
-            if name.is_empty() || !name.chars().all(allowed) {
-                return None;
-            }
-            steps.push(PathStep::Name(name.to_owned()));
-            text = &rest[end..];
-        } else {
-            let rest = text.strip_prefix('[')?;
-            let quoted = rest.strip_prefix(['\'', '"']).map(|inner| (rest.as_bytes()[0], inner));
-            if let Some((quote, inner)) = quoted {
-                let end = inner.find(char::from(quote))?;
-                let name = &inner[..end];
-                if name.contains('\\') {
-                    return None;
-                }
-                steps.push(PathStep::Name(name.to_owned()));
-                text = inner[end + 1..].strip_prefix(']')?;
-            } else {
-                let end = rest.find(']')?;
-                steps.push(PathStep::Index(rest[..end].trim().parse().ok()?));
-                text = &rest[end + 1..];
-            }
-        }
-    }
-    Some(steps)
-}
-
-/// Follows names and indices; the error is the step that failed and the nearest keys there.
-pub(crate) fn follow<'v>(
-    value: &'v Value,
-    steps: &[PathStep],
-) -> Result<&'v Value, (String, Vec<String>)> {
-    let mut at = value;
-    for step in steps {
-        at = match (step, at) {
-            (PathStep::Name(name), Value::Object(map)) => map.get(name).ok_or_else(|| {
-                let keys = map.keys().map(String::as_str);
-                let close: Vec<String> =
-                    nearest(name, keys).into_iter().map(str::to_owned).collect();
-                let shown = if close.is_empty() {
-                    map.keys().take(KEYS_SHOWN_MAX).cloned().collect()
-                } else {
-                    close
-                };
-                (format!(".{name}"), shown)
-            })?,
-            (PathStep::Index(i), Value::Array(items)) => {
-                let index = if *i < 0 { *i + items.len() as i64 } else { *i };
-                usize::try_from(index)
-                    .ok()
-                    .and_then(|i| items.get(i))
-                    .ok_or_else(|| (format!("[{i}]"), vec![format!("{} items", items.len())]))?
-            }
-            (PathStep::Name(name), _) => return Err((format!(".{name}"), Vec::new())),
-            (PathStep::Index(i), _) => return Err((format!("[{i}]"), Vec::new())),
-        };
-    }
-    Ok(at)
-}
-
-/// The most keys that a message lists when none is close.
-const KEYS_SHOWN_MAX: usize = 5;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -564,6 +487,11 @@ mod tests {
             (json!("$$[x]"), json!("$[x]")),
             (json!("a $${[t].output} b"), json!("a ${[t].output} b")),
             (json!(["$$[x]"]), json!(["$[x]"])),
+            (json!("$[0].a"), json!("$[0].a")),
+            (json!("$[-1]"), json!("$[-1]")),
+            (json!("$[*].n"), json!("$[*].n")),
+            (json!("$[1:3,7]"), json!("$[1:3,7]")),
+            (json!("$[?@.n > 1].output"), json!("$[?@.n > 1].output")),
             (json!("costs $5, ${HOME}"), json!("costs $5, ${HOME}")),
         ];
         for (input, expected) in cases {
@@ -580,6 +508,7 @@ mod tests {
                 "`$[t].output.rows[7]` finds nothing at `[7]`; there is 2 items",
             ),
             ("$[t].title", "`$[t].title` is not a reference: `.output` must follow `[t]`"),
+            ("$[0].output", "unknown source Output(\"0\")"),
             ("$[t", "`$[t` is not a reference: the `]` behind the id is missing"),
         ];
         for (input, expected) in cases {

@@ -17,9 +17,11 @@ mod security;
 mod semantic;
 mod syntax;
 
+use std::cell::RefCell;
+
 pub use approval::ApprovalPolicy;
 pub use decisions::redundant_edges;
-pub use executors::{ExecutorFinding, InputProblem, LiteralCall, executor_findings};
+pub use executors::{ExecutorFinding, InputProblem, LiteralCall, literal_calls};
 use serde::Serialize;
 
 use crate::agent::Agent;
@@ -28,6 +30,7 @@ use crate::catalog::ToolCatalog;
 use crate::constraints::{QuotaLimits, propagate};
 use crate::error::ErrorCode;
 use crate::estimate::EstimateBasis;
+use crate::evaluation::{Evaluation, EvaluationAnswer, EvaluationAnswers, EvaluationFailure};
 use crate::finding::{Finding, ValidationLevel};
 use crate::graph::DependencyGraph;
 use crate::plan::{ApprovalReason, LimitUse, PlanDecision};
@@ -93,7 +96,7 @@ pub struct ValidationContext<'a> {
     pub limits: PlanLimits,
     /// The present time.
     pub now: Timestamp,
-    /// Findings of those who do the work about inputs that stand in the plan ([`executor_findings`]).
+    /// Findings of those who do the work about inputs that stand in the plan ([`LiteralCall::finding`]).
     pub of_executors: &'a [ExecutorFinding],
     /// True if warnings are errors.
     pub strict: bool,
@@ -183,19 +186,87 @@ pub struct PlanFigures {
     pub limits: Vec<LimitUse>,
 }
 
-/// Checks a document on all levels.
+/// Checks a document on all levels, and does in this thread what [`examine`] would ask for.
 pub fn validate(document: PlanDocument, around: &ValidationContext<'_>) -> Validation {
-    validate_reading(DocumentReading { document, findings: Vec::new() }, around)
+    let mut reading = DocumentReading { document, findings: Vec::new() };
+    let mut answers = EvaluationAnswers::default();
+    loop {
+        match examine(reading, around, &answers) {
+            Examined::Done(validation) => return *validation,
+            Examined::Needs { evaluations, reading: again } => {
+                reading = *again;
+                for evaluation in evaluations {
+                    let answer = evaluation.run();
+                    answers.add(evaluation, Ok(answer));
+                }
+            }
+        }
+    }
 }
 
-/// Checks a document of which some of the form is wrong, too: its readable part is looked at on all levels.
-pub fn validate_reading(reading: DocumentReading, around: &ValidationContext<'_>) -> Validation {
+/// The outcome of a look at a document.
+#[derive(Debug)]
+pub enum Examined {
+    /// The verdict.
+    Done(Box<Validation>),
+    /// Nothing yet: these evaluations have to be done first, and the document is to be looked at again with their
+    /// answers. Each round asks for what the one before it did not.
+    Needs {
+        /// What has to be evaluated.
+        evaluations: Vec<Evaluation>,
+        /// The document, given back.
+        reading: Box<DocumentReading>,
+    },
+}
+
+/// Checks a document on all levels. Some of its form may be wrong: its readable part is looked at. Text of the document
+/// that is not provably small is not evaluated here but asked for.
+pub fn examine(
+    reading: DocumentReading,
+    around: &ValidationContext<'_>,
+    answers: &EvaluationAnswers,
+) -> Examined {
     let DocumentReading { mut document, findings: form } = reading;
     named_outputs::bind(&mut document, around.catalog);
     let mut findings = FindingList::default();
     syntax::check(&document, around, &mut findings.errors);
     let partial = PlanStructure::partial(&document, &mut findings.errors);
-    semantic::check(&document, &partial, around.catalog, &mut findings);
+    let asked = AskedEvaluations { answers, wanted: RefCell::default() };
+    semantic::check(&document, &partial, around.catalog, &asked, &mut findings);
+    let evaluations = asked.wanted.into_inner();
+    if !evaluations.is_empty() {
+        let reading = Box::new(DocumentReading { document, findings: form });
+        return Examined::Needs { evaluations, reading };
+    }
+    Examined::Done(Box::new(verdict(document, form, partial, findings, around)))
+}
+
+/// The answers that validation has, and the evaluations that it wants.
+struct AskedEvaluations<'a> {
+    answers: &'a EvaluationAnswers,
+    wanted: RefCell<Vec<Evaluation>>,
+}
+
+impl AskedEvaluations<'_> {
+    /// An answer; none: it is noted that it is wanted.
+    fn ask(&self, evaluation: Evaluation) -> Option<Result<EvaluationAnswer, EvaluationFailure>> {
+        let answer = self.answers.get(&evaluation).cloned();
+        let mut wanted = self.wanted.borrow_mut();
+        if answer.is_none() && !wanted.contains(&evaluation) {
+            wanted.push(evaluation);
+        }
+        answer
+    }
+}
+
+/// The verdict on a document of which levels 1 and 2 are done.
+fn verdict(
+    document: PlanDocument,
+    form: Vec<Finding>,
+    partial: PlanStructure,
+    mut findings: FindingList,
+    around: &ValidationContext<'_>,
+) -> Validation {
     feasibility::check(&document, &partial, around, &mut findings);
     let structure = Some(partial).filter(PlanStructure::is_whole);
     let figures = structure.as_ref().map(|s| figures(&document, s, around, &mut findings));

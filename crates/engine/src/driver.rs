@@ -31,6 +31,7 @@ use l05_run::record::Actor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::evaluations::EvaluationPort;
 use crate::hub::EventHub;
 use crate::port::{CancelHandle, Clock, Executor, Journal, Launch, cancel_pair};
 use crate::records::RecordWriter;
@@ -118,7 +119,7 @@ impl Driver {
         journal: Arc<dyn Journal>,
         hub: Arc<EventHub>,
         clock: Arc<dyn Clock>,
-        workbench: ExecutorSet,
+        (workbench, evaluations): (ExecutorSet, EvaluationPort),
         worker: WorkerId,
         rules: ShardRules,
     ) -> RunDriver {
@@ -131,7 +132,7 @@ impl Driver {
             shard,
             agents: HashMap::new(),
             published,
-            loader: Arc::new(OutputLoader::new(journal.clone())),
+            loader: Arc::new(OutputLoader::new(journal.clone(), evaluations)),
             writer: RecordWriter::new(journal.clone(), hub.clone()),
             hub,
             journal,

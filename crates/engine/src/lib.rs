@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod cost_report;
 pub mod decomposer;
+pub mod evaluations;
 pub mod goal_record;
 pub mod keys;
 pub mod memory;

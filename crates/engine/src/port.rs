@@ -4,12 +4,14 @@
 
 mod cache;
 mod clock;
+mod evaluator;
 mod executor;
 mod model;
 mod store;
 
 pub use cache::{CacheError, CacheLevel, Choice};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use evaluator::{Evaluator, ThreadEvaluator};
 pub use executor::{
     CancelHandle, CancelSignal, Executor, ExecutorOutput, Failure, Launch, ToolCall,
     WorkspaceFinder, WorkspaceFolder, cancel_pair,

@@ -6,22 +6,28 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use l05_connect::evaluation_work::PooledEvaluator;
+use l05_connect::evaluator::EvaluatorPool;
 use l05_connect::workspace_identity::{self, LocalWorkspaces};
 use l05_connect::{BuiltinTools, Workspace, keyfile, templates, tokens};
 use l05_core::agent::{Agent, AgentCapacity, MODEL_CAPABILITY};
 use l05_core::catalog::{ToolCatalog, read_catalog};
 use l05_core::document::{DocumentFormat, TextLimits, parse};
 use l05_core::estimate::EstimateBasis;
+use l05_core::evaluation::EvaluationAnswers;
 use l05_core::finding::findings_error;
-use l05_core::plan::PlanDocument;
+use l05_core::plan::{DocumentReading, PlanDocument};
 use l05_core::template::Template;
 use l05_core::validate::{
-    ExecutorFinding, KnownAgents, PlanLimits, ValidationContext, executor_findings,
+    ExecutorFinding, KnownAgents, PlanLimits, Validation, ValidationContext, examine, literal_calls,
 };
 use l05_core::{Error, ErrorCode};
 use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
-use l05_engine::port::{Clock as _, Executor as _, SystemClock, WorkspaceFolder};
+use l05_engine::evaluations::validate_in_rounds;
+use l05_engine::port::{
+    Clock as _, Evaluator, Executor as _, SystemClock, ThreadEvaluator, WorkspaceFolder,
+};
 use l05_engine::rules::ServiceRules;
 use l05_engine::service::{self, ServiceBuilder};
 use l05_engine::workspaces::OtherWorkspaces;
@@ -31,6 +37,7 @@ pub use model::{ModelChoice, choose as choose_model};
 
 use secrecy::ExposeSecret as _;
 
+use crate::child;
 use crate::config::{Config, TokenizerKind};
 
 /// A service in memory over the present folder, with the built-in tools and templates: the
@@ -43,10 +50,24 @@ pub fn embedded() -> Result<PlanningService, Error> {
 pub fn builder() -> Result<ServiceBuilder, Error> {
     let here = std::env::current_dir().map_err(|e| unusable(Path::new("."), &e))?;
     let scratch = std::env::temp_dir().join(format!("l05-{}", std::process::id()));
-    Ok(PlanningService::builder()
-        .executor(Arc::new(BuiltinTools::new(scratch, &[])))
+    let evaluators = evaluators();
+    let tools = BuiltinTools::new(scratch, &[]).with_evaluators(evaluators.clone());
+    Ok(with_evaluators(PlanningService::builder(), evaluators)
+        .executor(Arc::new(tools))
         .workspace(checked(WorkspaceFolder::new(here))?)
         .templates(templates::builtin()))
+}
+
+/// Processes that evaluate what others wrote; none where this program does not host them.
+fn evaluators() -> Option<Arc<EvaluatorPool>> {
+    child::helper_program().map(|program| Arc::new(EvaluatorPool::new(program)))
+}
+
+fn with_evaluators(builder: ServiceBuilder, pool: Option<Arc<EvaluatorPool>>) -> ServiceBuilder {
+    match pool {
+        Some(pool) => builder.evaluator(Arc::new(PooledEvaluator(pool))),
+        None => builder,
+    }
 }
 
 /// Reads a plan document; all problems of its form are one E5604.
@@ -75,7 +96,9 @@ pub async fn service(config: &Config, others: OtherWorkspaces) -> Result<Compose
     let identity = workspace_identity::identity(&workspace, config.workspace_id.as_deref())
         .map_err(|e| unusable(&workspace.path, &e))?;
     let finder = Arc::new(LocalWorkspaces { private: Some(folder.clone()) });
-    let tools = BuiltinTools::new(folder.join("runs"), &config.programs);
+    let evaluators = evaluators();
+    let tools = BuiltinTools::new(folder.join("runs"), &config.programs)
+        .with_evaluators(evaluators.clone());
     model::check(&config.model)?;
     let choice = choose_model(config).await?;
     let rules = ServiceRules {
@@ -85,7 +108,7 @@ pub async fn service(config: &Config, others: OtherWorkspaces) -> Result<Compose
         estimates: estimates(config),
         ..config.rules.clone()
     };
-    let mut builder = PlanningService::builder()
+    let mut builder = with_evaluators(PlanningService::builder(), evaluators)
         .executor(Arc::new(tools))
         .workspace(workspace)
         .bind_runs(&identity, finder, others)
@@ -183,6 +206,7 @@ pub struct ServiceGround {
     models: Option<Vec<String>>,
     /// What runs the tools here; none where a catalogue file stands for another place.
     tools: Option<BuiltinTools>,
+    evaluator: Arc<dyn Evaluator>,
     workspace: WorkspaceFolder,
 }
 
@@ -193,10 +217,18 @@ pub fn ground(config: &Config) -> Result<ServiceGround, Error> {
     let agent = config.catalog.is_none().then(here);
     let (knowledge, limits, models) = (estimates(config), config.rules.limits, None);
     let scratch = config.data_dir.join("runs");
-    let tools = config.catalog.is_none().then(|| BuiltinTools::new(scratch, &config.programs));
+    let evaluators = evaluators();
+    let tools = config
+        .catalog
+        .is_none()
+        .then(|| BuiltinTools::new(scratch, &config.programs).with_evaluators(evaluators.clone()));
     let workspace =
         WorkspaceFolder { path: config.workspace.clone(), private: Some(config.data_dir.clone()) };
-    Ok(ServiceGround { knowledge, agent, limits, models, catalog, tools, workspace })
+    let evaluator = evaluators.map_or_else(
+        || Arc::new(ThreadEvaluator) as Arc<dyn Evaluator>,
+        |pool| Arc::new(PooledEvaluator(pool)),
+    );
+    Ok(ServiceGround { knowledge, agent, limits, models, catalog, tools, evaluator, workspace })
 }
 
 impl ServiceGround {
@@ -222,14 +254,28 @@ impl ServiceGround {
         Ok(())
     }
 
-    /// What the tools say of inputs that stand in a plan, and of files that are not there.
-    pub fn of_executors(&self, document: &PlanDocument) -> Vec<ExecutorFinding> {
-        let Some(tools) = &self.tools else { return Vec::new() };
-        executor_findings(document, |call| tools.check(call, Some(&self.workspace)))
+    /// All that is wrong with a document: what the tools say of inputs that stand in it and of files that are not
+    /// there, and the four levels.
+    pub async fn validate(&self, reading: DocumentReading, strict: bool) -> Validation {
+        let of_executors = self.of_executors(&reading.document).await;
+        let around = self.surroundings(&of_executors, strict);
+        let look = |reading, answers: Arc<EvaluationAnswers>| {
+            std::future::ready(examine(reading, &around, &answers))
+        };
+        validate_in_rounds(&*self.evaluator, reading, look).await
     }
 
-    /// For one validation.
-    pub fn surroundings<'a>(
+    async fn of_executors(&self, document: &PlanDocument) -> Vec<ExecutorFinding> {
+        let Some(tools) = &self.tools else { return Vec::new() };
+        let mut findings = Vec::new();
+        for call in literal_calls(document) {
+            let problems = tools.check(call, Some(&self.workspace)).await;
+            findings.extend(problems.into_iter().filter_map(|p| call.finding(document, p)));
+        }
+        findings
+    }
+
+    fn surroundings<'a>(
         &'a self,
         of_executors: &'a [ExecutorFinding],
         strict: bool,

@@ -143,12 +143,13 @@ pub(crate) async fn validate(
     let strict = context.strict;
     let Some(file) = args.batch.single(&args.file, "a plan file")? else {
         ground.find_model(&context.config, false).await?;
+        let runtime = tokio::runtime::Handle::current();
         return batch::run(context.config.text_limits.bytes_max, |line| {
             let reading = PlanDocument::read_partial(&batch::document(line, "plan"));
             let verdict = |verdict: &PlanVerdict<'_>| {
                 serde_json::to_value(verdict).expect("results are plain data")
             };
-            Ok(check(reading, &ground, strict, |_| {}, verdict))
+            Ok(runtime.block_on(check(reading, &ground, strict, |_| {}, verdict)))
         });
     };
     let PlanFile { text, format, reading, .. } = PlanFile::read(file, context.config.text_limits)?;
@@ -159,15 +160,16 @@ pub(crate) async fn validate(
         ground.find_model(&context.config, names_one).await?;
     }
     let place = |findings: &mut [Finding]| mark(findings, &text, format);
-    let valid = check(reading, &ground, strict, place, |verdict| {
+    let tell = |verdict: &PlanVerdict<'_>| {
         print(context, verdict);
         verdict.valid
-    });
+    };
+    let valid = check(reading, &ground, strict, place, tell).await;
     Ok(if valid { ExitStatus::Done } else { ExitStatus::Refused })
 }
 
 /// All that is wrong with a document, with its form and on the four levels.
-fn check<T>(
+async fn check<T>(
     reading: Result<DocumentReading, Vec<Finding>>,
     ground: &compose::ServiceGround,
     strict: bool,
@@ -180,9 +182,7 @@ fn check<T>(
             tell(&PlanVerdict { valid: false, errors: &errors, warnings: &[], stats: None })
         }
         Ok(reading) => {
-            let of_executors = ground.of_executors(&reading.document);
-            let around = ground.surroundings(&of_executors, strict);
-            let mut checked = l05_core::validate::validate_reading(reading, &around);
+            let mut checked = ground.validate(reading, strict).await;
             place(&mut checked.errors);
             place(&mut checked.warnings);
             tell(&PlanVerdict {

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod approvals;
+mod attack;
 mod bad_input;
+mod bounded;
 mod budgets;
 mod crash;
 mod defects;

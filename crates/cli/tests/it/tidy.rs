@@ -50,19 +50,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const LAYERS: &[(&str, &str)] = &[
     (
         "core",
-        "error finding suggest id time document goal reference resource task agent caller secrets json_schema flow \
-         catalog condition graph plan bound_check constraints context random schedule estimate template schema \
+        "error finding suggest id time document goal json_path reference resource task agent caller secrets json_schema flow \
+         catalog condition evaluation graph plan bound_check constraints context random schedule estimate template schema \
          validate",
     ),
     ("run", "amounts event placement command record codec machine history public_event explain"),
     ("draft", "import decomposition"),
     (
         "engine",
-        "port goal_record workspaces blobs keys request cache decomposer shard rules tool_catalog hub records cost_report \
+        "port evaluations goal_record workspaces blobs keys request cache decomposer shard rules tool_catalog hub records cost_report \
          report memory observed_runs driver service",
     ),
     ("store", "worker sqlite postgres redis test_support"),
-    ("connect", "workspace_identity keyfile tokens workspace tools model templates"),
+    (
+        "connect",
+        "workspace_identity keyfile tokens workspace evaluator tools evaluation_work model templates",
+    ),
     ("l05", "child config compose"),
     ("cli", "cli"),
     ("bench", "measure disk workload runs fair memory planning"),

@@ -18,12 +18,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::boxed::{BoxedWork, in_box};
 use super::cell::answered;
 use super::column::{CellSource, ColumnType};
 use super::grouping::{grouping, unique};
 use super::sums::{add_collation, add_sums};
 use super::table::{NumberReading, TABLE, TableHandle, TableWriter, quoted};
-use super::{BuiltinTool, ToolContext, in_thread};
+use super::{BuiltinTool, ToolContext, decode, encode};
 use crate::workspace::{failed, final_error};
 
 #[derive(Deserialize, JsonSchema)]
@@ -85,8 +86,35 @@ pub(crate) struct QueryOutput {
 pub(super) const TOOL: BuiltinTool = BuiltinTool {
     name: "data.query",
     spec,
-    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+    start: |context, call| Box::pin(in_box(context, &QUERY, call.inputs)),
 };
+
+/// Its work. Groupings are SQL of our own.
+pub(super) static QUERY: BoxedWork = BoxedWork {
+    name: "data.query",
+    run: |context, inputs| encode(&run(context, &decode(inputs)?)?),
+    uses_workspace: false,
+    is_small: |inputs| inputs["sql"].is_null(),
+};
+
+/// Whether `sql` is a question to tables of the names in `tables`: the problem, or null. SQLite unfolds what a
+/// question names, which may double with each name.
+pub(super) static SQL_CHECK: BoxedWork = BoxedWork {
+    name: "sql.check",
+    run: |_, inputs| {
+        let SqlCheck { sql, tables } = decode(inputs)?;
+        let names: Vec<&str> = tables.iter().map(String::as_str).collect();
+        encode(&sql_problem(&sql, &names))
+    },
+    uses_workspace: false,
+    is_small: |_| false,
+};
+
+#[derive(Deserialize)]
+struct SqlCheck {
+    sql: String,
+    tables: Vec<String>,
+}
 
 fn spec(_: &[String]) -> Option<ToolSpec> {
     let description = "Asks one SQL question, or a grouping, of tables of the run.";
@@ -101,6 +129,8 @@ const STEPS_BETWEEN_LOOKS: i32 = 100_000;
 const VALUE_BYTES_MAX: i32 = 16 << 20;
 /// About how many bytes the rows of an answer may have; larger answers are tables.
 const ROWS_BYTES_MAX: usize = 16 << 20;
+/// SQLite reads no further than a NUL.
+const NUL_IN_SQL: &str = "`sql` holds a NUL character, at which SQLite would end it";
 /// The most tables of one question.
 const TABLES_MAX: usize = 8;
 
@@ -136,6 +166,9 @@ fn question(input: &QueryInput) -> Result<(String, Vec<String>), TaskError> {
         return Err(wrong("`sum` belongs to `group_by`"));
     }
     if let Some(sql) = &input.sql {
+        if sql.contains('\0') {
+            return Err(wrong(NUL_IN_SQL));
+        }
         return Ok((sql.clone(), Vec::new()));
     }
     let Some(table) = &input.table else {
@@ -273,7 +306,8 @@ fn connect(bench: &ToolContext, tables: &[NamedTable]) -> Result<Connection, Tas
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_in_memory_with_flags(flags).map_err(|e| sql(&e))?;
     // First of all: changing it drops whatever is temporary, the views below included.
-    connection.pragma_update(None, "temp_store", "memory").map_err(|e| sql(&e))?;
+    // Files, so that sorting takes no more memory than SQLite's cache.
+    connection.pragma_update(None, "temp_store", "file").map_err(|e| sql(&e))?;
     add_collation(&connection).map_err(|e| sql(&e))?;
     add_sums(&connection).map_err(|e| sql(&e))?;
     for (i, table) in tables.iter().enumerate() {
@@ -285,6 +319,14 @@ fn connect(bench: &ToolContext, tables: &[NamedTable]) -> Result<Connection, Tas
         connection.execute_batch(&view).map_err(|e| sql(&e))?;
     }
     Ok(connection)
+}
+
+/// Limits the memory of SQLite in the whole process.
+pub(crate) fn limit_sqlite_heap(bytes: u64) {
+    if let Ok(connection) = Connection::open_in_memory() {
+        // A refusal leaves the process's own limit.
+        let _ = connection.pragma_update(None, "hard_heap_limit", bytes.cast_signed());
+    }
 }
 
 /// Percent-encoding of what means something in a SQLite URI.
@@ -353,7 +395,10 @@ fn explain(error: &rusqlite::Error, tables: &[NamedTable], bench: &ToolContext) 
 }
 
 /// The reason for which a text is no question to tables of these names; their columns are not known yet.
-pub(super) fn sql_problem(sql: &str, tables: &[&str]) -> Option<String> {
+fn sql_problem(sql: &str, tables: &[&str]) -> Option<String> {
+    if sql.contains('\0') {
+        return Some(NUL_IN_SQL.to_owned());
+    }
     let connection = Connection::open_in_memory().ok()?;
     add_collation(&connection).and_then(|()| add_sums(&connection)).ok()?;
     for name in tables {

@@ -10,8 +10,9 @@ use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::boxed::{BoxedWork, in_box};
 use super::walk::{FolderWalk, glob, is_own_report, walk};
-use super::{BuiltinTool, ToolContext, git, in_thread};
+use super::{BuiltinTool, ToolContext, decode, encode, git};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -85,10 +86,37 @@ pub(super) const TOOL: BuiltinTool = BuiltinTool {
     start: |context, call| {
         Box::pin(async move {
             let tracked = git::tracked_but_ignored(context.workspace()?).await;
-            in_thread(context, call.inputs, move |c, i| run(c, &i, &tracked)).await
+            let call = serde_json::json!({ "input": call.inputs, "tracked": tracked });
+            in_box(context, &SEARCH, call).await
         })
     },
 };
+
+/// Its work. A pattern without counted repetitions, and as short as people write them, is matched in little time.
+pub(super) static SEARCH: BoxedWork = BoxedWork {
+    name: "fs.search",
+    run: |context, call| {
+        let FileSearch { input, tracked } = decode(call)?;
+        encode(&run(context, &input, &tracked)?)
+    },
+    uses_workspace: true,
+    is_small: |call| {
+        let text = |name: &str| call["input"][name].as_str().unwrap_or_default();
+        let short = text("pattern").len() + text("glob").len() <= PATTERN_SMALL_MAX_BYTES;
+        short
+            && !text("glob").contains('{')
+            && (call["input"]["literal"] == true || !text("pattern").contains('{'))
+    },
+};
+
+/// The longest pattern that is small.
+const PATTERN_SMALL_MAX_BYTES: usize = 200;
+
+#[derive(Deserialize)]
+struct FileSearch {
+    input: SearchFilesInput,
+    tracked: Vec<PathBuf>,
+}
 
 fn spec(_: &[String]) -> Option<ToolSpec> {
     Some(super::spec::<SearchFilesInput, SearchFilesOutput>(

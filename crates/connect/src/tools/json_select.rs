@@ -2,13 +2,14 @@
 
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
-use l05_core::reference::parse_json_path;
+use l05_core::json_path::{is_small, parse_json_path};
 use l05_run::event::TaskError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{BuiltinTool, in_thread};
+use super::boxed::{BoxedWork, in_box};
+use super::{BuiltinTool, decode, encode};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -36,7 +37,15 @@ pub(crate) struct SelectOutput {
 pub(super) const TOOL: BuiltinTool = BuiltinTool {
     name: "json.select",
     spec,
-    start: |context, call| Box::pin(in_thread(context, call.inputs, |_, i| run(&i))),
+    start: |context, call| Box::pin(in_box(context, &SELECT, call.inputs)),
+};
+
+/// Its work. Paths of names, indices and wildcards take no more than the value.
+pub(super) static SELECT: BoxedWork = BoxedWork {
+    name: "json.select",
+    run: |_, inputs| encode(&run(&decode(inputs)?)?),
+    uses_workspace: false,
+    is_small: |inputs| inputs["path"].as_str().is_none_or(is_small),
 };
 
 fn spec(_: &[String]) -> Option<ToolSpec> {

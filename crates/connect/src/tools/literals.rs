@@ -2,13 +2,16 @@
 //! whether paths stay in the workspace, and whether what is to be read is there.
 
 use std::path::Path;
+use std::time::Duration;
 
 use l05_core::ErrorCode;
-use l05_core::reference::parse_json_path;
+use l05_core::json_path::parse_json_path;
 use l05_core::validate::{InputProblem, LiteralCall};
 use serde_json::Value;
 
-use super::{data_query, fs_search, text_render};
+use super::boxed::in_box;
+use super::data_query::SQL_CHECK;
+use super::{ToolContext, fs_search, text_render};
 use crate::workspace::{Workspace, climbs_out};
 
 /// The use that a tool makes of a path.
@@ -30,7 +33,11 @@ const PATHS: [(&str, &str, PathUse); 7] = [
 ];
 
 /// All that is wrong with a call's literal inputs. `workspace`: the folder of the run, where what is there counts.
-pub(super) fn check(call: &LiteralCall<'_>, workspace: Option<&Workspace>) -> Vec<InputProblem> {
+pub(super) async fn check(
+    call: &LiteralCall<'_>,
+    workspace: Option<&Workspace>,
+    context: ToolContext,
+) -> Vec<InputProblem> {
     let mut problems = Vec::new();
     for (_, input, usage) in PATHS.iter().filter(|(tool, _, _)| *tool == call.tool) {
         let Some(path) = literal_text(call, input) else { continue };
@@ -38,16 +45,12 @@ pub(super) fn check(call: &LiteralCall<'_>, workspace: Option<&Workspace>) -> Ve
     }
     let text = |input: &str| literal_text(call, input);
     let broken = match call.tool {
-        "data.query" => text("sql").and_then(|sql| {
-            let tables = call.written("tables").and_then(Value::as_object);
-            let mut names: Vec<&str> =
-                tables.map(|t| t.keys().map(String::as_str).collect()).unwrap_or_default();
-            if call.written("table").is_some() {
-                names.push("t");
-            }
-            data_query::sql_problem(&sql, &names)
-                .map(|why| ("sql", why, "write one SELECT statement of SQLite"))
-        }),
+        "data.query" => match text("sql") {
+            Some(sql) => sql_problem(call, sql, context)
+                .await
+                .map(|why| ("sql", why, "write one SELECT statement of SQLite")),
+            None => None,
+        },
         "text.render" => text("template").and_then(|template| {
             let why = text_render::template_problem(&template)?;
             Some(("template", why, "correct the template at that line"))
@@ -72,6 +75,28 @@ pub(super) fn check(call: &LiteralCall<'_>, workspace: Option<&Workspace>) -> Ve
     }));
     problems
 }
+
+async fn sql_problem(call: &LiteralCall<'_>, sql: String, context: ToolContext) -> Option<String> {
+    let tables = call.written("tables").and_then(Value::as_object);
+    let mut names: Vec<&str> =
+        tables.map(|t| t.keys().map(String::as_str).collect()).unwrap_or_default();
+    if call.written("table").is_some() {
+        names.push("t");
+    }
+    let question = serde_json::json!({ "sql": sql, "tables": names });
+    match tokio::time::timeout(SQL_CHECK_TIME_MAX, in_box(context, &SQL_CHECK, question)).await {
+        Ok(Ok(Value::String(problem))) => Some(problem),
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(format!("`sql` is refused: {}", error.message)),
+        Err(_) => {
+            let seconds = SQL_CHECK_TIME_MAX.as_secs();
+            Some(format!("`sql` is refused: SQLite prepares it for longer than {seconds} s"))
+        }
+    }
+}
+
+/// The longest time that SQLite may take to prepare a question.
+const SQL_CHECK_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The text at an input, or one step below it.
 fn literal_text(call: &LiteralCall<'_>, input: &str) -> Option<String> {

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use l05_core::ErrorCode;
 use l05_run::event::TaskError;
@@ -52,6 +52,10 @@ pub(crate) struct TableStore {
 impl TableStore {
     pub(crate) fn new(folder: PathBuf) -> TableStore {
         TableStore { folder }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Begins a table for the attempt at hand. The same attempt again begins it anew.
@@ -390,7 +394,7 @@ fn add_conversions(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Opens a finished table for reading alone.
-pub(super) fn open(path: &std::path::Path) -> Result<Connection, TaskError> {
+pub(super) fn open(path: &Path) -> Result<Connection, TaskError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| sql(&e))?;
     add_collation(&connection).map_err(|e| sql(&e))?;

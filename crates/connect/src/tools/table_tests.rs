@@ -43,6 +43,7 @@ impl Desk {
             workspace: OnceLock::new(),
             tables: Arc::new(TableStore::new(self.folder.path().join("runs"))),
             programs: Arc::new([]),
+            evaluators: None,
             cancel: CancelSignal::never(),
             key: format!("plan/task/{}", self.step),
             plan: "plan".to_owned(),

@@ -7,15 +7,18 @@ use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_run::event::TaskError;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Output as JinjaOutput, State, UndefinedBehavior, Value};
+use minijinja::value::{Serde, Value as JinjaValue};
+use minijinja::{AutoEscape, Environment, Output as JinjaOutput, State, UndefinedBehavior};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::boxed::{BoxedWork, in_box};
 use super::fs_write::WriteConflict;
 use super::markdown::{cell_code_span, code_span, write_escaped};
 use super::number::NumberText;
-use super::{BuiltinTool, ToolContext, in_thread};
+use super::template_shape::{self, template_limit};
+use super::{BuiltinTool, ToolContext, decode, in_thread};
 use crate::workspace::final_error;
 
 #[derive(Deserialize, JsonSchema)]
@@ -26,7 +29,7 @@ pub(crate) struct RenderTextInput {
     template: String,
     /// Values that the template sees, by name.
     #[serde(default)]
-    data: serde_json::Map<String, serde_json::Value>,
+    data: serde_json::Map<String, Value>,
     /// The format of the result; decides how data is escaped.
     #[serde(default)]
     format: RenderFormat,
@@ -72,7 +75,7 @@ pub(crate) struct RenderTextOutput {
 pub(super) const TOOL: BuiltinTool = BuiltinTool {
     name: "text.render",
     spec,
-    start: |context, call| Box::pin(in_thread(context, call.inputs, |c, i| run(c, &i))),
+    start: |context, call| Box::pin(run(context, call.inputs)),
 };
 
 fn spec(_: &[String]) -> Option<ToolSpec> {
@@ -85,42 +88,39 @@ fn spec(_: &[String]) -> Option<ToolSpec> {
 const FUEL: u64 = 3_000_000;
 const ESCAPE_MARKDOWN: &str = "markdown";
 
-fn run(bench: &ToolContext, input: &RenderTextInput) -> Result<RenderTextOutput, TaskError> {
-    let text = render(input)?;
-    let files_written = match &input.write_to {
-        None => Vec::new(),
-        Some(target) => {
-            let if_exists = target.if_exists.into();
-            vec![bench.workspace()?.write(&target.path, text.as_bytes(), if_exists)?]
-        }
+/// The rendering alone: what is written is written by this process.
+pub(super) static RENDER: BoxedWork = BoxedWork {
+    name: "text.render",
+    run: |_, inputs| Ok(Value::String(render(&decode(inputs)?)?)),
+    uses_workspace: false,
+    is_small: |inputs| {
+        let template = inputs["template"].as_str().unwrap_or_default();
+        template_shape::is_small(template, &inputs["data"], &syntax())
+    },
+};
+
+async fn run(bench: ToolContext, inputs: Value) -> Result<Value, TaskError> {
+    let RenderTextInput { write_to, .. } = decode(inputs.clone())?;
+    let Value::String(text) = in_box(bench.clone(), &RENDER, inputs).await? else {
+        return Err(final_error(ErrorCode::TypeMismatch, "a rendering is a text"));
     };
-    Ok(RenderTextOutput { bytes: text.len(), text, files_written })
-}
-
-/// The longest expression or statement, in bytes: the template parser recurses within one.
-const BLOCK_MAX_BYTES: usize = 2_000;
-
-fn check_blocks(template: &str) -> Result<(), TaskError> {
-    let mut rest = template;
-    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
-        let end = if rest[at..].starts_with("{{") { "}}" } else { "%}" };
-        let length = rest[at..].find(end).unwrap_or(rest.len() - at);
-        if length > BLOCK_MAX_BYTES {
-            let message =
-                format!("an expression of the template is longer than {BLOCK_MAX_BYTES} bytes");
-            return Err(final_error(ErrorCode::TypeMismatch, message));
-        }
-        rest = &rest[at + length..];
-        // Past the closing mark, or at the end.
-        rest = rest.get(2..).unwrap_or_default();
-    }
-    Ok(())
+    let write = move |bench: &ToolContext, ()| {
+        let files_written = match &write_to {
+            None => Vec::new(),
+            Some(target) => {
+                let if_exists = target.if_exists.into();
+                vec![bench.workspace()?.write(&target.path, text.as_bytes(), if_exists)?]
+            }
+        };
+        Ok(RenderTextOutput { bytes: text.len(), text, files_written })
+    };
+    in_thread(bench, Value::Null, write).await
 }
 
 /// The reason for which a text is no template.
 pub(super) fn template_problem(template: &str) -> Option<String> {
-    if let Err(error) = check_blocks(template) {
-        return Some(error.message);
+    if let Some(broken) = template_limit(template, &syntax()) {
+        return Some(broken);
     }
     let environment = environment();
     let error = environment.template_from_str(template).err()?;
@@ -133,18 +133,23 @@ fn environment<'e>() -> Environment<'e> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-    let syntax = SyntaxConfig::builder()
+    environment.set_syntax(syntax());
+    environment
+}
+
+fn syntax() -> SyntaxConfig {
+    SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
         .keep_trailing_newline(true)
         .build()
-        .expect("the default delimiters do not clash");
-    environment.set_syntax(syntax);
-    environment
+        .expect("the default delimiters do not clash")
 }
 
 fn render(input: &RenderTextInput) -> Result<String, TaskError> {
-    check_blocks(&input.template)?;
+    if let Some(broken) = template_limit(&input.template, &syntax()) {
+        return Err(final_error(ErrorCode::TypeMismatch, broken));
+    }
     let mut environment = environment();
     let escape = match input.format {
         RenderFormat::Markdown => AutoEscape::Custom(ESCAPE_MARKDOWN.into()),
@@ -153,13 +158,14 @@ fn render(input: &RenderTextInput) -> Result<String, TaskError> {
     };
     environment.set_auto_escape_callback(move |_| escape.clone());
     environment.set_formatter(format_value);
-    environment.add_filter("code", |text: String| Value::from_safe_string(code_span(&text)));
-    environment
-        .add_filter("cell_code", |text: String| Value::from_safe_string(cell_code_span(&text)));
+    environment.add_filter("code", |text: String| JinjaValue::from_safe_string(code_span(&text)));
+    environment.add_filter("cell_code", |text: String| {
+        JinjaValue::from_safe_string(cell_code_span(&text))
+    });
     environment.add_filter("thousands", thousands);
     // Makes a gigabyte of a number; nothing here needs it.
     environment.remove_filter("indent");
-    let rendered = environment.render_str(&input.template, Value::from(Serde(&input.data)));
+    let rendered = environment.render_str(&input.template, JinjaValue::from(Serde(&input.data)));
     rendered.map_err(|error| {
         let line = error.line().map(|line| format!(" at line {line}")).unwrap_or_default();
         let why = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
@@ -191,7 +197,7 @@ fn missing_names(environment: &Environment<'_>, input: &RenderTextInput) -> Stri
 fn format_value(
     out: &mut JinjaOutput<'_>,
     state: &mut State<'_, '_>,
-    value: &Value,
+    value: &JinjaValue,
 ) -> Result<(), minijinja::Error> {
     let markdown =
         matches!(state.auto_escape(), AutoEscape::Custom(name) if name == ESCAPE_MARKDOWN);
@@ -209,7 +215,7 @@ fn format_value(
 
 /// `1234567` as `1,234,567`; numbers with a fraction keep two places. A text that is a number keeps its digits.
 #[expect(clippy::needless_pass_by_value, reason = "a template filter takes its value")]
-fn thousands(value: Value) -> String {
+fn thousands(value: JinjaValue) -> String {
     let shown = value.to_string();
     if NumberText::new(&shown).is_none() || shown.contains(['e', 'E', '+', ' ']) {
         return shown;
@@ -269,8 +275,8 @@ mod tests {
         let endless =
             "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
         assert!(rendered(endless, RenderFormat::Text).contains("fuel"));
-        let deep = format!("{{{{ {} 1 }}}}", "not ".repeat(50_000));
-        assert!(rendered(&deep, RenderFormat::Text).contains("longer than"));
+        let deep = format!("{{{{ \"}}}}\" ~ {} 1 }}}}", "not ".repeat(50_000));
+        assert!(rendered(&deep, RenderFormat::Text).contains("tokens in one expression"));
         assert!(rendered("{{ 'x'|indent(999999999) }}", RenderFormat::Text).contains("fails"));
     }
 }

@@ -2,14 +2,16 @@
 
 use jsonschema::Validator;
 use jsonschema::canonical::{CanonicalSchema, Containment, Satisfiability, options};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::recursion;
 use super::sample::samples;
-use crate::json_schema::compile_schema;
+use crate::json_schema::{compile_schema, is_bounded};
 
 /// Verdicts on two schemas.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FlowVerdict {
     /// Whatever the one gives the other takes.
     Fits,
@@ -40,6 +42,11 @@ pub fn compare(produced: &Value, consumed: &Value, exact: bool) -> FlowVerdict {
     let undecided = |why: &str| FlowVerdict::Undecided { why: why.to_owned() };
     if takes_anything(produced) {
         return undecided("nothing is promised of it");
+    }
+    if !is_bounded(produced) || !is_bounded(consumed) {
+        return undecided(
+            "a schema refers to itself or to its parts in too many ways to be compared",
+        );
     }
     if alternatives(produced).max(alternatives(consumed)) > ALTERNATIVES_MAX {
         return undecided("the schemas have too many alternatives to be compared");

@@ -1,20 +1,20 @@
 //! Level 2: whether conditions can be evaluated over what their dependency gives.
 //!
-//! A condition is run over values of the dependency's output schema, by the evaluator that will
-//! run it: one that fails on every value is wrong, one that fails on some is worth a warning.
+//! A condition is run over values of the dependency's output schema ([`verdict_over`]); one that is not small is asked
+//! for.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::FindingList;
 use super::dataflow::ProducerPromises;
+use super::{AskedEvaluations, FindingList};
 use crate::catalog::ToolCatalog;
-use crate::condition::{Condition, ConditionError};
+use crate::condition::Condition;
 use crate::error::ErrorCode;
+use crate::evaluation::{Evaluation, EvaluationAnswer, EvaluationFailure, verdict_over};
 use crate::finding::{Finding, ValidationLevel};
-use crate::flow::{DataFlow, FlowKey, FlowVerdict, SchemaDocument, ValuePresence, samples, shown};
-use crate::json_schema::compile_schema;
+use crate::flow::{DataFlow, FlowKey, FlowVerdict, ValuePresence, shown};
 use crate::plan::{PlanDocument, PlanStructure};
 use crate::task::TaskStatus;
 
@@ -23,13 +23,15 @@ pub(super) fn check(
     structure: &PlanStructure,
     catalog: &ToolCatalog,
     promises: &ProducerPromises,
+    asked: &AskedEvaluations<'_>,
     findings: &mut FindingList,
 ) {
     let inputs = Value::Object(document.inputs.clone());
     for (edge, conditions) in structure.all_conditions() {
         let edge = structure.graph().edge(edge);
         let (from, to) = (&document.tasks[edge.from.at()], &document.tasks[edge.to.at()]);
-        for condition in conditions.iter().filter(|c| never_holds(c, from.allow_failure, &inputs)) {
+        let never = |c: &&Condition| never_holds(c, from.allow_failure, &inputs, asked);
+        for condition in conditions.iter().filter(never) {
             let why = if from.allow_failure {
                 "no status with which the task goes on makes it true"
             } else {
@@ -48,7 +50,7 @@ pub(super) fn check(
         }
         let Some((schema, identity)) = promises.schema(edge.from, from, catalog) else { continue };
         for condition in conditions {
-            let flow = judge(condition, schema, identity, &inputs, catalog);
+            let judged = judge(condition, schema, identity, &inputs, catalog, asked);
             let finding = |message: String, suggestion: &str| {
                 Finding::new(ErrorCode::DependencyInvalid, ValidationLevel::Semantic, message)
                     .task(&to.task_id)
@@ -56,6 +58,17 @@ pub(super) fn check(
                     .suggest(suggestion)
                     .detail("from", from.task_id.as_str())
                     .detail("to", to.task_id.as_str())
+            };
+            let flow = match judged {
+                None => continue,
+                Some(Ok(flow)) => flow,
+                Some(Err(failure)) => {
+                    findings.errors.push(finding(
+                        format!("the condition `{}` is refused: {failure}", condition.text()),
+                        "ask for less: fewer loops, or a task that works out what is compared",
+                    ));
+                    continue;
+                }
             };
             match &flow.verdict {
                 FlowVerdict::Fits => {}
@@ -81,7 +94,12 @@ pub(super) fn check(
 
 /// True if no status with which the condition is read makes it true, and nothing that is known only while the
 /// plan runs has a say.
-fn never_holds(condition: &Condition, allow_failure: bool, inputs: &Value) -> bool {
+fn never_holds(
+    condition: &Condition,
+    allow_failure: bool,
+    inputs: &Value,
+    asked: &AskedEvaluations<'_>,
+) -> bool {
     if condition.reads("outputs") {
         return false;
     }
@@ -90,24 +108,49 @@ fn never_holds(condition: &Condition, allow_failure: bool, inputs: &Value) -> bo
     } else {
         &[TaskStatus::Completed]
     };
-    let holds = |status: &TaskStatus| condition.evaluate(&Value::Null, inputs, *status);
-    ended.iter().all(|status| holds(status) == Ok(false))
+    let holds = |status: &TaskStatus| -> Option<bool> {
+        if condition.is_small() {
+            return condition.evaluate(&Value::Null, inputs, *status).ok();
+        }
+        let asked = asked.ask(Evaluation::Condition {
+            condition: condition.text().to_owned(),
+            outputs: Value::Null,
+            inputs: inputs.clone(),
+            status: *status,
+        });
+        match asked {
+            Some(Ok(EvaluationAnswer::Verdict(verdict))) => verdict.ok(),
+            _ => None,
+        }
+    };
+    ended.iter().all(|status| holds(status) == Some(false))
 }
 
+/// The verdict on a condition; none where it is asked for.
 fn judge(
     condition: &Condition,
     schema: &Value,
     identity: &str,
     inputs: &Value,
     catalog: &ToolCatalog,
-) -> Arc<DataFlow> {
-    let make = || DataFlow {
-        presence: ValuePresence::Always,
-        branching: false,
-        verdict: verdict(condition, schema, inputs),
-    };
+    asked: &AskedEvaluations<'_>,
+) -> Option<Result<Arc<DataFlow>, EvaluationFailure>> {
+    let flow = |verdict| DataFlow { presence: ValuePresence::Always, branching: false, verdict };
+    if !condition.is_small() {
+        let answer = asked.ask(Evaluation::ConditionOverSchema {
+            condition: condition.text().to_owned(),
+            schema: schema.clone(),
+            inputs: inputs.clone(),
+        })?;
+        return match answer {
+            Ok(EvaluationAnswer::Flow(verdict)) => Some(Ok(Arc::new(flow(verdict)))),
+            Ok(_) => Some(Err(EvaluationFailure::Panicked)),
+            Err(failure) => Some(Err(failure)),
+        };
+    }
+    let make = || flow(verdict_over(condition, schema, inputs));
     if condition.reads("inputs") {
-        return Arc::new(make());
+        return Some(Ok(Arc::new(make())));
     }
     let key = FlowKey {
         producer: identity.into(),
@@ -115,41 +158,5 @@ fn judge(
         consumer: "condition".into(),
         place: "".into(),
     };
-    catalog.flows().get(key, make)
-}
-
-fn verdict(condition: &Condition, schema: &Value, inputs: &Value) -> FlowVerdict {
-    let document = SchemaDocument::new(schema, "p".to_owned());
-    let (mut never, mut always) = (false, true);
-    for path in condition.output_paths() {
-        let part = document.project(&path);
-        never |= matches!(part.presence, ValuePresence::Never { .. });
-        always &= part.presence == ValuePresence::Always;
-        if !matches!(part.presence, ValuePresence::Never { .. }) && !part.declared {
-            let why = "the output's schema says nothing of what it reads".to_owned();
-            return FlowVerdict::Undecided { why };
-        }
-    }
-    let Ok(validator) = compile_schema(schema) else { return FlowVerdict::Fits };
-    let (mut passed, mut failed, mut of_types) = (0, None, true);
-    for value in samples(schema).into_iter().filter(|value| validator.is_valid(value)) {
-        match condition.evaluate(&value, inputs, TaskStatus::Completed) {
-            Ok(_) => passed += 1,
-            Err(error) => {
-                of_types &= matches!(error, ConditionError::Evaluation { of_types: true, .. });
-                failed = failed.or(Some((value, error.to_string())));
-            }
-        }
-    }
-    match failed {
-        None => FlowVerdict::Fits,
-        // The values are some of many: that all of them fail is a proof only where what is read
-        // is never there, or always and of types that do not go together.
-        Some((witness, why)) if passed == 0 && (never || (always && of_types)) => {
-            FlowVerdict::Misfit { witness, why }
-        }
-        Some((witness, why)) => {
-            FlowVerdict::Undecided { why: format!("for instance on {}: {why}", shown(&witness)) }
-        }
-    }
+    Some(Ok(catalog.flows().get(key, make)))
 }

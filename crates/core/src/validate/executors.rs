@@ -2,7 +2,7 @@
 //! path stays in the workspace.
 //!
 //! The core knows no tool's language. The engine and the command line hand each [`LiteralCall`] to its executor, and
-//! give the answers to validation ([`executor_findings`]).
+//! give the answers to validation ([`LiteralCall::finding`]).
 
 use serde_json::Value;
 
@@ -97,19 +97,8 @@ fn names(value: &Value, text: &str) -> bool {
     }
 }
 
-/// What `check` finds in the tool calls of a document.
-pub fn executor_findings(
-    document: &PlanDocument,
-    mut check: impl FnMut(&LiteralCall<'_>) -> Vec<InputProblem>,
-) -> Vec<ExecutorFinding> {
-    let mut findings = Vec::new();
-    for call in literal_calls(document) {
-        findings.extend(check(&call).into_iter().filter_map(|p| call.finding(document, p)));
-    }
-    findings
-}
-
-fn literal_calls(document: &PlanDocument) -> impl Iterator<Item = LiteralCall<'_>> {
+/// The tool calls of a document.
+pub fn literal_calls(document: &PlanDocument) -> impl Iterator<Item = LiteralCall<'_>> {
     document.tasks.iter().enumerate().filter_map(|(at, task)| {
         let tool = task.tool.as_deref().filter(|_| task.task_type == TaskType::ToolCall)?;
         Some(LiteralCall { at, task, tool })

@@ -5,13 +5,14 @@ use serde_json::{Map, Value};
 use std::convert::Infallible;
 
 use super::dataflow::ProducerPromises;
-use super::{FindingList, conditions, dataflow, near_references};
+use super::{AskedEvaluations, FindingList, conditions, dataflow, near_references};
 use crate::catalog::{Tool, ToolCatalog};
 use crate::document::reader::kind;
 use crate::error::ErrorCode;
+use crate::evaluation::{Evaluation, EvaluationAnswer};
 use crate::finding::{Finding, ValidationLevel};
 use crate::id::TaskIndex;
-use crate::json_schema::{LITERAL_KEYWORD, compile_schema};
+use crate::json_schema::{LITERAL_KEYWORD, compile_schema, is_small_check};
 use crate::plan::{PlanDocument, PlanStructure};
 use crate::reference::{InputBinding, PathStep, Reference, ReferencePath, ReferenceSource};
 use crate::suggest::{did_you_mean, nearest};
@@ -25,6 +26,7 @@ pub(super) fn check(
     document: &PlanDocument,
     structure: &PlanStructure,
     catalog: &ToolCatalog,
+    asked: &AskedEvaluations<'_>,
     findings: &mut FindingList,
 ) {
     let errors = &mut findings.errors;
@@ -39,7 +41,8 @@ pub(super) fn check(
             }
         };
         let index = TaskIndex(i as u32);
-        let call = ToolCallCheck { document, structure, plan_inputs: &plan_inputs, task, index };
+        let call =
+            ToolCallCheck { document, structure, plan_inputs: &plan_inputs, task, index, asked };
         if let Some(tool) = tool {
             call.check_inputs(tool, errors);
         }
@@ -48,7 +51,7 @@ pub(super) fn check(
     }
     let promises = ProducerPromises::of(&document.tasks, catalog);
     dataflow::check(document, structure, catalog, &promises, findings);
-    conditions::check(document, structure, catalog, &promises, findings);
+    conditions::check(document, structure, catalog, &promises, asked, findings);
     near_references::check(document, structure, catalog, &mut findings.warnings);
 }
 
@@ -90,6 +93,7 @@ struct ToolCallCheck<'a> {
     plan_inputs: &'a Value,
     task: &'a Task,
     index: TaskIndex,
+    asked: &'a AskedEvaluations<'a>,
 }
 
 impl ToolCallCheck<'_> {
@@ -122,11 +126,15 @@ impl ToolCallCheck<'_> {
 
     /// Checks the inputs against what the task itself says of them.
     fn check_own_schema(&self, errors: &mut Vec<Finding>) {
-        let schema = self.task.input_schema.as_ref();
+        let Some(schema) = self.task.input_schema.as_ref() else { return };
         // One that does not compile is the syntax level's finding.
-        let Some(validator) = schema.and_then(|schema| compile_schema(schema).ok()) else { return };
+        let Ok(validator) = compile_schema(schema) else { return };
         let bindings = &self.structure.bindings(self.index).inputs;
         let instance = self.known_inputs(bindings, None);
+        if !is_small_check(schema, instance.to_string().len()) {
+            self.check_large_schema(schema, instance, errors);
+            return;
+        }
         for error in validator.iter_errors(&instance).take(INPUT_FINDINGS_MAX) {
             let pointer = error.instance_path().to_string();
             if !is_structural(error.kind()) && holds_reference(bindings, &pointer) {
@@ -138,12 +146,25 @@ impl ToolCallCheck<'_> {
         }
     }
 
+    /// The same, of a schema that may look at the inputs in very many ways.
+    fn check_large_schema(&self, schema: &Value, value: Value, errors: &mut Vec<Finding>) {
+        let told = match self.asked.ask(Evaluation::Schema { schema: schema.clone(), value }) {
+            Some(Ok(EvaluationAnswer::Problem(Some(problem)))) => {
+                format!("refuses the input at {problem}")
+            }
+            Some(Err(failure)) => format!("is refused: {failure}"),
+            Some(Ok(_)) | None => return,
+        };
+        let message = format!("the task's input_schema {told}");
+        errors.push(self.finding(ErrorCode::TypeMismatch, "input_schema", message));
+    }
+
     /// The inputs as far as they are known: the plan's own inputs stand in their places. What comes
     /// from other tasks stands as it is written, or as a value that the tool takes there.
     fn known_inputs(&self, bindings: &[(String, InputBinding)], tool: Option<&Tool>) -> Value {
         let mut lookup = |reference: &Reference| -> Result<Value, Infallible> {
             let known = match reference.source {
-                ReferenceSource::Inputs => reference.resolve(self.plan_inputs).ok(),
+                ReferenceSource::Inputs => self.plan_input(reference),
                 ReferenceSource::Output(_)
                 | ReferenceSource::Error(_)
                 | ReferenceSource::Item
@@ -166,6 +187,17 @@ impl ToolCallCheck<'_> {
             inputs.insert(name.clone(), value);
         }
         Value::Object(inputs)
+    }
+
+    /// The value of a reference to the plan's inputs; none where there is none, or its evaluation is asked for.
+    fn plan_input(&self, reference: &Reference) -> Option<Value> {
+        if reference.is_small() {
+            return reference.resolve(self.plan_inputs).ok();
+        }
+        match self.asked.ask(Evaluation::query(reference, self.plan_inputs)) {
+            Some(Ok(EvaluationAnswer::Matches(found))) => Some(Value::Array(found)),
+            _ => None,
+        }
     }
 
     fn input_finding(

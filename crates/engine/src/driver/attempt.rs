@@ -5,7 +5,8 @@ use std::sync::Arc;
 use l05_core::ErrorCode;
 use l05_core::agent::LOCAL_AGENT;
 use l05_core::catalog::ToolCatalog;
-use l05_core::json_schema::{first_problem, schema_problem};
+use l05_core::context::json_len;
+use l05_core::json_schema::first_problem;
 use l05_core::plan::digest_hex;
 use l05_core::task::{Task, TaskType};
 use l05_run::amounts::Usage;
@@ -15,6 +16,7 @@ use l05_run::record::OutputBlob;
 use serde_json::Value;
 
 use super::resolve::{OutputLoader, ResolvedInputs};
+use crate::evaluations::EvaluationPort;
 use crate::port::{BoxFuture, CancelSignal, Executor, ExecutorOutput, Failure, ToolCall};
 use crate::shard::TaskLaunch;
 use crate::tool_catalog::CatalogHandle;
@@ -123,50 +125,56 @@ impl ExecutorSet {
             workspace,
             cancel,
         };
-        check_inputs(&tools.tools, &tool, task, &call.inputs)?;
+        check_inputs(&tools.tools, &tool, task, &call.inputs, &loader.evaluations).await?;
         let ExecutorOutput { output, usage } = executor.execute(call).await?;
         // It has been paid for, whatever it is worth.
         let used = |error| Failure { error, usage: Some(usage) };
-        check_output(&tools.tools, &tool, task, &output).map_err(used)?;
+        let checked = check_output(&tools.tools, &tool, task, &output, &loader.evaluations);
+        checked.await.map_err(used)?;
         let (output, blob) = pack(output).map_err(used)?;
         Ok((output, blob, usage))
     }
 }
 
 /// Again at run time, now that references are values.
-fn check_inputs(
+async fn check_inputs(
     catalog: &ToolCatalog,
     tool: &str,
     task: &Task,
     inputs: &Value,
+    evaluations: &EvaluationPort,
 ) -> Result<(), TaskError> {
+    let refused = |message| TaskError::last(ErrorCode::TypeMismatch, message);
     let validator = catalog.get(tool).and_then(|t| t.inputs.as_ref());
-    let refused = validator
-        .and_then(|validator| first_problem(validator, inputs))
-        .map(|problem| format!("tool `{tool}` refuses its input at {problem}"))
-        .or_else(|| {
-            let problem = schema_problem(task.input_schema.as_ref()?, inputs)?;
-            Some(format!("the task's input_schema refuses the input at {problem}"))
-        });
-    let error = |message| TaskError::last(ErrorCode::TypeMismatch, message);
-    refused.map_or(Ok(()), |message| Err(error(message)))
+    if let Some(problem) = validator.and_then(|validator| first_problem(validator, inputs)) {
+        return Err(refused(format!("tool `{tool}` refuses its input at {problem}")));
+    }
+    let Some(schema) = &task.input_schema else { return Ok(()) };
+    match evaluations.schema_problem(schema, inputs).await? {
+        None => Ok(()),
+        Some(problem) => {
+            Err(refused(format!("the task's input_schema refuses the input at {problem}")))
+        }
+    }
 }
 
-fn check_output(
+async fn check_output(
     catalog: &ToolCatalog,
     tool: &str,
     task: &Task,
     output: &Value,
+    evaluations: &EvaluationPort,
 ) -> Result<(), TaskError> {
+    let broken = |message| Err(failed(ErrorCode::TypeMismatch, message));
     let validator = catalog.get(tool).and_then(|t| t.outputs.as_ref());
-    let broken = validator
-        .and_then(|validator| first_problem(validator, output))
-        .map(|at| format!("tool `{tool}` gave an output that breaks its schema at {at}"))
-        .or_else(|| {
-            let problem = schema_problem(task.output_schema.as_ref()?, output)?;
-            Some(format!("the output breaks the task's output_schema at {problem}"))
-        });
-    broken.map_or(Ok(()), |message| Err(failed(ErrorCode::TypeMismatch, message)))
+    if let Some(at) = validator.and_then(|validator| first_problem(validator, output)) {
+        return broken(format!("tool `{tool}` gave an output that breaks its schema at {at}"));
+    }
+    let Some(schema) = &task.output_schema else { return Ok(()) };
+    match evaluations.schema_problem(schema, output).await? {
+        None => Ok(()),
+        Some(problem) => broken(format!("the output breaks the task's output_schema at {problem}")),
+    }
 }
 
 fn tool_or_task(tool: &str, task: &str) -> String {
@@ -206,21 +214,4 @@ fn is_deeper(value: &Value, depth: usize) -> bool {
         Value::Object(map) => map.values().any(|item| is_deeper(item, depth - 1)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
-}
-
-/// The length of a value's JSON text, without writing it down.
-pub(super) fn json_len(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).expect("counting does not fail");
-    count.0
 }

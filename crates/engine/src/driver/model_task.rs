@@ -6,7 +6,6 @@ use std::time::Duration;
 use l05_core::ErrorCode;
 use l05_core::catalog::ToolSpec;
 use l05_core::id::AgentDid;
-use l05_core::json_schema::schema_problem;
 use l05_core::plan::AttemptAllowance;
 use l05_draft::decomposition::{answer_repair_prompt, final_answer, read_result, task_prompt};
 use l05_run::amounts::Usage;
@@ -17,6 +16,7 @@ use super::attempt::failed;
 use crate::decomposer::{
     AllowanceExceeded, CallFailure, CallPurpose, ModelDecomposer, TIME_LEFT_MIN,
 };
+use crate::evaluations::EvaluationPort;
 use crate::port::{
     BoxFuture, Clock, Executor, ExecutorOutput, Failure, FinishReason, ModelAnswer, ModelRequest,
     ModelRole, ModelTurn, ToolCall,
@@ -29,11 +29,16 @@ const SCHEMA_NAME: &str = "result";
 pub(crate) struct ModelTasks {
     decomposer: Arc<ModelDecomposer>,
     clock: Arc<dyn Clock>,
+    evaluations: EvaluationPort,
 }
 
 impl ModelTasks {
-    pub(crate) fn new(decomposer: Arc<ModelDecomposer>, clock: Arc<dyn Clock>) -> ModelTasks {
-        ModelTasks { decomposer, clock }
+    pub(crate) fn new(
+        decomposer: Arc<ModelDecomposer>,
+        clock: Arc<dyn Clock>,
+        evaluations: EvaluationPort,
+    ) -> ModelTasks {
+        ModelTasks { decomposer, clock, evaluations }
     }
 
     fn request(&self, call: &ToolCall) -> ModelRequest {
@@ -81,6 +86,7 @@ impl Executor for ModelTasks {
         let work = ModelWork {
             decomposer: self.decomposer.clone(),
             clock: self.clock.clone(),
+            evaluations: self.evaluations.clone(),
             request: self.request(&call),
             call,
             used: Usage::default(),
@@ -93,19 +99,31 @@ impl Executor for ModelTasks {
 struct ModelWork {
     decomposer: Arc<ModelDecomposer>,
     clock: Arc<dyn Clock>,
+    evaluations: EvaluationPort,
     request: ModelRequest,
     call: ToolCall,
     used: Usage,
 }
 
 impl ModelWork {
+    /// The first thing that the task's schema refuses about an answer.
+    async fn problem(
+        &self,
+        schema: Option<&Value>,
+        output: &Value,
+    ) -> Result<Option<String>, Failure> {
+        let Some(schema) = schema else { return Ok(None) };
+        let used = |error| Failure { error, usage: Some(self.used) };
+        self.evaluations.schema_problem(schema, output).await.map_err(used)
+    }
+
     async fn run(mut self) -> Result<ExecutorOutput, Failure> {
         let mut rounds = self.decomposer.rules.repair_rounds;
         loop {
             let answer = self.ask().await?;
             let schema = self.call.output_schema.as_ref();
             let wrong = match output(&answer, schema) {
-                Ok(output) => match schema.and_then(|schema| schema_problem(schema, &output)) {
+                Ok(output) => match self.problem(schema, &output).await? {
                     None => return Ok(ExecutorOutput { output, usage: self.used }),
                     Some(at) => {
                         let message = format!("the answer breaks the task's output_schema at {at}");

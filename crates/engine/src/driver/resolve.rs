@@ -1,12 +1,13 @@
 //! What needs values outside the run's state: inputs of attempts, conditions, lists of fan-outs.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use l05_core::ErrorCode;
-use l05_core::context::CONTEXT_BYTES_MAX;
+use l05_core::context::{CONTEXT_BYTES_MAX, json_len};
 use l05_core::graph::EdgeIndex;
 use l05_core::id::{PlanId, TaskIndex};
 use l05_core::plan::Plan;
@@ -16,8 +17,9 @@ use l05_run::event::{ConditionVerdict, TaskError, TaskOutput};
 use l05_run::record::OutputBlob;
 use serde_json::{Map, Value, json};
 
-use super::attempt::{failed, json_len, pack};
+use super::attempt::{failed, pack};
 use crate::blobs::RecentBlobs;
+use crate::evaluations::EvaluationPort;
 use crate::port::{BoxFuture, Journal, StoreError};
 use crate::shard::{ConditionRequest, ListRequest, ProducedOutput, TaskLaunch};
 
@@ -29,6 +31,7 @@ const BLOB_WAIT: Duration = Duration::from_millis(100);
 /// Loads outputs and evaluates what refers to them.
 pub(crate) struct OutputLoader {
     journal: Arc<dyn Journal>,
+    pub(super) evaluations: EvaluationPort,
     /// All items of a fan-out, and all tasks behind a large output, want the same one.
     recent: Mutex<RecentBlobs>,
 }
@@ -57,11 +60,13 @@ struct ResolveScope<'a> {
     plan_inputs: Value,
     outputs: BTreeMap<TaskIndex, LoadedOutputs>,
     item: Option<(Value, u32)>,
+    /// The values of references that are not small, by their texts.
+    queried: HashMap<String, Value>,
 }
 
 impl OutputLoader {
-    pub(crate) fn new(journal: Arc<dyn Journal>) -> OutputLoader {
-        OutputLoader { journal, recent: Mutex::new(RecentBlobs::default()) }
+    pub(crate) fn new(journal: Arc<dyn Journal>, evaluations: EvaluationPort) -> OutputLoader {
+        OutputLoader { journal, evaluations, recent: Mutex::new(RecentBlobs::default()) }
     }
 
     /// The inputs and the prompt of an attempt, references resolved.
@@ -77,11 +82,12 @@ impl OutputLoader {
         }
         wanted.extend(&bindings.named_outputs);
         let mut scope = self.scope(plan, &assignment.needs, &wanted).await?;
-        for named in &bindings.named_outputs {
-            scope.lookup(named)?;
-        }
         if let Some(item) = &assignment.item {
             scope.item = Some((self.item(plan, item).await?, item.index));
+        }
+        self.query(&mut scope, &wanted).await?;
+        for named in &bindings.named_outputs {
+            scope.lookup(named)?;
         }
         let mut inputs = Map::new();
         for (name, binding) in &bindings.inputs {
@@ -135,17 +141,13 @@ impl OutputLoader {
             .await
             .map_err(|error| unreadable(&error))?;
         let outputs = output.as_deref().unwrap_or(&Value::Null);
-        let all = plan.structure().conditions(edge).iter().try_fold(true, |all, condition| {
-            Ok(all && condition.evaluate(outputs, inputs, produced.status)?)
-        });
-        match all {
-            Ok(true) => Ok(ConditionVerdict::Satisfied),
-            Ok(false) => Ok(ConditionVerdict::Unsatisfied),
-            Err(error) => {
-                let error: l05_core::condition::ConditionError = error;
-                Err(failed(ErrorCode::DependencyInvalid, error.to_string()))
+        for condition in plan.structure().conditions(edge) {
+            let status = produced.status;
+            if !self.evaluations.condition(condition, outputs, inputs, status).await? {
+                return Ok(ConditionVerdict::Unsatisfied);
             }
         }
+        Ok(ConditionVerdict::Satisfied)
     }
 
     /// Evaluates the list of a fan-out.
@@ -163,7 +165,8 @@ impl OutputLoader {
         let plan = &listing.plan;
         let reference = plan.structure().bindings(listing.task).list.as_ref();
         let reference = reference.expect("only fan-outs are expanded, and each has a list");
-        let scope = self.scope(plan, &listing.needs, &[reference]).await?;
+        let mut scope = self.scope(plan, &listing.needs, &[reference]).await?;
+        self.query(&mut scope, &[reference]).await?;
         let value = scope.lookup(reference)?;
         let Some(items) = value.as_array() else {
             let message = format!("`{reference}` is not a list");
@@ -215,7 +218,25 @@ impl OutputLoader {
         let uses_inputs = references.iter().any(|r| r.source == ReferenceSource::Inputs);
         let plan_inputs =
             if uses_inputs { Value::Object(plan.document().inputs.clone()) } else { Value::Null };
-        Ok(ResolveScope { plan, plan_inputs, outputs, item: None })
+        Ok(ResolveScope { plan, plan_inputs, outputs, item: None, queried: HashMap::new() })
+    }
+
+    /// Evaluates the references that are not small, for lookups to come.
+    async fn query(
+        &self,
+        scope: &mut ResolveScope<'_>,
+        references: &[&Reference],
+    ) -> Result<(), TaskError> {
+        for reference in references.iter().filter(|reference| !reference.is_small()) {
+            let text = reference.to_string();
+            if scope.queried.contains_key(&text) {
+                continue;
+            }
+            let Some(value) = scope.target(reference)? else { continue };
+            let found = self.evaluations.query(reference, &value).await?;
+            scope.queried.insert(text, found);
+        }
+        Ok(())
     }
 
     /// An output as a value.
@@ -293,41 +314,42 @@ fn unreadable(error: &StoreError) -> TaskError {
 }
 
 impl ResolveScope<'_> {
+    /// The value of a reference; one that is not small has been evaluated before.
     fn lookup(&self, reference: &Reference) -> Result<Value, TaskError> {
-        let follow = |value: &Value| {
-            reference
-                .resolve(value)
-                .map_err(|e| failed(ErrorCode::ReferenceUnresolved, e.to_string()))
-        };
-        match &reference.source {
-            ReferenceSource::Inputs => follow(&self.plan_inputs),
-            ReferenceSource::Item | ReferenceSource::Index => {
-                let Some((item, index)) = &self.item else {
-                    let message = format!("`{reference}` means nothing outside a for_each");
-                    return Err(failed(ErrorCode::ReferenceUnresolved, message));
-                };
-                match reference.source {
-                    ReferenceSource::Index => follow(&json!(index)),
-                    _ => follow(item),
-                }
+        if let Some(found) =
+            self.queried.get(&reference.to_string()).filter(|_| !reference.is_small())
+        {
+            return Ok(found.clone());
+        }
+        match self.target(reference)? {
+            None => Ok(Value::Null),
+            Some(value) => reference
+                .resolve(&value)
+                .map_err(|e| failed(ErrorCode::ReferenceUnresolved, e.to_string())),
+        }
+    }
+
+    /// The value that a reference's path leads into; none where its task has nothing to give.
+    fn target(&self, reference: &Reference) -> Result<Option<Cow<'_, Value>>, TaskError> {
+        let unresolved =
+            |why: &str| Err(failed(ErrorCode::ReferenceUnresolved, format!("`{reference}` {why}")));
+        match (&reference.source, &self.item) {
+            (ReferenceSource::Inputs, _) => Ok(Some(Cow::Borrowed(&self.plan_inputs))),
+            (ReferenceSource::Item, Some((item, _))) => Ok(Some(Cow::Borrowed(item))),
+            (ReferenceSource::Index, Some((_, index))) => Ok(Some(Cow::Owned(json!(index)))),
+            (ReferenceSource::Item | ReferenceSource::Index, None) => {
+                unresolved("means nothing outside a for_each")
             }
-            ReferenceSource::Output(id) | ReferenceSource::Error(id) => {
+            (ReferenceSource::Output(id) | ReferenceSource::Error(id), _) => {
                 let found = self.plan.structure().index_of(id).and_then(|i| self.outputs.get(&i));
-                match (found, &reference.source) {
-                    (
-                        Some(LoadedOutputs { output: Some(value), .. }),
-                        ReferenceSource::Output(_),
-                    ) => follow(value),
-                    (Some(LoadedOutputs { error: Some(error), .. }), ReferenceSource::Error(_)) => {
-                        follow(error)
-                    }
-                    // `join: any`, or a failure that is allowed: it has nothing to give.
-                    (Some(_), _) => Ok(Value::Null),
-                    (None, _) => Err(failed(
-                        ErrorCode::ReferenceUnresolved,
-                        format!("`{reference}` names a task that this one does not depend on"),
-                    )),
-                }
+                let Some(LoadedOutputs { output, error }) = found else {
+                    return unresolved("names a task that this one does not depend on");
+                };
+                // `join: any`, or a failure that is allowed: it has nothing to give.
+                Ok(match &reference.source {
+                    ReferenceSource::Error(_) => error.as_ref().map(Cow::Borrowed),
+                    _ => output.as_deref().map(Cow::Borrowed),
+                })
             }
         }
     }

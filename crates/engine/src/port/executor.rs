@@ -23,12 +23,12 @@ pub trait Executor: Send + Sync {
 
     /// Looks at a call's inputs that stand in the plan, before anything runs: text in a language that the tool
     /// knows, paths. `workspace`: the folder that the plan is to run in, where the caller wants to know what is there.
-    fn check(
-        &self,
-        _call: &LiteralCall<'_>,
-        _workspace: Option<&WorkspaceFolder>,
-    ) -> Vec<InputProblem> {
-        Vec::new()
+    fn check<'a>(
+        &'a self,
+        _call: LiteralCall<'a>,
+        _workspace: Option<&'a WorkspaceFolder>,
+    ) -> BoxFuture<'a, Vec<InputProblem>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 
     /// Runs one attempt. Called at least once per attempt: after a crash the same attempt comes

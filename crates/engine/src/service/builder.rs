@@ -21,13 +21,14 @@ use crate::cache::PlanCache;
 use crate::decomposer::ModelDecomposer;
 use crate::decomposer::bulkhead::Bulkhead;
 use crate::driver::{Driver, ExecutorSet, ModelTasks};
+use crate::evaluations::EvaluationPort;
 use crate::hub::EventHub;
 use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::observed_runs::ObservedRuns;
 use crate::port::{
-    Clock, Executor, Journal, ModelGateway, PlanCatalog, SystemClock, WorkspaceFinder,
-    WorkspaceFolder,
+    Clock, Evaluator, Executor, Journal, ModelGateway, PlanCatalog, SystemClock, ThreadEvaluator,
+    WorkspaceFinder, WorkspaceFolder,
 };
 use crate::records::RecordWriter;
 use crate::rules::{IN_FLIGHT_MAX_DEFAULT, ServiceRules};
@@ -53,6 +54,7 @@ pub struct ServiceBuilder {
     no_model: Option<String>,
     workspace: Option<WorkspaceFolder>,
     bound: Option<BoundWorkspaces>,
+    evaluator: Arc<dyn Evaluator>,
     rules: ServiceRules,
 }
 
@@ -72,6 +74,7 @@ impl Default for ServiceBuilder {
             no_model: None,
             workspace: None,
             bound: None,
+            evaluator: Arc::new(ThreadEvaluator),
             rules: ServiceRules::default(),
         }
     }
@@ -162,6 +165,13 @@ impl ServiceBuilder {
         self
     }
 
+    /// Evaluates what is not provably small of the text in plans. Without one, threads of this process do.
+    #[must_use]
+    pub fn evaluator(mut self, evaluator: Arc<dyn Evaluator>) -> ServiceBuilder {
+        self.evaluator = evaluator;
+        self
+    }
+
     /// Limits, thresholds and times.
     #[must_use]
     pub fn rules(mut self, rules: ServiceRules) -> ServiceBuilder {
@@ -182,12 +192,14 @@ impl ServiceBuilder {
             Some(key) => key,
             None => MasterKey::generate()?,
         };
+        let evaluations = EvaluationPort::new(self.evaluator);
         let decomposer = self.gateway.map(|gateway| {
             let size = rules.bulkheads.decomposer;
             Arc::new(ModelDecomposer::new(gateway, rules.model, size, &rules.estimates))
         });
         let model_tasks = decomposer.as_ref().map(|decomposer| {
-            let tasks = ModelTasks::new(decomposer.clone(), self.clock.clone());
+            let tasks =
+                ModelTasks::new(decomposer.clone(), self.clock.clone(), evaluations.clone());
             Arc::new(tasks) as Arc<dyn Executor>
         });
         let local_agent = LocalAgentRules {
@@ -205,7 +217,10 @@ impl ServiceBuilder {
             self.journal.clone(),
             hub.clone(),
             self.clock.clone(),
-            ExecutorSet::new(catalog.clone(), model_tasks, workspaces.clone()),
+            (
+                ExecutorSet::new(catalog.clone(), model_tasks, workspaces.clone()),
+                evaluations.clone(),
+            ),
             self.worker,
             ShardRules {
                 in_flight_max: rules.in_flight_max.max(1),
@@ -274,6 +289,7 @@ impl ServiceBuilder {
                 ErrorCode::ValidatorBusy,
             ),
             recent,
+            evaluations,
             agents: driver.watch_agents(),
             rules,
         });

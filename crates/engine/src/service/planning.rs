@@ -7,14 +7,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use l05_core::agent::{Agent, LOCAL_AGENT_TYPE};
+use l05_core::evaluation::EvaluationAnswers;
 use l05_core::finding::{Finding, findings_error};
 use l05_core::goal::{Goal, GoalType, input};
 use l05_core::id::{GoalId, PlanId};
-use l05_core::plan::{Plan, PlanDecision, PlanDocument, PlanIdentity, Strategy};
+use l05_core::plan::{DocumentReading, Plan, PlanDecision, PlanDocument, PlanIdentity, Strategy};
 use l05_core::task::{Task, TaskType};
 use l05_core::template::TemplateLibrary;
 use l05_core::time::Timestamp;
-use l05_core::validate::{KnownAgents, Validation, ValidationContext, executor_findings, validate};
+use l05_core::validate::{
+    ExecutorFinding, KnownAgents, Validation, ValidationContext, examine, literal_calls,
+};
 use l05_core::{Error, ErrorCode};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -26,12 +29,13 @@ use crate::cache::{CacheEntry, CacheInvalidation, CacheReport, PlanCache};
 use crate::cost_report::CostReport;
 use crate::decomposer::ModelDecomposer;
 use crate::decomposer::bulkhead::Bulkhead;
+use crate::evaluations::{EvaluationPort, validate_in_rounds};
 use crate::goal_record::{GoalRecord, PlanningTimes};
 use crate::observed_runs::{ObservedRuns, PLANS_MAX, RefreshDue, TASKS_MAX, absorb};
 use crate::port::{FailedGoalsKept, StoredGoal, StoredPlan};
 use crate::request::PlanRequest;
 use crate::rules::ServiceRules;
-use crate::tool_catalog::CatalogHandle;
+use crate::tool_catalog::{CatalogHandle, CatalogSnapshot};
 use l05_core::estimate::{EstimateBasis, RunExperience};
 use strategy::DecomposedGoal;
 
@@ -62,6 +66,7 @@ pub(super) struct Planning {
     /// The reason for which there is no model, for whoever asks for one.
     pub(super) no_model: Option<String>,
     pub(super) cache: Arc<PlanCache>,
+    pub(super) evaluations: EvaluationPort,
     pub(super) matcher: Bulkhead,
     pub(super) validator: Bulkhead,
     pub(super) recent: Arc<RecentPlans>,
@@ -82,6 +87,20 @@ enum LiteralsOf {
     Template,
     /// A model, or whoever hands a plan in.
     Anybody,
+}
+
+/// Findings of a document's executors about what stands in it.
+async fn executor_findings(
+    document: &PlanDocument,
+    catalog: &CatalogSnapshot,
+) -> Vec<ExecutorFinding> {
+    let mut findings = Vec::new();
+    for call in literal_calls(document) {
+        let Some(executor) = catalog.executor(call.tool) else { continue };
+        let problems = executor.check(call, None).await;
+        findings.extend(problems.into_iter().filter_map(|p| call.finding(document, p)));
+    }
+    findings
 }
 
 impl Planning {
@@ -153,29 +172,33 @@ impl Planning {
         let _place = self.validator.enter(self.now()).await?;
         let knowledge = self.knowledge().await;
         let (agents, catalog) = (self.agents(), self.catalog.snapshot());
-        let (planning, is_large) = (self.clone(), document.tasks.len() > TASKS_LARGE);
+        let is_large = document.tasks.len() > TASKS_LARGE;
         let models = self.models_for(&document).await;
-        let check = move || {
-            let of_executors = match literals {
-                LiteralsOf::Template => Vec::new(),
-                LiteralsOf::Anybody => executor_findings(&document, |call| {
-                    let executor = catalog.executor(call.tool);
-                    executor.map(|executor| executor.check(call, None)).unwrap_or_default()
-                }),
-            };
-            let around = ValidationContext {
-                catalog: &catalog.tools,
-                agents: KnownAgents::Registered(&agents),
-                models: models.as_deref(),
-                knowledge: &knowledge,
-                limits: planning.rules.limits,
-                now: planning.now(),
-                of_executors: &of_executors,
-                strict,
-            };
-            validate(document, &around)
+        let of_executors = match literals {
+            LiteralsOf::Template => Vec::new(),
+            LiteralsOf::Anybody => executor_findings(&document, &catalog).await,
         };
-        Ok(blocking_if_large(is_large, check).await)
+        let of_executors: Arc<[ExecutorFinding]> = of_executors.into();
+        let reading = DocumentReading { document, findings: Vec::new() };
+        let look = |reading, answers: Arc<EvaluationAnswers>| {
+            let (planning, catalog, agents) = (self.clone(), catalog.clone(), agents.clone());
+            let (models, knowledge) = (models.clone(), knowledge.clone());
+            let of_executors = of_executors.clone();
+            blocking_if_large(is_large, move || {
+                let around = ValidationContext {
+                    catalog: &catalog.tools,
+                    agents: KnownAgents::Registered(&agents),
+                    models: models.as_deref(),
+                    knowledge: &knowledge,
+                    limits: planning.rules.limits,
+                    now: planning.now(),
+                    of_executors: &of_executors,
+                    strict,
+                };
+                examine(reading, &around, &answers)
+            })
+        };
+        Ok(validate_in_rounds(self.evaluations.evaluator(), reading, look).await)
     }
 
     /// The gateway's models, where a task asks for one beside its own; nobody else has to wait for them.
