@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p l05-bench -- [--json] [--dir DIR] [filter]`
 
+mod boxed;
 mod disk;
 mod fair;
 mod measure;
@@ -19,6 +20,10 @@ use measure::BenchRun;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    // The evaluator processes that are measured are this program.
+    if l05::child_main().is_some() {
+        return;
+    }
     let mut dir = PathBuf::from("target/bench");
     let mut filter = String::new();
     let mut arguments = std::env::args().skip(1);
@@ -33,6 +38,7 @@ fn main() {
     std::fs::create_dir_all(&dir).expect("the bench folder can be made");
     let bench = BenchRun::new(filter, dir);
     disk::run(&bench);
+    boxed::run(&bench);
     memory::run(&bench);
     planning::run(&bench);
     runs::run(&bench);

@@ -8,7 +8,9 @@
 pub mod choice;
 mod places;
 pub(crate) mod reader;
+mod size;
 mod text;
 
 pub use places::{DocumentPlaces, FieldPlace};
+pub use size::DocumentExcess;
 pub use text::{DocumentError, DocumentFormat, TextLimits, parse};

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use l05_core::choices;
 use l05_core::document::TextLimits;
+use l05_core::validate::PlanLimits;
 use l05_engine::cache::CacheRules;
 use l05_engine::request::PlanningStrategy;
 use l05_engine::rules::ServiceRules;
@@ -137,7 +138,10 @@ impl Default for Config {
             programs: Vec::new(),
             templates_dir: None,
             catalog: None,
-            text_limits: TextLimits::default(),
+            text_limits: TextLimits {
+                tasks_max: PlanLimits::default().tasks_max,
+                ..TextLimits::default()
+            },
             strategy: PlanningStrategy::default(),
             model: ModelConfig {
                 gateway: GatewayKind::Auto,

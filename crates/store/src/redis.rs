@@ -75,6 +75,22 @@ impl RedisCache {
     }
 }
 
+impl RedisCache {
+    /// A value up to the size that an entry may have, and a byte more where it is larger: nobody here wrote that, and
+    /// no tag fits it. A missing value reads as an empty one.
+    async fn bounded(
+        &self,
+        key: impl Into<fred::types::Key> + Send,
+    ) -> Result<Option<Vec<u8>>, CacheError> {
+        let value: Vec<u8> =
+            self.client.getrange(key, 0, ENTRY_BYTES_MAX).await.map_err(|e| failed(&e))?;
+        Ok(Some(value).filter(|value| !value.is_empty()))
+    }
+}
+
+/// The largest entry that is read, in bytes: some times the largest plan that is cached.
+const ENTRY_BYTES_MAX: usize = 8 << 20;
+
 fn failed(error: &fred::error::Error) -> CacheError {
     CacheError(error.details().to_owned())
 }
@@ -86,7 +102,7 @@ fn named(key: &str) -> String {
 impl CacheLevel for RedisCache {
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Vec<u8>>, CacheError>> {
         let key = named(key);
-        Box::pin(async move { self.client.get(key).await.map_err(|e| failed(&e)) })
+        Box::pin(async move { self.bounded(key).await })
     }
 
     fn put(
@@ -118,8 +134,7 @@ impl CacheLevel for RedisCache {
             let mut removed = 0;
             while let Some(key) = pages.next().await {
                 let key = key.map_err(|e| failed(&e))?;
-                let value: Option<Vec<u8>> =
-                    self.client.get(key.clone()).await.map_err(|e| failed(&e))?;
+                let value: Option<Vec<u8>> = self.bounded(key.clone()).await?;
                 if value.is_some_and(|value| which(&value)) {
                     removed += self.client.del::<usize, _>(key).await.map_err(|e| failed(&e))?;
                 }

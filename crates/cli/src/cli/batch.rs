@@ -11,6 +11,7 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
+use l05_core::document::{DocumentFormat, TextLimits};
 use l05_core::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 
@@ -29,7 +30,7 @@ pub(super) type Line = Map<String, Value>;
 /// Answers every line of stdin. `answer` gives the result document of one; its fields are printed
 /// behind the line's `id`.
 pub(super) fn run(
-    bytes_max: usize,
+    limits: TextLimits,
     answer: impl Fn(Line) -> Result<Value, Error> + Sync,
 ) -> Result<ExitStatus, Error> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -44,10 +45,10 @@ pub(super) fn run(
     }
     let inbox = Mutex::new(inbox);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || read(bytes_max, &lines, &permits));
+        let reader = scope.spawn(move || read(limits.bytes_max, &lines, &permits));
         for _ in 0..workers {
             let (answers, inbox, answer) = (answers.clone(), &inbox, &answer);
-            scope.spawn(move || work(inbox, &answers, bytes_max, answer));
+            scope.spawn(move || work(inbox, &answers, limits, answer));
         }
         drop(answers);
         write(&outbox, &done);
@@ -91,13 +92,13 @@ fn read(
 fn work(
     inbox: &Mutex<Receiver<(u64, Vec<u8>)>>,
     answers: &SyncSender<(u64, String)>,
-    bytes_max: usize,
+    limits: TextLimits,
     answer: &impl Fn(Line) -> Result<Value, Error>,
 ) {
     loop {
         let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, line)) = next else { return };
-        if answers.send((number, answered(&line, bytes_max, answer))).is_err() {
+        if answers.send((number, answered(&line, limits, answer))).is_err() {
             return;
         }
     }
@@ -105,12 +106,17 @@ fn work(
 
 fn answered(
     line: &[u8],
-    bytes_max: usize,
+    limits: TextLimits,
     answer: &impl Fn(Line) -> Result<Value, Error>,
 ) -> String {
+    let bytes_max = limits.bytes_max;
     let malformed = |message: String| Error::new(ErrorCode::PlanMalformed, message);
+    let checked =
+        str::from_utf8(line).map_or(Ok(()), |text| limits.check(text, DocumentFormat::Json));
     let parsed = if line.len() > bytes_max {
         Err(malformed(format!("the line is longer than {bytes_max} bytes")))
+    } else if let Err(error) = checked {
+        Err(error.into_error("the line"))
     } else {
         match serde_json::from_slice::<Value>(line) {
             Ok(Value::Object(map)) => Ok(map),

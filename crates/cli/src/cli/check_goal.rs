@@ -35,7 +35,7 @@ struct GoalVerdict {
 pub(crate) fn check_goal(context: &CliContext, args: &CheckGoalArgs) -> Result<ExitStatus, Error> {
     let policy = context.config.rules.policy;
     let Some(text) = args.batch.single(&args.text, "a text")? else {
-        return batch::run(context.config.text_limits.bytes_max, |line| {
+        return batch::run(context.config.text_limits, |line| {
             let Some(text) = line.get("goal").and_then(Value::as_str) else {
                 let message = "the line has no text under `goal`";
                 return Err(Error::new(ErrorCode::GoalFormatInvalid, message)

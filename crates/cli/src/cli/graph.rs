@@ -42,7 +42,7 @@ enum DrawingFormat {
 pub(crate) async fn graph(context: &CliContext, args: GraphArgs) -> Result<ExitStatus, Error> {
     let path = PathBuf::from(&args.plan);
     let document = if path.exists() || args.plan.contains(['/', '.']) {
-        PlanFile::read(&path, context.config.text_limits)?.document()?
+        PlanFile::read(&path, context.config.text_limits.to_look_at())?.document()?
     } else {
         let service = open(context, None).await?;
         let id = service.find(&args.plan).await?;

@@ -41,7 +41,7 @@ enum ImportFormat {
 }
 
 pub(crate) fn import(context: &CliContext, args: &ImportArgs) -> Result<ExitStatus, Error> {
-    let limits = context.config.text_limits;
+    let limits = context.config.text_limits.to_look_at();
     if args.lenient && args.format != ImportFormat::Answer {
         let message = "--lenient belongs to --format answer";
         return Err(Error::new(ErrorCode::ConfigError, message)
@@ -52,7 +52,7 @@ pub(crate) fn import(context: &CliContext, args: &ImportArgs) -> Result<ExitStat
         ImportFormat::Answer => read_answer(text, ReadingMode { lenient: args.lenient }),
     };
     let Some(file) = args.batch.single(&args.file, "a file")? else {
-        return batch::run(limits.bytes_max, |line| {
+        return batch::run(limits, |line| {
             let names = ["answer", "text", "markdown"];
             let Some(text) = names.iter().find_map(|name| line.get(*name)?.as_str()) else {
                 let message = "the line has no text under `answer`";

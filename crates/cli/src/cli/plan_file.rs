@@ -144,7 +144,7 @@ pub(crate) async fn validate(
     let Some(file) = args.batch.single(&args.file, "a plan file")? else {
         ground.find_model(&context.config, false).await?;
         let runtime = tokio::runtime::Handle::current();
-        return batch::run(context.config.text_limits.bytes_max, |line| {
+        return batch::run(context.config.text_limits, |line| {
             let reading = PlanDocument::read_partial(&batch::document(line, "plan"));
             let verdict = |verdict: &PlanVerdict<'_>| {
                 serde_json::to_value(verdict).expect("results are plain data")

@@ -85,13 +85,13 @@ pub(crate) async fn simulate(
     let simulator =
         PlanSimulator { pool, routing, seed: args.seed, ground: compose::ground(&context.config)? };
     let Some(plan) = args.batch.single(&args.plan, "a plan")? else {
-        return batch::run(context.config.text_limits.bytes_max, |mut line| {
+        return batch::run(context.config.text_limits.to_look_at(), |mut line| {
             let agents = line.shift_remove("agents");
             simulator.line(&batch::document(line, "plan"), agents.as_ref())
         });
     };
     let document = if is_file(plan) {
-        read(Path::new(plan), context.config.text_limits)?
+        read(Path::new(plan), context.config.text_limits.to_look_at())?
     } else {
         let service = open(context, None).await?;
         let id = service.find(plan).await?;
@@ -131,7 +131,7 @@ fn pool(text: &str, context: &CliContext) -> Result<WorkerPool, Error> {
             || Error::new(ErrorCode::ConfigError, "--agents 0: at least one agent is needed");
         return if count == 0 { Err(wrong()) } else { Ok(WorkerPool::Equal(count)) };
     }
-    let limits = context.config.text_limits;
+    let limits = context.config.text_limits.to_look_at();
     let path = PathBuf::from(text);
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !path.exists() {
         let message = format!("--agents {text}: write a whole number from 1 to {}", u32::MAX);

@@ -204,6 +204,48 @@ fn questions_to_tables() {
 }
 
 #[test]
+fn plans_larger_than_their_limit() {
+    let task = r#"{"id":"a","tool":"fs.list"},"#;
+    let json = |times: usize| {
+        format!("{{\"goal\": \"x\", \"tasks\": [{}{{\"id\":\"b\"}}]}}", task.repeat(times))
+    };
+    let grouped = |times: usize| {
+        let steps = task.repeat(times);
+        format!(
+            "{{\"goal\": \"x\", \"tasks\": [{{\"id\": \"g\", \"steps\": [{steps}{{\"id\":\"b\"}}]}}]}}"
+        )
+    };
+    let yaml =
+        |times: usize| format!("goal: x\ntasks:\n{}", " - {id: a, tool: fs.list}\n".repeat(times));
+    let numbers = |times: usize| {
+        format!(
+            "{{\"goal\": \"x\", \"inputs\": {{\"a\": [{}1]}}, \"tasks\": []}}",
+            "1,".repeat(times)
+        )
+    };
+    let sandbox = Sandbox::new();
+    let cases = [
+        ("million.json", json(1_000_000), "E5102"),
+        ("million.yaml", yaml(1_000_000), "E5102"),
+        ("grouped.json", grouped(1_000_000), "E5102"),
+        ("numbers.json", numbers(30_000_000), "E5006"),
+    ];
+    for (name, text, code) in cases {
+        sandbox.write(name, &text);
+        for command in ["validate", "execute", "cost"] {
+            let within = Duration::from_secs(10);
+            let ended = bounded(sandbox.command(&[command, name]), within);
+            let said = format!("{}{}", ended.ran.stdout, ended.ran.stderr);
+            assert!(said.contains(code), "{command} {name}: {said}");
+            assert!(ended.peak_mb < MEMORY_MAX_MB, "{command} {name}: {} MB", ended.peak_mb);
+        }
+    }
+    let line = format!("{{\"plan\": {}}}\n", json(100_000));
+    let answers = sandbox.batch(&["validate"], &line);
+    assert_eq!(answers[0]["error"]["code"], "E5102", "{answers:?}");
+}
+
+#[test]
 fn paths_that_begin_with_a_bracket() {
     let sandbox = Sandbox::new();
     for (path, found) in

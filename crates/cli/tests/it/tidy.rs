@@ -68,7 +68,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("l05", "child config compose"),
     ("cli", "cli"),
-    ("bench", "measure disk workload runs fair memory planning"),
+    ("bench", "measure disk boxed workload runs fair memory planning"),
 ];
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{NonFiniteFloatPolicy, Spanned};
 
+use super::size::{self, DocumentExcess};
 use crate::error::{Error, ErrorCode};
 
 /// The formats of documents.
@@ -32,12 +33,31 @@ impl DocumentFormat {
 pub struct TextLimits {
     /// The longest text, in bytes.
     pub bytes_max: usize,
+    /// The most tasks of a document that lists some.
+    pub tasks_max: usize,
 }
 
 impl Default for TextLimits {
     /// 64 MiB: a plan of 1,000,000 small tasks fits, a disk image does not.
     fn default() -> TextLimits {
-        TextLimits { bytes_max: 64 << 20 }
+        TextLimits { bytes_max: 64 << 20, tasks_max: 10_000 }
+    }
+}
+
+impl TextLimits {
+    /// For documents that are only looked at, whatever the limit on plans that run.
+    #[must_use]
+    pub fn to_look_at(self) -> TextLimits {
+        TextLimits { tasks_max: 1_000_000, ..self }
+    }
+
+    /// An error where a text holds more than the limits allow, before anything is built of it.
+    pub fn check(self, text: &str, format: DocumentFormat) -> Result<(), DocumentError> {
+        if text.len() > self.bytes_max {
+            return Err(DocumentError::TooLong { bytes: text.len(), bytes_max: self.bytes_max });
+        }
+        size::excess(text, format, self)
+            .map_or(Ok(()), |excess| Err(DocumentError::TooMany(excess)))
     }
 }
 
@@ -52,6 +72,9 @@ pub enum DocumentError {
         /// The limit.
         bytes_max: usize,
     },
+    /// More in it than allowed.
+    #[error("{0}")]
+    TooMany(DocumentExcess),
     /// Nothing in it.
     #[error("the document is empty")]
     Empty,
@@ -71,7 +94,10 @@ impl DocumentError {
     /// As a coded error about the document called `name`.
     pub fn into_error(self, name: &str) -> Error {
         let code = match self {
-            DocumentError::TooLong { .. } => ErrorCode::RequestTooLarge,
+            DocumentError::TooMany(DocumentExcess::Tasks(_)) => ErrorCode::PlanSizeInvalid,
+            DocumentError::TooLong { .. } | DocumentError::TooMany(DocumentExcess::Nodes(_)) => {
+                ErrorCode::RequestTooLarge
+            }
             DocumentError::Empty | DocumentError::Syntax { .. } => ErrorCode::PlanMalformed,
         };
         let error = Error::new(code, format!("{name}: {self}")).detail("document", name);
@@ -80,6 +106,12 @@ impl DocumentError {
                 "split it, or raise input.max_document_mb (now {} MiB)",
                 bytes_max >> 20
             )),
+            DocumentError::TooMany(DocumentExcess::Tasks(_)) => {
+                error.suggest("split the plan, or raise decomposition.max_tasks")
+            }
+            DocumentError::TooMany(DocumentExcess::Nodes(_)) => {
+                error.suggest("keep data in files, and let tasks read them")
+            }
             DocumentError::Empty => error.suggest("`l05 schema plan` shows what a plan file holds"),
             DocumentError::Syntax { line, column, message } => {
                 let tabs = message.split_whitespace().any(|word| word == "tab" || word == "tabs");
@@ -100,9 +132,7 @@ pub fn parse(
     format: DocumentFormat,
     limits: TextLimits,
 ) -> Result<Value, DocumentError> {
-    if text.len() > limits.bytes_max {
-        return Err(DocumentError::TooLong { bytes: text.len(), bytes_max: limits.bytes_max });
-    }
+    limits.check(text, format)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim().is_empty() {
         return Err(DocumentError::Empty);
@@ -233,7 +263,7 @@ fn parse_yaml(text: &str) -> Result<Value, DocumentError> {
     }
 }
 
-fn parse_nodes(text: &str) -> Result<Spanned<ValueNode>, DocumentError> {
+pub(super) fn yaml_options(text: &str) -> serde_saphyr::Options {
     // What is no plain decimal stays a text: `.inf` and `1e400`, too.
     let mut options = serde_saphyr::options! {
         strict_booleans: true,
@@ -251,7 +281,11 @@ fn parse_nodes(text: &str) -> Result<Spanned<ValueNode>, DocumentError> {
         budget.max_merge_keys = ALIAS_NODES_MAX;
         budget.enforce_alias_anchor_ratio = false;
     }
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    options
+}
+
+fn parse_nodes(text: &str) -> Result<Spanned<ValueNode>, DocumentError> {
+    serde_saphyr::from_str_with_options(text, yaml_options(text)).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let message = match broken_bound(&error) {
             Some(told) => told,

@@ -116,7 +116,10 @@ pub static KEYS: &[ConfigKey] = &[
         default: "200",
         meaning: "the most tasks of a plan",
         aliases: &[],
-        set: |c, v| c.rules.limits.tasks_max = count(v),
+        set: |c, v| {
+            c.rules.limits.tasks_max = count(v);
+            c.text_limits.tasks_max = count(v);
+        },
     },
     ConfigKey {
         name: "decomposition.fallback_threshold",

@@ -253,8 +253,12 @@ async fn what_nobody_here_signed_is_dropped_and_planned_afresh() {
         (genuine[..40].to_vec(), true),
         (b"garbage".to_vec(), false),
         (vec![0; 100_000], true),
+        // Nothing of what is too large for an entry is read but its beginning.
+        (vec![b'x'; 300 << 20], true),
     ] {
         level.put(&alice, bytes, Duration::from_secs(60)).await.unwrap();
+        let read = level.get(&alice).await.unwrap().unwrap();
+        assert!(read.len() <= (8 << 20) + 1, "{} bytes are read", read.len());
         let reader = service(level.clone(), 100);
         assert_eq!(hit(&plan(&reader, "wait alice").await), None);
         let report = reader.stats().cache;
@@ -265,7 +269,7 @@ async fn what_nobody_here_signed_is_dropped_and_planned_afresh() {
         let next = service(level.clone(), 100);
         assert_eq!(hit(&plan(&next, "wait alice").await), Some(CacheHit::L2));
     }
-    assert_eq!((forged, corrupt), (4, 1));
+    assert_eq!((forged, corrupt), (5, 1));
 }
 
 /// Remembers the last key that was written.
