@@ -65,7 +65,7 @@ impl Bench {
             launch: Launch { epoch: Epoch(1), number: 1 },
             not_after: Timestamp(i64::MAX),
             model: None,
-            allowance: Default::default(),
+            allowance: l05_core::plan::AttemptAllowance::UNLIMITED,
             answer: None,
             workspace: Some(self.folder.clone()),
             cancel: CancelSignal::never(),

@@ -503,8 +503,11 @@ impl Driver {
     }
 
     fn finish(&mut self, plan: PlanId, status: PlanStatus) {
-        // The append of the end ended the ownership, too.
-        self.let_go(plan);
+        let epoch = self.let_go(plan);
+        // The append of an end ended the ownership, too; a suspended run has not ended.
+        if !status.has_ended() {
+            self.release(plan, epoch, None);
+        }
         self.shard.handle(ShardInput::Close { plan, error: None });
         self.stop_executors(plan);
         self.tell_end(plan, &RunEnd::Finished(status));

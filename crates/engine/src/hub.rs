@@ -219,7 +219,7 @@ impl FeedTask {
 
     /// Waits for something new and tells it; whether it was the end.
     async fn step(&mut self) -> Result<bool, Error> {
-        if self.history.run().status().has_ended() {
+        if self.history.run().status().is_at_rest() {
             self.send(None, Vec::new(), true);
             return Ok(true);
         }
@@ -242,7 +242,7 @@ impl FeedTask {
         if self.history.run().sequence() != before {
             return Ok(false);
         }
-        if self.history.run().status().has_ended() || !is_owned {
+        if self.history.run().status().is_at_rest() || !is_owned {
             self.send(None, Vec::new(), true);
             return Ok(true);
         }

@@ -135,6 +135,9 @@ pub struct StatusReport {
     /// Questions that wait for a person's answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<OpenQuestion>,
+    /// The reason for which it is SUSPENDED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspension: Option<PlanSuspension>,
     /// Advice on those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -228,6 +231,22 @@ pub(crate) async fn result(
     })
 }
 
+/// The reason for which a plan was taken out of execution.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlanSuspension {
+    /// Processes that died in a row.
+    pub deaths: u16,
+    /// Ids of the tasks that were in flight each time.
+    pub task_ids: Vec<String>,
+}
+
+fn suspension(run: &Run) -> Option<PlanSuspension> {
+    let task_ids: Vec<String> =
+        run.suspended_tasks().into_iter().map(|task| run.name(task).to_string()).collect();
+    let deaths = run.deaths();
+    (run.status() == PlanStatus::Suspended).then_some(PlanSuspension { deaths, task_ids })
+}
+
 /// The status document.
 pub(crate) fn status(history: &RunHistory, owned: bool, now: Timestamp) -> StatusReport {
     let run = history.run();
@@ -245,6 +264,7 @@ pub(crate) fn status(history: &RunHistory, owned: bool, now: Timestamp) -> Statu
         interrupted,
         waits_for_worker,
         waiting_for: waiting(run),
+        suspension: suspension(run),
         hint: hint(run, interrupted, waits_for_worker),
         done: tasks.iter().filter(|t| run.task_status(**t).has_ended()).count(),
         total: tasks.len(),
@@ -267,6 +287,9 @@ fn hint(run: &Run, interrupted: bool, waits_for_worker: bool) -> Option<String> 
         return Some(format!(
             "the process that ran it is gone; `l05 execute {id}` goes on, `l05 cancel {id}` ends it"
         ));
+    }
+    if run.status() == PlanStatus::Suspended {
+        return Some(format!("`l05 retry {id}` lets it go on, `l05 cancel {id}` ends it"));
     }
     if run.open_gates().next().is_some() {
         return Some(format!("`l05 approve {id}` or `l05 reject {id}` answers"));

@@ -9,6 +9,8 @@ use l05_core::goal::input::InputPolicy;
 use l05_core::schedule::RoutingStrategy;
 use l05_core::validate::PlanLimits;
 
+use l05_run::command::DEATHS_MAX_DEFAULT;
+
 use crate::cache::CacheRules;
 use crate::decomposer::{BulkheadSizes, ModelRules};
 use crate::shard::HEARTBEAT_MILLIS_DEFAULT;
@@ -54,6 +56,9 @@ pub struct ServiceRules {
     pub answer_within: Option<Duration>,
     /// The choice of an agent, where several are registered.
     pub routing: RoutingStrategy,
+    /// The number of processes that may die in a row with the same attempts of a run in flight before it is suspended; 0:
+    /// any.
+    pub deaths_max: u16,
     /// The pause between two signs of life of a registered agent; one that misses three is given up.
     pub heartbeat: Duration,
 }
@@ -75,6 +80,7 @@ impl Default for ServiceRules {
             in_flight_max: IN_FLIGHT_MAX_DEFAULT,
             answer_within: None,
             routing: RoutingStrategy::Balanced,
+            deaths_max: DEATHS_MAX_DEFAULT,
             heartbeat: Duration::from_millis(HEARTBEAT_MILLIS_DEFAULT),
         }
     }

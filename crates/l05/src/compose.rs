@@ -16,7 +16,7 @@ use l05_core::document::{DocumentFormat, TextLimits, parse};
 use l05_core::estimate::EstimateBasis;
 use l05_core::evaluation::EvaluationAnswers;
 use l05_core::finding::findings_error;
-use l05_core::plan::{DocumentReading, PlanDocument};
+use l05_core::plan::{DocumentReading, PlanDocument, PlanStatus};
 use l05_core::template::Template;
 use l05_core::validate::{
     ExecutorFinding, KnownAgents, PlanLimits, Validation, ValidationContext, examine, literal_calls,
@@ -26,7 +26,8 @@ use l05_engine::PlanningService;
 use l05_engine::cache::CacheRules;
 use l05_engine::evaluations::validate_in_rounds;
 use l05_engine::port::{
-    Clock as _, Evaluator, Executor as _, SystemClock, ThreadEvaluator, WorkspaceFolder,
+    Clock as _, Evaluator, Executor as _, HistoryQuery, PlanSummary, SystemClock, ThreadEvaluator,
+    WorkspaceFolder,
 };
 use l05_engine::rules::ServiceRules;
 use l05_engine::service::{self, ServiceBuilder};
@@ -182,15 +183,31 @@ async fn with_store(builder: ServiceBuilder, config: &Config) -> Result<ServiceB
     }
 }
 
-/// Opens the store and tells what it is.
-pub async fn store_opens(config: &Config) -> Result<String, Error> {
+/// What is told of a store that opens.
+pub struct OpenedStore {
+    /// The store, in words.
+    pub told: String,
+    /// Plans that were taken out of execution, newest first, at most ten.
+    pub suspended: Vec<PlanSummary>,
+}
+
+/// Opens the store and tells what it is, and which plans in it were taken out of execution.
+pub async fn store_opens(config: &Config) -> Result<OpenedStore, Error> {
+    const SUSPENDED_SHOWN_MAX: usize = 10;
     let folder = &config.data_dir;
     fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
-    with_store(PlanningService::builder(), config).await?;
-    Ok(match &config.store_url {
+    let builder = with_store(PlanningService::builder(), config).await?;
+    let query = HistoryQuery {
+        status: Some(PlanStatus::Suspended),
+        limit: SUSPENDED_SHOWN_MAX,
+        ..HistoryQuery::default()
+    };
+    let suspended = builder.plans(query).await?;
+    let told = match &config.store_url {
         Some(_) => "PostgreSQL answers (store.url)".to_owned(),
         None => format!("SQLite in {}", folder.display()),
-    })
+    };
+    Ok(OpenedStore { told, suspended })
 }
 
 /// Facts by which a document is validated where no service is needed: no store is opened, and no

@@ -27,6 +27,15 @@ pub enum RunCommand {
     Adopt {
         /// The new owner's epoch.
         epoch: Epoch,
+        /// The last owner died: it did not give the run up.
+        after_death: bool,
+    },
+    /// Somebody lets a suspended run go on, under a new owner.
+    Resume {
+        /// The new owner's epoch.
+        epoch: Epoch,
+        /// The caller.
+        by: Actor,
     },
     /// An agent has gone; what it was working on goes elsewhere.
     AgentLost {
@@ -105,6 +114,8 @@ pub struct RunLimits<'a> {
     pub idempotent_tools: &'a BTreeSet<String>,
     /// The workspace of this process; none: runs are bound to none.
     pub workspace: Option<&'a OwnWorkspace>,
+    /// The number of owners that may die in a row with the same attempts in flight before the run is suspended.
+    pub deaths_max: u16,
     /// The agents that do the work, without what this run has them do; none: this process alone.
     pub crew: Option<&'a Crew>,
 }
@@ -118,12 +129,16 @@ pub struct OwnWorkspace {
     pub tools: BTreeSet<String>,
 }
 
+/// [`RunLimits::deaths_max`] where nobody says otherwise (spec 03, 3.14).
+pub const DEATHS_MAX_DEFAULT: u16 = 3;
+
 static NO_TOOLS: BTreeSet<String> = BTreeSet::new();
 
 impl RunLimits<'_> {
     /// Room for some attempts, no time limit on answers, nothing known of tools.
     pub fn room(running_max: u32) -> RunLimits<'static> {
         RunLimits {
+            deaths_max: DEATHS_MAX_DEFAULT,
             running_max,
             answer_within_millis: None,
             idempotent_tools: &NO_TOOLS,

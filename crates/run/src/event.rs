@@ -56,6 +56,21 @@ pub enum RunEvent {
     RunAdopted {
         /// The owner's epoch.
         epoch: Epoch,
+        /// The last owner did not give the run up: it died. Records of older versions do not say.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        after_death: bool,
+    },
+    /// The run was taken out of execution: whoever took it up died of it.
+    RunSuspended {
+        /// The number of deaths in a row.
+        deaths: u16,
+        /// Tasks whose attempts were in flight each time.
+        tasks: Vec<TaskIndex>,
+    },
+    /// Somebody lets a suspended run go on.
+    RunResumed {
+        /// The caller.
+        by: Actor,
     },
     /// A condition was evaluated.
     EdgeDecided {
@@ -270,10 +285,55 @@ pub enum RunEvent {
 }
 
 impl RunEvent {
+    /// True if somebody did something for the run: the last owner lived long enough for more than taking it up.
+    pub(crate) fn shows_life(&self) -> bool {
+        !matches!(
+            self,
+            RunEvent::RunAdopted { .. }
+                | RunEvent::RunSuspended { .. }
+                | RunEvent::TaskRedispatched { .. }
+                | RunEvent::AttemptReturned { .. }
+                | RunEvent::TaskDeferred { .. }
+        )
+    }
+
+    /// The task that the event is about, where it is about one; out of range it is a broken journal's.
+    pub(crate) fn named_task(&self) -> Option<TaskIndex> {
+        match self {
+            RunEvent::TaskDispatched { task, .. }
+            | RunEvent::TaskRedispatched { task, .. }
+            | RunEvent::AttemptReturned { task, .. }
+            | RunEvent::TaskDeferred { task, .. }
+            | RunEvent::TaskCompleted { task, .. }
+            | RunEvent::AttemptFailed { task, .. }
+            | RunEvent::BudgetBreached { task, .. }
+            | RunEvent::MapExpanded { task, .. }
+            | RunEvent::MapCompleted { task }
+            | RunEvent::TaskFailed { task, .. } => Some(*task),
+            RunEvent::GateOpened { gate, .. } | RunEvent::GateDecided { gate, .. } => gate.task(),
+            RunEvent::RunStarted { .. }
+            | RunEvent::RunAdopted { .. }
+            | RunEvent::RunSuspended { .. }
+            | RunEvent::RunResumed { .. }
+            | RunEvent::EdgeDecided { .. }
+            | RunEvent::BudgetWarned { .. }
+            | RunEvent::TasksBlocked { .. }
+            | RunEvent::TasksSkipped { .. }
+            | RunEvent::CancelRequested { .. }
+            | RunEvent::TasksCancelled { .. }
+            | RunEvent::ReportIgnored { .. }
+            | RunEvent::Noticed { .. }
+            | RunEvent::RunFinished { .. } => None,
+        }
+    }
+
     /// The plan's status after it, where it changes that.
     pub fn plan_status(&self) -> Option<PlanStatus> {
         match self {
-            RunEvent::RunStarted { .. } => Some(PlanStatus::Executing),
+            RunEvent::RunStarted { .. } | RunEvent::RunResumed { .. } => {
+                Some(PlanStatus::Executing)
+            }
+            RunEvent::RunSuspended { .. } => Some(PlanStatus::Suspended),
             RunEvent::RunFinished { status, .. } => Some(*status),
             RunEvent::GateOpened { gate: Gate::Plan, .. } => Some(PlanStatus::PendingApproval),
             RunEvent::GateDecided { gate: Gate::Plan, approved: true, .. } => {

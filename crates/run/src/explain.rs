@@ -335,6 +335,14 @@ fn retold(task: &str, kind: &PublicEventKind) -> Option<String> {
         PublicEventKind::TaskSkipped(skipped) => {
             format!("`{task}` was skipped because of `{}`.", skipped.cause)
         }
+        PublicEventKind::PlanSuspended(suspended) => format!(
+            "{} processes died in a row with `{}` in flight: the plan was suspended.",
+            suspended.deaths,
+            suspended.task_ids.join("`, `")
+        ),
+        PublicEventKind::PlanResumed(resumed) => {
+            format!("`{}` let the suspended plan go on.", resumed.by)
+        }
         // Nothing went another way than planned.
         PublicEventKind::PlanCreated(_)
         | PublicEventKind::PlanValidated(_)

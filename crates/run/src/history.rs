@@ -141,6 +141,11 @@ impl RunHistory {
                 let (code, message) = (ErrorCode::Cancelled, "the plan was cancelled".to_owned());
                 return Some(RunFailure { code, message, task: None });
             }
+            PlanStatus::Suspended => {
+                let (code, message) = (ErrorCode::AgentCrashed, run.tell_suspension());
+                let task = run.suspended_tasks().first().map(|task| run.name(*task).to_string());
+                return Some(RunFailure { code, message, task });
+            }
             PlanStatus::Draft
             | PlanStatus::Validated
             | PlanStatus::PendingApproval
@@ -195,6 +200,7 @@ impl RunHistory {
                 self.adoptions += 1;
                 self.is_begun = true;
             }
+            RunEvent::RunSuspended { .. } | RunEvent::RunResumed { .. } => {}
             RunEvent::TaskDispatched { task, attempt, placed, .. } => {
                 self.is_begun = true;
                 self.begin(*task, *attempt, agent_of(placed.as_deref()), at);

@@ -67,6 +67,8 @@ pub struct Run {
     /// The number of runs of the plan that have begun.
     run: u16,
     epoch: Epoch,
+    /// Owners that died in a row and did nothing for the run but take it up.
+    deaths: u16,
     /// The last event applied.
     sequence: Sequence,
     /// The time at which the present run began.
@@ -268,6 +270,7 @@ impl Run {
             partial: false,
             run: 0,
             epoch: Epoch(0),
+            deaths: 0,
             sequence: Sequence(0),
             began: None,
             deadline: None,
@@ -343,6 +346,16 @@ impl Run {
     /// The number of the last event.
     pub fn sequence(&self) -> Sequence {
         self.sequence
+    }
+
+    /// The number of owners that died in a row and did nothing for the run but take it up.
+    pub fn deaths(&self) -> u16 {
+        self.deaths
+    }
+
+    /// Tasks in flight when a suspended run was taken out of execution; empty where it is not suspended.
+    pub fn suspended_tasks(&self) -> Vec<TaskIndex> {
+        if self.status == PlanStatus::Suspended { self.open_attempts() } else { Vec::new() }
     }
 
     /// The epoch of the last owner that the journal names.
@@ -476,7 +489,7 @@ impl Run {
             self;
         *tasks == other.tasks
             && (*status, *partial, *run) == (other.status, other.partial, other.run)
-            && (*epoch, *sequence) == (other.epoch, other.sequence)
+            && (*epoch, *sequence, self.deaths) == (other.epoch, other.sequence, other.deaths)
             && (*deadline, *cancel) == (other.deadline, other.cancel)
             && *gates == other.gates
             && (self.left, self.running, self.mapping) == (other.left, other.running, other.mapping)

@@ -3,6 +3,7 @@
 use l05::compose;
 use l05_core::Error;
 use l05_engine::port::Clock as _;
+use l05_engine::port::PlanSummary;
 use serde_json::{Value, json};
 
 use super::CliContext;
@@ -36,8 +37,8 @@ impl CheckState {
 
 pub(crate) async fn doctor(context: &CliContext) -> Result<ExitStatus, Error> {
     let (model, choice) = model(context).await;
-    let checks =
-        [store(context).await, templates(context), tools(context), model, cache(context).await];
+    let (store, plans) = store(context).await;
+    let checks = [store, templates(context), tools(context), model, cache(context).await, plans];
     let broken = checks.iter().any(|check| check.state == CheckState::Broken);
     let listed = |check: &DoctorCheck| json!({ "what": check.what, "state": check.state.word(), "told": check.told });
     let document = json!({
@@ -54,12 +55,32 @@ pub(crate) async fn doctor(context: &CliContext) -> Result<ExitStatus, Error> {
     Ok(if broken { ExitStatus::Unavailable } else { ExitStatus::Done })
 }
 
-async fn store(context: &CliContext) -> DoctorCheck {
-    let what = "store";
+/// The store, and whether its plans get on.
+async fn store(context: &CliContext) -> (DoctorCheck, DoctorCheck) {
+    let check = |what, state, told: String| DoctorCheck { what, state, told };
     match compose::store_opens(&context.config).await {
-        Ok(told) => DoctorCheck { what, state: CheckState::Fine, told },
-        Err(error) => DoctorCheck { what, state: CheckState::Broken, told: error.to_string() },
+        Ok(compose::OpenedStore { told, suspended }) => {
+            (check("store", CheckState::Fine, told), plans(&suspended))
+        }
+        Err(error) => (
+            check("store", CheckState::Broken, error.to_string()),
+            check("plans", CheckState::Absent, "the store does not open".to_owned()),
+        ),
     }
+}
+
+fn plans(suspended: &[PlanSummary]) -> DoctorCheck {
+    let what = "plans";
+    let Some(first) = suspended.first() else {
+        return DoctorCheck { what, state: CheckState::Fine, told: "none is suspended".to_owned() };
+    };
+    let ids: Vec<String> = suspended.iter().map(|plan| plan.plan_id.to_string()).collect();
+    let told = format!(
+        "suspended, for the processes that took them up died: {}; `l05 status {}` names the task",
+        ids.join(", "),
+        first.plan_id
+    );
+    DoctorCheck { what, state: CheckState::Broken, told }
 }
 
 fn templates(context: &CliContext) -> DoctorCheck {

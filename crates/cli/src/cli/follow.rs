@@ -195,7 +195,7 @@ async fn until_it_stands(service: &PlanningService, id: PlanId) -> Result<PlanSt
 }
 
 fn is_over(status: PlanStatus) -> bool {
-    status.has_ended()
+    status.is_at_rest()
 }
 
 async fn interrupted(

@@ -90,6 +90,12 @@ fn status_text(report: &StatusReport) -> String {
             forecast.remaining_seconds
         ));
     }
+    if let Some(suspension) = &report.suspension {
+        let (deaths, tasks) = (suspension.deaths, suspension.task_ids.join("`, `"));
+        text.push_str(&format!(
+            "\nsuspended: {deaths} processes died in a row with `{tasks}` in flight"
+        ));
+    }
     if let Some(hint) = &report.hint {
         text.push_str(&format!("\nhint: {hint}"));
     }
@@ -118,6 +124,12 @@ pub(crate) async fn watch(context: &CliContext, args: IdArgs) -> Result<ExitStat
             let why = if waits { "it waits for a person" } else { "nobody drives it" };
             context.output.note(&format!("{why}; `l05 status {id}` says how to go on"));
             Ok(ExitStatus::Done)
+        }
+        PlanStatus::Suspended => {
+            context
+                .output
+                .note(&format!("it is suspended; `l05 status {id}` says why and how to go on"));
+            Ok(ExitStatus::PlanFailed)
         }
         PlanStatus::Draft
         | PlanStatus::Validated

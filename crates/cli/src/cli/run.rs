@@ -99,6 +99,9 @@ pub(crate) struct ExecuteArgs {
     /// Answer the question of a plan that has to be approved with yes
     #[arg(long, short)]
     yes: bool,
+    /// Let a suspended plan go on
+    #[arg(long, conflicts_with = "detach")]
+    force: bool,
     /// The folder that tools see
     #[arg(long, value_name = "DIR")]
     workspace: Option<PathBuf>,
@@ -202,8 +205,18 @@ pub(crate) async fn execute(context: &CliContext, args: ExecuteArgs) -> Result<E
             error.suggest("name a plan file that exists, or an id of `l05 history`")
         })?
     };
+    let status = service.status(id).await?.status;
+    if args.force && status != PlanStatus::Suspended {
+        let message = format!("plan {id} is {status}: --force lets suspended plans go on");
+        return Err(Error::new(ErrorCode::PlanNotExecutable, message)
+            .suggest(format!("leave --force out, or see `l05 status {id}`")));
+    }
+    if args.force {
+        service.retry(id, None).await?;
+        return follow(context, &service, id, args.yes).await;
+    }
     // Whoever was interrupted between the end of a plan and its result gets the result now.
-    if !is_new && service.status(id).await?.status == PlanStatus::Completed {
+    if !is_new && status == PlanStatus::Completed {
         context.output.note("the plan has completed; this is its result");
         return result(context, &service, id).await;
     }

@@ -46,6 +46,8 @@ impl World {
     /// Options of every command.
     fn options(&self) -> Vec<String> {
         let mut options = vec!["--set".to_owned(), format!("tools.programs={}", self.note())];
+        // Workers are killed as fast as they come: no plan is to blame for it.
+        options.extend(["--set".to_owned(), "execution.deaths_max=0".to_owned()]);
         if let Some(url) = &self.store {
             options.extend(["--set".to_owned(), format!("store.url={url}")]);
         }

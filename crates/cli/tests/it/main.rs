@@ -21,6 +21,7 @@ mod mutation;
 mod pins;
 mod plan_files;
 mod planning;
+mod poison;
 mod programs;
 mod sales;
 mod sandbox;

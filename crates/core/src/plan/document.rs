@@ -35,6 +35,9 @@ choices! {
         Approved = "APPROVED",
         /// Being executed.
         Executing = "EXECUTING",
+        /// Taken out of execution: its owners died one after the other with the same attempts in flight. Goes on when
+        /// somebody asks for it.
+        Suspended = "SUSPENDED",
         /// Every task that must succeed did.
         Completed = "COMPLETED",
         /// At least one did not.
@@ -53,8 +56,14 @@ impl PlanStatus {
             | PlanStatus::Validated
             | PlanStatus::PendingApproval
             | PlanStatus::Approved
-            | PlanStatus::Executing => false,
+            | PlanStatus::Executing
+            | PlanStatus::Suspended => false,
         }
+    }
+
+    /// True if nothing happens to the last run until somebody asks for it.
+    pub fn is_at_rest(self) -> bool {
+        self.has_ended() || self == PlanStatus::Suspended
     }
 }
 

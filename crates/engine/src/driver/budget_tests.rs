@@ -191,7 +191,7 @@ impl<'b> Life<'b> {
             }
         }
         self.epoch += 1;
-        self.send(RunCommand::Adopt { epoch: Epoch(self.epoch) });
+        self.send(RunCommand::Adopt { epoch: Epoch(self.epoch), after_death: false });
     }
 
     fn call(&mut self, task: TaskIndex, attempt: Attempt) {

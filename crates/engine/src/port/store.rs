@@ -57,8 +57,13 @@ pub enum AppendRefusal {
 /// The answer to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimResult {
-    /// The caller owns the run, under this epoch.
-    Granted(Epoch),
+    /// The caller owns the run.
+    Granted {
+        /// The epoch of the ownership.
+        epoch: Epoch,
+        /// Another process owned it and did not give it up.
+        after_death: bool,
+    },
     /// A living process owns it.
     Held,
     /// There is no such plan.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::planning::Planning;
 use super::reading::Reading;
 use super::recent::RecentPlans;
-use super::running::{LocalAgentRules, RunStarts, Running};
+use super::running::{LocalAgentRules, Probation, RunStarts, Running};
 use super::{PlanningService, ServiceParts};
 use crate::cache::PlanCache;
 use crate::decomposer::ModelDecomposer;
@@ -27,8 +27,8 @@ use crate::keys::{MasterKey, PlanKeys};
 use crate::memory::MemoryStore;
 use crate::observed_runs::ObservedRuns;
 use crate::port::{
-    Clock, Evaluator, Executor, Journal, ModelGateway, PlanCatalog, SystemClock, ThreadEvaluator,
-    WorkspaceFinder, WorkspaceFolder,
+    Clock, Evaluator, Executor, HistoryQuery, Journal, ModelGateway, PlanCatalog, PlanSummary,
+    SystemClock, ThreadEvaluator, WorkspaceFinder, WorkspaceFolder,
 };
 use crate::records::RecordWriter;
 use crate::rules::{IN_FLIGHT_MAX_DEFAULT, ServiceRules};
@@ -179,6 +179,11 @@ impl ServiceBuilder {
         self
     }
 
+    /// Plans of the store, before any service is started on it.
+    pub async fn plans(&self, query: HistoryQuery) -> Result<Vec<PlanSummary>, Error> {
+        Ok(self.plans.list(query).await?.plans)
+    }
+
     /// Starts the service on the current tokio runtime (the platform's `initialize`).
     pub fn build(self) -> Result<PlanningService, Error> {
         let mut rules = self.rules;
@@ -226,6 +231,7 @@ impl ServiceBuilder {
                 in_flight_max: rules.in_flight_max.max(1),
                 local_agent: Some(local_agent.agent(&tools, self.clock.now())),
                 routing: rules.routing,
+                deaths_max: rules.deaths_max,
                 observe_millis: OBSERVE_MILLIS,
                 heartbeat_millis: (rules.heartbeat.as_millis() as u64).max(1),
                 answer_within_millis: rules.answer_within_millis(),
@@ -255,6 +261,7 @@ impl ServiceBuilder {
             answer_within_millis: rules.answer_within_millis(),
             recent: recent.clone(),
             starting: RunStarts::default(),
+            probation: Probation::default(),
             workspaces,
             own_workspace: own,
         });

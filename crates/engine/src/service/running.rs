@@ -6,6 +6,7 @@
 
 mod agents;
 mod answers;
+mod probation;
 mod starts;
 
 use std::collections::HashSet;
@@ -33,6 +34,8 @@ use crate::tool_catalog::CatalogSnapshot;
 use crate::workspaces::RunWorkspaces;
 
 pub use answers::{AnswerOutcome, GateAnswer, PendingApproval};
+pub(super) use probation::Probation;
+use probation::is_suspect;
 pub(super) use starts::RunStarts;
 
 /// The reason for which a run is taken up.
@@ -87,6 +90,7 @@ pub(super) struct Running {
     pub(super) answer_within_millis: Option<u64>,
     pub(super) recent: Arc<RecentPlans>,
     pub(super) starting: RunStarts,
+    pub(super) probation: Probation,
     pub(super) workspaces: RunWorkspaces,
     pub(super) own_workspace: Option<Arc<OwnWorkspace>>,
 }
@@ -132,7 +136,11 @@ impl Running {
     ) -> Result<AdoptedPlans, Error> {
         let mut adopted = AdoptedPlans::default();
         let unowned = self.journal().unowned(limit + refused.len()).await?;
+        self.review_probation().await;
         for plan in unowned.into_iter().filter(|plan| !refused.contains(plan)).take(limit) {
+            if self.is_to_wait(plan).await {
+                continue;
+            }
             match self.drive(plan, DriveReason::Adopt, by).await {
                 Ok(()) => adopted.plans.push(plan),
                 Err(error) => match error.kind() {
@@ -154,6 +162,35 @@ impl Running {
         Ok(adopted)
     }
 
+    /// True if a run may have taken its last owners down while another is on probation for the same; else, where it may
+    /// have, its own probation begins.
+    async fn is_to_wait(&self, id: PlanId) -> bool {
+        // What cannot be read is told when it is taken up.
+        let Ok(plan) = self.reading.load(id).await else { return false };
+        let Ok(run) = fold(&**self.journal(), plan).await else { return false };
+        if !is_suspect(&run) {
+            return false;
+        }
+        if self.probation.current().is_some_and(|other| other != id) {
+            return true;
+        }
+        self.probation.begin(id);
+        false
+    }
+
+    /// Ends the probation of a run that has shown life, or that nobody drives here any more.
+    async fn review_probation(&self) {
+        let Some(id) = self.probation.current() else { return self.probation.end() };
+        let run = async {
+            let plan = self.reading.load(id).await.ok()?;
+            fold(&**self.journal(), plan).await.ok()
+        };
+        let is_driven = self.driver.is_driven(id).await.unwrap_or(false);
+        if !is_driven || run.await.is_none_or(|run| !is_suspect(&run)) {
+            self.probation.end();
+        }
+    }
+
     pub(super) async fn submit(
         self: &Arc<Self>,
         id: PlanId,
@@ -167,7 +204,7 @@ impl Running {
             if status == PlanStatus::Executing || running.driver.is_driven(id).await? {
                 return Ok(status);
             }
-            let epoch = running.claim(id).await?;
+            let Ownership { epoch, .. } = running.claim(id).await?;
             let start = RunCommand::start(RerunScope::Fresh, caller.clone());
             let noted = running.note(plan.clone(), epoch, start, caller).await;
             running.give_back(id, epoch).await;
@@ -194,11 +231,12 @@ impl Running {
                 let message = format!("plan {id} is being run by this process already");
                 return Err(Error::new(ErrorCode::PlanNotExecutable, message));
             }
-            let epoch = running.claim(id).await?;
+            let owned = running.claim(id).await?;
+            let epoch = owned.epoch;
             let begun = async {
                 let run = fold(&**running.journal(), plan).await?;
                 running.workspaces.check(id, &run)?;
-                let command = begin(id, run.status(), how, epoch, &caller)?;
+                let command = begin(id, run.status(), how, owned, &caller)?;
                 running.driver.open(run, epoch, [command], caller).await
             };
             let begun = begun.await;
@@ -241,7 +279,7 @@ impl Running {
             return self.driver.command(id, cancel, caller).await;
         }
         let epoch = match self.journal().claim(id, self.worker).await? {
-            ClaimResult::Granted(epoch) => epoch,
+            ClaimResult::Granted { epoch, .. } => epoch,
             ClaimResult::UnknownPlan => return Err(unknown(&id.to_string())),
             ClaimResult::Held => {
                 let by = Some(caller.to_string());
@@ -259,8 +297,9 @@ impl Running {
             let run = fold(&**self.journal(), plan).await?;
             // What was in flight died with its process; adopting says so and ends the run. With
             // nothing in flight the cancellation ends it.
-            let interrupted = run.status() == PlanStatus::Executing && run.running() > 0;
-            let adopt = interrupted.then_some(RunCommand::Adopt { epoch });
+            let interrupted = matches!(run.status(), PlanStatus::Executing | PlanStatus::Suspended)
+                && run.running() > 0;
+            let adopt = interrupted.then_some(RunCommand::Adopt { epoch, after_death: false });
             let commands = std::iter::once(cancel).chain(adopt);
             self.driver.open(run, epoch, commands, caller).await
         };
@@ -280,7 +319,7 @@ impl Running {
             RunEnd::Paused(error) => {
                 // It may have ended before anybody asked.
                 let status = self.reading.status(id).await?.status;
-                if status.has_ended() { Ok(status) } else { Err(error) }
+                if status.is_at_rest() { Ok(status) } else { Err(error) }
             }
         }
     }
@@ -326,9 +365,9 @@ impl Running {
         }
     }
 
-    async fn claim(&self, id: PlanId) -> Result<Epoch, Error> {
+    async fn claim(&self, id: PlanId) -> Result<Ownership, Error> {
         match self.journal().claim(id, self.worker).await? {
-            ClaimResult::Granted(epoch) => Ok(epoch),
+            ClaimResult::Granted { epoch, after_death } => Ok(Ownership { epoch, after_death }),
             ClaimResult::UnknownPlan => Err(unknown(&id.to_string())),
             ClaimResult::Held => Err(Error::new(
                 ErrorCode::VersionConflict,
@@ -339,18 +378,33 @@ impl Running {
     }
 }
 
+/// An ownership that was just claimed.
+#[derive(Clone, Copy)]
+struct Ownership {
+    epoch: Epoch,
+    /// The last owner died.
+    after_death: bool,
+}
+
 /// The commands for a run that is taken up.
 fn begin(
     id: PlanId,
     status: PlanStatus,
     how: DriveReason,
-    epoch: Epoch,
+    owned: Ownership,
     caller: &Actor,
 ) -> Result<RunCommand, Error> {
+    let Ownership { epoch, after_death } = owned;
     Ok(match (status, how) {
         // It waits in the journal; somebody here may want to see the answer come.
         (PlanStatus::Executing | PlanStatus::PendingApproval, DriveReason::Execute)
-        | (PlanStatus::Executing, DriveReason::Adopt) => RunCommand::Adopt { epoch },
+        | (PlanStatus::Executing, DriveReason::Adopt) => RunCommand::Adopt { epoch, after_death },
+        // A part of the plan, or another budget, is for what has ended.
+        (PlanStatus::Suspended, DriveReason::Rerun(RerunScope::Failed, budget))
+            if budget == NewBudget::default() =>
+        {
+            RunCommand::Resume { epoch, by: caller.clone() }
+        }
         (PlanStatus::Executing, DriveReason::Rerun(..)) => {
             let message = format!("plan {id} was interrupted, it has not ended");
             return Err(Error::new(ErrorCode::PlanNotExecutable, message)

@@ -174,7 +174,7 @@ impl PlanWatcher {
         if !records.is_empty() {
             return Ok(());
         }
-        if self.standing.status.has_ended() || self.is_ending {
+        if self.standing.status.is_at_rest() || self.is_ending {
             self.is_over = true;
         } else if self.feed.is_none() {
             // First followed, then read once more: nothing that comes in between is missed.

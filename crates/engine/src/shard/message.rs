@@ -270,6 +270,8 @@ pub struct ShardRules {
     pub routing: RoutingStrategy,
     /// The interval at which agents are to be heard of; 0: every ten seconds.
     pub heartbeat_millis: u64,
+    /// The number of owners that may die in a row with the same attempts in flight before a run is suspended; 0: any.
+    pub deaths_max: u16,
     /// The interval at which runs are looked at for stragglers and the like; 0: never.
     pub observe_millis: u64,
 }
@@ -290,6 +292,7 @@ impl ShardRules {
             answer_within_millis: self.answer_within_millis,
             idempotent_tools: &self.idempotent_tools,
             workspace: self.workspace.as_deref(),
+            deaths_max: if self.deaths_max == 0 { u16::MAX } else { self.deaths_max },
         }
     }
 }

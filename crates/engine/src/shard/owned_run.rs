@@ -297,7 +297,9 @@ impl OwnedRun {
                 matches!(self.run.status(), PlanStatus::Executing | PlanStatus::PendingApproval)
             }
             RunCommand::Cancel { .. } => self.run.status().has_ended(),
-            RunCommand::Adopt { epoch } => self.run.epoch() == *epoch,
+            RunCommand::Adopt { epoch, .. } | RunCommand::Resume { epoch, .. } => {
+                self.run.epoch() == *epoch
+            }
             // Deciding these again gives no event where they took effect.
             RunCommand::AgentLost { .. }
             | RunCommand::Notice { .. }
@@ -399,7 +401,7 @@ impl OwnedRun {
     /// judge: an attempt that they start would be taken for one of the last owner's.
     fn is_to_be_adopted(&self) -> bool {
         let epoch = self.run.epoch();
-        let adopts = |queued: &QueuedCommand| matches!(queued.command, RunCommand::Adopt { epoch: new } if new != epoch);
+        let adopts = |queued: &QueuedCommand| matches!(queued.command, RunCommand::Adopt { epoch: new, .. } | RunCommand::Resume { epoch: new, .. } if new != epoch);
         self.waiting().any(adopts)
     }
 

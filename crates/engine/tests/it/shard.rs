@@ -259,7 +259,7 @@ fn downtime_is_no_timeout() {
     let mut shard = Shard::new(ShardRules::room(10));
     open(&mut shard, &plan, &journal);
     assert!(shard.poll(later).append.is_empty());
-    shard.handle(command(&plan, RunCommand::Adopt { epoch: Epoch(2) }, Some(2)));
+    shard.handle(command(&plan, RunCommand::Adopt { epoch: Epoch(2), after_death: true }, Some(2)));
     let turn = shard.poll(later);
     assert!(
         matches!(

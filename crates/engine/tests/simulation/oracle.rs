@@ -32,6 +32,12 @@ pub(crate) struct Oracle {
     again: BTreeSet<TaskIndex>,
     limit: u64,
     spent: u64,
+    /// Owners that died in a row and did nothing but take the run up.
+    deaths: u16,
+    /// Taken out of execution, until somebody lets it go on.
+    pub(crate) suspended: bool,
+    /// How often it was suspended.
+    pub(crate) suspensions: u32,
 }
 
 /// An attempt that an executor should be working on.
@@ -41,6 +47,8 @@ pub(crate) struct Flight {
     not_after: Timestamp,
     /// Its owner is gone.
     orphan: bool,
+    /// It was told to stop.
+    stopping: bool,
     /// Whose it is.
     pub(crate) agent: Option<Arc<str>>,
 }
@@ -52,6 +60,8 @@ enum End {
     Skipped,
 }
 
+/// The deaths in a row after which a run is suspended.
+pub(crate) const DEATHS_MAX: u16 = 3;
 /// How long what was told to stop may take.
 const GRACE_MILLIS: u64 = 10_000;
 
@@ -76,6 +86,9 @@ impl Oracle {
             again: BTreeSet::new(),
             limit,
             spent: 0,
+            deaths: 0,
+            suspended: false,
+            suspensions: 0,
         }
     }
 
@@ -86,14 +99,40 @@ impl Oracle {
 
     /// Takes a durable record; panics where it tells of something that must not be.
     pub(crate) fn record(&mut self, record: &Record) {
+        let is_poisonous = self.is_poisonous(record);
+        let suspends =
+            record.events.iter().any(|event| matches!(event, RunEvent::RunSuspended { .. }));
+        assert_eq!(suspends, is_poisonous, "suspended after {} deaths", self.deaths);
         for event in &record.events {
+            self.count_deaths(event);
             self.event(event, record.at);
         }
         let adopted =
             record.events.iter().any(|event| matches!(event, RunEvent::RunAdopted { .. }));
-        if adopted {
+        // Of a suspended run they wait for whoever lets it go on.
+        if adopted && !self.suspended {
             let forgotten = self.in_flight.iter().find(|(_, flight)| flight.orphan);
             assert!(forgotten.is_none(), "adopted, and an attempt in flight was forgotten");
+        }
+    }
+
+    /// The record takes up a run that its owners died of, one after the other, with the same attempts in flight.
+    fn is_poisonous(&self, record: &Record) -> bool {
+        let died =
+            |event: &RunEvent| matches!(event, RunEvent::RunAdopted { after_death: true, .. });
+        let open = self.in_flight.values().any(|flight| !flight.stopping);
+        let taken_up = record.events.first().is_some_and(died);
+        taken_up && self.deaths + 1 >= DEATHS_MAX && open && !self.cancelled && !self.suspended
+    }
+
+    fn count_deaths(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::RunAdopted { after_death, .. } => self.deaths += u16::from(*after_death),
+            RunEvent::TaskRedispatched { .. }
+            | RunEvent::AttemptReturned { .. }
+            | RunEvent::TaskDeferred { .. }
+            | RunEvent::RunSuspended { .. } => {}
+            _ => self.deaths = 0,
         }
     }
 
@@ -112,6 +151,13 @@ impl Oracle {
             RunEvent::RunStarted { run, keep, kept_maps, .. } => self.begin(*run, keep, kept_maps),
             RunEvent::RunAdopted { .. } => {
                 self.in_flight.values_mut().for_each(|flight| flight.orphan = true);
+            }
+            RunEvent::RunSuspended { .. } => {
+                (self.suspended, self.suspensions) = (true, self.suspensions + 1);
+            }
+            RunEvent::RunResumed { .. } => {
+                assert!(self.suspended, "what was not suspended goes on");
+                self.suspended = false;
             }
             RunEvent::EdgeDecided { edge, verdict } => {
                 self.verdicts.insert(edge.0, *verdict);
@@ -183,8 +229,13 @@ impl Oracle {
             }
             RunEvent::CancelRequested { scope, grace_until, .. } => {
                 self.cancelled |= *scope == CancelScope::Plan;
-                for flight in self.in_flight.values_mut() {
+                let items = &self.items;
+                for (task, flight) in &mut self.in_flight {
                     flight.not_after = flight.not_after.max(*grace_until);
+                    flight.stopping |= match scope {
+                        CancelScope::Plan => true,
+                        CancelScope::Task(of) => task == of || items.get(task) == Some(of),
+                    };
                 }
             }
             RunEvent::TasksCancelled { tasks, .. } => {
@@ -205,6 +256,9 @@ impl Oracle {
 
     /// No attempt outlives its time by more than the grace, where its owner had time to say so.
     pub(crate) fn check_timers(&self, now: Timestamp) {
+        if self.suspended {
+            return;
+        }
         let late = |flight: &&Flight| now.millis_since(flight.not_after) > GRACE_MILLIS;
         let forgotten = self.in_flight.values().find(late);
         assert!(forgotten.is_none(), "an attempt is in flight long after its time");
@@ -256,11 +310,13 @@ impl Oracle {
         placed: Option<&AgentPlacement>,
     ) {
         assert!(!self.ended.contains_key(&task), "{task:?} runs although it has ended");
+        assert!(!self.suspended, "{task:?} runs although the run is suspended");
         let flight = Flight {
             attempt,
             reserved,
             not_after,
             orphan: false,
+            stopping: false,
             agent: placed.map(|p| p.agent.clone()),
         };
         assert!(self.in_flight.insert(task, flight).is_none(), "{task:?} is in flight twice");

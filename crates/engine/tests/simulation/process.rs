@@ -47,6 +47,7 @@ impl Process {
         Process {
             shard: Shard::new(ShardRules {
                 observe_millis: 4_000,
+                deaths_max: crate::oracle::DEATHS_MAX,
                 ..ShardRules::room(in_flight_max)
             }),
             jobs: VecDeque::new(),

@@ -47,6 +47,8 @@ struct Stored {
     records: Vec<Arc<Record>>,
     epoch: u64,
     owner: Option<usize>,
+    /// The last owner did not give it up.
+    died: bool,
     oracle: Oracle,
     retries_left: u32,
 }
@@ -59,6 +61,8 @@ pub(crate) struct World {
     room: u32,
     /// Whether processes have agents beside them.
     agents: bool,
+    /// Whether the first task of each plan kills the process that begins it, as long as the world is wild.
+    poison: bool,
     promises: BTreeMap<u64, (PlanId, Promise)>,
     tickets: u64,
     /// Starts of executors by plan, task and attempt: a life in short.
@@ -80,6 +84,7 @@ impl World {
                 records: Vec::new(),
                 epoch: 0,
                 owner: None,
+                died: false,
                 oracle,
                 retries_left: 1,
             };
@@ -88,6 +93,7 @@ impl World {
         let journal = journal.collect();
         let room = 1 + chance.below(4) as u32;
         let agents = chance.one_in(2);
+        let poison = chance.one_in(4);
         let now = Timestamp(1_000);
         let process = || if agents { Process::with_agents(room, now) } else { Process::new(room) };
         World {
@@ -97,6 +103,7 @@ impl World {
             processes: vec![process(), process()],
             room,
             agents,
+            poison,
             promises: BTreeMap::new(),
             tickets: 0,
             story: Vec::new(),
@@ -272,6 +279,9 @@ impl World {
 
     fn act(&mut self, who: usize, action: ShardAction) {
         match action {
+            ShardAction::Start(it) if self.poison && !self.calm && it.task == TaskIndex(0) => {
+                self.crash(who);
+            }
             ShardAction::Start(it) => self.start(who, &it),
             ShardAction::Resolve(question) => {
                 let edges = question.edges.iter().map(|(edge, _)| (*edge, self.verdict()));
@@ -435,7 +445,7 @@ impl World {
         let run = self.fold(plan);
         let stored = self.journal.get_mut(&plan).unwrap();
         let start = match run.status() {
-            PlanStatus::Executing | PlanStatus::PendingApproval => None,
+            PlanStatus::Executing | PlanStatus::PendingApproval | PlanStatus::Suspended => None,
             PlanStatus::Validated | PlanStatus::Approved | PlanStatus::Draft => {
                 Some(RerunScope::Fresh)
             }
@@ -451,10 +461,14 @@ impl World {
         stored.epoch += 1;
         stored.owner = Some(who);
         let epoch = Epoch(stored.epoch);
+        let after_death = std::mem::take(&mut stored.died);
         let promise = start.map(|_| Promise::Started(run.number() + 1));
+        let command = match (start, run.status()) {
+            (Some(from), _) => RunCommand::start(from, "test".into()),
+            (None, PlanStatus::Suspended) => RunCommand::Resume { epoch, by: "test".into() },
+            (None, _) => RunCommand::Adopt { epoch, after_death },
+        };
         self.open(who, run, epoch);
-        let command = start
-            .map_or(RunCommand::Adopt { epoch }, |from| RunCommand::start(from, "test".into()));
         self.send(who, plan, command, promise);
     }
 
@@ -468,7 +482,8 @@ impl World {
         self.tell(|| format!("process {thief} takes {plan}"));
         self.processes[victim].works.retain(|work| work.plan != plan);
         self.processes[victim].lost.insert(plan);
-        self.journal.get_mut(&plan).unwrap().owner = None;
+        let stored = self.journal.get_mut(&plan).unwrap();
+        (stored.owner, stored.died) = (None, true);
         if !self.journal[&plan].oracle.is_over() {
             self.claim(thief, plan);
         }
@@ -498,7 +513,7 @@ impl World {
             }
         }
         for stored in self.journal.values_mut().filter(|stored| stored.owner == Some(who)) {
-            stored.owner = None;
+            (stored.owner, stored.died) = (None, true);
         }
     }
 

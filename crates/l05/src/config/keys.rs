@@ -410,6 +410,14 @@ pub static KEYS: &[ConfigKey] = &[
         set: |c, v| c.rules.in_flight_max = integer(v),
     },
     ConfigKey {
+        name: "execution.deaths_max",
+        kind: KeyKind::Integer { min: 0, max: 1_000 },
+        default: "3",
+        meaning: "the processes that may die in a row with the same task of a plan in flight before it is suspended; 0: any",
+        aliases: &[],
+        set: |c, v| c.rules.deaths_max = integer(v),
+    },
+    ConfigKey {
         name: "execution.routing",
         kind: KeyKind::Choice(RoutingStrategy::WORDS),
         default: "balanced",

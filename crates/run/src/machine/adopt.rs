@@ -2,8 +2,8 @@
 
 use super::{Run, TaskPhase};
 use crate::amounts::Usage;
-use crate::command::RunLimits;
-use crate::event::{AfterFailure, AgentPlacement, CancelScope, Gate, RunEvent, TaskError};
+use crate::command::{CommandRejected, RunLimits};
+use crate::event::{Actor, AfterFailure, AgentPlacement, CancelScope, Gate, RunEvent, TaskError};
 use l05_core::error::ErrorCode;
 use l05_core::id::{Attempt, Epoch, TaskIndex};
 use l05_core::plan::{OnBudget, PlanStatus};
@@ -14,17 +14,75 @@ impl Run {
     pub(super) fn decide_adopt(
         &self,
         epoch: Epoch,
+        after_death: bool,
         now: Timestamp,
         terms: RunLimits<'_>,
     ) -> Vec<RunEvent> {
-        let mut events = vec![RunEvent::RunAdopted { epoch }];
-        if self.status != PlanStatus::Executing {
+        let mut events = vec![RunEvent::RunAdopted { epoch, after_death }];
+        let goes_on = match self.status {
+            PlanStatus::Executing => true,
+            PlanStatus::Suspended => self.cancel.is_some(),
+            PlanStatus::Draft
+            | PlanStatus::Validated
+            | PlanStatus::PendingApproval
+            | PlanStatus::Approved
+            | PlanStatus::Completed
+            | PlanStatus::Failed
+            | PlanStatus::Cancelled => false,
+        };
+        if !goes_on {
             return events;
         }
-        let in_flight: Vec<TaskIndex> = self.in_flight_in(CancelScope::Plan);
+        let deaths = self.deaths.saturating_add(u16::from(after_death));
+        let open = self.open_attempts();
+        if deaths >= terms.deaths_max && !open.is_empty() && self.cancel.is_none() {
+            events.push(RunEvent::RunSuspended { deaths, tasks: open });
+            return events;
+        }
+        events.extend(self.take_up(open, now, terms));
+        events
+    }
+
+    /// Lets a suspended run go on: as a new owner would.
+    pub(super) fn decide_resume(
+        &self,
+        epoch: Epoch,
+        by: Actor,
+        now: Timestamp,
+        terms: RunLimits<'_>,
+    ) -> Result<Vec<RunEvent>, CommandRejected> {
+        if self.status != PlanStatus::Suspended {
+            let message = format!("the plan is {}, not suspended", self.status);
+            return Err(CommandRejected::new(ErrorCode::PlanNotExecutable, message));
+        }
+        let mut events =
+            vec![RunEvent::RunAdopted { epoch, after_death: false }, RunEvent::RunResumed { by }];
+        events.extend(self.take_up(self.open_attempts(), now, terms));
+        Ok(events)
+    }
+
+    /// The reason for which a run is suspended, in words.
+    pub(crate) fn tell_suspension(&self) -> String {
+        let tasks: Vec<String> =
+            self.open_attempts().iter().map(|t| self.name(*t).to_string()).collect();
+        let (deaths, tasks) = (self.deaths, tasks.join("`, `"));
+        format!("{deaths} processes died in a row with `{tasks}` in flight")
+    }
+
+    /// Attempts in flight that nobody has told to stop.
+    pub(super) fn open_attempts(&self) -> Vec<TaskIndex> {
+        let mut in_flight = self.in_flight_in(CancelScope::Plan);
+        in_flight.retain(|task| !self.tasks[task.at()].cancelling);
+        in_flight
+    }
+
+    /// What becomes of attempts whose owner is gone.
+    fn take_up(&self, open: Vec<TaskIndex>, now: Timestamp, terms: RunLimits<'_>) -> Vec<RunEvent> {
+        let mut events = Vec::new();
         // Executors of those told to stop died with their owner.
-        let (gone, open): (Vec<_>, Vec<_>) =
-            in_flight.into_iter().partition(|task| self.tasks[task.at()].cancelling);
+        let in_flight = self.in_flight_in(CancelScope::Plan).into_iter();
+        let gone: Vec<TaskIndex> =
+            in_flight.filter(|task| self.tasks[task.at()].cancelling).collect();
         let mut account = self.account.clone();
         for task in open {
             let share = self.share(task);
@@ -97,6 +155,9 @@ impl Run {
         now: Timestamp,
         terms: RunLimits<'_>,
     ) -> Vec<RunEvent> {
+        if self.status == PlanStatus::Suspended {
+            return Vec::new();
+        }
         let of_agent = |task: &TaskIndex| &**self.agent(*task) == agent;
         let in_flight = self.in_flight_in(CancelScope::Plan).into_iter().filter(of_agent);
         let (gone, open): (Vec<_>, Vec<_>) =

@@ -54,7 +54,10 @@ impl Run {
     /// Applies the next event.
     pub(super) fn apply(&mut self, event: &RunEvent) {
         self.sequence = Sequence(self.sequence.0 + 1);
-        if let Some(task) = named_task(event)
+        if event.shows_life() {
+            self.deaths = 0;
+        }
+        if let Some(task) = event.named_task()
             && task.at() >= self.tasks.len()
         {
             return;
@@ -76,7 +79,12 @@ impl Run {
                     self.account = BudgetAccount::opened(self.plan.document(), opening);
                 }
             }
-            RunEvent::RunAdopted { epoch } => self.epoch = *epoch,
+            RunEvent::RunAdopted { epoch, after_death } => {
+                self.epoch = *epoch;
+                self.deaths = self.deaths.saturating_add(u16::from(*after_death));
+            }
+            RunEvent::RunSuspended { .. } => self.status = PlanStatus::Suspended,
+            RunEvent::RunResumed { .. } => self.status = PlanStatus::Executing,
             RunEvent::EdgeDecided { edge, verdict } => self.decide_edge(*edge, *verdict),
             RunEvent::GateOpened { gate, expires_at } => self.open_gate(*gate, *expires_at),
             RunEvent::GateDecided { gate, approved, by, reason, .. } => {
@@ -563,33 +571,5 @@ impl TaskState {
     /// PENDING between two attempts, not before the first.
     pub(super) fn attempt_pending(&self) -> bool {
         self.not_before.is_some()
-    }
-}
-
-/// The task an event is about, where it is about one; out of range it is a broken journal's.
-fn named_task(event: &RunEvent) -> Option<TaskIndex> {
-    match event {
-        RunEvent::TaskDispatched { task, .. }
-        | RunEvent::TaskRedispatched { task, .. }
-        | RunEvent::AttemptReturned { task, .. }
-        | RunEvent::TaskDeferred { task, .. }
-        | RunEvent::TaskCompleted { task, .. }
-        | RunEvent::AttemptFailed { task, .. }
-        | RunEvent::BudgetBreached { task, .. }
-        | RunEvent::MapExpanded { task, .. }
-        | RunEvent::MapCompleted { task }
-        | RunEvent::TaskFailed { task, .. } => Some(*task),
-        RunEvent::GateOpened { gate, .. } | RunEvent::GateDecided { gate, .. } => gate.task(),
-        RunEvent::RunStarted { .. }
-        | RunEvent::RunAdopted { .. }
-        | RunEvent::EdgeDecided { .. }
-        | RunEvent::BudgetWarned { .. }
-        | RunEvent::TasksBlocked { .. }
-        | RunEvent::TasksSkipped { .. }
-        | RunEvent::CancelRequested { .. }
-        | RunEvent::TasksCancelled { .. }
-        | RunEvent::ReportIgnored { .. }
-        | RunEvent::Noticed { .. }
-        | RunEvent::RunFinished { .. } => None,
     }
 }

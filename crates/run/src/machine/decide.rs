@@ -26,7 +26,7 @@ impl Run {
         terms: RunLimits<'_>,
     ) -> Result<RunDecision, CommandRejected> {
         let mut decision = RunDecision::default();
-        let readopt = matches!(command, RunCommand::Adopt { .. });
+        let readopt = matches!(command, RunCommand::Adopt { .. } | RunCommand::Resume { .. });
         if let RunCommand::AgentLost { agent } = &command {
             // Whatever becomes of its attempts, their executors no longer count.
             for task in self.in_flight_in(CancelScope::Plan) {
@@ -39,7 +39,7 @@ impl Run {
         for event in self.decide(command, now, terms)? {
             self.commit(event, &mut decision);
         }
-        if readopt {
+        if readopt && self.status != PlanStatus::Suspended {
             // All of it is asked at once; what the adoption's own events made askable is in there.
             let asks = |effect: &RunEffect| {
                 matches!(effect, RunEffect::Resolve { .. } | RunEffect::Expand { .. })
@@ -85,6 +85,10 @@ impl Run {
     /// conditions to evaluate, an end to tell. Asked for when effects may have been lost.
     pub fn outstanding(&self) -> Vec<RunEffect> {
         let mut decision = RunDecision::default();
+        if self.status == PlanStatus::Suspended {
+            decision.effects.push(RunEffect::Finished);
+            return decision.effects;
+        }
         for task in self.in_flight_in(CancelScope::Plan) {
             let state = &self.tasks[task.at()];
             let attempt = state.attempt;
@@ -103,7 +107,8 @@ impl Run {
             | PlanStatus::Validated
             | PlanStatus::PendingApproval
             | PlanStatus::Approved
-            | PlanStatus::Executing => {}
+            | PlanStatus::Executing
+            | PlanStatus::Suspended => {}
         }
         decision.effects
     }
@@ -119,7 +124,10 @@ impl Run {
             RunCommand::Start { from, budget, by } => {
                 self.decide_start(from, budget, by, now, terms)
             }
-            RunCommand::Adopt { epoch } => Ok(self.decide_adopt(epoch, now, terms)),
+            RunCommand::Adopt { epoch, after_death } => {
+                Ok(self.decide_adopt(epoch, after_death, now, terms))
+            }
+            RunCommand::Resume { epoch, by } => self.decide_resume(epoch, by, now, terms),
             RunCommand::AgentLost { agent } => Ok(self.decide_lost(&agent, now, terms)),
             RunCommand::Resolved { task, edges } => Ok(self.decide_resolved(task, edges)),
             RunCommand::Expanded { task, items } => Ok(self.decide_expanded(task, items)),
@@ -356,11 +364,14 @@ impl Run {
             | RunEvent::TaskRedispatched { task, attempt, .. } => {
                 decision.effects.push(RunEffect::Dispatch { task: *task, attempt: *attempt });
             }
-            RunEvent::RunFinished { .. } => decision.effects.push(RunEffect::Finished),
+            RunEvent::RunFinished { .. } | RunEvent::RunSuspended { .. } => {
+                decision.effects.push(RunEffect::Finished);
+            }
             RunEvent::AttemptReturned { .. }
             | RunEvent::TaskDeferred { .. }
             | RunEvent::RunStarted { .. }
             | RunEvent::RunAdopted { .. }
+            | RunEvent::RunResumed { .. }
             | RunEvent::EdgeDecided { .. }
             | RunEvent::GateOpened { .. }
             | RunEvent::GateDecided { .. }
@@ -410,6 +421,8 @@ impl Run {
             | RunEvent::BudgetWarned { .. }
             | RunEvent::BudgetBreached { .. }
             | RunEvent::RunAdopted { .. }
+            | RunEvent::RunSuspended { .. }
+            | RunEvent::RunResumed { .. }
             | RunEvent::EdgeDecided { .. }
             | RunEvent::TaskDispatched { .. }
             | RunEvent::TaskRedispatched { .. }

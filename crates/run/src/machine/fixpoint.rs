@@ -21,6 +21,10 @@ impl Run {
         terms: RunLimits<'_>,
         decision: &mut RunDecision,
     ) {
+        // Its timers, too, wait for whoever lets it go on.
+        if self.status == PlanStatus::Suspended && self.cancel.is_none() {
+            return;
+        }
         loop {
             let events = if let Some(events) = self.due(now, terms, decision) {
                 events
@@ -227,9 +231,10 @@ impl Run {
         let running = match self.status {
             PlanStatus::Executing => true,
             // Cancelled before it ever ran.
-            PlanStatus::Validated | PlanStatus::Approved | PlanStatus::PendingApproval => {
-                self.cancel.is_some()
-            }
+            PlanStatus::Validated
+            | PlanStatus::Approved
+            | PlanStatus::PendingApproval
+            | PlanStatus::Suspended => self.cancel.is_some(),
             PlanStatus::Draft
             | PlanStatus::Completed
             | PlanStatus::Failed

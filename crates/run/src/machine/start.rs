@@ -44,6 +44,7 @@ impl Run {
                 | PlanStatus::PendingApproval
                 | PlanStatus::Approved
                 | PlanStatus::Executing
+                | PlanStatus::Suspended
                 | PlanStatus::Completed
                 | PlanStatus::Failed
                 | PlanStatus::Cancelled,
@@ -134,6 +135,10 @@ impl Run {
             (PlanStatus::Failed | PlanStatus::Cancelled, RerunScope::From(_)) if self.run == 0 => {
                 format!("the plan is {status} and never ran; `l05 retry ID` starts it")
             }
+            (PlanStatus::Suspended, _) => format!(
+                "the plan is suspended: {}; `l05 retry ID` or `l05 execute --force ID` goes on",
+                self.tell_suspension()
+            ),
             (_, _) => format!("the plan is {status}"),
         };
         CommandRejected::new(ErrorCode::PlanNotExecutable, message)

@@ -422,7 +422,7 @@ fn a_new_owner_gives_out_again_what_was_in_flight() {
     bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     bench.run = bench.refold();
     bench.in_flight.clear();
-    bench.send(RunCommand::Adopt { epoch: Epoch(2) });
+    bench.send(RunCommand::Adopt { epoch: Epoch(2), after_death: true });
     bench.drive();
     assert_eq!(bench.statuses(), "FAILED (partial) a:COMPLETED b:COMPLETED c:FAILED");
     assert_eq!(

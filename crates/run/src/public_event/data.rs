@@ -65,6 +65,10 @@ kinds! {
     "plan.dispatched" PlanDispatched(RunStart),
     /// Another process goes on with the run.
     "plan.adopted" PlanAdopted(RunAdoption),
+    /// The run was taken out of execution: whoever took it up died of it.
+    "plan.suspended" PlanSuspended(RunSuspension),
+    /// Somebody lets a suspended run go on.
+    "plan.resumed" PlanResumed(RunResumption),
     /// A condition was evaluated.
     "task.condition_decided" TaskConditionDecided(ConditionOutcome),
     /// Somebody is asked whether the plan may run.
@@ -178,6 +182,22 @@ pub struct RunStart {
 pub struct RunAdoption {
     /// The new owner's epoch.
     pub epoch: u64,
+}
+
+/// Data of `plan.suspended`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct RunSuspension {
+    /// The number of owners that died in a row.
+    pub deaths: u16,
+    /// Ids of the tasks that were in flight each time.
+    pub task_ids: Vec<String>,
+}
+
+/// Data of `plan.resumed`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct RunResumption {
+    /// The caller.
+    pub by: Actor,
 }
 
 /// Data of `task.condition_decided`.

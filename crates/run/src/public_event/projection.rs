@@ -14,8 +14,9 @@ use super::data::{
     AgentDeferral, AgentReturn, AllowanceBreach, AnsweredGate, AttemptFailure, AttemptRetry,
     AttemptStart, AwaitedThing, BudgetUse, CancelRequest, CascadeFailure, ConditionOutcome,
     ConsideredAgent, DeadlineRisk, GateQuestion, IgnoredAttempt, ListExpansion, OpenedGate,
-    PlanCreation, PlanValidation, RunAdoption, RunEnding, RunOutcome, RunStandstill, RunStart,
-    SlowAttempt, TaskAssignment, TaskCancellation, TaskCompletion, TaskWithoutRun,
+    PlanCreation, PlanValidation, RunAdoption, RunEnding, RunOutcome, RunResumption, RunStandstill,
+    RunStart, RunSuspension, SlowAttempt, TaskAssignment, TaskCancellation, TaskCompletion,
+    TaskWithoutRun,
 };
 use super::{EventId, PublicEvent, PublicEventKind as Kind};
 use crate::amounts::{BudgetKind, Usage};
@@ -99,8 +100,15 @@ impl EventProjection<'_> {
                 let start = RunStart { run: *run, kept: self.names(keep), by: by.clone() };
                 self.push(None, Kind::PlanDispatched(start));
             }
-            RunEvent::RunAdopted { epoch } => {
+            RunEvent::RunAdopted { epoch, .. } => {
                 self.push(None, Kind::PlanAdopted(RunAdoption { epoch: epoch.0 }));
+            }
+            RunEvent::RunSuspended { deaths, tasks } => {
+                let suspension = RunSuspension { deaths: *deaths, task_ids: self.names(tasks) };
+                self.push(None, Kind::PlanSuspended(suspension));
+            }
+            RunEvent::RunResumed { by } => {
+                self.push(None, Kind::PlanResumed(RunResumption { by: by.clone() }));
             }
             RunEvent::EdgeDecided { edge, verdict } => {
                 let edge = self.run().plan().graph().edge(*edge);
@@ -313,7 +321,8 @@ impl EventProjection<'_> {
             | PlanStatus::Validated
             | PlanStatus::PendingApproval
             | PlanStatus::Approved
-            | PlanStatus::Executing => Kind::PlanFailed(ending(if partial {
+            | PlanStatus::Executing
+            | PlanStatus::Suspended => Kind::PlanFailed(ending(if partial {
                 RunOutcome::PartialFailure
             } else {
                 RunOutcome::Failed

@@ -148,12 +148,14 @@ impl RowColumns {
 /// Only a worker whose lease runs may claim, and only what no other such worker owns. Durable like
 /// an append: an epoch that was given out must never be given out again.
 const CLAIM: &str = "
-    UPDATE run SET owner = $2, epoch = epoch + 1
-    WHERE id = $1
-      AND (owner IS NULL OR owner = $2
-        OR NOT EXISTS (SELECT FROM worker WHERE id = run.owner AND expires_at > clock_timestamp()))
+    WITH before AS (SELECT id, owner FROM run WHERE id = $1 FOR UPDATE)
+    UPDATE run SET owner = $2, epoch = run.epoch + 1
+    FROM before
+    WHERE run.id = before.id
+      AND (before.owner IS NULL OR before.owner = $2
+        OR NOT EXISTS (SELECT FROM worker WHERE id = before.owner AND expires_at > clock_timestamp()))
       AND EXISTS (SELECT FROM worker WHERE id = $2 AND expires_at > clock_timestamp())
-    RETURNING epoch";
+    RETURNING run.epoch, before.owner IS NOT NULL AND before.owner <> $2";
 
 /// The answer to a claim that changed nothing: there is no such plan, or the claimant has no lease.
 const WHY_NOT: &str = "
@@ -165,10 +167,11 @@ pub(super) async fn claim(
     plan: PlanId,
     worker: WorkerId,
 ) -> Result<Option<ClaimResult>, sqlx::Error> {
-    let granted: Option<i64> =
-        sqlx::query_scalar(CLAIM).bind(plan.0).bind(worker.0).fetch_optional(pool).await?;
-    if let Some(epoch) = granted {
-        return Ok(Some(ClaimResult::Granted(Epoch(epoch.cast_unsigned()))));
+    let granted: Option<(i64, bool)> =
+        sqlx::query_as(CLAIM).bind(plan.0).bind(worker.0).fetch_optional(pool).await?;
+    if let Some((epoch, after_death)) = granted {
+        let epoch = Epoch(epoch.cast_unsigned());
+        return Ok(Some(ClaimResult::Granted { epoch, after_death }));
     }
     let (known, leased): (bool, bool) =
         sqlx::query_as(WHY_NOT).bind(plan.0).bind(worker.0).fetch_one(pool).await?;

@@ -136,13 +136,14 @@ pub(super) fn claim(
          AND first >= (SELECT next_sequence FROM plan WHERE id = ?1)",
         [plan.0.as_bytes()],
     )?;
+    let after_death = owner.is_some_and(|owner| owner != worker);
     let epoch = epoch + 1;
     transaction.execute(
         "UPDATE plan SET owner = ?1, epoch = ?2 WHERE id = ?3",
         params![worker.0.as_bytes(), epoch, plan.0.as_bytes()],
     )?;
     transaction.commit()?;
-    Ok(ClaimResult::Granted(Epoch(epoch.cast_unsigned())))
+    Ok(ClaimResult::Granted { epoch: Epoch(epoch.cast_unsigned()), after_death })
 }
 
 pub(super) fn release(

@@ -146,7 +146,7 @@ pub(crate) fn record(plan: PlanId, epoch: Epoch, first: u64, events: Vec<RunEven
 
 async fn granted(store: &dyn Store, plan: PlanId, worker: WorkerId) -> Epoch {
     match store.claim(plan, worker).await.unwrap() {
-        ClaimResult::Granted(epoch) => epoch,
+        ClaimResult::Granted { epoch, .. } => epoch,
         other => panic!("{other:?}"),
     }
 }

@@ -54,7 +54,7 @@ struct Row {
 
 /// All features, each with what it does to a service. The service may be replaced by another on the
 /// same store, as after a crash.
-const FEATURES: [&str; 17] = [
+const FEATURES: [&str; 18] = [
     "adoption",
     "agents",
     "approval",
@@ -71,6 +71,7 @@ const FEATURES: [&str; 17] = [
     "rerun",
     "straggler",
     "superseded",
+    "suspension",
     "workspace",
 ];
 
@@ -91,6 +92,23 @@ async fn answer(service: &PlanningService, id: PlanId, approve: bool, task: Opti
     let (reason, task) = ("recorded".to_owned(), task.map(str::to_owned));
     let answer = GateAnswer { approve, reason, task, gate: None };
     service.as_caller(Caller::person("eve")).answer(id, answer).await.unwrap();
+}
+
+/// Makes all runs those of a process that is gone: what a death leaves behind.
+fn orphan(folder: &Path) {
+    let database = Connection::open(folder.join(l05_store::sqlite::DATABASE_FILE)).unwrap();
+    let gone = uuid::Uuid::now_v7();
+    database.execute("UPDATE plan SET owner = ?1", [gone.as_bytes()]).unwrap();
+}
+
+/// Waits until a task is being worked on.
+async fn in_flight(service: &PlanningService, id: PlanId, task: &str) {
+    let is_it = |line: &l05_engine::report::TaskResult| {
+        line.task_id == task && line.status == l05_core::task::TaskStatus::Executing
+    };
+    while !service.status(id).await.unwrap().tasks.iter().any(is_it) {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn agent(id: &str) -> Agent {
@@ -122,6 +140,27 @@ async fn play(feature: &str, folder: &Path) -> PlanId {
             let second = service(folder);
             second.execute(id).await.unwrap();
             assert_eq!(ended(&second, id).await, PlanStatus::Completed);
+            id
+        }
+        "suspension" => {
+            let tasks = json!([{"id": "a", "tool": "ok"}, {"id": "b", "tool": "hang", "depends_on": ["a"]}]);
+            let id = accept(&first, json!({"goal": "suspension", "tasks": tasks})).await;
+            first.execute(id).await.unwrap();
+            in_flight(&first, id, "b").await;
+            for _ in 0..2 {
+                orphan(folder);
+                let next = service(folder);
+                next.execute(id).await.unwrap();
+                in_flight(&next, id, "b").await;
+            }
+            orphan(folder);
+            let last = service(folder);
+            last.execute(id).await.unwrap();
+            assert_eq!(ended(&last, id).await, PlanStatus::Suspended);
+            last.as_caller(Caller::person("eve")).retry(id, None).await.unwrap();
+            in_flight(&last, id, "b").await;
+            last.cancel(id, "enough").await.unwrap();
+            assert_eq!(ended(&last, id).await, PlanStatus::Cancelled);
             id
         }
         "agents" => {

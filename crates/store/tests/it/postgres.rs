@@ -24,7 +24,7 @@ async fn sql(url: &str, statement: &'static str) {
 
 async fn claim(store: &PostgresStore, n: u128) -> l05_core::id::Epoch {
     match store.claim(plan_id(n), store.worker()).await.unwrap() {
-        ClaimResult::Granted(epoch) => epoch,
+        ClaimResult::Granted { epoch, .. } => epoch,
         other => panic!("{other:?}"),
     }
 }

@@ -20,7 +20,7 @@ fn ended() -> RunEvent {
 
 async fn claim(store: &SqliteStore, n: u128) -> l05_core::id::Epoch {
     match store.claim(plan_id(n), store.worker()).await.unwrap() {
-        ClaimResult::Granted(epoch) => epoch,
+        ClaimResult::Granted { epoch, .. } => epoch,
         other => panic!("{other:?}"),
     }
 }

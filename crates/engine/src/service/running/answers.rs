@@ -96,7 +96,7 @@ impl Running {
             return Ok(AnswerOutcome { about, driven: true, status });
         }
         let epoch = match self.journal().claim(id, self.worker).await? {
-            ClaimResult::Granted(epoch) => epoch,
+            ClaimResult::Granted { epoch, .. } => epoch,
             ClaimResult::UnknownPlan => return Err(unknown(&id.to_string())),
             ClaimResult::Held => {
                 let command = RemoteCommand::Decide { gate, approve, by, reason };

@@ -138,7 +138,7 @@ fn play(document: &Value, moves: &[Move]) -> Bench {
                 bench.run = bench.refold();
                 bench.in_flight.clear();
                 let epoch = Epoch(bench.run.epoch.0 + 1);
-                bench.send(RunCommand::Adopt { epoch });
+                bench.send(RunCommand::Adopt { epoch, after_death: false });
             }
             Move::Cancel(task) => {
                 let scope = match task {

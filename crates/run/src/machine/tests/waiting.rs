@@ -140,7 +140,7 @@ fn a_task_waits_for_a_person_and_holds_nothing_up() {
     // Days pass and processes come and go.
     bench.now = bench.now.plus_millis(5 * 86_400_000);
     bench.run = bench.refold();
-    bench.send(RunCommand::Adopt { epoch: Epoch(2) });
+    bench.send(RunCommand::Adopt { epoch: Epoch(2), after_death: false });
     assert!(bench.run.waits_for_people());
     bench.answer(0, true);
     assert_eq!(bench.statuses(), "EXECUTING a:EXECUTING b:COMPLETED c:PENDING");
@@ -270,11 +270,11 @@ fn what_a_lost_attempt_used_counts_as_all_it_had_reserved() {
     bench.send(RunCommand::start(RerunScope::Fresh, "test".into()));
     for (crash, charged) in [(1, 100), (2, 200)] {
         bench.run = bench.refold();
-        bench.send(RunCommand::Adopt { epoch: Epoch(crash) });
+        bench.send(RunCommand::Adopt { epoch: Epoch(crash), after_death: false });
         assert_eq!((bench.run.charged().tokens, bench.run.reserved().tokens), (charged, 100));
     }
     bench.run = bench.refold();
-    bench.send(RunCommand::Adopt { epoch: Epoch(3) });
+    bench.send(RunCommand::Adopt { epoch: Epoch(3), after_death: false });
     assert_eq!(bench.run.error(TaskIndex(0)).unwrap().code, ErrorCode::BudgetExceeded);
     assert_eq!(bench.statuses(), "FAILED a:FAILED");
 }
@@ -289,7 +289,11 @@ fn a_person_decides_about_an_interrupted_attempt() {
         bench.run = bench.refold();
         bench.in_flight.clear();
         let terms = RunLimits { idempotent_tools: tools, ..RunLimits::room(9) };
-        let decision = bench.run.handle(RunCommand::Adopt { epoch: Epoch(2) }, bench.now, terms);
+        let decision = bench.run.handle(
+            RunCommand::Adopt { epoch: Epoch(2), after_death: false },
+            bench.now,
+            terms,
+        );
         (decision.unwrap(), bench)
     };
     // A tool that may be called twice needs nobody's word.
