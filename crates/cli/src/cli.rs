@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use l05::config::{Config, ConfigLayers, Settings, load};
+use l05_core::printable::printable_line;
 use l05_core::{Error, ErrorCode};
 
 use exit::ExitStatus;
@@ -226,8 +227,24 @@ fn context(global: &GlobalOptions, output: CliOutput) -> Result<CliContext, Erro
 fn log_to_stderr(level: &str) {
     let filter = tracing_subscriber::EnvFilter::new(level);
     // Set once a process; a second call (none today) would keep the first.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let _ = log.with_ansi(false).with_writer(|| LogLines).try_init();
+}
+
+/// Standard error, an event a line: what others wrote in it steers no terminal and begins no line of its own.
+struct LogLines;
+
+impl std::io::Write for LogLines {
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = printable_line(text.trim_end_matches('\n'));
+        writeln!(std::io::stderr().lock(), "{line}")?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().lock().flush()
+    }
 }
 
 fn dispatch(context: &CliContext, command: CliCommand) -> Result<ExitStatus, Error> {

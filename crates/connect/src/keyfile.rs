@@ -6,6 +6,7 @@ use std::path::Path;
 
 use l05_core::{Error, ErrorCode};
 use l05_engine::keys::{KEY_BYTES, MasterKey};
+use rustix::fs::OFlags;
 
 /// The file's name in the data folder.
 pub const KEY_FILE: &str = "master.key";
@@ -44,7 +45,19 @@ pub fn load_or_create(folder: &Path) -> Result<LoadedKey, Error> {
 
 fn read(path: &Path) -> io::Result<MasterKey> {
     let mut bytes = [0u8; KEY_BYTES];
-    let mut file = fs::File::open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        // Opening a pipe without a writer would wait for one.
+        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    }
+    let mut file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        let message = "the key file is not a regular file: a pipe, socket or device holds no key";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     check_mode(&file)?;
     file.read_exact(&mut bytes).map_err(|_| {
         io::Error::new(

@@ -5,22 +5,25 @@
 //! in the same refusal, made by the kernel at the moment of opening.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_fs_ext::OpenOptionsSyncExt as _;
 use cap_std::ambient_authority;
+use cap_std::fs::MetadataExt as _;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 use l05_core::ErrorCode;
 use l05_engine::port::WorkspaceFolder;
 use l05_run::event::TaskError;
+use rustix::io::Errno;
 
 /// A folder and a handle that cannot leave it.
 #[derive(Clone)]
 pub struct Workspace {
     root: Arc<Dir>,
     path: PathBuf,
-    /// Inside the workspace and still not for tools: our own data.
+    /// Our own data, which are not for tools wherever they lie.
     private: Option<PathBuf>,
 }
 
@@ -31,8 +34,10 @@ pub enum IfExists {
     Fail,
     /// Take the next free name: `report-2.md`.
     Number,
-    /// Add to its end.
+    /// Add to its end, unless it has other names.
     Append,
+    /// Add to its end, also where it has other names (hard links).
+    AppendLinked,
 }
 
 /// The most numbered names that are tried before giving up.
@@ -44,21 +49,19 @@ impl Workspace {
         let root = Dir::open_ambient_dir(&folder.path, ambient_authority())?;
         let path = folder.path.canonicalize()?;
         let private = folder.private.as_deref().and_then(|private| private.canonicalize().ok());
-        let private = private.filter(|private| private.starts_with(&path));
         Ok(Workspace { root: Arc::new(root), path, private })
     }
 
     /// The folder itself, whatever its path leads to later: device and inode.
     pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
-        use cap_std::fs::MetadataExt as _;
-
         let metadata = self.root.dir_metadata()?;
         Ok((metadata.dev(), metadata.ino()))
     }
 
     /// True if a path leads into the private folder, links followed.
     pub(crate) fn is_private(&self, path: &Path) -> bool {
-        let Some(private) = &self.private else { return false };
+        let inside = |private: &&PathBuf| private.starts_with(&self.path);
+        let Some(private) = self.private.as_ref().filter(inside) else { return false };
         let full = self.path.join(path);
         // A file to be made is where its folder is.
         let mut existing = Some(full.as_path());
@@ -127,7 +130,26 @@ impl Workspace {
         if !metadata.is_file() {
             return Err(failed(format!("`{path}` is not a regular file")));
         }
+        self.check_opened(path, &file, &metadata)?;
         Ok(file)
+    }
+
+    /// Refuses a file that is our own, whatever name it was opened by: a link may have taken the place of what was
+    /// looked at before, and a file may have a second name.
+    fn check_opened(&self, path: &str, file: &File, metadata: &Metadata) -> Result<(), TaskError> {
+        let Some(private) = &self.private else { return Ok(()) };
+        let opened = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        // Where the system does not tell, the name is looked at once more.
+        let lies_there = match opened {
+            Ok(real) => real.starts_with(private),
+            Err(_) => self.is_private(Path::new(path)),
+        };
+        let has_other_names = metadata.nlink() > 1;
+        if lies_there || (has_other_names && holds_file(private, metadata)) {
+            let message = format!("`{path}` is L05's own data, which tools do not touch");
+            return Err(final_error(ErrorCode::AccessDenied, message));
+        }
+        Ok(())
     }
 
     /// Reads at most `bytes_max` of a file; whether there was more.
@@ -160,11 +182,9 @@ impl Workspace {
         if let Some(parent) = parent {
             self.make_folder(path, parent)?;
         }
-        if if_exists == IfExists::Append {
-            return self
-                .append(path, bytes)
-                .map(|()| path.to_owned())
-                .map_err(|e| refused(path, &e));
+        if let IfExists::Append | IfExists::AppendLinked = if_exists {
+            self.append(path, bytes, if_exists)?;
+            return Ok(path.to_owned());
         }
         // A name of its own: never one that another task or a person could mean.
         let folder = parent.map(|p| format!("{}/", p.display())).unwrap_or_default();
@@ -207,16 +227,44 @@ impl Workspace {
         Err(failed(format!("`{path}` and {NUMBERS_MAX} numbered names are taken")))
     }
 
-    fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, path: &str, bytes: &[u8], if_exists: IfExists) -> Result<(), TaskError> {
+        let cannot = |e: io::Error| refused(path, &e);
         let mut options = OpenOptions::new();
         options.append(true).create(true).nonblock(true);
-        let mut file = self.root.open_with(path, &options)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        let mut file = self.root.open_with(path, &options).map_err(cannot)?;
+        let metadata = file.metadata().map_err(cannot)?;
+        if !metadata.is_file() {
+            return Err(failed(format!("`{path}` is not a regular file")));
         }
-        file.write_all(bytes)?;
-        file.sync_data()
+        self.check_opened(path, &file, &metadata)?;
+        if metadata.nlink() > 1 && if_exists != IfExists::AppendLinked {
+            let message = format!(
+                "`{path}` has other names (hard links), which may lie outside of the workspace: \
+                 `if_exists: append_linked` appends all the same"
+            );
+            return Err(final_error(ErrorCode::AccessDenied, message));
+        }
+        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(cannot)
     }
+}
+
+/// True if a file is one of those below a folder, by device and inode.
+fn holds_file(folder: &Path, metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let wanted = (metadata.dev(), metadata.ino());
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(found) = entry.metadata() else { continue };
+            if found.is_dir() {
+                folders.push(entry.path());
+            } else if (found.dev(), found.ino()) == wanted {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// `report.md`, `report-2.md`, `report-3.md`, …
@@ -264,6 +312,10 @@ fn refused(path: &str, error: &io::Error) -> TaskError {
             | io::ErrorKind::InvalidFilename
             | io::ErrorKind::AlreadyExists
     );
+    // Loops of links, sockets and devices without a driver stay what they are.
+    let never = [Errno::LOOP, Errno::NXIO, Errno::NODEV, Errno::OPNOTSUPP, Errno::NAMETOOLONG];
+    let is_never = never.iter().any(|errno| Some(errno.raw_os_error()) == error.raw_os_error());
+    let is_final = is_final || is_never;
     TaskError { is_final, ..TaskError::new(ErrorCode::TaskFailed, format!("`{path}`: {error}")) }
 }
 

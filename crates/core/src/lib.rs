@@ -24,6 +24,7 @@ pub mod condition;
 pub mod evaluation;
 pub mod json_path;
 pub mod json_schema;
+pub mod printable;
 pub mod random;
 pub mod reference;
 pub mod secrets;

@@ -89,7 +89,7 @@ pub struct ComposedService {
 /// workspaces.
 pub async fn service(config: &Config, others: OtherWorkspaces) -> Result<ComposedService, Error> {
     let folder = &config.data_dir;
-    fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
+    data_folder(folder).map_err(|e| unusable(folder, &e))?;
     let loaded = keyfile::load_or_create(folder)?;
     let workspace =
         WorkspaceFolder { path: config.workspace.clone(), private: Some(folder.clone()) };
@@ -195,7 +195,7 @@ pub struct OpenedStore {
 pub async fn store_opens(config: &Config) -> Result<OpenedStore, Error> {
     const SUSPENDED_SHOWN_MAX: usize = 10;
     let folder = &config.data_dir;
-    fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))?;
+    data_folder(folder).map_err(|e| unusable(folder, &e))?;
     let builder = with_store(PlanningService::builder(), config).await?;
     let query = HistoryQuery {
         status: Some(PlanStatus::Suspended),
@@ -364,6 +364,14 @@ fn catalog_file(path: &Path, limits: TextLimits) -> Result<ToolCatalog, Error> {
         .map_err(|findings| findings_error(ErrorCode::PlanMalformed, &findings))?;
     ToolCatalog::new(specs)
         .map_err(|e| Error::new(ErrorCode::PlanMalformed, format!("{name}: {e}")))
+}
+
+/// Makes the data folder, for its owner alone. One that is there keeps its mode: it may be somebody's own, and the files
+/// in it are closed to others by themselves.
+fn data_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// A folder that can be opened: an error at the start is better than one in each task.

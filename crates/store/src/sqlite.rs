@@ -13,6 +13,9 @@ mod read;
 mod schema;
 mod write;
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -61,6 +64,8 @@ impl SqliteStore {
     pub fn open_with(folder: &Path, options: SqliteOptions) -> Result<SqliteStore, StoreError> {
         let path = folder.join(DATABASE_FILE);
         let at = |e: rusqlite::Error| open_error(&path, &e);
+        keep_private(&path)
+            .map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?;
         let mut writer = Connection::open(&path).map_err(at)?;
         schema::prepare(&mut writer).map_err(at)?;
         if let Some(pages) = options.page_count_max {
@@ -123,6 +128,25 @@ fn serve(name: &str, mut connection: Connection) -> Result<mpsc::Sender<Job>, St
         })
         .map_err(|e| StoreError::Unavailable(format!("no thread for the store: {e}")))?;
     Ok(sender)
+}
+
+/// Makes the database's file for its owner alone, before SQLite would by the umask; what SQLite puts beside it takes after
+/// it. A file of an older version loses what others could do with it. A read-only one stays as it is.
+fn keep_private(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path.exists() => {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o700))?;
+    }
+    Ok(())
 }
 
 fn open_error(path: &Path, error: &rusqlite::Error) -> StoreError {

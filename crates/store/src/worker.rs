@@ -2,8 +2,9 @@
 //! goes with the process however it dies. For SQLite that is all there is; for PostgreSQL, whose
 //! leases hold across machines, it spares those who start again here the wait for one to run out.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use l05_core::id::WorkerId;
@@ -19,11 +20,12 @@ pub(crate) struct WorkerLock {
 impl WorkerLock {
     pub(crate) fn take(data_folder: &Path, worker: WorkerId) -> io::Result<WorkerLock> {
         let folder = data_folder.join("workers");
-        fs::create_dir_all(&folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         // Locked first, named after: under its name the file is never seen unlocked while we live.
         let path = lock_path(&folder, worker);
         let unnamed = path.with_extension("new");
-        let file = File::create_new(&unnamed)?;
+        let file =
+            File::options().read(true).write(true).create_new(true).mode(0o600).open(&unnamed)?;
         file.try_lock().map_err(io::Error::from)?;
         fs::rename(&unnamed, &path)?;
         Ok(WorkerLock { worker, folder, path, _file: file })

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use l05_core::document::{DocumentFormat, TextLimits};
+use l05_core::printable::printable_json;
 use l05_core::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 
@@ -152,7 +153,7 @@ fn write(answers: &Receiver<(u64, String)>, done: &SyncSender<()>) {
     while let Ok((number, text)) = answers.recv() {
         waiting.insert(number, text);
         while let Some(text) = waiting.remove(&next) {
-            if writeln!(out, "{text}").is_err() {
+            if writeln!(out, "{}", printable_json(&text)).is_err() {
                 std::process::exit(0);
             }
             next += 1;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::CliContext;
 use super::exit::ExitStatus;
-use super::output::{OutputFormat, print, table};
+use super::output::{OutputFormat, print, print_json, table};
 use super::run::open;
 
 /// A plan
@@ -111,7 +111,7 @@ pub(crate) async fn watch(context: &CliContext, args: IdArgs) -> Result<ExitStat
         match context.output.format {
             OutputFormat::Table => print(&event_line(&event)),
             OutputFormat::Json => {
-                print(&serde_json::to_string(&event).expect("events are plain data"));
+                print_json(&serde_json::to_string(&event).expect("events are plain data"));
             }
             OutputFormat::Yaml => context.output.result(&[event], |_| String::new()),
         }

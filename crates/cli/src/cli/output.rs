@@ -1,10 +1,12 @@
 //! What is printed: the result to stdout, everything else to stderr.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use l05_core::document::DocumentPlaces;
+use l05_core::printable::{printable, printable_json};
 use l05_core::{Error, finding::Finding};
 use serde::Serialize;
 
@@ -31,16 +33,24 @@ pub(crate) struct CliOutput {
 impl CliOutput {
     /// Prints a result: the document, or its form for people.
     pub(crate) fn result<T: Serialize>(&self, document: &T, table: impl FnOnce(&T) -> String) {
-        let text = match self.format {
-            OutputFormat::Table => table(document),
+        match self.format {
+            OutputFormat::Table => print(&table(document)),
             OutputFormat::Json => {
-                serde_json::to_string_pretty(document).expect("results are plain data")
+                print_json(
+                    &serde_json::to_string_pretty(document).expect("results are plain data"),
+                );
             }
             OutputFormat::Yaml => {
-                serde_saphyr::to_string(document).expect("results are plain data")
+                let yaml = serde_saphyr::to_string(document).expect("results are plain data");
+                match printable(&yaml) {
+                    Cow::Borrowed(yaml) => print(yaml),
+                    // JSON is YAML, too, and has an escape for every character.
+                    Cow::Owned(_) => print_json(
+                        &serde_json::to_string_pretty(document).expect("results are plain data"),
+                    ),
+                }
             }
-        };
-        print(&text);
+        }
     }
 
     /// A line about what goes on; not with `--quiet`.
@@ -125,7 +135,8 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
         table.set_header(header.iter().copied());
     }
     for row in rows {
-        table.add_row(row);
+        // Before the columns are measured.
+        table.add_row(row.iter().map(|cell| printable(cell)));
     }
     // The library pads every cell by a space, the first column too.
     let text = table.to_string();
@@ -133,8 +144,18 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// To stdout. A reader that went away (`| head`) ends the program quietly, as it does others.
+/// Text for people to stdout; what others wrote in it steers no terminal.
 pub(crate) fn print(text: &str) {
+    write_out(&printable(text));
+}
+
+/// JSON to stdout.
+pub(crate) fn print_json(json: &str) {
+    write_out(&printable_json(json));
+}
+
+/// To stdout. A reader that went away (`| head`) ends the program quietly, as it does others.
+fn write_out(text: &str) {
     let mut out = io::stdout().lock();
     let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
     if write!(out, "{text}{newline}").and_then(|()| out.flush()).is_err() {
@@ -144,5 +165,5 @@ pub(crate) fn print(text: &str) {
 
 /// To stderr, as far as anybody listens.
 pub(crate) fn eprint(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }

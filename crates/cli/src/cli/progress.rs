@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use l05_core::plan::Plan;
+use l05_core::printable::{printable, printable_line};
 use l05_core::time::Timestamp;
 use l05_run::public_event::{PublicEvent, PublicEventKind};
 
@@ -136,7 +137,7 @@ impl RunProgress {
             return;
         }
         match &self.bars {
-            Some(bars) => drop(bars.all.println(text)),
+            Some(bars) => drop(bars.all.println(printable(text))),
             None => eprint(text),
         }
     }
@@ -158,7 +159,7 @@ impl ProgressBars {
         let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}");
         let bar = self.all.insert_before(&self.overall, ProgressBar::new_spinner());
         bar.set_style(style.expect("the template is a constant"));
-        bar.set_message(title.to_owned());
+        bar.set_message(printable_line(title).into_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
         self.running.insert(task.to_owned(), bar);
     }

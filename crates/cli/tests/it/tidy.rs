@@ -50,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const LAYERS: &[(&str, &str)] = &[
     (
         "core",
-        "error finding suggest id time document goal json_path reference resource task agent caller secrets json_schema flow \
+        "error finding suggest id time printable document goal json_path reference resource task agent caller secrets json_schema flow \
          catalog condition evaluation graph plan bound_check constraints context random schedule estimate template schema \
          validate",
     ),

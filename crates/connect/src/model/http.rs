@@ -1,5 +1,6 @@
 //! What the adapters share: requests with a limit on time and size, and failures in words.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use l05_engine::port::{ModelError, ModelFailure};
@@ -31,6 +32,22 @@ impl ApiKey {
     }
 }
 
+/// A text that no message may show. It is wiped when dropped.
+#[derive(Clone)]
+struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Shorter texts are words like any other.
+    const BYTES_MIN: usize = 6;
+
+    fn of(text: &str) -> Option<Secret> {
+        (text.len() >= Secret::BYTES_MIN).then(|| Secret(Zeroizing::new(text.to_owned())))
+    }
+}
+
+/// The sign that stands for a secret in messages.
+const MASK: &str = "[masked]";
+
 /// Reasons for which an address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
@@ -54,6 +71,8 @@ pub struct ModelEndpoint {
     base: Url,
     is_loopback: bool,
     headers: HeaderMap,
+    /// Keys and passwords that are sent: masked in whatever comes back.
+    secrets: Arc<Vec<Secret>>,
 }
 
 impl ModelEndpoint {
@@ -84,7 +103,8 @@ impl ModelEndpoint {
             .user_agent(concat!("l05/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| EndpointError::Client(causes(&error)))?;
-        Ok(ModelEndpoint { client, base: url, is_loopback, headers: HeaderMap::new() })
+        let secrets = Arc::new(url.password().into_iter().filter_map(Secret::of).collect());
+        Ok(ModelEndpoint { client, base: url, is_loopback, headers: HeaderMap::new(), secrets })
     }
 
     /// Sends the key as `Authorization: Bearer …`.
@@ -112,6 +132,8 @@ impl ModelEndpoint {
         name: HeaderName,
         value: &str,
     ) -> Result<ModelEndpoint, EndpointError> {
+        let known = value.strip_prefix("Bearer ").unwrap_or(value);
+        Arc::make_mut(&mut self.secrets).extend(Secret::of(known));
         let mut value = HeaderValue::from_str(value).map_err(|_| EndpointError::Key)?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
@@ -205,7 +227,18 @@ impl ModelEndpoint {
     }
 
     pub(super) fn failed(&self, kind: ModelFailure, what: impl std::fmt::Display) -> ModelError {
-        ModelError { kind, message: format!("{}: {what}", self.shown()), retry_after: None }
+        let message = self.masked(format!("{}: {what}", self.shown()));
+        ModelError { kind, message, retry_after: None }
+    }
+
+    /// A text in which no key of ours stands, whoever put it there.
+    fn masked(&self, mut text: String) -> String {
+        for secret in self.secrets.iter() {
+            if text.contains(&*secret.0) {
+                text = text.replace(&*secret.0, MASK);
+            }
+        }
+        text
     }
 
     fn late(&self, within: Duration) -> ModelError {
@@ -267,7 +300,9 @@ impl HttpReply<'_> {
     /// Reads a status other than success as a failure. Its body is shown, as far as it can be read.
     async fn refused(&mut self, status: StatusCode) -> FailedRequest {
         let retry_after = retry_after(self.response.headers(), SystemTime::now());
+        // Before anything of it is cut: half a key is a secret, too.
         let bytes = self.rest().await.unwrap_or_default();
+        let bytes = self.endpoint.masked(String::from_utf8_lossy(&bytes).into_owned()).into_bytes();
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let kind = kind_of(&body, Some(status.as_u16()));
         let words = told(&body).unwrap_or_else(|| brief(&bytes));

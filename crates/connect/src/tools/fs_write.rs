@@ -29,6 +29,8 @@ pub(super) enum WriteConflict {
     Fail,
     Number,
     Append,
+    #[serde(rename = "append_linked")]
+    AppendLinked,
 }
 
 impl From<WriteConflict> for workspace::IfExists {
@@ -37,6 +39,7 @@ impl From<WriteConflict> for workspace::IfExists {
             WriteConflict::Fail => workspace::IfExists::Fail,
             WriteConflict::Number => workspace::IfExists::Number,
             WriteConflict::Append => workspace::IfExists::Append,
+            WriteConflict::AppendLinked => workspace::IfExists::AppendLinked,
         }
     }
 }

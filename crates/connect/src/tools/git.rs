@@ -5,7 +5,7 @@
 //! environment of our own. Only commands that read the history or the index.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -35,13 +35,24 @@ pub(super) enum GitError {
 pub(super) struct GitRepository {
     /// Held open: git starts in this folder, whatever its name leads to by then.
     folder: Dir,
+    /// The program, by its absolute path.
+    program: PathBuf,
+    /// The repository's own folder, where it lies above the workspace.
+    pub(super) above: Option<PathBuf>,
 }
 
 impl GitRepository {
     /// The repository that a folder of the workspace belongs to, if its data are where they seem to
     /// be. A `.git` that is a file or a link, or a common directory elsewhere, could name any
     /// repository of this machine, so worktrees and submodules are left out with it.
-    pub(super) fn of(workspace: &Workspace, path: &str) -> Result<GitRepository, GitError> {
+    pub(super) async fn of(workspace: &Workspace, path: &str) -> Result<GitRepository, GitError> {
+        let (workspace, path) = (workspace.clone(), path.to_owned());
+        // Looks at every file of the repository's data.
+        let found = tokio::task::spawn_blocking(move || GitRepository::find(&workspace, &path));
+        found.await.unwrap_or_else(|error| Err(GitError::Failed(error.to_string())))
+    }
+
+    fn find(workspace: &Workspace, path: &str) -> Result<GitRepository, GitError> {
         let folder = workspace.folder(path).map_err(|e| GitError::Failed(e.message))?;
         let real = workspace.path().join(path);
         let real = real.canonicalize().map_err(|e| GitError::Failed(e.to_string()))?;
@@ -53,22 +64,74 @@ impl GitRepository {
                 let why = "the repository's data lie elsewhere (a worktree, submodule or link)";
                 return Err(GitError::Failed(why.to_owned()));
             }
-            return Ok(GitRepository { folder });
+            if let Some(link) = leads_out(&data) {
+                let why = format!("the repository's data lead out of it (`.git/{link}`)");
+                return Err(GitError::Failed(why));
+            }
+            let program = program(workspace.path()).ok_or(GitError::Missing)?;
+            let is_above = !ancestor.starts_with(workspace.path());
+            let above = is_above.then(|| ancestor.to_owned());
+            return Ok(GitRepository { folder, program, above });
         }
         Err(GitError::Failed("not a git repository".to_owned()))
     }
 }
+
+/// The most entries of a repository's data that are looked at; one with more is not read.
+const ENTRIES_MAX: usize = 500_000;
+
+/// The first of a repository's data that lies elsewhere: borrowed objects, or a link that leads out.
+fn leads_out(data: &Path) -> Option<String> {
+    for borrowed in ["objects/info/alternates", "objects/info/http-alternates"] {
+        if std::fs::symlink_metadata(data.join(borrowed)).is_ok() {
+            return Some(borrowed.to_owned());
+        }
+    }
+    let real = data.canonicalize().ok()?;
+    let (mut folders, mut seen) = (vec![data.to_owned()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let shown = || path.strip_prefix(data).unwrap_or(&path).display().to_string();
+            seen += 1;
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                folders.push(path);
+            } else if seen > ENTRIES_MAX {
+                return Some(format!("{} and more than {ENTRIES_MAX} others", shown()));
+            } else if kind.is_symlink()
+                && !path.canonicalize().is_ok_and(|to| to.starts_with(&real))
+            {
+                return Some(shown());
+            }
+        }
+    }
+    None
+}
+
+/// Git by its absolute path: of the folders in `PATH` those that are absolute and outside of the workspace, whose files
+/// anybody may have put there.
+fn program(workspace: &Path) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
+    let is_trusted = |folder: &PathBuf| folder.is_absolute() && !folder.starts_with(workspace);
+    let places = std::env::split_paths(&path).filter(is_trusted);
+    places.map(|folder| folder.join("git")).find(|program| program.is_file())
+}
+
+/// The folders of programs where nothing says otherwise.
+const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Runs a git command and gives what it prints.
 pub(super) async fn git(
     repository: &GitRepository,
     arguments: &[&str],
 ) -> Result<Vec<u8>, GitError> {
-    let mut command = Command::new("git");
+    let mut command = Command::new(&repository.program);
     command
         .current_dir(format!("/proc/self/fd/{}", repository.folder.as_fd().as_raw_fd()))
         .env_clear()
-        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        // Git finds its own parts by where it lies.
+        .env("PATH", PATH_DEFAULT)
         .env("LC_ALL", "C.UTF-8")
         .env("HOME", "/nonexistent")
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -133,7 +196,7 @@ pub(super) async fn git(
 /// Files that git tracks although a pattern ignores them, relative to `folder`. None where there
 /// is no git or no repository: then nothing is tracked.
 pub(super) async fn tracked_but_ignored(workspace: &Workspace) -> Vec<PathBuf> {
-    let Ok(repository) = GitRepository::of(workspace, ".") else { return Vec::new() };
+    let Ok(repository) = GitRepository::of(workspace, ".").await else { return Vec::new() };
     let arguments = ["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"];
     let Ok(output) = git(&repository, &arguments).await else { return Vec::new() };
     output

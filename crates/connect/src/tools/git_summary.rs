@@ -55,6 +55,8 @@ pub(crate) struct GitSummaryOutput {
     repository: bool,
     /// The reason for which there is nothing to tell.
     reason: String,
+    /// The folder of the repository, where that lies above the workspace: its history is of more than the workspace.
+    above: String,
     /// The branch; empty when none is checked out.
     branch: String,
     /// The number of commits of the branch.
@@ -90,7 +92,7 @@ async fn run(bench: &ToolContext, input: &GitSummaryInput) -> Result<GitSummaryO
     let path = input.path.as_deref().unwrap_or(".");
     let workspace = bench.workspace()?;
     workspace.metadata(path)?;
-    let told = match GitRepository::of(workspace, path) {
+    let told = match GitRepository::of(workspace, path).await {
         Ok(repository) => summary(&repository, input.max_commits).await,
         Err(error) => Err(error),
     };
@@ -130,6 +132,7 @@ async fn summary(folder: &GitRepository, max_commits: usize) -> Result<GitSummar
     Ok(GitSummaryOutput {
         repository: true,
         reason: String::new(),
+        above: folder.above.as_deref().map(|above| above.display().to_string()).unwrap_or_default(),
         branch: text(&branch),
         total_commits: text(&total).parse().unwrap_or(0),
         commits: String::from_utf8_lossy(&log).split('\x1e').filter_map(commit).collect(),

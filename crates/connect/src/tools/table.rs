@@ -4,8 +4,9 @@
 //! handle. The folder is chosen by the plan that asks, never by the handle, so a handle from
 //! elsewhere opens nothing.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use l05_core::ErrorCode;
@@ -70,7 +71,7 @@ impl TableStore {
         bench.key.hash(&mut hasher);
         let id = format!("{:016x}", hasher.finish());
         let folder = self.folder.join(&bench.plan);
-        fs::create_dir_all(&folder).map_err(|e| cannot(&e))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| cannot(&e))?;
         let path = folder.join(format!("{id}.db"));
         let partial = folder.join(format!("{id}.partial"));
         match fs::remove_file(&partial) {
@@ -79,6 +80,13 @@ impl TableStore {
             }
             _ => {}
         }
+        // For its owner alone, before SQLite would make it by the umask.
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)
+            .map_err(|e| cannot(&e))?;
         let connection = Connection::open(&partial).map_err(|e| sql(&e))?;
         add_collation(&connection).map_err(|e| sql(&e))?;
         add_conversions(&connection).map_err(|e| sql(&e))?;

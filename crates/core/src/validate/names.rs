@@ -7,16 +7,11 @@ use unicode_security::skeleton;
 use crate::error::ErrorCode;
 use crate::finding::{Finding, ValidationLevel};
 use crate::plan::PlanDocument;
+use crate::printable::is_invisible;
 
 /// A character that nobody sees, or that changes how others are shown; inside an id it can only mislead.
 pub(super) fn invisible(text: &str) -> Option<char> {
-    text.chars().find(|c| {
-        matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-    })
+    text.chars().find(|c| is_invisible(*c))
 }
 
 /// Ids of which one is not plain ASCII and that have the same skeleton (Unicode TS 39, section 4): composed and
