@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
 mod answers;
+mod attack;
 mod gateways;
 mod injection;
 mod input_policy;

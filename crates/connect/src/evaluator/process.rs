@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use l05_core::evaluation::EvaluationFailure;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::limits::{FILE_MB, MEMORY_MB, STACK_MB};
@@ -20,7 +20,7 @@ const ALLOCATOR: [(&str, &str); 2] =
 pub(super) struct EvaluatorProcess {
     child: Child,
     stdin: ChildStdin,
-    stdout: ChildStdout,
+    stdout: BufReader<ChildStdout>,
 }
 
 /// What came of a piece of work, and whether the process can be used again.
@@ -46,7 +46,7 @@ impl EvaluatorProcess {
             .spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (stdin, stdout) = stdin.zip(stdout).expect("both were asked for");
-        Ok(EvaluatorProcess { child, stdin, stdout })
+        Ok(EvaluatorProcess { child, stdin, stdout: BufReader::new(stdout) })
     }
 
     /// Gives it a piece of work and waits for the answer. An error: the process ended, or its pipes did.

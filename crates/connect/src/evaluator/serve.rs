@@ -3,8 +3,9 @@
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::mpsc;
 use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::limits::{ProcessLimits, STACK_MB};
 
@@ -44,17 +45,16 @@ struct Request {
 /// Answers requests from standard input until it closes: when the parent ends, in whatever way, so does this process,
 /// also in the middle of its work. `evaluate` takes a request's name and bytes.
 pub fn serve(evaluate: fn(&str, &[u8]) -> Vec<u8>) -> ExitCode {
-    let (sender, requests) = mpsc::channel::<Request>();
     let worker = thread::Builder::new()
         .stack_size((STACK_MB as usize) << 20)
-        .spawn(move || answer_all(&requests, evaluate));
-    let Ok(_worker) = worker else { return ExitCode::FAILURE };
-    let mut input = io::stdin().lock();
-    while let Ok(request) = read_request(&mut input) {
-        if sender.send(request).is_err() {
-            break;
-        }
+        .spawn(move || answer_all(evaluate));
+    if worker.is_err() {
+        return ExitCode::FAILURE;
     }
+    // The worker reads; here only the end of the parent is waited for.
+    let input = io::stdin();
+    let mut hang_up = [PollFd::new(&input, PollFlags::empty())];
+    while !matches!(poll(&mut hang_up, None), Ok(1..)) {}
     // The worker may be at something that never ends.
     std::process::exit(0)
 }
@@ -71,19 +71,20 @@ fn read_request(input: &mut impl Read) -> io::Result<Request> {
     Ok(Request { name: String::from_utf8_lossy(&name).into_owned(), seconds: number(1), work })
 }
 
-fn answer_all(requests: &mpsc::Receiver<Request>, evaluate: fn(&str, &[u8]) -> Vec<u8>) {
-    let limits = ProcessLimits::measure();
-    let mut output = io::stdout().lock();
-    while let Ok(Request { name, seconds, work }) = requests.recv() {
+fn answer_all(evaluate: fn(&str, &[u8]) -> Vec<u8>) {
+    let mut limits = ProcessLimits::measure();
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let mut answer = Vec::new();
+    while let Ok(Request { name, seconds, work }) = read_request(&mut input) {
         limits.set(work.len(), seconds);
         let done = catch_unwind(AssertUnwindSafe(|| evaluate(&name, &work)));
         let kind = match &done {
-            Ok(_) if limits.is_grown() => AnswerKind::DoneAndGrown,
+            Ok(bytes) if limits.is_grown(work.len() + bytes.len()) => AnswerKind::DoneAndGrown,
             Ok(_) => AnswerKind::Done,
             Err(_) => AnswerKind::Panicked,
         };
         let bytes = done.unwrap_or_default();
-        let mut answer = Vec::with_capacity(5 + bytes.len());
+        answer.clear();
         answer.push(kind as u8);
         answer.extend((bytes.len() as u32).to_le_bytes());
         answer.extend(bytes);
