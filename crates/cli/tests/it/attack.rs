@@ -260,6 +260,21 @@ fn paths_that_begin_with_a_bracket() {
 }
 
 #[test]
+fn a_question_is_answered_wherever_the_data_folder_is_named_from() {
+    let sandbox = Sandbox::new();
+    sandbox.write("t.csv", "a,b\n1,2\n3,4\n");
+    let plan = json!({"goal": "x", "tasks": [
+        {"id": "f", "tool": "data.read", "inputs": {"path": "t.csv"}},
+        {"id": "q", "tool": "data.query", "depends_on": ["f"],
+         "inputs": {"table": "$[f].output.table", "sql": "SELECT sum(b) AS s FROM t"}}
+    ]});
+    sandbox.write("plan.json", &plan.to_string());
+    let (code, result) = sandbox.json(&["execute", "plan.json", "--data-dir", "data"]);
+    assert_eq!(code, 0, "{result}");
+    assert_eq!(result["outputs"]["q"]["rows"], json!([{"s": 6}]), "{result}");
+}
+
+#[test]
 fn patterns() {
     let sandbox_text = "a".repeat(200_000);
     let sandbox = Sandbox::new();

@@ -107,7 +107,9 @@ pub(super) async fn in_box(
         work: work.name.to_owned(),
         inputs,
         workspace: work.uses_workspace.then(|| BoxedFolder::of(&context)).transpose()?,
-        tables: context.tables.folder().to_owned(),
+        // The other end stands in another folder.
+        tables: std::path::absolute(context.tables.folder())
+            .map_err(|error| no_folder(&error.to_string()))?,
         key: context.key.clone(),
         plan: context.plan.clone(),
     };
